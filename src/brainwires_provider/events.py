@@ -1,0 +1,217 @@
+"""The events of an answer, flat values made for `match`, and `collect`, the one way from events to a Response.
+
+Grammar: `ResponseStart (PartStart Delta* PartEnd)* ResponseEnd`; parts may interleave. `index` counts the
+PartStarts. The joined deltas of a part equal the text (or arguments) of its PartEnd. A failure is an
+exception, never an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+
+from brainwires_provider.types import (
+    Attempt,
+    Extra,
+    FinishReason,
+    Message,
+    Part,
+    Report,
+    Response,
+    Usage,
+)
+
+__all__ = [
+    "Collector",
+    "Event",
+    "OpaqueDelta",
+    "PartEnd",
+    "PartStart",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "ResponseEnd",
+    "ResponseStart",
+    "TextDelta",
+    "ToolCallDelta",
+    "collect",
+]
+
+
+class ResponseStart(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="response_start"
+):
+    """An answer begins. Both names are provisional; ResponseEnd has the last told."""
+
+    id: str | None = None
+    model: str | None = None
+
+
+class PartStart(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="part_start"
+):
+    """A part begins: what is known of it so far, its text still empty."""
+
+    index: int
+    part: Part
+
+
+class TextDelta(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="text_delta",
+):
+    """More text."""
+
+    index: int
+    text: str
+
+
+class ReasoningDelta(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="reasoning_delta",
+):
+    """More reasoning."""
+
+    index: int
+    text: str
+
+
+class RefusalDelta(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="refusal_delta",
+):
+    """More of a refusal."""
+
+    index: int
+    text: str
+
+
+class ToolCallDelta(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="tool_call_delta",
+):
+    """More of a call's arguments."""
+
+    index: int
+    text: str
+
+
+class OpaqueDelta(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="opaque_delta"
+):
+    """A fragment or progress of something that is no text: a citation, a signature, a partial image, a status."""
+
+    index: int | None
+    kind: str
+    data: Any
+
+
+class PartEnd(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="part_end"
+):
+    """A part is whole."""
+
+    index: int
+    part: Part
+
+
+class ResponseEnd(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="response_end"
+):
+    """The answer is whole. `extra` holds the response-level fields, `message_extra` those of the turn itself."""
+
+    finish_reason: FinishReason
+    raw_finish_reason: str | None
+    usage: Usage
+    id: str | None = None
+    model: str | None = None
+    extra: Extra = field(default_factory=dict)
+    message_extra: Extra | None = None
+
+
+Event: TypeAlias = (
+    ResponseStart
+    | PartStart
+    | TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | ToolCallDelta
+    | OpaqueDelta
+    | PartEnd
+    | ResponseEnd
+)
+
+
+class Collector:
+    """Gathers one answer's events; `response` is there once ResponseEnd came."""
+
+    __slots__ = ("end", "parts")
+
+    def __init__(self) -> None:
+        self.parts: dict[int, Part] = {}
+        self.end: ResponseEnd | None = None
+
+    def feed(self, event: Event) -> None:
+        """Deltas need no work: PartEnd has their sum."""
+        if type(event) is PartEnd:
+            self.parts[event.index] = event.part
+        elif type(event) is ResponseEnd:
+            self.end = event
+
+    def response(
+        self,
+        *,
+        provider: str = "",
+        report: Report | None = None,
+        request_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> Response:
+        """Raises ValueError when the events have not ended."""
+        end = self.end
+        if end is None:
+            raise ValueError("the events have no ResponseEnd: the answer is not whole")
+        content = tuple(self.parts[index] for index in sorted(self.parts))
+        return Response(
+            id=end.id,
+            provider=provider,
+            model=end.model,
+            message=Message("assistant", content, extra=end.message_extra),
+            finish_reason=end.finish_reason,
+            raw_finish_reason=end.raw_finish_reason,
+            usage=end.usage,
+            extra=end.extra,
+            report=report or Report(),
+            request_id=request_id,
+            headers=headers or {},
+            attempts=attempts,
+        )
+
+
+def collect(events: Iterable[Event], *, provider: str = "") -> Response:
+    """The Response that these events make. Raises ValueError when they have no ResponseEnd."""
+    collector = Collector()
+    for event in events:
+        collector.feed(event)
+    return collector.response(provider=provider)

@@ -1,0 +1,124 @@
+"""A turn of a conversation, and the portable form of a whole one.
+
+`dump_messages` writes a versioned JSON document that keeps every part, opaque ones and origins included;
+`load_messages` reads every version that was ever written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, Self, TypeAlias
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from brainwires_provider.types.parts import (
+    Extra,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    as_parts,
+)
+
+__all__ = ["Message", "Role", "dump_messages", "load_messages"]
+
+Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+_ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
+
+
+class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """One turn: a role and its ordered parts. `extra` is what the wire said of the turn as a whole.
+
+    `content` may be given as text or a list; it becomes a tuple of parts. Raises TypeError naming a wrong type.
+    """
+
+    role: Role
+    content: tuple[Part, ...]
+    name: str | None = None
+    extra: Extra | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ValueError(f"Message.role is one of {', '.join(sorted(_ROLES))}, not {self.role!r}")
+        force_setattr(self, "content", as_parts(self.content, "Message.content"))
+
+    @classmethod
+    def system(cls, *content: str | Part) -> Self:
+        """Standing instructions."""
+        return cls("system", content)  # type: ignore[arg-type]
+
+    @classmethod
+    def developer(cls, *content: str | Part) -> Self:
+        """Instructions of the application's developer, where a provider tells them from the system's."""
+        return cls("developer", content)  # type: ignore[arg-type]
+
+    @classmethod
+    def user(cls, *content: str | Part) -> Self:
+        """What the user says and shows."""
+        return cls("user", content)  # type: ignore[arg-type]
+
+    @classmethod
+    def assistant(cls, *content: str | Part) -> Self:
+        """What the model said."""
+        return cls("assistant", content)  # type: ignore[arg-type]
+
+    @classmethod
+    def tool_result(cls, call: ToolCallPart | str, *content: str | Part, is_error: bool = False) -> Self:
+        """The answer to one tool call, given as the call itself or its id."""
+        if isinstance(call, ToolCallPart):
+            call_id, name = call.call_id, call.name
+        elif isinstance(call, str):
+            call_id, name = call, None
+        else:
+            raise TypeError(f"Message.tool_result takes a ToolCallPart or its id, not {type(call).__name__}")
+        result = ToolResultPart(call_id, content, is_error=is_error, name=name)  # type: ignore[arg-type]
+        return cls("tool", (result,))
+
+    @property
+    def text(self) -> str:
+        """The joined text parts: no reasoning, no refusal."""
+        return "".join(p.text for p in self.content if isinstance(p, TextPart))
+
+    @property
+    def reasoning(self) -> str:
+        """The joined reasoning, a blank line between its parts."""
+        return "\n\n".join(p.text for p in self.content if isinstance(p, ReasoningPart) and p.text)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallPart, ...]:
+        """The calls that the caller must answer."""
+        return tuple(p for p in self.content if isinstance(p, ToolCallPart))
+
+
+class _Transcript(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    version: int
+    messages: list[Message]
+
+
+_VERSION = 1
+
+
+def dump_messages(messages: Iterable[Message]) -> bytes:
+    """A conversation as one JSON document, `{"version": 1, "messages": […]}`. Raises TypeError for a non-message."""
+    history = list(messages)
+    for message in history:
+        if not isinstance(message, Message):
+            raise TypeError(f"dump_messages takes messages, not {type(message).__name__}")
+    return msgspec.json.encode(_Transcript(_VERSION, history))
+
+
+def load_messages(data: bytes | str) -> list[Message]:
+    """The messages of a `dump_messages` document. Raises ValueError saying what is wrong with it."""
+    try:
+        version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("version")
+        if version is None or bytes(version) != b"1":
+            found = (
+                "no version" if version is None else f"version {bytes(version)[:20].decode(errors='replace')}"
+            )
+            raise ValueError(f"this is {found}; this release reads version {_VERSION}")
+        return msgspec.json.decode(data, type=_Transcript).messages
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise ValueError(f"not a dump_messages document: {error}") from None

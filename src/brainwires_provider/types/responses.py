@@ -1,0 +1,166 @@
+"""What goes in as one request and comes out as one response, and the report of what was made of the request."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from brainwires_provider.types.messages import Message
+from brainwires_provider.types.options import Options
+from brainwires_provider.types.parts import Citation, Extra, TextPart, ToolCallPart
+from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
+from brainwires_provider.types.usage import Usage
+
+__all__ = [
+    "Attempt",
+    "Deviation",
+    "FinishReason",
+    "Model",
+    "Prepared",
+    "Report",
+    "Request",
+    "Response",
+]
+
+FinishReason: TypeAlias = Literal[
+    "stop",
+    "length",
+    "tool_calls",
+    "content_filter",
+    "refusal",
+    "pause",
+    "malformed_tool_call",
+    "pending",
+    "other",
+]
+
+
+class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """Everything that one call says, as a value. `extra` holds a protocol's state handles, bound to their origin."""
+
+    messages: tuple[Message, ...]
+    model: str | None = None
+    system: str | None = None
+    tools: tuple[Tool | HostedTool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    output: JSONSchema | Literal["json"] | None = None
+    options: Options = Options()
+    extra: Extra | None = None
+
+
+class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """One field that did not go out as it was given."""
+
+    field: str
+    outcome: Literal["adapted", "emulated", "dropped"]
+    reason: str
+
+
+class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """What became of every field that was set: sent as it is, adapted, emulated, or dropped, with reasons."""
+
+    fields: tuple[str, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """The fields that went out as they were given."""
+        changed = {d.field for d in self.deviations}
+        return tuple(name for name in self.fields if name not in changed)
+
+    @property
+    def adapted(self) -> tuple[Deviation, ...]:
+        """Sent in another form with the same meaning."""
+        return self._with("adapted")
+
+    @property
+    def emulated(self) -> tuple[Deviation, ...]:
+        """Not a feature of this protocol; reached by other means."""
+        return self._with("emulated")
+
+    @property
+    def dropped(self) -> tuple[Deviation, ...]:
+        """Not sent at all."""
+        return self._with("dropped")
+
+    def _with(self, outcome: str) -> tuple[Deviation, ...]:
+        return tuple(d for d in self.deviations if d.outcome == outcome)
+
+
+class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """One try that did not give the answer, and why."""
+
+    error: str
+    status: int | None = None
+    request_id: str | None = None
+
+
+class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """One whole answer. `extra` holds the response-level fields by their wire names; `provider` is the row's name."""
+
+    id: str | None
+    provider: str
+    model: str | None
+    message: Message
+    finish_reason: FinishReason
+    raw_finish_reason: str | None
+    usage: Usage
+    extra: Extra = field(default_factory=dict)
+    report: Report = Report()
+    request_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The joined text parts: no reasoning, no refusal."""
+        return self.message.text
+
+    @property
+    def reasoning(self) -> str:
+        """The joined reasoning, a blank line between its parts."""
+        return self.message.reasoning
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallPart, ...]:
+        """The calls that the caller must answer."""
+        return self.message.tool_calls
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """Every citation of every text part."""
+        return tuple(c for p in self.message.content if isinstance(p, TextPart) for c in p.citations)
+
+
+class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """One model as its provider lists it. What the provider does not say is None; `raw` is the whole entry."""
+
+    id: str
+    provider: str
+    display_name: str | None = None
+    owner: str | None = None
+    created: int | None = None
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: tuple[str, ...] | None = None
+    raw: Mapping[str, Any] | None = None
+
+
+class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """The exact request that would be sent, its secrets redacted."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    report: Report
+
+    def curl(self) -> str:
+        """The same request as a shell command; put the key in where it says so."""
+        words = ["curl", "-X", self.method, self.url]
+        for name, value in self.headers.items():
+            words += ["-H", f"{name}: {value}"]
+        return " ".join(shlex.quote(word) for word in [*words, "--data-binary", self.body.decode()])
