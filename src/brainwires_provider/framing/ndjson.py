@@ -1,0 +1,47 @@
+"""NDJSON framing: one JSON text a line.
+
+Splits on LF only, since a JSON text may hold any other character that somebody calls a line end. A CR
+before the LF is dropped, and blank lines are passed over.
+"""
+
+from __future__ import annotations
+
+from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
+from brainwires_provider.framing.reader import TextReader
+
+__all__ = ["NDJSONFraming"]
+
+
+class NDJSONFraming(TextReader):
+    """Reads one NDJSON stream. The limit counts a line's bytes without its LF.
+
+    A last line without its end is given by `finish`, which then says False: many writers leave the end
+    out, but the line may also have been cut.
+    """
+
+    __slots__ = ("_line",)
+
+    def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
+        super().__init__(max_message)
+        self._line = bytearray()  # the unterminated line
+
+    def _read(self, chunk: bytes, messages: list[WireMessage]) -> None:
+        *ended, rest = self._past_bom(chunk).split(b"\n")
+        for piece in ended:
+            self._line += piece
+            self._end_line(messages)
+        self._line += rest
+        self._check(len(self._line), "One NDJSON line")
+
+    def _end(self) -> tuple[list[WireMessage], bool]:
+        messages: list[WireMessage] = []
+        self._line += self._leftover_head()
+        self._end_line(messages)
+        return messages, not messages
+
+    def _end_line(self, messages: list[WireMessage]) -> None:
+        self._check(len(self._line), "One NDJSON line")
+        line = bytes(self._line)
+        self._line.clear()
+        if line and not line.isspace():
+            messages.append(WireMessage(line.removesuffix(b"\r")))

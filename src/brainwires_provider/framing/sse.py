@@ -1,0 +1,136 @@
+"""SSE framing: cuts a `text/event-stream` body into events, as WHATWG's HTML standard says.
+
+Works on bytes, since the lines of a JSON text are not those of `str.splitlines`. CR and CRLF become LF on
+the way in, which loses nothing: no SSE line can hold either. Between two events, whole events of the usual
+two forms are cut straight out of the chunk. Any other line goes through a small machine, one at a time; an
+unterminated one waits in a buffer that is never searched again, so that the cost stays linear.
+"""
+
+from __future__ import annotations
+
+from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
+from brainwires_provider.framing.reader import TextReader
+
+__all__ = ["SSEFraming"]
+
+_CR, _LF = b"\r\n"
+
+
+class SSEFraming(TextReader):
+    """Reads one SSE stream. The limit counts an event's `data` and `event` lines, field names included.
+
+    At the end of the stream a last line without its end counts as a line, and an event without its empty
+    line is given, for some servers leave these out. `finish` then says False: whether `data: [DONE]` was
+    whole and `data: {"a":` was cut, only the protocol can tell.
+    """
+
+    __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd")
+
+    def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
+        super().__init__(max_message)
+        self._between = True  # after an empty line, or at the start
+        self._odd = True  # at the start, or after a CR: the next bytes may have to be dropped
+        self._after_cr = False
+        self._line = bytearray()  # the unterminated line
+        self._data = bytearray()  # the open event's data lines, each with its LF
+        self._event = b""
+        self._held = 0  # bytes in the open event's lines
+
+    def feed(self, chunk: bytes) -> list[WireMessage]:
+        # Nearly every chunk of a live stream is one usual event: worth a way of its own.
+        if (
+            self._between
+            and not self._odd
+            and chunk[-2:] == b"\n\n"
+            and _CR not in chunk
+            and len(chunk) <= self._limit
+            and (message := _usual_event(chunk[:-2])) is not None
+        ):
+            return [message]
+        return super().feed(chunk)
+
+    def _read(self, chunk: bytes, messages: list[WireMessage]) -> None:
+        if self._odd or _CR in chunk:
+            chunk = self._normalised(chunk)
+        start, size = 0, len(chunk)
+        while start < size:
+            if self._between and size <= self._limit:
+                start = _cut_usual_events(chunk, start, messages)
+                if start == size:
+                    break
+            self._between = False
+            end = chunk.find(b"\n", start)
+            if end < 0:
+                self._line += chunk[start:]
+                self._check(self._held + len(self._line), "One SSE event")
+                break
+            self._line += chunk[start:end]
+            self._end_line(messages)
+            start = end + 1
+
+    def _end(self) -> tuple[list[WireMessage], bool]:
+        messages: list[WireMessage] = []
+        self._line += self._leftover_head()
+        clean = not (self._held or self._line)
+        self._end_line(messages)
+        self._end_line(messages)
+        return messages, clean
+
+    def _normalised(self, chunk: bytes) -> bytes:
+        chunk = self._past_bom(chunk)
+        if not chunk:
+            return chunk
+        if self._after_cr:
+            chunk = chunk.removeprefix(b"\n")
+        self._odd = self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _end_line(self, messages: list[WireMessage]) -> None:
+        line = bytes(self._line)
+        self._line.clear()
+        if not line:
+            self._dispatch(messages)
+            return
+        self._check(self._held + len(line), "One SSE event")
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data += value.removeprefix(b" ")
+            self._data += b"\n"
+        elif field == b"event":
+            self._event = value.removeprefix(b" ")
+        else:
+            return
+        self._held += len(line) + 1
+
+    def _dispatch(self, messages: list[WireMessage]) -> None:
+        if self._data:
+            name = self._event.decode("utf-8", "replace") or None
+            messages.append(WireMessage(bytes(self._data[:-1]), name))
+        self._data.clear()
+        self._event = b""
+        self._held = 0
+        self._between = True
+
+
+def _cut_usual_events(chunk: bytes, start: int, messages: list[WireMessage]) -> int:
+    """Cut usual events out of the chunk from `start` on; give where they end."""
+    while (end := chunk.find(b"\n", start)) >= 0:  # one byte is found many times faster than two
+        if chunk[start : start + 7] == b"event: ":
+            end = chunk.find(b"\n", end + 1)
+        if chunk[end : end + 2] != b"\n\n" or (message := _usual_event(chunk[start:end])) is None:
+            break
+        messages.append(message)
+        start = end + 2
+    return start
+
+
+def _usual_event(lines: bytes) -> WireMessage | None:
+    """Read an event of one data line, with an event line before it or not; None if it is any other."""
+    if lines[:6] == b"data: ":
+        data = lines[6:]
+        return None if _LF in data else WireMessage(data)
+    if lines[:7] == b"event: ":
+        name, _, data = lines[7:].partition(b"\ndata: ")
+        if data and _LF not in name and _LF not in data:
+            return WireMessage(data, name.decode("utf-8", "replace") or None)
+    return None
