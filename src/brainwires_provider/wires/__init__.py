@@ -1,0 +1,1 @@
+"""The world wing: how bytes reach a provider and come back."""
