@@ -93,7 +93,8 @@ class Connection:
             self._accepted,
             ssl=self._host.ssl_context,
         )
-        transport.set_write_buffer_limits(0)  # drain() then means: handed to the operating system
+        if self._host.ssl_context is None:  # asyncio's TLS transport never wakes a drain at this limit
+            transport.set_write_buffer_limits(0)  # drain() then means: handed to the operating system
         return asyncio.StreamWriter(transport, protocol, self._reader, self._loop)
 
     async def _release(self) -> None:

@@ -1,0 +1,201 @@
+"""Every LLM provider in its own wire protocol, behind one small set of values and events.
+
+    from brainwires_provider import Client
+    print(Client("openai-chat:gpt-6").chat("Why is the sky blue?").text)
+
+Importing this package imports no HTTP engine: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from brainwires_provider.client import AsyncClient, AsyncConversation
+    from brainwires_provider.errors import (
+        APIError,
+        AuthenticationError,
+        ConfigError,
+        ConnectError,
+        ContextLengthError,
+        FramingError,
+        InvalidRequestError,
+        NotFoundError,
+        OverloadedError,
+        PermissionDenied,
+        ProtocolError,
+        ProviderError,
+        RateLimitError,
+        ServerError,
+        StreamInterrupted,
+        StreamTimeout,
+        Timeout,
+        ToolArgumentsError,
+        TransportError,
+        UnsupportedError,
+    )
+    from brainwires_provider.events import (
+        Event,
+        OpaqueDelta,
+        PartEnd,
+        PartStart,
+        ReasoningDelta,
+        RefusalDelta,
+        ResponseEnd,
+        ResponseStart,
+        TextDelta,
+        ToolCallDelta,
+        collect,
+    )
+    from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
+    from brainwires_provider.providers import PROVIDERS, Provider, ProviderConfig
+    from brainwires_provider.stream import AsyncStream
+    from brainwires_provider.sync import Client, Conversation, Stream
+    from brainwires_provider.types import (
+        Args,
+        Attempt,
+        Cache,
+        CacheStrategy,
+        Citation,
+        Deviation,
+        FilePart,
+        HostedTool,
+        ImagePart,
+        JSONSchema,
+        Message,
+        Model,
+        OpaquePart,
+        Options,
+        Origin,
+        Part,
+        Prepared,
+        ProviderOptions,
+        Reasoning,
+        ReasoningPart,
+        RefusalPart,
+        Report,
+        Request,
+        Response,
+        TextPart,
+        Timeouts,
+        TokenCount,
+        Tool,
+        ToolCallPart,
+        ToolChoice,
+        ToolResultPart,
+        Tuning,
+        Usage,
+        dump_messages,
+        load_messages,
+    )
+
+__all__ = [
+    "APIError",
+    "Args",
+    "AsyncClient",
+    "AsyncConversation",
+    "AsyncStream",
+    "Attempt",
+    "AuthenticationError",
+    "Cache",
+    "CacheStrategy",
+    "Citation",
+    "Client",
+    "ConfigError",
+    "ConnectError",
+    "ContextLengthError",
+    "Conversation",
+    "Deviation",
+    "Event",
+    "FilePart",
+    "FramingError",
+    "HostedTool",
+    "ImagePart",
+    "InvalidRequestError",
+    "JSONSchema",
+    "Message",
+    "Model",
+    "NotFoundError",
+    "OpaqueDelta",
+    "OpaquePart",
+    "OpenAIChatOptions",
+    "Options",
+    "Origin",
+    "OverloadedError",
+    "PROVIDERS",
+    "Part",
+    "PartEnd",
+    "PartStart",
+    "PermissionDenied",
+    "Prepared",
+    "ProtocolError",
+    "Provider",
+    "ProviderConfig",
+    "ProviderError",
+    "ProviderOptions",
+    "RateLimitError",
+    "Reasoning",
+    "ReasoningDelta",
+    "ReasoningPart",
+    "RefusalDelta",
+    "RefusalPart",
+    "Report",
+    "Request",
+    "Response",
+    "ResponseEnd",
+    "ResponseStart",
+    "ServerError",
+    "Stream",
+    "StreamInterrupted",
+    "StreamTimeout",
+    "TextDelta",
+    "TextPart",
+    "Timeout",
+    "Timeouts",
+    "TokenCount",
+    "Tool",
+    "ToolArgumentsError",
+    "ToolCallDelta",
+    "ToolCallPart",
+    "ToolChoice",
+    "ToolResultPart",
+    "TransportError",
+    "Tuning",
+    "UnsupportedError",
+    "Usage",
+    "collect",
+    "dump_messages",
+    "load_messages",
+]
+
+_HOMES = {
+    "client": "AsyncClient AsyncConversation",
+    "errors": "APIError AuthenticationError ConfigError ConnectError ContextLengthError FramingError "
+    "InvalidRequestError NotFoundError OverloadedError PermissionDenied ProtocolError ProviderError "
+    "RateLimitError ServerError StreamInterrupted StreamTimeout Timeout ToolArgumentsError "
+    "TransportError UnsupportedError",
+    "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
+    "TextDelta ToolCallDelta collect",
+    "protocols.openai_chat.quirks": "OpenAIChatOptions",
+    "providers": "PROVIDERS Provider ProviderConfig",
+    "stream": "AsyncStream",
+    "sync": "Client Conversation Stream",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME_OF.get(name, "types")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

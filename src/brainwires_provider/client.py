@@ -1,0 +1,228 @@
+"""The asynchronous client: the face of the one road."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+from brainwires_provider import flow
+from brainwires_provider.auth.keys import Key
+from brainwires_provider.errors import ConfigError
+from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
+from brainwires_provider.providers import ProviderConfig, Target, resolve, resolve_listing, split_model
+from brainwires_provider.requests import Input, build_request, check_args, messages_of, stored_args
+from brainwires_provider.stream import AsyncStream
+from brainwires_provider.types import (
+    Args,
+    Message,
+    Model,
+    Options,
+    Prepared,
+    Request,
+    Response,
+    Timeouts,
+    TokenCount,
+)
+from brainwires_provider.types.options import merge_options
+from brainwires_provider.wires.base import Wire
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["AsyncClient", "AsyncConversation"]
+
+
+class AsyncClient:
+    """Talks to any provider. Cheap to make: nothing is opened, read or imported before the first request.
+
+    `model` is the default, `"provider:model"`. `api_key`, `base_url` and `headers` belong to the provider of `model`
+    and go to no other; `providers` sets up others, or the same in full. `proxy` is a URL, `"env"` for what the
+    environment says, or None. `max_event_bytes` limits one event, or one whole body, of an answer.
+
+    Raises ConfigError for an unknown provider. One client serves many tasks; in another event loop it opens
+    connections of its own.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_key: Key | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        providers: Iterable[ProviderConfig] = (),
+        options: Options | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 (a frozen value)
+        strict: bool = False,
+        proxy: str | Literal["env"] | None = "env",
+        ssl_context: SSLContext | None = None,
+        max_connections: int = 1000,
+        max_event_bytes: int = DEFAULT_MAX_MESSAGE,
+    ) -> None:
+        self.max_event_bytes = max_event_bytes
+        self._model = model
+        self._configs = {config.name: config for config in providers}
+        self._own_provider(model, api_key, base_url, headers)
+        self._options = merge_options(Options(strict=True), options) if strict else options
+        self._timeouts = timeouts
+        self._transport: dict[str, Any] = {
+            "proxy": proxy,
+            "ssl_context": ssl_context,
+            "max_connections": max_connections,
+        }
+        self._wires: dict[str, Wire] = {}
+        self._closed = False
+
+    def _own_provider(
+        self, model: str | None, api_key: Key | None, base_url: str | None, headers: Mapping[str, str] | None
+    ) -> None:
+        """Bind the three to the provider of `model`."""
+        if model is None:
+            if api_key is not None or base_url is not None or headers is not None:
+                raise ConfigError(
+                    "api_key, base_url and headers belong to the provider of `model`: name a model, or use "
+                    "providers=[ProviderConfig(…)]"
+                )
+            return
+        provider, _ = split_model(model)
+        known = self._configs.get(provider) or ProviderConfig(provider)
+        self._configs[provider] = ProviderConfig(
+            known.name,
+            known.row,
+            known.api_key if api_key is None else api_key,
+            known.base_url if base_url is None else base_url,
+            {**known.headers, **(headers or {})},
+            known.options,
+            known.allow_http,
+        )
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    async def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+        """One whole answer. Raises every ProviderError."""
+        return await flow.chat(self._plan(input, args, stream=False), self)
+
+    def stream(self, input: Input, **args: Unpack[Args]) -> AsyncStream:
+        """An answer as it comes. Nothing is sent before the stream is entered or iterated."""
+        return AsyncStream(self._plan(input, args, stream=True), self)
+
+    def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[Args]) -> Prepared:
+        """The exact request, secrets redacted, nothing sent. Raises ConfigError and UnsupportedError as sending would."""
+        return flow.prepare(self._plan(input, args, stream=stream))
+
+    async def count_tokens(self, input: Input, **args: Unpack[Args]) -> TokenCount:
+        """How many tokens the request would take in. Raises UnsupportedError where the provider cannot count."""
+        target, request = self._request(input, args)
+        call = target.protocol.count_call(request, target.origin)
+        counting = flow.plan_call(call, request, target, timeouts=self._timeouts)
+        return target.protocol.decode_count(await flow.fetch(counting, self))
+
+    async def models(self, provider: str | None = None) -> list[Model]:
+        """Every model that a provider lists, all pages; by default the provider of the client's model."""
+        if provider is None:
+            if self._model is None:
+                raise ConfigError("name the provider whose models to list")
+            provider, _ = split_model(self._model)
+        target = resolve_listing(provider, self._configs)
+        found: list[Model] = []
+        cursor: str | None = None
+        while True:
+            call = target.protocol.models_call(cursor)
+            listing = flow.plan_call(call, None, target, timeouts=self._timeouts)
+            page, cursor = target.protocol.decode_models(await flow.fetch(listing, self), provider)
+            found += page
+            if cursor is None:
+                return found
+
+    def conversation(self, *, messages: Iterable[Message] = (), **args: Unpack[Args]) -> AsyncConversation:
+        """A history that grows with each turn that ends well. `args` hold for every turn."""
+        return AsyncConversation(self, messages, args)
+
+    # -- the road ----------------------------------------------------------------------------------------
+
+    def _request(self, input: Input, args: Args) -> tuple[Target, Request]:
+        model = args.get("model") or getattr(input, "model", None) or self._model
+        if model is None:
+            raise ConfigError('name a model: model="provider:model", here or when the client is made')
+        target = resolve(model, self._configs)
+        defaults = merge_options(self._options, target.options) if target.options else self._options
+        return target, build_request(input, args, model=target.model, defaults=defaults)
+
+    def _plan(self, input: Input, args: Args, *, stream: bool) -> flow.Plan:
+        if self._closed:
+            raise ConfigError("this client is closed; make a new one")
+        target, request = self._request(input, args)
+        return flow.plan(request, target, stream=stream, timeouts=self._timeouts)
+
+    async def wire(self, target: Target) -> Wire:
+        """The wire that reaches a target, made at the first request."""
+        if self._closed:
+            raise ConfigError("this client is closed; make a new one")
+        kind = target.row.wire
+        name = kind if kind == "http" else f"{kind}:{target.model}"
+        wire = self._wires.get(name)
+        if wire is None:
+            # The HTTP engine takes a tenth of a second to import: not on the loop.
+            module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.wires.{kind}")
+            wire = self._wires.get(name) or module.make_wire(target.model, **self._transport)
+            self._wires[name] = wire
+        return wire
+
+    # -- closing -----------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Close the connections. What is still under way ends with a typed error; later calls raise ConfigError."""
+        self._closed = True
+        for wire in list(self._wires.values()):
+            await wire.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def start_afresh(self) -> dict[str, Wire]:
+        """In a forked child: forget the parent's wires without touching them. They are returned, to be kept unclosed."""
+        wires, self._wires = self._wires, {}
+        return wires
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._model!r})"
+
+
+class AsyncConversation:
+    """A history and the settings of its turns. `messages` change only when a turn has ended well."""
+
+    def __init__(self, client: AsyncClient, messages: Iterable[Message], args: Args) -> None:
+        check_args(args)
+        self.messages: list[Message] = list(messages)
+        self._client = client
+        self._args = args
+
+    async def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+        """One turn: what is said and the whole answer join `messages`."""
+        said = messages_of(input)
+        response = await self._client.chat([*self.messages, *said], **stored_args(self._args, args))
+        self.messages += [*said, response.message]
+        return response
+
+    def stream(self, input: Input, **args: Unpack[Args]) -> AsyncStream:
+        """One turn as it comes; it joins `messages` once it has come to its end."""
+        said = messages_of(input)
+
+        def remember(response: Response) -> None:
+            self.messages += [*said, response.message]
+
+        stream = self._client.stream([*self.messages, *said], **stored_args(self._args, args))
+        stream.when_whole(remember)
+        return stream
+
+    def fork(self) -> AsyncConversation:
+        """A conversation of its own with the same beginning."""
+        return AsyncConversation(self._client, self.messages, self._args)

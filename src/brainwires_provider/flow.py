@@ -1,0 +1,510 @@
+"""The one road: encode, sign and send, frame, decode.
+
+`plan` makes the exact request; `chat` sends it and collects; `Flight` sends it and gives events batch by batch.
+Both colours and both forms, streamed and whole, go this way. One timer a request looks at the clocks; no clock is
+touched per event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from brainwires_provider.auth.keys import REDACTED, key_headers, redact, resolve_key
+from brainwires_provider.errors import (
+    APIError,
+    AuthenticationError,
+    ContextLengthError,
+    FramingError,
+    NotFoundError,
+    ProtocolError,
+    ProviderError,
+    RateLimitError,
+    StreamInterrupted,
+    StreamTimeout,
+    Timeout,
+    UnsupportedError,
+)
+from brainwires_provider.events import Collector, Event
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.policy.timeouts import Clocks
+from brainwires_provider.protocols.base import Call, Decoder, Reply, looks_like
+from brainwires_provider.providers import Target
+from brainwires_provider.types import (
+    Options,
+    Prepared,
+    Report,
+    Request,
+    Response,
+    Timeouts,
+)
+from brainwires_provider.wires.base import Exchange, Outgoing, Wire
+
+__all__ = ["Flight", "Plan", "Road", "chat", "fetch", "plan", "plan_call", "prepare"]
+
+_DRAIN_SECONDS = 1.0
+_DRAIN_BYTES = 65_536
+_ERROR_BYTES = 1_048_576
+_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-request-id", "x-goog-request-id")
+_USER_AGENT = "brainwires-provider/0.1.0"
+
+
+class Road(Protocol):
+    """What the road needs of a client."""
+
+    max_event_bytes: int
+
+    async def wire(self, target: Target) -> Wire:
+        """The wire that reaches a target."""
+        ...
+
+
+class Plan(Struct, frozen=True):
+    """One request, encoded but not signed."""
+
+    target: Target
+    call: Call
+    report: Report
+    timeouts: Timeouts
+    stream: bool
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, str] | None
+
+    @property
+    def url(self) -> str:
+        """Base URL, path and query."""
+        base, _, query = self.target.base_url.partition("?")
+        pairs = {**self.call.query, **(self.extra_query or {})}
+        query = "&".join(part for part in (query, urlencode(pairs)) if part)
+        return f"{base}{self.call.path}{'?' + query if query else ''}"
+
+    def headers(self, key: str) -> dict[str, str]:
+        """What goes out, the later layer over the earlier, whatever the case of the names."""
+        own = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if self.stream else "application/json",
+            "User-Agent": _USER_AGENT,
+        }
+        if self.stream:
+            own["Accept-Encoding"] = "identity"  # compressed, events wait for each other
+        layers = (
+            self.call.headers,
+            key_headers(self.target.row.auth, key),
+            self.target.headers,
+            self.extra_headers,
+        )
+        for layer in layers:
+            for name, value in (layer or {}).items():
+                for known in [k for k in own if k.lower() == name.lower()]:
+                    del own[known]
+                own[name] = value
+        return own
+
+    def body(self) -> bytes:
+        """The JSON body; none for a GET."""
+        return b"" if self.call.method == "GET" else msgspec.json.encode(self.call.body)
+
+
+def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
+    """Encode. Raises UnsupportedError: content that the protocol cannot say or, when strict, a knob it cannot take."""
+    options = request.options
+    call = target.protocol.encode(request, target.origin, stream=stream)
+    if options.extra_body:
+        call = replace(call, body={**call.body, **options.extra_body})
+    report = Report(_set_fields(request), call.deviations)
+    if options.strict and (lost := report.dropped + report.emulated):
+        told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
+        raise UnsupportedError(
+            f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
+        )
+    return Plan(
+        target, call, report, options.timeouts or timeouts, stream, options.extra_headers, options.extra_query
+    )
+
+
+def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: Timeouts) -> Plan:
+    """A plan for a call that is no chat: counting, listing."""
+    options = request.options if request is not None else Options()
+    return Plan(
+        target,
+        call,
+        Report(),
+        options.timeouts or timeouts,
+        stream=False,
+        extra_headers=options.extra_headers,
+        extra_query=options.extra_query,
+    )
+
+
+def _set_fields(request: Request) -> tuple[str, ...]:
+    named = ("system", "tools", "tool_choice", "output")
+    own = tuple(name for name in named if getattr(request, name))
+    return own + tuple(name for name in request.options.set_fields() if name not in ("timeouts", "strict"))
+
+
+def prepare(plan: Plan) -> Prepared:
+    """The exact request, secrets redacted, nothing sent."""
+    target = plan.target
+    headers = plan.headers(REDACTED if target.key else "")
+    secret = {name.lower() for name in target.headers} | {
+        "authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+    }
+    shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}
+    secrets = (target.key,) if isinstance(target.key, str) else ()
+    return Prepared(plan.call.method, redact(plan.url, secrets), shown, plan.body(), plan.report)
+
+
+async def chat(plan: Plan, road: Road) -> Response:
+    """One whole answer. Raises every ProviderError."""
+    flight = Flight(plan, road)
+    collector = Collector()
+    try:
+        while events := await flight.pull():
+            for event in events:
+                collector.feed(event)
+        return flight.finished(collector)
+    finally:
+        flight.abort()
+
+
+async def fetch(plan: Plan, road: Road) -> bytes:
+    """The body of a call that is no chat. Raises every ProviderError."""
+    return await Flight(plan, road).fetch()
+
+
+class Flight:
+    """One request under way. `pull` gives the next events; `partial` is what has arrived so far."""
+
+    def __init__(self, plan: Plan, road: Road) -> None:
+        self._plan = plan
+        self._road = road
+        self._exchange: Exchange | None = None
+        self._framing: Framing | None = None
+        self._secrets: tuple[str, ...] = ()
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired: Any = None
+        self._failed: ProviderError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._clocks: Clocks | None = None
+        self.landed = False
+        self.decoder: Decoder = plan.target.protocol.decoder(plan.target.origin)
+
+    # -- what the caller sees ----------------------------------------------------------------------------
+
+    async def pull(self) -> list[Event]:
+        """The next events, at least one; none once the answer has ended. A failure closes the exchange."""
+        if self.landed:
+            return []
+        try:
+            if self._exchange is None:
+                await self._take_off()
+                if self._framing is None:
+                    return self._whole(await self._read_all())
+            if self._failed is not None:
+                raise self._failed
+            if self.decoder.ended:
+                await self._land()
+                return []
+            return await self._next()
+        except ProviderError as error:
+            self.abort()
+            raise self._explained(error) from None
+        except BaseException:
+            self.abort()
+            raise
+
+    async def fetch(self) -> bytes:
+        """The whole body, for calls that are no chat."""
+        try:
+            await self._take_off()
+            body = await self._read_all()
+            self._let_go()
+        except ProviderError as error:
+            raise self._explained(error) from None
+        finally:
+            self.abort()
+        return body
+
+    def partial(self) -> Response:
+        """What has arrived so far, with what the wire knows."""
+        return self._dressed(self.decoder.partial())
+
+    def finished(self, collector: Collector) -> Response:
+        """The whole answer."""
+        exchange = self._exchange
+        headers: Mapping[str, str] = exchange.headers if exchange else {}
+        return collector.response(
+            provider=self._plan.target.provider,
+            report=self._plan.report,
+            request_id=_request_id(headers),
+            headers=headers,
+            attempts=exchange.attempts if exchange else (),
+        )
+
+    def abort(self) -> None:
+        """Leave now. What was read to its end keeps its connection, everything else drops it."""
+        self._disarm()
+        if self._exchange is not None and not self.landed:
+            self._exchange.abort()
+        self.landed = True
+
+    async def leave(self) -> None:
+        """Leave in good order: after the answer's end the connection is kept, before it dropped."""
+        if self._exchange is not None and not self.landed and self.decoder.ended:
+            await self._land()
+        self.abort()
+
+    # -- taking off --------------------------------------------------------------------------------------
+
+    async def _take_off(self) -> None:
+        plan, target = self._plan, self._plan.target
+        loop = self._loop = asyncio.get_running_loop()
+        clocks = self._clocks = Clocks(plan.timeouts, loop.time())
+        due = clocks.next_due(loop.time())
+        try:
+            async with asyncio.timeout_at(due[0] if due else None):
+                key = "" if target.key is None else await resolve_key(target.key, target.provider)
+                self._secrets = (key,) if key else ()
+                wire = await self._road.wire(target)
+                outgoing = Outgoing(
+                    plan.call.method, plan.url, plan.headers(key), plan.body(), plan.timeouts.connect
+                )
+                self._exchange = await wire.open(outgoing)
+        except TimeoutError as error:
+            if isinstance(error, ProviderError) or due is None:
+                raise
+            raise self._timed_out(due[1]) from None
+        self._arm()
+        await self._check_status()
+        if plan.stream and not self._is_whole():
+            self._framing = target.protocol.framing(self._road.max_event_bytes)
+
+    async def _check_status(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if 200 <= exchange.status < 300:
+            return
+        if 300 <= exchange.status < 400:
+            raise APIError(_redirected(exchange), status=exchange.status)
+        body = await self._read_some(_ERROR_BYTES)
+        raise self._plan.target.protocol.decode_error(
+            Reply(exchange.status, exchange.headers, body, time.time())
+        )
+
+    def _is_whole(self) -> bool:
+        """Whether a streamed answer came as one body after all: some services ignore `stream`."""
+        assert self._exchange is not None
+        kind = self._exchange.headers.get("content-type", "").lower()
+        return kind.startswith(("application/json", "text/html"))
+
+    # -- the clocks --------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Wake at the next clock's end. Done at the start, at the first event, and by the timer itself."""
+        self._disarm()
+        assert self._clocks is not None and self._loop is not None
+        due = self._clocks.next_due(self._loop.time())
+        if due is not None:
+            self._timer = self._loop.call_at(due[0], self._tick)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        assert self._clocks is not None and self._loop is not None
+        self._timer = None
+        self._expired = self._clocks.expired(self._loop.time())
+        if self._expired is None:
+            self._arm()
+        elif self._exchange is not None:
+            self._exchange.abort()
+
+    def _timed_out(self, clock: Any) -> ProviderError:
+        limit = getattr(self._plan.timeouts, clock)
+        begun = self._clocks is not None and self._clocks.begun
+        if not begun:
+            return Timeout(f"no answer began within {limit} s (Timeouts.{clock})", clock=clock)
+        return StreamTimeout(
+            f"the answer stalled: the {clock} clock of {limit} s ran out", clock=clock, partial=self.partial()
+        )
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    async def _next(self) -> list[Event]:
+        exchange, framing, clocks, decoder = self._exchange, self._framing, self._clocks, self.decoder
+        assert exchange is not None and framing is not None and clocks is not None and self._loop is not None
+        clocks.waiting_since = self._loop.time()
+        while True:
+            chunk = await self._read()
+            events: list[Event] = []
+            try:
+                if not chunk:
+                    self._at_end(framing, events)
+                else:
+                    for message in framing.feed(chunk):
+                        if decoder.ended:
+                            break
+                        events += decoder.feed(message)
+            except ProviderError as error:
+                if not events:
+                    raise
+                self._failed = error  # what came before it in the same chunk is delivered first
+            if events:
+                if not clocks.begun:
+                    clocks.begun = True
+                    self._arm()
+                clocks.waiting_since = None
+                return events
+
+    async def _read(self) -> bytes:
+        assert self._exchange is not None
+        if self._expired is None:
+            try:
+                return await self._exchange.read()
+            except StreamInterrupted:
+                if self._expired is None:
+                    raise
+        raise self._timed_out(self._expired)
+
+    def _at_end(self, framing: Framing, events: list[Event]) -> None:
+        """The body has ended: what was complete in it still counts, what was cut does not."""
+        decoder = self.decoder
+        messages, clean = framing.finish()
+        for message in messages:
+            if decoder.ended:
+                break
+            try:
+                events += decoder.feed(message)
+            except ProtocolError:
+                if clean:
+                    raise
+                break
+            clean = True
+        if not decoder.ended:
+            events += decoder.finish(clean)
+
+    async def _read_all(self) -> bytes:
+        limit = self._road.max_event_bytes
+        body = await self._read_some(limit + 1)
+        if len(body) > limit:
+            raise FramingError(f"the body exceeds {limit} bytes; raise max_event_bytes to take it")
+        return body
+
+    async def _read_some(self, limit: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while size < limit and (chunk := await self._read()):
+            chunks.append(chunk)
+            size += len(chunk)
+            if self._clocks is not None and self._loop is not None:
+                self._clocks.waiting_since = self._loop.time()
+        return b"".join(chunks)
+
+    def _whole(self, body: bytes) -> list[Event]:
+        if not body.strip():
+            raise ProtocolError("the provider answered with an empty body")
+        kind = self._exchange.headers.get("content-type", "") if self._exchange else ""
+        if kind.lower().startswith("text/html"):
+            raise ProtocolError(f"the provider answered with {looks_like(body)}; check base_url")
+        events = self.decoder.feed_whole(body)
+        self._let_go()
+        return events
+
+    def _let_go(self) -> None:
+        """The body was read to its end."""
+        self._disarm()
+        self.landed = True
+        if self._exchange is not None:
+            self._exchange.release()
+
+    async def _land(self) -> None:
+        """Read on to the body's end, bounded, so that the connection can be used again."""
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                size = 0
+                while size < _DRAIN_BYTES and (chunk := await exchange.read()):
+                    size += len(chunk)
+        except (TimeoutError, StreamInterrupted):
+            pass
+        self._let_go()
+
+    # -- telling what happened ---------------------------------------------------------------------------
+
+    def _dressed(self, response: Response) -> Response:
+        exchange = self._exchange
+        if exchange is None:
+            return replace(response, report=self._plan.report)
+        return replace(
+            response,
+            report=self._plan.report,
+            request_id=_request_id(exchange.headers),
+            headers=exchange.headers,
+            attempts=exchange.attempts,
+        )
+
+    def _explained(self, error: ProviderError) -> ProviderError:
+        """The same error with what the road knows: where, which request, and what to do; the key taken out."""
+        target, exchange = self._plan.target, self._exchange
+        error.provider = error.provider or target.provider
+        error.model = error.model or target.model
+        if exchange is not None:
+            error.request_id = error.request_id or _request_id(exchange.headers)
+        partial = getattr(error, "partial", None)
+        if isinstance(error, (StreamInterrupted, ProtocolError, APIError)) and exchange is not None:
+            begun = self._clocks is not None and self._clocks.begun
+            if partial is None and begun:
+                partial = self.decoder.partial()
+            error.partial = None if partial is None else self._dressed(partial)
+        if isinstance(error, APIError):
+            if error.status is None and exchange is not None:
+                error.status = exchange.status
+            error.body = redact(error.body, self._secrets)
+        error.message = redact(f"{target.provider}: {error.message}{_advice(error, target)}", self._secrets)
+        error.args = (error.message,)
+        return error
+
+
+def _advice(error: ProviderError, target: Target) -> str:
+    """What to do, where the error's kind tells."""
+    match error:
+        case AuthenticationError():
+            where = f" or {target.row.key_env}" if target.row.key_env else ""
+            return f" (check the key: api_key={where})"
+        case NotFoundError():
+            return f" (check the model's name, {target.model!r}, and base_url)"
+        case ContextLengthError():
+            return " (shorten the messages, or lower max_tokens)"
+        case RateLimitError(retry_after=float(seconds)):
+            return f" (try again in {seconds:g} s)"
+    return ""
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+
+
+def _redirected(exchange: Exchange) -> str:
+    place = urlsplit(exchange.headers.get("location", ""))
+    where = (
+        f" to {place.scheme}://{place.hostname}{place.path}"
+        if place.hostname
+        else f" to {place.path or 'nowhere'}"
+    )
+    return (
+        f"the server redirects{where} (HTTP {exchange.status}), which is not followed, because the key would go "
+        "along; set base_url to the address that answers"
+    )

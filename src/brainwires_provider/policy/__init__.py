@@ -1,0 +1,1 @@
+"""Decisions without I/O: time is passed in."""

@@ -1,0 +1,57 @@
+"""Both colours of the client behind one face, so that a table of cases runs through each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from brainwires_provider import AsyncClient, Client, Event, Message, Response
+
+
+class Outcome(NamedTuple):
+    events: list[Event]
+    response: Response
+
+
+Ask = Callable[..., Outcome]
+
+
+def ask_async(client: AsyncClient, input: Any = "hi", *, stream: bool = True, **args: Any) -> Outcome:
+    """One request on a new loop; the client is closed after it."""
+
+    async def run() -> Outcome:
+        async with client:
+            if not stream:
+                return Outcome([], await client.chat(input, **args))
+            events = []
+            async with client.stream(input, **args) as answer:
+                async for event in answer:
+                    events.append(event)
+                return Outcome(events, answer.response)
+
+    return asyncio.run(run())
+
+
+def ask_sync(client: Client, input: Any = "hi", *, stream: bool = True, **args: Any) -> Outcome:
+    with client:
+        if not stream:
+            return Outcome([], client.chat(input, **args))
+        with client.stream(input, **args) as answer:
+            events = list(answer)
+            return Outcome(events, answer.response)
+
+
+COLOURS: dict[str, tuple[type[Any], Ask]] = {"async": (AsyncClient, ask_async), "sync": (Client, ask_sync)}
+
+
+def ask(colour: str, url: str, *, stream: bool = True, input: Any = "hi", **settings: Any) -> Outcome:
+    """Ask a Chat Completions server at `url`. `args` in the settings go to the call, the rest to the client."""
+    make, run = COLOURS[colour]
+    args = settings.pop("args", {})
+    settings.setdefault("api_key", "sk-planted-key")
+    return run(make("openai-chat:m", base_url=url, **settings), input, stream=stream, **args)
+
+
+def history(*texts: str) -> list[Message]:
+    return [Message.user(text) for text in texts]
