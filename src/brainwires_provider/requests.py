@@ -58,14 +58,14 @@ def build_request(input: Input, args: Args, *, model: str, defaults: Options | N
 
     Raises TypeError for a wrong keyword or type, ValueError for no message at all.
     """
-    given: Mapping[str, Any] = args
+    given: dict[str, Any] = {**args}
     check_args(given)
     base = input if isinstance(input, Request) else Request(())
     messages = messages_of(input)
     system = given.get("system", base.system)
     if not messages and system is None:
         raise ValueError("there is nothing to say: the input holds no message")
-    tuning = {name: value for name, value in given.items() if name in _TUNING}
+    tuning: dict[str, Any] = {name: value for name, value in given.items() if name in _TUNING}
     for name in ("stop", "provider_options"):
         if isinstance(tuning.get(name), list):
             tuning[name] = tuple(tuning[name])
@@ -115,7 +115,8 @@ def _output(output: Any) -> Any:
 
 def stored_args(first: Args, later: Args) -> Args:
     """A conversation's own arguments under those of one turn."""
-    merged: Any = {**first, **later}
-    if first.get("options") is not None and later.get("options") is not None:
-        merged["options"] = merge_options(first["options"], later["options"])
-    return merged  # type: ignore[no-any-return]
+    merged: Args = {**first, **later}
+    own, turn = first.get("options"), later.get("options")
+    if own is not None and turn is not None:
+        merged["options"] = merge_options(own, turn)
+    return merged
