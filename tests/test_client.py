@@ -9,7 +9,6 @@ import pickle
 from typing import Any
 
 import pytest
-from test_faults import KEY, TEXT, WHOLE, chunk
 
 from brainwires_provider import (
     PROVIDERS,
@@ -35,6 +34,7 @@ from brainwires_provider import (
     UnsupportedError,
 )
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
+from test_faults import KEY, TEXT, WHOLE, chunk
 
 WEATHER = Tool(
     "weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}}

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import trustme
-from colours import COLOURS, ask
 
 from brainwires_provider import (
     APIError,
@@ -39,6 +38,7 @@ from brainwires_provider import (
     TransportError,
 )
 from brainwires_provider.testing import Answer, Close, Drop, ScriptedServer, Stall, cut, refuse, split, sse
+from colours import COLOURS, ask
 
 KEY = "sk-planted-key"
 BOTH = pytest.mark.parametrize("colour", COLOURS)

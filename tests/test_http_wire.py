@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_faults import KEY, TEXT, WHOLE, chunk
 
 from brainwires_provider import AsyncClient, ConfigError, ProviderError, StreamInterrupted, TransportError
 from brainwires_provider.testing import Answer, Gate, Paced, RecordedRequest, ScriptedServer, Stall, sse
+from test_faults import KEY, TEXT, WHOLE, chunk
 
 
 def client(server: ScriptedServer, **settings: Any) -> AsyncClient:

@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PROVIDERS",
     "APIError",
     "Args",
     "AsyncClient",
@@ -124,7 +125,6 @@ __all__ = [
     "Options",
     "Origin",
     "OverloadedError",
-    "PROVIDERS",
     "Part",
     "PartEnd",
     "PartStart",

@@ -110,7 +110,7 @@ class AsyncClient:
         return AsyncStream(self._plan(input, args, stream=True), self)
 
     def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[Args]) -> Prepared:
-        """The exact request, secrets redacted, nothing sent. Raises ConfigError and UnsupportedError as sending would."""
+        """The exact request, secrets redacted, nothing sent. Raises what sending would: ConfigError, UnsupportedError."""
         return flow.prepare(self._plan(input, args, stream=stream))
 
     async def count_tokens(self, input: Input, **args: Unpack[Args]) -> TokenCount:
@@ -174,7 +174,7 @@ class AsyncClient:
     # -- closing -----------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """Close the connections. What is still under way ends with a typed error; later calls raise ConfigError."""
+        """Close the connections. What is under way ends with a typed error; later calls raise ConfigError."""
         self._closed = True
         for wire in list(self._wires.values()):
             await wire.aclose()

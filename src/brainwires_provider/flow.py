@@ -36,6 +36,7 @@ from brainwires_provider.events import Collector, Event
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.policy.timeouts import Clocks
 from brainwires_provider.protocols.base import Call, Decoder, Reply, looks_like
+from brainwires_provider.protocols.reading import feed_rest, request_id
 from brainwires_provider.providers import Target
 from brainwires_provider.types import (
     Options,
@@ -52,7 +53,6 @@ __all__ = ["Flight", "Plan", "Road", "chat", "fetch", "plan", "plan_call", "prep
 _DRAIN_SECONDS = 1.0
 _DRAIN_BYTES = 65_536
 _ERROR_BYTES = 1_048_576
-_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-request-id", "x-goog-request-id")
 _USER_AGENT = "brainwires-provider/0.1.0"
 
 
@@ -246,7 +246,7 @@ class Flight:
         return collector.response(
             provider=self._plan.target.provider,
             report=self._plan.report,
-            request_id=_request_id(headers),
+            request_id=request_id(headers),
             headers=headers,
             attempts=exchange.attempts if exchange else (),
         )
@@ -351,7 +351,7 @@ class Flight:
             events: list[Event] = []
             try:
                 if not chunk:
-                    self._at_end(framing, events)
+                    feed_rest(decoder, *framing.finish(), events)
                 else:
                     for message in framing.feed(chunk):
                         if decoder.ended:
@@ -377,23 +377,6 @@ class Flight:
                 if self._expired is None:
                     raise
         raise self._timed_out(self._expired)
-
-    def _at_end(self, framing: Framing, events: list[Event]) -> None:
-        """The body has ended: what was complete in it still counts, what was cut does not."""
-        decoder = self.decoder
-        messages, clean = framing.finish()
-        for message in messages:
-            if decoder.ended:
-                break
-            try:
-                events += decoder.feed(message)
-            except ProtocolError:
-                if clean:
-                    raise
-                break
-            clean = True
-        if not decoder.ended:
-            events += decoder.finish(clean)
 
     async def _read_all(self) -> bytes:
         limit = self._road.max_event_bytes
@@ -451,7 +434,7 @@ class Flight:
         return replace(
             response,
             report=self._plan.report,
-            request_id=_request_id(exchange.headers),
+            request_id=request_id(exchange.headers),
             headers=exchange.headers,
             attempts=exchange.attempts,
         )
@@ -462,7 +445,7 @@ class Flight:
         error.provider = error.provider or target.provider
         error.model = error.model or target.model
         if exchange is not None:
-            error.request_id = error.request_id or _request_id(exchange.headers)
+            error.request_id = error.request_id or request_id(exchange.headers)
         partial = getattr(error, "partial", None)
         if isinstance(error, (StreamInterrupted, ProtocolError, APIError)) and exchange is not None:
             begun = self._clocks is not None and self._clocks.begun
@@ -491,10 +474,6 @@ def _advice(error: ProviderError, target: Target) -> str:
         case RateLimitError(retry_after=float(seconds)):
             return f" (try again in {seconds:g} s)"
     return ""
-
-
-def _request_id(headers: Mapping[str, str]) -> str | None:
-    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
 
 
 def _redirected(exchange: Exchange) -> str:

@@ -54,7 +54,9 @@ def messages_of(input: Input) -> tuple[Message, ...]:
 
 
 def build_request(input: Input, args: Args, *, model: str, defaults: Options | None) -> Request:
-    """One Request for `model`, the provider's own name: keywords over `options` over the input's own over the client's, field by field.
+    """One Request for `model`, the provider's own name for it.
+
+    Keywords win over `options`, they over the input's own, that over the client's, field by field.
 
     Raises TypeError for a wrong keyword or type, ValueError for no message at all.
     """
