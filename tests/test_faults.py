@@ -458,11 +458,11 @@ def test_a_name_that_does_not_resolve(colour: str) -> None:
 def test_a_proxy_that_refuses(colour: str) -> None:
     with (
         ScriptedServer([Answer(407)]) as proxy,
-        pytest.raises(ConnectError, match="the proxy .* answered 407"),
+        pytest.raises(ConnectError, match=r"the proxy .* answered 407"),
     ):
         ask(colour, "https://api.example.invalid/v1", proxy=proxy.url)
     assert KEY not in str(proxy.requests)
-    with refuse() as port, pytest.raises(ConnectError, match="the proxy .* cannot be reached"):
+    with refuse() as port, pytest.raises(ConnectError, match=r"the proxy .* cannot be reached"):
         ask(colour, "https://api.example.invalid/v1", proxy=f"http://user:pw@127.0.0.1:{port}")
 
 
@@ -475,6 +475,11 @@ CONFIG = {
     "plain http": ("openai-chat:x", {"base_url": "http://example.com/v1", "api_key": "k"}, "plain http"),
     "no URL": ("openai-chat:x", {"base_url": "example.com", "api_key": "k"}, "is no http"),
     "bad port": ("openai-chat:x", {"base_url": "https://h:99999/", "api_key": "k"}, "is no http"),
+    "a password in the URL": (
+        "openai-chat:x",
+        {"base_url": "https://me:pw@example.com/v1", "api_key": "k"},
+        "base_url 'https://example.com/v1' holds a user name or password",
+    ),
     "a URL without its key": (
         "openai-chat:x",
         {"base_url": "https://example.com/v1"},

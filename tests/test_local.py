@@ -83,7 +83,7 @@ async def asked(client: AsyncClient) -> openai.AsyncOpenAI:
 
 
 def test_the_same_answers_as_openai_python() -> None:
-    """Text, a schema, a stop, whole and streamed, at temperature 0 (the prompt's cache off: it may change the sums)."""
+    """Text, a schema, a stop, whole and streamed, at temperature 0, without the prompt's cache."""
     fixed: dict[str, Any] = {"temperature": 0, "seed": 1, "max_tokens": 40}
     nocache = {"cache_prompt": False}
 
@@ -173,9 +173,9 @@ async def busy(client: AsyncClient) -> int:
     )
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
     root = endpoint.base_url.removesuffix("/v1")
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-        async with session.get(f"{root}/slots") as answer:
-            return sum(slot["is_processing"] for slot in await answer.json())
+    session = aiohttp.ClientSession(connector=connector, headers=headers)
+    async with session, session.get(f"{root}/slots") as answer:
+        return sum(slot["is_processing"] for slot in await answer.json())
 
 
 async def freed(client: AsyncClient) -> float:
@@ -187,7 +187,7 @@ async def freed(client: AsyncClient) -> float:
 
 
 def test_a_cancelled_answer_frees_its_slot() -> None:
-    """Within a second while generating; in a prompt within one batch, which this machine computes in well under 5 s."""
+    """Within a second while generating; in a prompt within one batch of 128 tokens."""
 
     async def main() -> None:
         async with AsyncClient("local:") as client:

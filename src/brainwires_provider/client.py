@@ -110,7 +110,7 @@ class AsyncClient:
         return AsyncStream(self._plan(input, args, stream=True), self)
 
     def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[Args]) -> Prepared:
-        """The exact request, secrets redacted, nothing sent. Raises what sending would: ConfigError, UnsupportedError."""
+        """The exact request, secrets redacted, nothing sent. Raises ConfigError, UnsupportedError."""
         return flow.prepare(self._plan(input, args, stream=stream))
 
     async def count_tokens(self, input: Input, **args: Unpack[Args]) -> TokenCount:

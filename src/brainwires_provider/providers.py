@@ -344,13 +344,19 @@ def _is_127(host: str) -> bool:
 def _check_scheme(target: Target, config: ProviderConfig) -> None:
     try:
         parts = urlsplit(target.base_url)
-        host, scheme = parts.hostname, parts.scheme
+        host, scheme, user = parts.hostname, parts.scheme, parts.username
         _ = parts.port
     except ValueError:
-        host, scheme = None, ""
+        host, scheme, user = None, "", None
     if scheme not in ("http", "https") or not host:
         raise ConfigError(
             f"base_url {_bare(target.base_url)!r} is no http(s) URL; it looks like https://host/v1",
+            provider=target.provider,
+        )
+    if user is not None:
+        raise ConfigError(
+            f"base_url {_bare(target.base_url)!r} holds a user name or password, which would show in logs; "
+            'pass headers={"Authorization": …} instead',
             provider=target.provider,
         )
     if scheme == "http" and not config.allow_http and not is_loopback(target.base_url):

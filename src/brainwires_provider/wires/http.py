@@ -87,11 +87,12 @@ class HTTPWire:
         self._ssl = ssl_context
         self._max_connections = max_connections
         self._socket_path = socket_path
+        self._proxies: dict[str, str | None] = {}
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
 
     async def open(self, outgoing: Outgoing) -> HTTPExchange:
         """Raises ConnectError, Timeout (connect), TransportError, ProtocolError (not HTTP), ConfigError (URL)."""
-        proxy = None if self._socket_path else proxy_for(outgoing.url, self._proxy)
+        proxy = self._proxy_for(outgoing.url)
         session = await self._session()
         trace = SimpleNamespace(reused=False)
         attempts: tuple[Attempt, ...] = ()
@@ -116,6 +117,15 @@ class HTTPWire:
             exchange = HTTPExchange(response, attempts)
             session.exchanges.add(exchange)
             return exchange
+
+    def _proxy_for(self, url: str) -> str | None:
+        """Told once for each origin: reading the environment costs as much as a request."""
+        if self._socket_path:
+            return None
+        origin = "/".join(url.split("/", 3)[:3])
+        if origin not in self._proxies:
+            self._proxies[origin] = proxy_for(url, self._proxy)
+        return self._proxies[origin]
 
     async def _session(self) -> _Session:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,52 @@
+"""What `chat` and `prepare` are told on the command line, as a client and its arguments."""
+
+from __future__ import annotations
+
+import os
+
+from msgspec import Struct
+
+from brainwires_provider.assembler import well_formed
+from brainwires_provider.client import AsyncClient
+from brainwires_provider.errors import ConfigError
+from brainwires_provider.types import Args
+
+__all__ = ["Asking"]
+
+
+class Asking(Struct, frozen=True):
+    """The options of one question. `api_key_env` names an environment variable: a key is never typed."""
+
+    model: str
+    system: str | None = None
+    temperature: float | None = 0.0
+    max_tokens: int | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+    def client(self) -> AsyncClient:
+        """Raises ConfigError: an unknown provider, or no key where one was said to be."""
+        return AsyncClient(self.model, api_key=self._key(), base_url=self.base_url)
+
+    def _key(self) -> str | None:
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            # Not a word of what was given: it may be the key itself, given in the wrong place.
+            raise ConfigError(
+                "--api-key-env takes the name of an environment variable that holds the key; "
+                "there is none by the name given, or it is empty"
+            )
+        return key
+
+    def args(self) -> Args:
+        """Only what was set."""
+        args: Args = {}
+        if self.system is not None:
+            args["system"] = well_formed(self.system)
+        if self.temperature is not None:
+            args["temperature"] = self.temperature
+        if self.max_tokens is not None:
+            args["max_tokens"] = self.max_tokens
+        return args

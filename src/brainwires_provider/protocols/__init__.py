@@ -1,0 +1,1 @@
+"""The pure wing's upper floor: one module a wire protocol."""
