@@ -188,7 +188,7 @@ class AsyncClient:
         await self.aclose()
 
     def start_afresh(self) -> dict[str, Wire]:
-        """In a forked child: forget the parent's wires without touching them. They are returned, to be kept unclosed."""
+        """In a forked child: forget the parent's wires, and give them, to be kept and never closed."""
         wires, self._wires = self._wires, {}
         return wires
 
