@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -166,6 +165,8 @@ class AsyncClient:
         wire = self._wires.get(name)
         if wire is None:
             # The HTTP engine takes a tenth of a second to import: not on the loop.
+            import asyncio
+
             module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.wires.{kind}")
             wire = self._wires.get(name) or module.make_wire(target.model, **self._transport)
             self._wires[name] = wire

@@ -7,10 +7,9 @@ touched per event.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -47,6 +46,9 @@ from brainwires_provider.types import (
     Timeouts,
 )
 from brainwires_provider.wires.base import Exchange, Outgoing, Wire
+
+if TYPE_CHECKING:
+    import asyncio  # a seventh of what a client weighs: loaded with the first request
 
 __all__ = ["Flight", "Plan", "Road", "chat", "fetch", "plan", "plan_call", "prepare"]
 
@@ -268,6 +270,8 @@ class Flight:
 
     async def _take_off(self) -> None:
         plan, target = self._plan, self._plan.target
+        import asyncio
+
         loop = self._loop = asyncio.get_running_loop()
         clocks = self._clocks = Clocks(plan.timeouts, loop.time())
         due = clocks.next_due(loop.time())
@@ -416,6 +420,8 @@ class Flight:
         """Read on to the body's end, bounded, so that the connection can be used again."""
         exchange = self._exchange
         assert exchange is not None
+        import asyncio
+
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 size = 0

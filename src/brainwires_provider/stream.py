@@ -6,18 +6,20 @@ Nothing happens before it is entered or iterated. It has one consumer, and close
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from brainwires_provider.events import Collector, Event, TextDelta
 from brainwires_provider.flow import Flight, Plan, Road
 from brainwires_provider.types import Response
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["AsyncStream", "call_site"]
 
@@ -89,7 +91,9 @@ class AsyncStream(AsyncIterator[Event]):
         if self._ended:
             return []
         if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+            from asyncio import get_running_loop
+
+            self._loop = get_running_loop()
         try:
             batch = await self._flight.pull()
         except BaseException:

@@ -6,8 +6,6 @@ since it may block.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -24,6 +22,9 @@ async def resolve_key(key: Key, provider: str) -> str:
     """The key's text. Raises ConfigError when there is none in it, or it could not be a header."""
     value: Any = key
     if callable(value):
+        import asyncio
+        import inspect
+
         if inspect.iscoroutinefunction(value):
             value = await value()
         else:
