@@ -16,6 +16,7 @@ from brainwires_provider import (
     AsyncClient,
     Cache,
     CacheStrategy,
+    Citation,
     ConfigError,
     HostedTool,
     JSONSchema,
@@ -143,6 +144,20 @@ def test_what_cannot_be_said_is_reported_or_refused(name: str) -> None:
         prepared(**args, strict=True)
     with pytest.raises(UnsupportedError, match="strict, and openai-chat cannot take"):
         AsyncClient("openai-chat:m", api_key=KEY, strict=True).prepare("hi", **args)
+
+
+def test_strictness_is_not_about_earlier_turns() -> None:
+    cited = Message.assistant(TextPart("so they say", citations=(Citation(url="https://a"),)))
+    done = AsyncClient("openai-chat:m", api_key=KEY, strict=True).prepare(
+        [Message.user("hi"), cited, Message.user("?")]
+    )
+
+    assert [d.field for d in done.report.dropped] == ["messages[1].content[0].citations"]
+
+
+def test_half_a_character_is_refused_before_any_byte() -> None:
+    with pytest.raises(UnsupportedError, match="half of a surrogate pair"):
+        prepared(system="\ud83d")
 
 
 def test_another_protocols_options_are_reported_dropped() -> None:

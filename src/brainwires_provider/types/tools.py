@@ -12,7 +12,7 @@ from brainwires_provider.types.parts import Cache, Extra
 __all__ = ["HostedTool", "JSONSchema", "Tool", "ToolChoice"]
 
 
-class Tool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Tool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="kind", tag="function"):
     """A function that the model may call. `parameters` is its arguments' JSON Schema, sent as it is.
 
     `strict` asks the provider to hold the model to the schema. `extra` holds fields of one provider's tool
@@ -27,7 +27,7 @@ class Tool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     extra: Extra | None = None
 
 
-class HostedTool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class HostedTool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="kind", tag="hosted"):
     """A tool that the provider runs itself: `{"type": type, **fields}`, sent as it is."""
 
     type: str

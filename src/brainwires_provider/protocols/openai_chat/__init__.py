@@ -1,0 +1,61 @@
+"""OpenAI's Chat Completions, and the many services that speak it with quirks of their own."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.base import Call, Decoder, Reply
+from brainwires_provider.protocols.failures import error_in_reply
+from brainwires_provider.protocols.openai_chat.decode import ChatDecoder
+from brainwires_provider.protocols.openai_chat.encode import encode_request
+from brainwires_provider.protocols.openai_chat.models import decode_models
+from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = ["ChatQuirks", "OpenAIChat", "OpenAIChatOptions"]
+
+
+class OpenAIChat:
+    """See `protocols.base.ChatProtocol`. The quirks are one service's dialect."""
+
+    name = "openai_chat"
+
+    def __init__(self, quirks: ChatQuirks | None = None) -> None:
+        self.quirks = quirks or ChatQuirks()
+
+    def framing(self, max_message: int) -> Framing:
+        """Server-sent events."""
+        return SSEFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """Raises UnsupportedError for what Chat Completions cannot say."""
+        return encode_request(request, origin, self.quirks, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        return ChatDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        return error_in_reply(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """Always raises UnsupportedError: Chat Completions has no counting call."""
+        raise UnsupportedError(
+            "Chat Completions has no call that counts tokens; an answer's usage has the count",
+            provider=origin.provider,
+            model=origin.model,
+        )
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """Never reached: there is no such call."""
+        raise NotImplementedError
+
+    def models_call(self, after: str | None) -> Call:
+        """`GET /models`, one page."""
+        return Call("/models", {}, method="GET")
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """The list of `{"data": […]}`. Raises ProtocolError."""
+        return decode_models(body, provider), None
