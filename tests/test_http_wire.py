@@ -316,8 +316,9 @@ def test_events_before_an_error_in_the_same_chunk_are_delivered() -> None:
 def test_a_process_that_forgets_everything_ends_silently() -> None:
     """No aclose, a stream left open, `asyncio.run` over: not a word on standard error."""
     script = """
-        import asyncio, sys
+        import asyncio, logging, sys
         from brainwires_provider import AsyncClient
+        logging.getLogger("asyncio").setLevel(logging.ERROR)  # a slow machine's slow callbacks are no leak
         client = AsyncClient("openai-chat:m", base_url=sys.argv[1], api_key="k")
         asyncio.run(client.chat("hi"))
         asyncio.run(client.chat("hi"))

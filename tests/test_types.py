@@ -406,3 +406,17 @@ def test_collect_keeps_the_order_of_starts() -> None:
 def test_events_without_an_end_are_no_response() -> None:
     with pytest.raises(ValueError, match="ResponseEnd"):
         ev.collect(EVENTS[:-1])
+
+
+def test_a_request_round_trips_through_json() -> None:
+    request = ty.Request(
+        (ty.Message.user("hi", ty.ImagePart(url="https://a/b.png")),),
+        model="m",
+        system="be",
+        tools=(ty.Tool("t", "d", {"type": "object"}), ty.HostedTool("web_search", {"a": [1, None]})),
+        tool_choice=ty.ToolChoice.tool("t"),
+        output=ty.JSONSchema("p", {"type": "object"}),
+        options=ty.Options(stop=("a", "b"), reasoning=ty.Reasoning(budget_tokens=3), timeouts=ty.Timeouts(idle=None)),
+    )
+
+    assert msgspec.json.decode(msgspec.json.encode(request), type=ty.Request) == request
