@@ -46,11 +46,15 @@ COLOURS: dict[str, tuple[type[Any], Ask]] = {"async": (AsyncClient, ask_async), 
 
 
 def ask(colour: str, url: str, *, stream: bool = True, input: Any = "hi", **settings: Any) -> Outcome:
-    """Ask a Chat Completions server at `url`. `args` in the settings go to the call, the rest to the client."""
+    """Ask a server at `url`, by Chat Completions unless `model` names another row.
+
+    `args` in the settings go to the call, the rest to the client.
+    """
     make, run = COLOURS[colour]
+    model = settings.pop("model", "openai-chat:m")
     args = settings.pop("args", {})
     settings.setdefault("api_key", "sk-planted-key")
-    return run(make("openai-chat:m", base_url=url, **settings), input, stream=stream, **args)
+    return run(make(model, base_url=url, **settings), input, stream=stream, **args)
 
 
 def history(*texts: str) -> list[Message]:

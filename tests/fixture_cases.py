@@ -22,6 +22,7 @@ from brainwires_provider.events import Event
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.protocols.base import ChatProtocol, Decoder, Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
+from brainwires_provider.protocols.openai_responses import OpenAIResponsesOptions
 from brainwires_provider.providers import PROVIDERS, Provider
 from brainwires_provider.types import (
     HostedTool,
@@ -37,7 +38,10 @@ from brainwires_provider.types import (
 
 ROOT = Path(__file__).parent / "fixtures"
 MODEL = "m"
-PROTOCOLS: dict[str, tuple[str, type[ProviderOptions]]] = {"openai_chat": ("openai-chat", OpenAIChatOptions)}
+PROTOCOLS: dict[str, tuple[str, type[ProviderOptions]]] = {
+    "openai_chat": ("openai-chat", OpenAIChatOptions),
+    "openai_responses": ("openai-responses", OpenAIResponsesOptions),
+}
 """By folder: the plain row, and the protocol's own options."""
 
 

@@ -387,8 +387,15 @@ def test_a_key_from_the_environment_goes_to_its_own_host_only(
     row = PROVIDERS[name]
     assert row.key_env is not None
     monkeypatch.setenv(row.key_env, "env-key\n")
+    home = row.base_url
+    if not home:
+        assert row.base_url_env is not None
+        with pytest.raises(ConfigError, match=f"pass base_url=, or set {row.base_url_env}"):
+            AsyncClient().prepare("hi", model=f"{name}:m")
+        home = "https://mine.example.com/v1"
+        monkeypatch.setenv(row.base_url_env, home)
 
-    assert AsyncClient().prepare("hi", model=f"{name}:m").url.startswith(row.base_url)
+    assert AsyncClient().prepare("hi", model=f"{name}:m").url.startswith(home)
     with pytest.raises(ConfigError, match="stays with its own host"):
         AsyncClient(f"{name}:m", base_url="https://example.com/v1").prepare("hi")
     local = AsyncClient(f"{name}:m", base_url="http://localhost:1/v1").prepare("hi")

@@ -50,9 +50,12 @@ if TYPE_CHECKING:
         collect,
     )
     from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
+    from brainwires_provider.protocols.openai_responses.operations import Compaction
+    from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.providers import PROVIDERS, Provider, ProviderConfig
+    from brainwires_provider.responses import AsyncResponses
     from brainwires_provider.stream import AsyncStream
-    from brainwires_provider.sync import Client, Conversation, Stream
+    from brainwires_provider.sync import Client, Conversation, Responses, Stream
     from brainwires_provider.types import (
         Args,
         Attempt,
@@ -97,6 +100,7 @@ __all__ = [
     "Args",
     "AsyncClient",
     "AsyncConversation",
+    "AsyncResponses",
     "AsyncStream",
     "Attempt",
     "AuthenticationError",
@@ -104,6 +108,7 @@ __all__ = [
     "CacheStrategy",
     "Citation",
     "Client",
+    "Compaction",
     "ConfigError",
     "ConnectError",
     "ContextLengthError",
@@ -122,6 +127,7 @@ __all__ = [
     "OpaqueDelta",
     "OpaquePart",
     "OpenAIChatOptions",
+    "OpenAIResponsesOptions",
     "Options",
     "Origin",
     "OverloadedError",
@@ -146,6 +152,7 @@ __all__ = [
     "Response",
     "ResponseEnd",
     "ResponseStart",
+    "Responses",
     "ServerError",
     "Stream",
     "StreamInterrupted",
@@ -179,9 +186,12 @@ _HOMES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.openai_chat.quirks": "OpenAIChatOptions",
+    "protocols.openai_responses.operations": "Compaction",
+    "protocols.openai_responses.options": "OpenAIResponsesOptions",
     "providers": "PROVIDERS Provider ProviderConfig",
+    "responses": "AsyncResponses",
     "stream": "AsyncStream",
-    "sync": "Client Conversation Stream",
+    "sync": "Client Conversation Responses Stream",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from brainwires_provider import flow
+from brainwires_provider import flow, plans
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
@@ -30,6 +30,8 @@ from brainwires_provider.wires.base import Wire
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from brainwires_provider.responses import AsyncResponses
 
 __all__ = ["AsyncClient", "AsyncConversation"]
 
@@ -110,27 +112,24 @@ class AsyncClient:
 
     def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[Args]) -> Prepared:
         """The exact request, secrets redacted, nothing sent. Raises ConfigError, UnsupportedError."""
-        return flow.prepare(self._plan(input, args, stream=stream))
+        return plans.prepare(self._plan(input, args, stream=stream))
 
     async def count_tokens(self, input: Input, **args: Unpack[Args]) -> TokenCount:
         """How many tokens the request would take in. Raises UnsupportedError where the provider cannot count."""
         target, request = self._request(input, args)
         call = target.protocol.count_call(request, target.origin)
-        counting = flow.plan_call(call, request, target, timeouts=self._timeouts)
+        counting = plans.plan_call(call, request, target, timeouts=self._timeouts)
         return target.protocol.decode_count(await flow.fetch(counting, self))
 
     async def models(self, provider: str | None = None) -> list[Model]:
         """Every model that a provider lists, all pages; by default the provider of the client's model."""
-        if provider is None:
-            if self._model is None:
-                raise ConfigError("name the provider whose models to list")
-            provider, _ = split_model(self._model)
+        provider = provider or self._own_name("whose models to list")
         target = resolve_listing(provider, self._configs)
         found: list[Model] = []
         cursor: str | None = None
         while True:
             call = target.protocol.models_call(cursor)
-            listing = flow.plan_call(call, None, target, timeouts=self._timeouts)
+            listing = plans.plan_call(call, None, target, timeouts=self._timeouts)
             page, cursor = target.protocol.decode_models(await flow.fetch(listing, self), provider)
             found += page
             if cursor is None:
@@ -140,21 +139,41 @@ class AsyncClient:
         """A history that grows with each turn that ends well. `args` hold for every turn."""
         return AsyncConversation(self, messages, args)
 
+    @property
+    def responses(self) -> AsyncResponses:
+        """What the Responses API does besides answering: stored and background answers, compaction."""
+        from brainwires_provider.responses import AsyncResponses
+
+        return AsyncResponses(self)
+
     # -- the road ----------------------------------------------------------------------------------------
 
-    def _request(self, input: Input, args: Args) -> tuple[Target, Request]:
+    def _request(self, input: Input, args: Args, *, empty: bool = False) -> tuple[Target, Request]:
         model = args.get("model") or getattr(input, "model", None) or self._model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
         target = resolve(model, self._configs)
         defaults = merge_options(self._options, target.options) if target.options else self._options
-        return target, build_request(input, args, model=target.model, defaults=defaults)
+        return target, build_request(input, args, model=target.model, defaults=defaults, empty=empty)
 
-    def _plan(self, input: Input, args: Args, *, stream: bool) -> flow.Plan:
+    def _own_name(self, why: str) -> str:
+        """The provider of the client's model."""
+        if self._model is None:
+            raise ConfigError(f"name the provider {why}")
+        return split_model(self._model)[0]
+
+    def _place(self, provider: str | None) -> Target:
+        """A provider without a request: as for the client's own model, where it is that model's provider."""
+        provider = provider or self._own_name("to ask")
+        if self._model is not None and split_model(self._model)[0] == provider:
+            return resolve(self._model, self._configs)
+        return resolve_listing(provider, self._configs)
+
+    def _plan(self, input: Input, args: Args, *, stream: bool) -> plans.Plan:
         if self._closed:
             raise ConfigError("this client is closed; make a new one")
         target, request = self._request(input, args)
-        return flow.plan(request, target, stream=stream, timeouts=self._timeouts)
+        return plans.plan(request, target, stream=stream, timeouts=self._timeouts)
 
     async def wire(self, target: Target) -> Wire:
         """The wire that reaches a target, made at the first request."""

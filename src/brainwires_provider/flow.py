@@ -1,6 +1,6 @@
-"""The one road: encode, sign and send, frame, decode.
+"""The one road: sign and send what was planned, frame, decode.
 
-`plan` makes the exact request; `chat` sends it and collects; `Flight` sends it and gives events batch by batch.
+`chat` sends a plan and collects; `Flight` sends it and gives events batch by batch.
 Both colours and both forms, streamed and whole, go this way. One timer a request looks at the clocks; no clock is
 touched per event.
 """
@@ -8,15 +8,13 @@ touched per event.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import REDACTED, key_headers, redact, resolve_key
+from brainwires_provider.auth.keys import redact, resolve_key
 from brainwires_provider.errors import (
     APIError,
     AuthenticationError,
@@ -29,33 +27,29 @@ from brainwires_provider.errors import (
     StreamInterrupted,
     StreamTimeout,
     Timeout,
-    UnsupportedError,
 )
 from brainwires_provider.events import Collector, Event
 from brainwires_provider.framing.base import Framing
+from brainwires_provider.plans import Plan
 from brainwires_provider.policy.timeouts import Clocks
-from brainwires_provider.protocols.base import Call, Decoder, Reply, looks_like
+from brainwires_provider.protocols.base import Decoder, Reply, looks_like
 from brainwires_provider.protocols.reading import feed_rest, request_id
 from brainwires_provider.providers import Target
 from brainwires_provider.types import (
-    Options,
-    Prepared,
-    Report,
-    Request,
     Response,
-    Timeouts,
 )
 from brainwires_provider.wires.base import Exchange, Outgoing, Wire
 
 if TYPE_CHECKING:
     import asyncio  # a seventh of what a client weighs: loaded with the first request
 
-__all__ = ["Flight", "Plan", "Road", "chat", "fetch", "plan", "plan_call", "prepare"]
+__all__ = ["Flight", "Road", "chat", "fetch", "fetch_as"]
+
+T = TypeVar("T")
 
 _DRAIN_SECONDS = 1.0
 _DRAIN_BYTES = 65_536
 _ERROR_BYTES = 1_048_576
-_USER_AGENT = "brainwires-provider/0.1.0"
 
 
 class Road(Protocol):
@@ -66,104 +60,6 @@ class Road(Protocol):
     async def wire(self, target: Target) -> Wire:
         """The wire that reaches a target."""
         ...
-
-
-class Plan(Struct, frozen=True):
-    """One request, encoded but not signed."""
-
-    target: Target
-    call: Call
-    report: Report
-    timeouts: Timeouts
-    stream: bool
-    extra_headers: Mapping[str, str] | None
-    extra_query: Mapping[str, str] | None
-
-    @property
-    def url(self) -> str:
-        """Base URL, path and query."""
-        base, _, query = self.target.base_url.partition("?")
-        pairs = {**self.call.query, **(self.extra_query or {})}
-        query = "&".join(part for part in (query, urlencode(pairs)) if part)
-        return f"{base}{self.call.path}{'?' + query if query else ''}"
-
-    def headers(self, key: str) -> dict[str, str]:
-        """What goes out, the later layer over the earlier, whatever the case of the names."""
-        own = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if self.stream else "application/json",
-            "User-Agent": _USER_AGENT,
-        }
-        if self.stream:
-            own["Accept-Encoding"] = "identity"  # compressed, events wait for each other
-        layers = (
-            self.call.headers,
-            key_headers(self.target.row.auth, key),
-            self.target.headers,
-            self.extra_headers,
-        )
-        for layer in layers:
-            for name, value in (layer or {}).items():
-                for known in [k for k in own if k.lower() == name.lower()]:
-                    del own[known]
-                own[name] = value
-        return own
-
-    def body(self) -> bytes:
-        """The JSON body; none for a GET."""
-        return b"" if self.call.method == "GET" else msgspec.json.encode(self.call.body)
-
-
-def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
-    """Encode. Raises UnsupportedError: content that the protocol cannot say or, when strict, a knob it cannot take."""
-    options = request.options
-    call = target.protocol.encode(request, target.origin, stream=stream)
-    if options.extra_body:
-        call = replace(call, body={**call.body, **options.extra_body})
-    report = Report(_set_fields(request), call.deviations)
-    if options.strict and (lost := report.dropped + report.emulated):
-        told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
-        raise UnsupportedError(
-            f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
-        )
-    return Plan(
-        target, call, report, options.timeouts or timeouts, stream, options.extra_headers, options.extra_query
-    )
-
-
-def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: Timeouts) -> Plan:
-    """A plan for a call that is no chat: counting, listing."""
-    options = request.options if request is not None else Options()
-    return Plan(
-        target,
-        call,
-        Report(),
-        options.timeouts or timeouts,
-        stream=False,
-        extra_headers=options.extra_headers,
-        extra_query=options.extra_query,
-    )
-
-
-def _set_fields(request: Request) -> tuple[str, ...]:
-    named = ("system", "tools", "tool_choice", "output")
-    own = tuple(name for name in named if getattr(request, name))
-    return own + tuple(name for name in request.options.set_fields() if name not in ("timeouts", "strict"))
-
-
-def prepare(plan: Plan) -> Prepared:
-    """The exact request, secrets redacted, nothing sent."""
-    target = plan.target
-    headers = plan.headers(REDACTED if target.key else "")
-    secret = {name.lower() for name in target.headers} | {
-        "authorization",
-        "api-key",
-        "x-api-key",
-        "x-goog-api-key",
-    }
-    shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}
-    secrets = (target.key,) if isinstance(target.key, str) else ()
-    return Prepared(plan.call.method, redact(plan.url, secrets), shown, plan.body(), plan.report)
 
 
 async def chat(plan: Plan, road: Road) -> Response:
@@ -181,13 +77,21 @@ async def chat(plan: Plan, road: Road) -> Response:
 
 async def fetch(plan: Plan, road: Road) -> bytes:
     """The body of a call that is no chat. Raises every ProviderError."""
-    return await Flight(plan, road).fetch()
+    return await Flight(plan, road).fetch(bytes)
+
+
+async def fetch_as(plan: Plan, road: Road, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of the body of a call that is no chat. Raises every ProviderError."""
+    return await Flight(plan, road).fetch(read)
 
 
 class Flight:
-    """One request under way. `pull` gives the next events; `partial` is what has arrived so far."""
+    """One request under way. `pull` gives the next events; `partial` is what has arrived so far.
 
-    def __init__(self, plan: Plan, road: Road) -> None:
+    A `decoder` that has begun an answer goes on with it.
+    """
+
+    def __init__(self, plan: Plan, road: Road, decoder: Decoder | None = None) -> None:
         self._plan = plan
         self._road = road
         self._exchange: Exchange | None = None
@@ -198,8 +102,9 @@ class Flight:
         self._failed: ProviderError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clocks: Clocks | None = None
-        self.landed = False
-        self.decoder: Decoder = plan.target.protocol.decoder(plan.target.origin)
+        self._goes_on = decoder is not None
+        self.decoder: Decoder = decoder or plan.target.protocol.decoder(plan.target.origin)
+        self.landed = self.decoder.ended
 
     # -- what the caller sees ----------------------------------------------------------------------------
 
@@ -225,17 +130,17 @@ class Flight:
             self.abort()
             raise
 
-    async def fetch(self) -> bytes:
-        """The whole body, for calls that are no chat."""
+    async def fetch(self, read: Callable[[bytes], T]) -> T:
+        """What `read` makes of the whole body, for calls that are no chat."""
         try:
             await self._take_off()
             body = await self._read_all()
             self._let_go()
+            return read(body)
         except ProviderError as error:
             raise self._explained(error) from None
         finally:
             self.abort()
-        return body
 
     def partial(self) -> Response:
         """What has arrived so far, with what the wire knows."""
@@ -455,24 +360,29 @@ class Flight:
         partial = getattr(error, "partial", None)
         if isinstance(error, (StreamInterrupted, ProtocolError, APIError)) and exchange is not None:
             begun = self._clocks is not None and self._clocks.begun
-            if partial is None and begun:
+            if partial is None and (begun or self._goes_on):
                 partial = self.decoder.partial()
             error.partial = None if partial is None else self._dressed(partial)
         if isinstance(error, APIError):
             if error.status is None and exchange is not None:
                 error.status = exchange.status
             error.body = redact(error.body, self._secrets)
-        error.message = redact(f"{target.provider}: {error.message}{_advice(error, target)}", self._secrets)
+        error.message = redact(
+            f"{target.provider}: {error.message}{_advice(error, self._plan)}", self._secrets
+        )
         error.args = (error.message,)
         return error
 
 
-def _advice(error: ProviderError, target: Target) -> str:
+def _advice(error: ProviderError, plan: Plan) -> str:
     """What to do, where the error's kind tells."""
+    target = plan.target
     match error:
         case AuthenticationError():
             where = f" or {target.row.key_env}" if target.row.key_env else ""
             return f" (check the key: api_key={where})"
+        case NotFoundError() if plan.subject is not None:
+            return f" (check {plan.subject})"
         case NotFoundError():
             return f" (check the model's name, {target.model!r}, and base_url)"
         case ContextLengthError():

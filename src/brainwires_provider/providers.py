@@ -109,6 +109,18 @@ _COMPATIBLE: dict[str, Any] = {
     "allowed_tools": False,
 }
 
+
+def _responses(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Responses in one service's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesQuirks
+
+        return OpenAIResponses(ResponsesQuirks(**quirks))
+
+    return make
+
+
 _ROWS = (
     Provider(
         "openai-chat",
@@ -117,6 +129,59 @@ _ROWS = (
         key_env="OPENAI_API_KEY",
         base_url_env="OPENAI_BASE_URL",
         docs="https://platform.openai.com/docs/api-reference/chat",
+    ),
+    Provider(
+        "openai-responses",
+        _responses(),
+        "https://api.openai.com/v1",
+        key_env="OPENAI_API_KEY",
+        base_url_env="OPENAI_BASE_URL",
+        docs="https://platform.openai.com/docs/api-reference/responses",
+    ),
+    Provider(
+        "azure",
+        _responses(),
+        "",  # each resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1
+        key_env="AZURE_OPENAI_API_KEY",
+        base_url_env="AZURE_OPENAI_BASE_URL",
+        auth="api-key",
+        docs="https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses",
+    ),
+    Provider(
+        "azure-entra",  # a token instead of a key: api_key= takes a callable that gives a fresh one
+        _responses(),
+        "",
+        key_env="AZURE_OPENAI_AD_TOKEN",
+        base_url_env="AZURE_OPENAI_BASE_URL",
+        docs="https://learn.microsoft.com/azure/ai-foundry/openai/how-to/managed-identity",
+    ),
+    Provider(
+        "xai",
+        _responses(cache_marks=False, counting=False),
+        "https://api.x.ai/v1",
+        key_env="XAI_API_KEY",
+        docs="https://docs.x.ai/docs/api-reference",
+    ),
+    Provider(
+        "deepseek-responses",
+        _responses(encrypted_reasoning=False, cache_marks=False, counting=False),
+        "https://api.deepseek.com",
+        key_env="DEEPSEEK_API_KEY",
+        docs="https://api-docs.deepseek.com",
+    ),
+    Provider(
+        "bedrock-openai",
+        _responses(cache_marks=False, counting=False),
+        "https://bedrock-mantle.us-east-1.api.aws/openai/v1",
+        key_env="AWS_BEARER_TOKEN_BEDROCK",
+        docs="https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html",
+    ),
+    Provider(
+        "openrouter-responses",
+        _responses(counting=False),
+        "https://openrouter.ai/api/v1",
+        key_env="OPENROUTER_API_KEY",
+        docs="https://openrouter.ai/docs/api-reference",
     ),
     Provider(
         "groq",
@@ -204,11 +269,11 @@ _ROWS = (
 PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
 """The rows by name."""
 
+_ALIASES = {"openai": "openai-responses"}
+
 # Rows that later releases bring; asking for one says so instead of guessing.
 _COMING = {
-    "openai": "openai-chat",
-    "openai-responses": "openai-chat",
-    "openai-responses-ws": "openai-chat",
+    "openai-responses-ws": "openai-responses",
     "anthropic": None,
     "google": None,
     "vertex": None,
@@ -254,7 +319,7 @@ def split_model(model: str) -> tuple[str, str]:
 
 def find_row(name: str) -> Provider:
     """Raises ConfigError with the nearest names."""
-    row = PROVIDERS.get(name)
+    row = PROVIDERS.get(_ALIASES.get(name, name))
     if row is not None:
         return row
     if name in _COMING:
@@ -306,6 +371,11 @@ def _base_url(row: Provider, config: ProviderConfig) -> tuple[str, bool]:
         return config.base_url.rstrip("/"), True
     if row.base_url_env and os.environ.get(row.base_url_env):
         return os.environ[row.base_url_env].strip().rstrip("/"), False
+    if not row.base_url:
+        raise ConfigError(
+            f"{config.name} has a base URL for each customer: pass base_url=, or set {row.base_url_env}",
+            provider=config.name,
+        )
     return row.base_url, False
 
 

@@ -53,8 +53,10 @@ def messages_of(input: Input) -> tuple[Message, ...]:
     raise TypeError(f"input takes text, a Message, a list of them, or a Request, not {type(input).__name__}")
 
 
-def build_request(input: Input, args: Args, *, model: str, defaults: Options | None) -> Request:
-    """One Request for `model`, the provider's own name for it.
+def build_request(
+    input: Input, args: Args, *, model: str, defaults: Options | None, empty: bool = False
+) -> Request:
+    """One Request for `model`, the provider's own name for it; `empty` lets one without a message pass.
 
     Keywords win over `options`, they over the input's own, that over the client's, field by field.
 
@@ -65,7 +67,7 @@ def build_request(input: Input, args: Args, *, model: str, defaults: Options | N
     base = input if isinstance(input, Request) else Request(())
     messages = messages_of(input)
     system = given.get("system", base.system)
-    if not messages and system is None:
+    if not messages and system is None and not empty:
         raise ValueError("there is nothing to say: the input holds no message")
     tuning: dict[str, Any] = {name: value for name, value in given.items() if name in _TUNING}
     for name in ("stop", "provider_options"):

@@ -9,19 +9,23 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
+from brainwires_provider.errors import ConfigError
 from brainwires_provider.events import Collector, Event, TextDelta
-from brainwires_provider.flow import Flight, Plan, Road
-from brainwires_provider.types import Response
+from brainwires_provider.flow import Flight, Road
+from brainwires_provider.plans import Plan
+from brainwires_provider.protocols.base import Call, Decoder
+from brainwires_provider.providers import Target
+from brainwires_provider.types import Report, Response, Timeouts
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncStream", "call_site"]
+__all__ = ["AsyncStream", "Cut", "call_site"]
 
 _HERE = str(Path(__file__).parent)
 
@@ -34,19 +38,40 @@ def call_site() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+class Cut(NamedTuple):
+    """What a stream that was left before its end leaves behind, so that another goes on exactly there."""
+
+    decoder: Decoder
+    collector: Collector
+    undelivered: tuple[Event, ...]
+    """What had been decoded, and nobody took."""
+    target: Target
+    report: Report
+    timeouts: Timeouts
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, str] | None
+
+    def plan(self, call: Call) -> Plan:
+        """The streamed request that goes on, sent as the first one was."""
+        return Plan(self.target, call, self.report, self.timeouts, True, self.extra_headers, self.extra_query)
+
+
 class AsyncStream(AsyncIterator[Event]):
     """The events of one answer. Made by `AsyncClient.stream`.
 
     Iterating raises every ProviderError; what had arrived stays in `partial`.
     """
 
-    def __init__(self, plan: Plan, road: Road) -> None:
-        self._flight = Flight(plan, road)
+    def __init__(self, plan: Plan, road: Road, cut: Cut | None = None) -> None:
+        self._plan = plan
+        self._flight = Flight(plan, road, cut.decoder if cut else None)
         self.made_at = call_site()
-        self._buffer: deque[Event] = deque()
-        self._collector = Collector()
+        self._buffer: deque[Event] = deque(cut.undelivered if cut else ())
+        self._collector = cut.collector if cut else Collector()
+        self._left: tuple[Event, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
+        self._taken_over = False
         self._when_whole: Callable[[Response], None] | None = None
 
     def when_whole(self, hook: Callable[[Response], None]) -> None:
@@ -147,6 +172,7 @@ class AsyncStream(AsyncIterator[Event]):
         """Leave. After the answer's end the connection is kept for the next request, before it is dropped."""
         self._ended = True
         self._tell_if_whole()
+        self._left += tuple(self._buffer)
         self._buffer.clear()
         await self._flight.leave()
 
@@ -154,6 +180,31 @@ class AsyncStream(AsyncIterator[Event]):
         """Leave now, without waiting. On the stream's own event loop only."""
         self._ended = True
         self._flight.abort()
+
+    def _cut(self) -> Cut:
+        """What is left; it holds neither the request's body nor the exchange."""
+        plan = self._plan
+        return Cut(
+            self._flight.decoder,
+            self._collector,
+            (*self._left, *self._buffer),
+            plan.target,
+            plan.report,
+            plan.timeouts,
+            plan.extra_headers,
+            plan.extra_query,
+        )
+
+    def _take_over(self) -> Cut:
+        """Let another stream go on with this one's answer. Raises ConfigError while it runs, and a second time."""
+        if not self._ended:
+            raise ConfigError(
+                "leave a stream before it is resumed: end its `async with`, or `await stream.aclose()`"
+            )
+        if self._taken_over:
+            raise ConfigError("this stream was resumed before: resume the one that went on with it")
+        self._taken_over = True
+        return self._cut()
 
     def __del__(self) -> None:
         loop = getattr(self, "_loop", None)

@@ -1,0 +1,138 @@
+"""The exact request, before it is signed: encoded, reported on, and shown without being sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from brainwires_provider.auth.keys import REDACTED, key_headers, redact
+from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base import Call
+from brainwires_provider.providers import Target
+from brainwires_provider.types import Deviation, Options, Prepared, Report, Request, Timeouts
+
+__all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
+
+_USER_AGENT = "brainwires-provider/0.1.0"
+
+
+class Plan(Struct, frozen=True):
+    """One request, encoded but not signed."""
+
+    target: Target
+    call: Call
+    report: Report
+    timeouts: Timeouts
+    stream: bool
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, str] | None
+    subject: str | None = None  # what a 404 means, where it is not the model
+
+    @property
+    def url(self) -> str:
+        """Base URL, path and query."""
+        base, _, query = self.target.base_url.partition("?")
+        pairs = {**self.call.query, **(self.extra_query or {})}
+        query = "&".join(part for part in (query, urlencode(pairs, doseq=True)) if part)
+        return f"{base}{self.call.path}{'?' + query if query else ''}"
+
+    def headers(self, key: str) -> dict[str, str]:
+        """What goes out, the later layer over the earlier, whatever the case of the names."""
+        own = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if self.stream else "application/json",
+            "User-Agent": _USER_AGENT,
+        }
+        if self.stream:
+            own["Accept-Encoding"] = "identity"  # compressed, events wait for each other
+        layers = (
+            self.call.headers,
+            key_headers(self.target.row.auth, key),
+            self.target.headers,
+            self.extra_headers,
+        )
+        for layer in layers:
+            for name, value in (layer or {}).items():
+                for known in [k for k in own if k.lower() == name.lower()]:
+                    del own[known]
+                own[name] = value
+        return own
+
+    def body(self) -> bytes:
+        """The JSON body; none for a GET, and where there is nothing to say."""
+        empty = self.call.method == "GET" or not self.call.body
+        try:
+            return b"" if empty else msgspec.json.encode(self.call.body)
+        except UnicodeEncodeError:
+            raise UnsupportedError(
+                "a text holds half of a surrogate pair, which is no character and cannot be sent; was a string cut in "
+                "the middle of an emoji?",
+                provider=self.target.provider,
+                model=self.target.model,
+            ) from None
+
+
+def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
+    """Encode. Raises UnsupportedError: content that the protocol cannot say or, when strict, a knob it cannot take."""
+    call = target.protocol.encode(request, target.origin, stream=stream)
+    return plan_encoded(call, request, target, stream=stream, timeouts=timeouts)
+
+
+def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
+    """A plan for what a request was encoded to, with its report. Raises UnsupportedError as `plan` does."""
+    options = request.options
+    if options.extra_body:
+        call = replace(call, body={**call.body, **options.extra_body})
+    report = Report(_set_fields(request), call.deviations)
+    if options.strict and (lost := _lost_knobs(report)):
+        told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
+        raise UnsupportedError(
+            f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
+        )
+    return Plan(
+        target, call, report, options.timeouts or timeouts, stream, options.extra_headers, options.extra_query
+    )
+
+
+def _lost_knobs(report: Report) -> list[Deviation]:
+    """Strictness is about what this request asks for, not about what an earlier turn holds."""
+    return [d for d in report.dropped + report.emulated if not d.field.startswith("messages[")]
+
+
+def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: Timeouts) -> Plan:
+    """A plan for a call that is no chat: counting, listing."""
+    options = request.options if request is not None else Options()
+    return Plan(
+        target,
+        call,
+        Report(),
+        options.timeouts or timeouts,
+        stream=False,
+        extra_headers=options.extra_headers,
+        extra_query=options.extra_query,
+    )
+
+
+def _set_fields(request: Request) -> tuple[str, ...]:
+    named = ("system", "tools", "tool_choice", "output")
+    own = tuple(name for name in named if getattr(request, name))
+    return own + tuple(name for name in request.options.set_fields() if name not in ("timeouts", "strict"))
+
+
+def prepare(plan: Plan) -> Prepared:
+    """The exact request, secrets redacted, nothing sent."""
+    target = plan.target
+    headers = plan.headers(REDACTED if target.key else "")
+    secret = {name.lower() for name in target.headers} | {
+        "authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+    }
+    shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}
+    secrets = (target.key,) if isinstance(target.key, str) else ()
+    return Prepared(plan.call.method, redact(plan.url, secrets), shown, plan.body(), plan.report)

@@ -1,0 +1,67 @@
+"""OpenAI's Responses API, and the services that speak it with quirks of their own."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError, ProtocolError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.base import Call, Decoder, Reply, decode_json, looks_like
+from brainwires_provider.protocols.failures import error_in_reply
+from brainwires_provider.protocols.openai_chat.models import decode_models
+from brainwires_provider.protocols.openai_responses.decode import ResponsesDecoder
+from brainwires_provider.protocols.openai_responses.encode import encode_count, encode_request
+from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = ["OpenAIResponses", "OpenAIResponsesOptions", "ResponsesDecoder", "ResponsesQuirks"]
+
+
+class OpenAIResponses:
+    """See `protocols.base.ChatProtocol`. The quirks are one service's dialect.
+
+    What it encodes and decodes is the same over HTTP and over a WebSocket; the framing is HTTP's.
+    """
+
+    name = "openai_responses"
+
+    def __init__(self, quirks: ResponsesQuirks | None = None) -> None:
+        self.quirks = quirks or ResponsesQuirks()
+
+    def framing(self, max_message: int) -> Framing:
+        """Server-sent events."""
+        return SSEFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """Raises UnsupportedError for what the Responses API cannot say."""
+        return encode_request(request, origin, self.quirks, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        return ResponsesDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        return error_in_reply(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """`POST /responses/input_tokens`. Raises UnsupportedError where the service has none."""
+        return encode_count(request, origin, self.quirks)
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """The count of `{"input_tokens": …}`. Raises ProtocolError."""
+        try:
+            value = decode_json(body)
+        except ValueError:
+            value = None
+        count = value.get("input_tokens") if isinstance(value, dict) else None
+        if type(count) is not int:
+            raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
+        return TokenCount(count, value)
+
+    def models_call(self, after: str | None) -> Call:
+        """`GET /models`, one page."""
+        return Call("/models", {}, method="GET")
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """The list of `{"data": […]}`. Raises ProtocolError."""
+        return decode_models(body, provider), None
