@@ -93,7 +93,7 @@ def read(body: bytes, framing: Framing | None) -> tuple[list[Event], ProviderErr
     events: list[Event] = []
     try:
         for event in read_body(CHAT, ORIGIN, body, framing):
-            events.append(event)  # noqa: PERF402 - those before a failure count
+            events.append(event)
     except ProviderError as error:
         return events, error
     return events, None

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_faults import chunk
 
 from brainwires_provider import (
     APIError,
@@ -31,6 +30,7 @@ from brainwires_provider import (
 )
 from brainwires_provider import ImagePart as Image
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
+from test_faults import chunk
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 weather = Tool("weather", "Tells the weather.", {"type": "object"})

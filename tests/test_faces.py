@@ -24,7 +24,12 @@ from brainwires_provider import (
 )
 from brainwires_provider.testing import Answer, Drop, RecordedRequest, ScriptedServer, sse
 
-PAIRS = [(AsyncClient, Client), (AsyncStream, Stream), (AsyncConversation, Conversation), (AsyncResponses, Responses)]
+PAIRS = [
+    (AsyncClient, Client),
+    (AsyncStream, Stream),
+    (AsyncConversation, Conversation),
+    (AsyncResponses, Responses),
+]
 RENAMED = {
     "aclose": "close",
     "__aenter__": "__enter__",

@@ -39,7 +39,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": GROUND | PURE | WORLD | {"providers", "flow", "requests", "stream", "client", "sync"},
     "testing": set(),
 }
-FORBIDDEN_IN_PURE = {"asyncio", "aiohttp", "websockets", "os", "socket", "time", "logging", "threading", "random"}
+FORBIDDEN_IN_PURE = {
+    "asyncio",
+    "aiohttp",
+    "websockets",
+    "os",
+    "socket",
+    "time",
+    "logging",
+    "threading",
+    "random",
+}
 
 
 def modules() -> dict[str, Path]:
@@ -120,7 +130,9 @@ def test_import_and_a_client_load_nothing_heavy() -> None:
         "AsyncClient('openai-chat:x', api_key='k'); c = Client('openai-chat:x', api_key='k'); c.close(); "
         f"print([n for n in {HEAVY!r} if n in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
 
     assert done.stdout.strip() == "[]"
 

@@ -30,6 +30,7 @@ from brainwires_provider import (
     ServerError,
     StreamInterrupted,
     Timeout,
+    Timeouts,
     UnsupportedError,
 )
 from brainwires_provider.protocols.openai_responses import OpenAIResponses
@@ -485,6 +486,18 @@ def test_another_protocol_has_no_such_operations(name: str, colour: str) -> None
         assert server.requests == []
 
 
+@BOTH
+def test_a_deletion_without_a_word(colour: str) -> None:
+    with ScriptedServer(Answer(204)) as server:
+        assert operate(colour, server.url, lambda c: c.responses.delete(ID)) is None
+
+
+@BOTH
+def test_one_name_is_no_list_of_them(colour: str) -> None:
+    with pytest.raises(ConfigError, match=r"include is a list of names: \['usage'\]"):
+        operate(colour, "http://127.0.0.1:1", lambda c: c.responses.retrieve(ID, include="usage"))
+
+
 # -- compaction ------------------------------------------------------------------------------------------
 
 
@@ -617,6 +630,15 @@ def test_a_look_that_stalls_does_not_outlast_the_wait(colour: str) -> None:
     with ScriptedServer(Answer(stall_before_headers=True)) as server:
         with pytest.raises(Timeout, match=r"resp_1 was still pending after 0\.2 s"):
             operate(colour, server.url, lambda c: c.responses.wait(ID, timeout=0.2))
+        server.wait_idle(5)
+
+
+@BOTH
+def test_a_look_has_clocks_of_its_own(colour: str) -> None:
+    with ScriptedServer(Answer(stall_before_headers=True)) as server:
+        with pytest.raises(Timeout, match=r"Timeouts\.first_event"):
+            clocks = Timeouts(first_event=0.2)
+            operate(colour, server.url, lambda c: c.responses.wait(ID, timeout=9), timeouts=clocks)
         server.wait_idle(5)
 
 

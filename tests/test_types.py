@@ -416,7 +416,9 @@ def test_a_request_round_trips_through_json() -> None:
         tools=(ty.Tool("t", "d", {"type": "object"}), ty.HostedTool("web_search", {"a": [1, None]})),
         tool_choice=ty.ToolChoice.tool("t"),
         output=ty.JSONSchema("p", {"type": "object"}),
-        options=ty.Options(stop=("a", "b"), reasoning=ty.Reasoning(budget_tokens=3), timeouts=ty.Timeouts(idle=None)),
+        options=ty.Options(
+            stop=("a", "b"), reasoning=ty.Reasoning(budget_tokens=3), timeouts=ty.Timeouts(idle=None)
+        ),
     )
 
     assert msgspec.json.decode(msgspec.json.encode(request), type=ty.Request) == request

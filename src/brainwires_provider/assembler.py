@@ -80,13 +80,14 @@ class Assembler:
     `ragged` says that a lone surrogate may have come in: then everything is mended on its way out.
     """
 
-    __slots__ = ("_closed", "_open", "events", "ragged")
+    __slots__ = ("_closed", "_kinds", "_open", "events", "ragged")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ragged = False
         self._open: dict[int, OpenPart] = {}
         self._closed: dict[int, Part] = {}
+        self._kinds: set[type[Part]] = set()
 
     def take(self) -> list[Event]:
         """The events since the last call."""
@@ -102,6 +103,7 @@ class Assembler:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
         part = OpenPart(self.count, seed, grown)
         self._open[part.index] = part
+        self._kinds.add(type(seed))
         self.events.append(PartStart(part.index, seed))
         return part
 
@@ -147,9 +149,7 @@ class Assembler:
 
     def has(self, kind: type[Part]) -> bool:
         """Whether a part of this kind has arrived."""
-        return any(isinstance(p, kind) for p in self._closed.values()) or any(
-            isinstance(p.seed, kind) for p in self._open.values()
-        )
+        return kind in self._kinds
 
 
 def _emptied(part: Part) -> Part:

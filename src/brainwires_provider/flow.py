@@ -101,6 +101,7 @@ class Flight:
         self._expired: Any = None
         self._failed: ProviderError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None  # while it takes off: what a clock cancels
         self._clocks: Clocks | None = None
         self._goes_on = decoder is not None
         self.decoder: Decoder = decoder or plan.target.protocol.decoder(plan.target.origin)
@@ -178,22 +179,26 @@ class Flight:
         import asyncio
 
         loop = self._loop = asyncio.get_running_loop()
-        clocks = self._clocks = Clocks(plan.timeouts, loop.time())
-        due = clocks.next_due(loop.time())
-        try:
-            async with asyncio.timeout_at(due[0] if due else None):
-                key = "" if target.key is None else await resolve_key(target.key, target.provider)
-                self._secrets = (key,) if key else ()
-                wire = await self._road.wire(target)
-                outgoing = Outgoing(
-                    plan.call.method, plan.url, plan.headers(key), plan.body(), plan.timeouts.connect
-                )
-                self._exchange = await wire.open(outgoing)
-        except TimeoutError as error:
-            if isinstance(error, ProviderError) or due is None:
-                raise
-            raise self._timed_out(due[1]) from None
+        task = self._task = asyncio.current_task()
+        assert task is not None
+        others = task.cancelling()
+        self._clocks = Clocks(plan.timeouts, loop.time())
         self._arm()
+        try:
+            key = "" if target.key is None else await resolve_key(target.key, target.provider)
+            self._secrets = (key,) if key else ()
+            wire = await self._road.wire(target)
+            outgoing = Outgoing(
+                plan.call.method, plan.url, plan.headers(key), plan.body(), plan.timeouts.connect
+            )
+            self._exchange = await wire.open(outgoing)
+        except asyncio.CancelledError:
+            # Ours, unless somebody else has cancelled too: theirs goes first.
+            if self._expired is not None and task.uncancel() <= others:
+                raise self._timed_out(self._expired) from None
+            raise
+        finally:
+            self._task = None
         await self._check_status()
         if plan.stream and not self._is_whole():
             self._framing = target.protocol.framing(self._road.max_event_bytes)
@@ -237,6 +242,8 @@ class Flight:
         self._expired = self._clocks.expired(self._loop.time())
         if self._expired is None:
             self._arm()
+        elif self._task is not None:
+            self._task.cancel()
         elif self._exchange is not None:
             self._exchange.abort()
 

@@ -35,6 +35,8 @@ class Plan(Struct, frozen=True):
     @property
     def url(self) -> str:
         """Base URL, path and query."""
+        if not self.call.query and not self.extra_query and "?" not in self.target.base_url:
+            return self.target.base_url + self.call.path
         base, _, query = self.target.base_url.partition("?")
         pairs = {**self.call.query, **(self.extra_query or {})}
         query = "&".join(part for part in (query, urlencode(pairs, doseq=True)) if part)

@@ -5,8 +5,8 @@ job. The thread starts at the first call and ends when the last client that used
 a signal handler may call (`soon`, `Share.abandon`, `Job.leave`) takes no lock: appends to deques and sets only.
 The one lock there is is held over straight code that never waits for the loop, so nobody can wait in a circle.
 
-The thread is a daemon; `exit_portal`, called at the interpreter's exit, ends it in good order. After a fork the child forgets the portal without closing anything of it:
-the sockets and the loop's selector are the parent's.
+The thread is a daemon; `exit_portal`, called at the interpreter's exit, ends it in good order. After a fork the
+child forgets the portal without closing anything of it: the sockets and the loop's selector are the parent's.
 """
 
 from __future__ import annotations

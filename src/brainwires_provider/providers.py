@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -77,11 +78,8 @@ class Target(Struct, frozen=True):
     key: Key | None
     headers: Mapping[str, str]
     options: Options | None
-
-    @property
-    def origin(self) -> Origin:
-        """What this target's answers are marked with."""
-        return Origin(_protocol(self.row).name, self.provider, self.model)
+    origin: Origin
+    """What this target's answers are marked with."""
 
     @property
     def protocol(self) -> ChatProtocol:
@@ -352,9 +350,12 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         key=None if row.wire == "local" else _key(row, config, base_url, from_code=from_code),
         headers=config.headers,
         options=config.options,
+        origin=Origin(_protocol(row).name, provider, name),
     )
     if row.wire == "http":
-        _check_scheme(target, config)
+        fault = _url_fault(base_url, config.allow_http)
+        if fault is not None:
+            raise ConfigError(fault, provider=provider)
     return target
 
 
@@ -411,30 +412,28 @@ def _is_127(host: str) -> bool:
     return len(parts) == 4 and parts[0] == "127" and all(p.isdigit() and int(p) < 256 for p in parts)
 
 
-def _check_scheme(target: Target, config: ProviderConfig) -> None:
+@lru_cache(64)
+def _url_fault(base_url: str, allow_http: bool) -> str | None:
+    """What is wrong with a base URL, if anything. Asked at each request, and always the same."""
     try:
-        parts = urlsplit(target.base_url)
+        parts = urlsplit(base_url)
         host, scheme, user = parts.hostname, parts.scheme, parts.username
         _ = parts.port
     except ValueError:
         host, scheme, user = None, "", None
     if scheme not in ("http", "https") or not host:
-        raise ConfigError(
-            f"base_url {_bare(target.base_url)!r} is no http(s) URL; it looks like https://host/v1",
-            provider=target.provider,
-        )
+        return f"base_url {_bare(base_url)!r} is no http(s) URL; it looks like https://host/v1"
     if user is not None:
-        raise ConfigError(
-            f"base_url {_bare(target.base_url)!r} holds a user name or password, which would show in logs; "
-            'pass headers={"Authorization": …} instead',
-            provider=target.provider,
+        return (
+            f"base_url {_bare(base_url)!r} holds a user name or password, which would show in logs; "
+            'pass headers={"Authorization": …} instead'
         )
-    if scheme == "http" and not config.allow_http and not is_loopback(target.base_url):
-        raise ConfigError(
-            f"{_bare(target.base_url)} is plain http, which would show the key to the network: use https, or "
-            "ProviderConfig(allow_http=True) for a network that you trust",
-            provider=target.provider,
+    if scheme == "http" and not allow_http and not is_loopback(base_url):
+        return (
+            f"{_bare(base_url)} is plain http, which would show the key to the network: use https, or "
+            "ProviderConfig(allow_http=True) for a network that you trust"
         )
+    return None
 
 
 def _bare(url: str | None) -> str | None:

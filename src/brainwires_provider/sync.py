@@ -89,13 +89,14 @@ class Client:
     @property
     def _share(self) -> Share:
         """This client's part in the portal, which is loaded (and asyncio with it) at the first call."""
-        share: Share | None = self.__dict__.get("_made")
-        if share is None:
-            try:
-                from brainwires_provider.portal import Share
-            except RuntimeError:  # asyncio cannot be loaded any more
-                raise ConfigError("the interpreter is exiting: no request can be made any more") from None
-            share = self.__dict__.setdefault("_made", Share(self._core))  # one, whoever comes first
+        known: Share | None = self.__dict__.get("_made")
+        if known is not None:
+            return known
+        try:
+            from brainwires_provider.portal import Share
+        except RuntimeError:  # asyncio cannot be loaded any more
+            raise ConfigError("the interpreter is exiting: no request can be made any more") from None
+        share: Share = self.__dict__.setdefault("_made", Share(self._core))  # one, whoever comes first
         return share
 
     @property

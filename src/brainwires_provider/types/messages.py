@@ -29,7 +29,7 @@ Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 
 
-class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """One turn: a role and its ordered parts. `extra` is what the wire said of the turn as a whole.
 
     `content` may be given as text or a list; it becomes a tuple of parts. Raises TypeError naming a wrong type.
@@ -93,7 +93,7 @@ class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
         return tuple(p for p in self.content if isinstance(p, ToolCallPart))
 
 
-class _Transcript(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class _Transcript(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     version: int
     messages: list[Message]
 

@@ -28,7 +28,7 @@ __all__ = [
 Effort: TypeAlias = Literal["off", "minimal", "low", "medium", "high", "max"]
 
 
-class Reasoning(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Reasoning(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """How much the model may think, by effort or by a budget in tokens, and whether it shows a summary."""
 
     effort: Effort | None = None
@@ -36,7 +36,7 @@ class Reasoning(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class CacheStrategy(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class CacheStrategy(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Where prompt-cache breakpoints go, for the providers that want them marked.
 
     `ttl` is the provider's word for a breakpoint's time to live (`"5m"`, `"1h"`); `threshold` is in tokens.
@@ -67,7 +67,7 @@ class CacheStrategy(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=
         return cls("system_and_tail_turn", ttl, threshold)
 
 
-class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Five clocks, in seconds; None is no clock.
 
     `connect`: until a connection stands. `first_event`: from the sent request to the answer's first event.
@@ -90,7 +90,7 @@ class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True)
                 )
 
 
-class ProviderOptions(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class ProviderOptions(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Base of the fields that only one protocol has, under the wire's own names. Unset fields are not sent."""
 
     protocol: ClassVar[str] = ""
@@ -123,7 +123,7 @@ class Tuning(TypedDict, total=False):
     strict: bool
 
 
-class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """The same fields as a value: for a client's defaults, or passed as `options=`.
 
     `max_tokens` limits the answer; `stop` is one or several texts that end it. `extra_body`, `extra_headers` and
@@ -151,6 +151,8 @@ class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
 
     def set_fields(self) -> tuple[str, ...]:
         """The names of the knobs that were set."""
+        if self == _NONE_SET:
+            return ()
         return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 

@@ -43,7 +43,7 @@ class ToolArgumentsError(ValueError):
     """A tool call's arguments are no JSON object. The message can go back to the model as the tool's result."""
 
 
-class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Which model made a part: the protocol, the provider's row, and the model by both its names.
 
     `model` is the name that was requested, `reported` the one that the answer gave; they often differ.
@@ -55,13 +55,13 @@ class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     reported: str | None = None
 
 
-class Cache(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Cache(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Mark a prompt-cache breakpoint after this part or tool. `ttl` is the provider's word: `"5m"`, `"1h"`, …"""
 
     ttl: str | None = None
 
 
-class Citation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Citation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """A source that the text leans on.
 
     `start` and `end` are offsets into the part's text, as the provider counts them. `source` names what was
@@ -77,7 +77,7 @@ class Citation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True)
     raw: Any = None
 
 
-class _Part(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class _Part(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Equality for parts: all fields but the cache mark."""
 
     def __eq__(self, other: object) -> bool:
@@ -91,7 +91,7 @@ class _Part(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
         )
 
 
-class TextPart(_Part, frozen=True, tag="text"):
+class TextPart(_Part, frozen=True, tag="text", gc=False):
     """Text, with the sources that it cites."""
 
     text: str
@@ -101,7 +101,7 @@ class TextPart(_Part, frozen=True, tag="text"):
     origin: Origin | None = None
 
 
-class ReasoningPart(_Part, frozen=True, tag="reasoning"):
+class ReasoningPart(_Part, frozen=True, tag="reasoning", gc=False):
     """What a model thought before or between its answers.
 
     `text` is the thinking itself, or else the joined `summary`. `signature` and `encrypted` are the provider's
@@ -119,7 +119,7 @@ class ReasoningPart(_Part, frozen=True, tag="reasoning"):
     origin: Origin | None = None
 
 
-class RefusalPart(_Part, frozen=True, tag="refusal"):
+class RefusalPart(_Part, frozen=True, tag="refusal", gc=False):
     """The model's words when it declines. Never counted in `Response.text`."""
 
     text: str
@@ -127,7 +127,7 @@ class RefusalPart(_Part, frozen=True, tag="refusal"):
     origin: Origin | None = None
 
 
-class _Media(_Part, frozen=True):
+class _Media(_Part, frozen=True, gc=False):
     """Media by exactly one of: its bytes, a URL (passed on, never fetched here), a provider's file id."""
 
     data: bytes | None = None
@@ -179,7 +179,7 @@ class _Media(_Part, frozen=True):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class ImagePart(_Media, frozen=True, tag="image"):
+class ImagePart(_Media, frozen=True, tag="image", gc=False):
     """An image. `detail` is `"low"`, `"high"`, `"auto"` where the provider has such a knob."""
 
     detail: str | None = None
@@ -188,7 +188,7 @@ class ImagePart(_Media, frozen=True, tag="image"):
     origin: Origin | None = None
 
 
-class FilePart(_Media, frozen=True, tag="file"):
+class FilePart(_Media, frozen=True, tag="file", gc=False):
     """A document, audio or video. `name` is the file's name; `text` a transcript, where a model made one."""
 
     name: str | None = None
@@ -198,7 +198,7 @@ class FilePart(_Media, frozen=True, tag="file"):
     origin: Origin | None = None
 
 
-class ToolCallPart(_Part, frozen=True, tag="tool_call"):
+class ToolCallPart(_Part, frozen=True, tag="tool_call", gc=False):
     """A call that the caller must answer with a tool result.
 
     `id` is the wire's own, or None where the wire had none; `local_id` is then one that we made up from what
@@ -239,7 +239,7 @@ class ToolCallPart(_Part, frozen=True, tag="tool_call"):
         return value
 
 
-class ToolResultPart(_Part, frozen=True, tag="tool_result"):
+class ToolResultPart(_Part, frozen=True, tag="tool_result", gc=False):
     """The answer to a tool call. `name` is the tool's, for the wires that want it again."""
 
     call_id: str
@@ -260,7 +260,7 @@ class ToolResultPart(_Part, frozen=True, tag="tool_result"):
         return "".join(p.text for p in self.content if isinstance(p, TextPart))
 
 
-class OpaquePart(_Part, frozen=True, tag="opaque"):
+class OpaquePart(_Part, frozen=True, tag="opaque", gc=False):
     """An item that the model has no word for, kept whole and sent back JSON-equal to whoever made it.
 
     Server-side tool calls (`role="call"`) and their results (`role="result"`) are of this kind.

@@ -38,7 +38,7 @@ FinishReason: TypeAlias = Literal[
 ]
 
 
-class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Everything that one call says, as a value. `extra` holds a protocol's state handles, bound to their origin."""
 
     messages: tuple[Message, ...]
@@ -51,7 +51,7 @@ class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     extra: Extra | None = None
 
 
-class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """One field that did not go out as it was given."""
 
     field: str
@@ -59,7 +59,7 @@ class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True
     reason: str
 
 
-class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """What became of every field that was set: sent as it is, adapted, emulated, or dropped, with reasons."""
 
     fields: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
         return tuple(d for d in self.deviations if d.outcome == outcome)
 
 
-class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """One try that did not give the answer, and why."""
 
     error: str
@@ -98,7 +98,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     request_id: str | None = None
 
 
-class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """One whole answer. `extra` holds the response-level fields by their wire names; `provider` is the row's name."""
 
     id: str | None
@@ -135,7 +135,7 @@ class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True)
         return tuple(c for p in self.message.content if isinstance(p, TextPart) for c in p.citations)
 
 
-class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """One model as its provider lists it. What the provider does not say is None; `raw` is the whole entry."""
 
     id: str
@@ -149,7 +149,7 @@ class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     raw: Mapping[str, Any] | None = None
 
 
-class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """The exact request that would be sent, its secrets redacted."""
 
     method: str

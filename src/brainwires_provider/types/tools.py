@@ -12,7 +12,15 @@ from brainwires_provider.types.parts import Cache, Extra
 __all__ = ["HostedTool", "JSONSchema", "Tool", "ToolChoice"]
 
 
-class Tool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="kind", tag="function"):
+class Tool(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    tag_field="kind",
+    tag="function",
+    gc=False,
+):
     """A function that the model may call. `parameters` is its arguments' JSON Schema, sent as it is.
 
     `strict` asks the provider to hold the model to the schema. `extra` holds fields of one provider's tool
@@ -27,7 +35,9 @@ class Tool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag
     extra: Extra | None = None
 
 
-class HostedTool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="kind", tag="hosted"):
+class HostedTool(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="kind", tag="hosted", gc=False
+):
     """A tool that the provider runs itself: `{"type": type, **fields}`, sent as it is."""
 
     type: str
@@ -35,7 +45,7 @@ class HostedTool(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
     cache: Cache | None = None
 
 
-class ToolChoice(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class ToolChoice(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Whether and what the model must call.
 
     `names` limits the choice to those tools; `raw` is a provider's own form, sent as it is.
@@ -56,7 +66,7 @@ class ToolChoice(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
         return cls(mode, names)
 
 
-class JSONSchema(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class JSONSchema(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """The shape that the answer's text must have. `name` is a label that some providers want."""
 
     name: str

@@ -14,7 +14,7 @@ from msgspec import Struct
 __all__ = ["TokenCount", "Usage"]
 
 
-class Usage(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class Usage(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Token counts of one answer.
 
     The buckets plus `unattributed` equal `total_tokens`, the provider's own total. An impossible split (more
@@ -51,7 +51,7 @@ class Usage(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
         return self.input_tokens + self.output_tokens + self.unattributed
 
 
-class TokenCount(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+class TokenCount(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """How many tokens a request would take in. `raw` is the provider's whole answer."""
 
     input_tokens: int

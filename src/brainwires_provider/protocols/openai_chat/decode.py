@@ -68,7 +68,8 @@ _TOP = frozenset(("id", "model", "choices", "usage"))
 _CHOICE = frozenset(("index", "delta", "message", "finish_reason"))
 _USUAL = _CHOICE | {"logprobs"}
 _LISTS = frozenset(("annotations", "images"))
-_TOLD = frozenset(("role", "content", "reasoning_content", "reasoning", "reasoning_details"))
+_REASONING = frozenset(("reasoning_content", "reasoning", "reasoning_details"))
+_TOLD = _REASONING | {"role", "content"}
 _MESSAGE = frozenset(
     (
         "role",
@@ -97,9 +98,10 @@ class ChatDecoder(DecoderBase):
         self._counts: dict[str, Any] = {}
         self._text: OpenPart | None = None
         self._refusal: OpenPart | None = None
-        self._reasoning = ReasoningPieces(self)
-        self._calls = CallAccumulator(self)
-        self._audio = AudioPieces(self)
+        # Made when first needed, and let go at the end: most answers are text only, and these refer back to here.
+        self._reasoning: ReasoningPieces | None = None
+        self._calls: CallAccumulator | None = None
+        self._audio: AudioPieces | None = None
         self._citations: list[Citation] = []
 
     # -- the three ways in -------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ class ChatDecoder(DecoderBase):
         if usage:
             if type(usage) is not dict:
                 raise TypeError(f"usage is {type(usage).__name__}")
-            self._counts = merged(self._counts, usage)
+            self._counts = merged(self._counts, usage) if self._counts else usage
         extra = self.extra
         for name, value in chunk.items():
             if value is not None and name not in _TOP:
@@ -218,8 +220,8 @@ class ChatDecoder(DecoderBase):
         """One delta, or one whole message. The order of the steps is the order of a whole body's parts."""
         content = message.get("content")
         plain = len(message) == 1 and content is not None
-        if not plain:
-            self._reasoning.feed(message)
+        if not plain and not message.keys().isdisjoint(_REASONING):
+            self._reasons().feed(message)
         if content:
             if type(content) is str:
                 self._say(content)
@@ -231,10 +233,15 @@ class ChatDecoder(DecoderBase):
     def _say(self, text: str) -> None:
         part = self._text
         if part is None:
-            if self._reasoning.is_listed:
+            if self._reasoning is not None and self._reasoning.is_listed:
                 self._reasoning.close()
             part = self._text = self.parts.open(TextPart("", origin=self.origin))
         self.parts.add(part, text)
+
+    def _reasons(self) -> ReasoningPieces:
+        if self._reasoning is None:
+            self._reasoning = ReasoningPieces(self)
+        return self._reasoning
 
     def _pieces(self, content: list[Any]) -> None:
         """Content as a list of typed pieces, in the wire's order."""
@@ -248,7 +255,7 @@ class ChatDecoder(DecoderBase):
                 self._say_piece(piece)
             elif kind == "thinking":
                 self._close_text()
-                self._reasoning.feed_piece(piece)
+                self._reasons().feed_piece(piece)
             else:
                 self._close_text()
                 part = OpaquePart(str(kind or "content"), piece, origin=self.origin)
@@ -279,6 +286,7 @@ class ChatDecoder(DecoderBase):
             index = self._text.index if self._text else None
             self.parts.events += [OpaqueDelta(index, "citation", a) for a in annotations]
         if audio := message.get("audio"):
+            self._audio = self._audio or AudioPieces(self)
             self._audio.feed(audio)
         images = message.get("images")
         if images and type(images) is list:
@@ -286,8 +294,10 @@ class ChatDecoder(DecoderBase):
                 part = image_part(image, self.origin) or OpaquePart("image", image, origin=self.origin)
                 self.parts.whole(part)
         for call in message.get("tool_calls") or ():
+            self._calls = self._calls or CallAccumulator(self)
             self._calls.feed(call, whole=whole)
         if legacy := message.get("function_call"):
+            self._calls = self._calls or CallAccumulator(self)
             self._calls.feed_legacy(legacy, whole=whole)
 
     # -- the end -----------------------------------------------------------------------------------------
@@ -306,10 +316,13 @@ class ChatDecoder(DecoderBase):
         self._citations += search_citations(self.extra)
         if self._citations and self._text is None:
             self._text = self.parts.open(TextPart("", origin=self.origin))
-        self._reasoning.close()
+        if self._reasoning is not None:
+            self._reasoning.close()
         self._close_text()
-        self._audio.close()
-        self._calls.close()
+        for pieces in (self._audio, self._calls):
+            if pieces is not None:
+                pieces.close()
+        self._reasoning = self._audio = self._calls = None
         self.parts.close_all()
         self.ended = True
         self.parts.events.append(

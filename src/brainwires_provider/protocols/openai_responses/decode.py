@@ -62,7 +62,7 @@ class ResponsesDecoder(DecoderBase):
         self._created = False
         self._usage: Any = None
         self._slots: dict[Any, Slot] = {}
-        self._audio = AudioSlot(self)
+        self._audio: AudioSlot | None = None
 
     # -- the three ways in -----------------------------------------------------------------------------------
 
@@ -175,9 +175,11 @@ class ResponsesDecoder(DecoderBase):
             self.ended = True
             self.extra.pop("error", None)
             raise failed_error(response, self.partial(), self.origin)
-        self._audio.close()
+        if self._audio is not None:
+            self._audio.close()
         self.parts.close_all()
         self.ended = True
+        self._slots, self._audio = {}, None  # they refer back to here
         reason, raw = self._finish_reason(response)
         usage = self.usage()
         if reason == "pending":
@@ -310,6 +312,7 @@ class ResponsesDecoder(DecoderBase):
 
     def _on_audio(self, event: dict[str, Any]) -> None:
         self._start()
+        self._audio = self._audio or AudioSlot(self)
         self._audio.feed(event)
 
     def _on_nothing(self, event: dict[str, Any]) -> None:
