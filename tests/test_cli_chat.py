@@ -19,6 +19,8 @@ from brainwires_provider.cli.terminal import statistics
 from brainwires_provider.testing import Answer, Close, Gate, ScriptedServer, sse
 from brainwires_provider.types import Message, Response, Usage
 
+pytestmark = pytest.mark.long
+
 KEY = "sk-planted-0123456789"
 STATISTICS = re.compile(r"7 tokens in, 2 out, \d+\.\d\d s, \d+\.\d tokens/s, first token after \d+\.\d\d s\n")
 CLOCK = 60

@@ -15,6 +15,8 @@ import pytest
 
 from brainwires_provider.testing import Answer, Gate, ScriptedServer, sse
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("termios", reason="pseudo-terminals are POSIX")
 
 CLOCK = 60.0
@@ -70,6 +72,20 @@ class Terminal:
         while select.select([self._master], [], [], max(0, deadline - time.monotonic()))[0] and self._read():
             pass
         return self.process.wait(CLOCK)
+
+    def interrupt(self) -> int:
+        """Ctrl-C at the prompt, to the end; the exit status.
+
+        Typed again if nothing comes of it: a signal between the prompt and the read behind it is seen by Python only
+        when that read returns.
+        """
+        deadline = time.monotonic() + CLOCK
+        while time.monotonic() < deadline:
+            self.type(CTRL_C)
+            while select.select([self._master], [], [], 2)[0]:
+                if not self._read():
+                    return self.process.wait(CLOCK)
+        return self.process.wait(0)
 
     def _read(self) -> bool:
         try:
@@ -153,8 +169,7 @@ def test_control_c_stops_an_answer_that_has_not_begun() -> None:
         at.say("two")
         at.see("Second.")
         at.see("> ")
-        at.type(CTRL_C)
-        assert at.end() == 0
+        assert at.interrupt() == 0
         assert "Traceback" not in at.screen
     assert asked(server) == [["one"], ["two"]]
 

@@ -20,6 +20,8 @@ from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.types import Message, Request, Response
 from corpus import Record, answers, read, records, turns
 
+pytestmark = pytest.mark.long
+
 CHAT = OpenAIChat()
 
 BROKEN = {

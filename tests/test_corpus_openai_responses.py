@@ -20,6 +20,8 @@ from brainwires_provider.types import Response, TextPart, ToolCallPart
 from corpus import Record, answers, records
 from corpus_responses import BROKEN, FILES, RESPONSES, events_of, first_answer, good, response_of, sent_back
 
+pytestmark = pytest.mark.long
+
 REFUSED = {"AuthenticationError": 1, "InvalidRequestError": 7, "NotFoundError": 1}
 CUT_SHORT = (
     "vercel-ai/openai/openai-phase.1.chunks.txt"  # most of its deltas were taken out; the items are whole

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import pytest
 
 from brainwires_provider.events import Event, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, collect
 from brainwires_provider.types import Message, Request
 from corpus import Record, turns
 from corpus_responses import RESPONSES, documents_of, events_of, first_answer, good, response_of, sent_back
+
+pytestmark = pytest.mark.long
 
 DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from brainwires_provider.testing import sse
 from faults import Dialect, FaultTests
+
+pytestmark = pytest.mark.long
 
 ITEM = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
 

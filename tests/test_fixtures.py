@@ -18,6 +18,8 @@ from brainwires_provider.events import Event, collect
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from fixture_cases import MODEL, ROOT, Case, called, cases, decoded, failed, plain
 
+pytestmark = pytest.mark.long
+
 CASES = list(cases())
 ANSWERED = [case for case in CASES if case.wire is not None]
 COLOURS = ("async", "sync")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from brainwires_provider.types import (
     ToolCallPart,
     ToolResultPart,
 )
+
+pytestmark = pytest.mark.long
 
 CHAT = OpenAIChat()
 ORIGIN = Origin("openai_chat", "openai-chat", "m")

@@ -39,6 +39,8 @@ from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer,
 from brainwires_provider.types import Origin, Request
 from corpus import records
 
+pytestmark = pytest.mark.long
+
 COLOURS = ("async", "sync")
 BOTH = pytest.mark.parametrize("colour", COLOURS)
 KEY = "sk-planted-key"
