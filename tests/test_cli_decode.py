@@ -487,7 +487,17 @@ def test_every_recorded_chat_gets_its_line() -> None:
             assert line["error"]["status"] == each.status
 
 
-@pytest.mark.parametrize("protocol", ["count_tokens", "models", "openai_compact"])
+def test_compactions_are_values() -> None:
+    recorded = records("openai_compact")
+    status, lines = run("replay", str(corpus_dir() / "openai_compact.jsonl.gz"))
+    assert status == 0
+    assert [line["id"] for line in lines] == [each.id for each in recorded]
+    for line in lines:
+        assert line["value"]["messages"]
+        assert line["value"]["usage"]["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("protocol", ["count_tokens", "models"])
 def test_every_other_recording_gets_its_line(protocol: str) -> None:
     recorded = records(protocol)
     status, lines = run("replay", str(corpus_dir() / f"{protocol}.jsonl.gz"))

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from brainwires_provider.cli.output import (
     Shape,
+    compaction_shape,
     dump,
     event_shape,
     failure_shape,
@@ -204,6 +205,8 @@ def replay_line(line: bytes, path: str, number: int) -> bytes:
     try:
         record = _record(line)
         shape = {key: record.get(key) for key in shape}
+        if record.get("protocol") in _VALUES:
+            return dump(shape | {"value": _value(record)})
         reading = Reading()
         reading.run(_recording(record))
         return dump(shape | reading.shape("response"))
@@ -211,6 +214,33 @@ def replay_line(line: bytes, path: str, number: int) -> bytes:
         return dump(shape | {"file": path, "line": number} | failure_shape(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours in one record must not hide the others
         return dump(shape | failure_shape(error))
+
+
+def _compaction(body: bytes, origin: Origin) -> Shape:
+    from brainwires_provider.protocols.openai_responses.operations import decode_compaction
+
+    return compaction_shape(decode_compaction(body, origin))
+
+
+_VALUES: dict[str, tuple[str, Callable[[bytes, Origin], Shape]]] = {
+    "openai_compact": ("openai_responses", _compaction)
+}
+"""Recordings that hold no answer but a value: the protocol that they are an operation of, and what reads them."""
+
+
+def _value(record: dict[str, Any]) -> Shape:
+    """What an operation gave. Raises ProviderError."""
+    name, read = _VALUES[record["protocol"]]
+    recording = _recording({**record, "protocol": name})
+    origin = Origin(name, recording.host, recording.model)
+    try:
+        if not 200 <= recording.status < 300:
+            raise recording.protocol.decode_error(
+                Reply(recording.status, recording.headers, recording.body, time.time())
+            )
+        return read(recording.body, origin)
+    except ProviderError as error:
+        raise recording.explained(error) from None
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from brainwires_provider.assembler import well_formed
 from brainwires_provider.events import Event
+from brainwires_provider.protocols.openai_responses.operations import Compaction
 from brainwires_provider.types import (
     Deviation,
     FilePart,
@@ -128,6 +129,16 @@ def response_shape(response: Response, more: Sequence[Response] = ()) -> Shape:
     if more:
         shape["more"] = [response_shape(each) for each in more]
     return shape
+
+
+def compaction_shape(compaction: Compaction) -> Shape:
+    """A history made shorter: the messages that go on in its place."""
+    return {
+        "id": compaction.id,
+        "messages": [_message(message) for message in compaction.messages],
+        "usage": usage_shape(compaction.usage),
+        "extra": compaction.extra,
+    }
 
 
 def _message(message: Message) -> Shape:
