@@ -1,30 +1,33 @@
-"""The table: a provider is a row.
+"""From a model's name, `"provider:model"`, and what the client was given to the place that a request goes to.
 
-A row says which protocol a service speaks, with which quirks, where, and with whose key. `resolve` turns a model's
-name, `"provider:model"`, and what the client was given into a Target, and holds the rule that keys stay home.
+Here is the rule that keys stay home: a key from the environment goes to its own host, and to no other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from brainwires_provider.auth.base import Auth
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
+from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.protocols.base import ChatProtocol
+from brainwires_provider.providers.clouds import Place, auth_for, is_own_host, url_of
+from brainwires_provider.providers.rows import ALIASES, COMING, PROVIDERS, Provider
 from brainwires_provider.types import Options, Origin
 
 __all__ = [
-    "PROVIDERS",
-    "Provider",
     "ProviderConfig",
     "Target",
+    "find_row",
+    "is_loopback",
     "protocol_named",
     "protocol_names",
     "resolve",
@@ -33,26 +36,13 @@ __all__ = [
 ]
 
 
-class Provider(Struct, frozen=True):
-    """One row. `key_env` and `base_url_env` name environment variables; `checked` is the day the row was checked."""
-
-    name: str
-    protocol: Callable[[], ChatProtocol]
-    base_url: str
-    key_env: str | None = None
-    base_url_env: str | None = None
-    auth: str = "bearer"
-    wire: Literal["http", "local"] = "http"
-    default_model: str | None = None
-    docs: str = ""
-    checked: str = "2026-11-22"
-
-
 class ProviderConfig(Struct, frozen=True):
     """A provider as the caller sets it up: a row, or a name of one's own on top of a row.
 
     `row` is the row whose protocol it speaks (default: `name` itself). A base URL given here needs its key given
-    here too, unless it is on this machine. Plain http leaves this machine only with `allow_http`.
+    here too, unless it is on this machine. Plain http leaves this machine only with `allow_http`. `socket` says how a
+    server behaves over a WebSocket, where the row speaks through one. `region`, `project` and `credentials` are for
+    rows on clouds: see `providers.clouds.Place`.
     """
 
     name: str
@@ -62,6 +52,10 @@ class ProviderConfig(Struct, frozen=True):
     headers: Mapping[str, str] = field(default_factory=dict)
     options: Options | None = None
     allow_http: bool = False
+    socket: SocketTraits | None = None
+    region: str | None = None
+    project: str | None = None
+    credentials: Any = None
 
     def __repr__(self) -> str:
         """Names only: the key and the headers are secrets."""
@@ -80,6 +74,9 @@ class Target(Struct, frozen=True):
     options: Options | None
     origin: Origin
     """What this target's answers are marked with."""
+    socket: SocketTraits = SocketTraits()
+    auth: Auth | None = None
+    """Who signs its requests, where no key says it all."""
 
     @property
     def protocol(self) -> ChatProtocol:
@@ -89,195 +86,6 @@ class Target(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Target({self.provider}:{self.model} at {_bare(self.base_url)})"
 
-
-def _chat(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Chat Completions in one service's dialect, made when first used."""
-
-    def make() -> ChatProtocol:
-        from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
-
-        return OpenAIChat(ChatQuirks(**quirks))
-
-    return make
-
-
-_COMPATIBLE: dict[str, Any] = {
-    "max_tokens_field": "max_tokens",
-    "developer_role": False,
-    "allowed_tools": False,
-}
-
-
-def _responses(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Responses in one service's dialect, made when first used."""
-
-    def make() -> ChatProtocol:
-        from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesQuirks
-
-        return OpenAIResponses(ResponsesQuirks(**quirks))
-
-    return make
-
-
-_ROWS = (
-    Provider(
-        "openai-chat",
-        _chat(),
-        "https://api.openai.com/v1",
-        key_env="OPENAI_API_KEY",
-        base_url_env="OPENAI_BASE_URL",
-        docs="https://platform.openai.com/docs/api-reference/chat",
-    ),
-    Provider(
-        "openai-responses",
-        _responses(),
-        "https://api.openai.com/v1",
-        key_env="OPENAI_API_KEY",
-        base_url_env="OPENAI_BASE_URL",
-        docs="https://platform.openai.com/docs/api-reference/responses",
-    ),
-    Provider(
-        "azure",
-        _responses(),
-        "",  # each resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1
-        key_env="AZURE_OPENAI_API_KEY",
-        base_url_env="AZURE_OPENAI_BASE_URL",
-        auth="api-key",
-        docs="https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses",
-    ),
-    Provider(
-        "azure-entra",  # a token instead of a key: api_key= takes a callable that gives a fresh one
-        _responses(),
-        "",
-        key_env="AZURE_OPENAI_AD_TOKEN",
-        base_url_env="AZURE_OPENAI_BASE_URL",
-        docs="https://learn.microsoft.com/azure/ai-foundry/openai/how-to/managed-identity",
-    ),
-    Provider(
-        "xai",
-        _responses(cache_marks=False, counting=False),
-        "https://api.x.ai/v1",
-        key_env="XAI_API_KEY",
-        docs="https://docs.x.ai/docs/api-reference",
-    ),
-    Provider(
-        "deepseek-responses",
-        _responses(encrypted_reasoning=False, cache_marks=False, counting=False),
-        "https://api.deepseek.com",
-        key_env="DEEPSEEK_API_KEY",
-        docs="https://api-docs.deepseek.com",
-    ),
-    Provider(
-        "bedrock-openai",
-        _responses(cache_marks=False, counting=False),
-        "https://bedrock-mantle.us-east-1.api.aws/openai/v1",
-        key_env="AWS_BEARER_TOKEN_BEDROCK",
-        docs="https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html",
-    ),
-    Provider(
-        "openrouter-responses",
-        _responses(counting=False),
-        "https://openrouter.ai/api/v1",
-        key_env="OPENROUTER_API_KEY",
-        docs="https://openrouter.ai/docs/api-reference",
-    ),
-    Provider(
-        "groq",
-        _chat(
-            **_COMPATIBLE | {"max_tokens_field": "max_completion_tokens"},
-            replay_reasoning=False,
-        ),
-        "https://api.groq.com/openai/v1",
-        key_env="GROQ_API_KEY",
-        docs="https://console.groq.com/docs/api-reference",
-    ),
-    Provider(
-        "mistral",
-        _chat(
-            **_COMPATIBLE,
-            stream_usage=False,
-            seed_field="random_seed",
-            required_word="any",
-            documents="document_url",
-            audio="text",
-        ),
-        "https://api.mistral.ai/v1",
-        key_env="MISTRAL_API_KEY",
-        docs="https://docs.mistral.ai/api",
-    ),
-    Provider(
-        "deepseek",
-        _chat(**_COMPATIBLE, json_schema=False, reasoning="thinking", parallel_tool_calls=False),
-        "https://api.deepseek.com",
-        key_env="DEEPSEEK_API_KEY",
-        docs="https://api-docs.deepseek.com",
-    ),
-    Provider(
-        "openrouter",
-        _chat(
-            **_COMPATIBLE | {"developer_role": True},
-            top_k=True,
-            cache_marks=True,
-            reasoning="object",
-            file_urls=True,
-            video=True,
-        ),
-        "https://openrouter.ai/api/v1",
-        key_env="OPENROUTER_API_KEY",
-        docs="https://openrouter.ai/docs/api-reference",
-    ),
-    Provider(
-        "cerebras",
-        _chat(**_COMPATIBLE | {"max_tokens_field": "max_completion_tokens"}, penalties=False),
-        "https://api.cerebras.ai/v1",
-        key_env="CEREBRAS_API_KEY",
-        docs="https://inference-docs.cerebras.ai/api-reference/chat-completions",
-    ),
-    Provider(
-        "perplexity",
-        _chat(**_COMPATIBLE, top_k=True),
-        "https://api.perplexity.ai",
-        key_env="PERPLEXITY_API_KEY",
-        docs="https://docs.perplexity.ai/api-reference/chat-completions-post",
-    ),
-    Provider(
-        "zai",
-        _chat(**_COMPATIBLE, json_schema=False, reasoning="thinking", penalties=False),
-        "https://api.z.ai/api/paas/v4",
-        key_env="ZAI_API_KEY",
-        docs="https://docs.z.ai/api-reference/llm/chat-completion",
-    ),
-    Provider(
-        "huggingface",
-        _chat(**_COMPATIBLE),
-        "https://router.huggingface.co/v1",
-        key_env="HF_TOKEN",
-        docs="https://huggingface.co/docs/inference-providers",
-    ),
-    Provider(
-        "local",
-        _chat(**_COMPATIBLE, top_k=True),
-        "http://localhost/v1",
-        wire="local",
-        default_model="",
-        docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
-    ),
-)
-
-PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
-"""The rows by name."""
-
-_ALIASES = {"openai": "openai-responses"}
-
-# Rows that later releases bring; asking for one says so instead of guessing.
-_COMING = {
-    "openai-responses-ws": "openai-responses",
-    "anthropic": None,
-    "google": None,
-    "vertex": None,
-    "bedrock": None,
-    "ollama": None,
-}
 
 _protocols: dict[str, ChatProtocol] = {}
 
@@ -292,12 +100,12 @@ def _protocol(row: Provider) -> ChatProtocol:
 
 def protocol_names() -> tuple[str, ...]:
     """The names of the protocols that are built, as recordings and `decode` name them."""
-    return tuple(sorted({_protocol(row).name for row in _ROWS}))
+    return tuple(sorted({_protocol(row).name for row in PROVIDERS.values()}))
 
 
 def protocol_named(name: str) -> ChatProtocol:
     """The plain form of a protocol. Raises ConfigError naming those that are built."""
-    for row in _ROWS:
+    for row in PROVIDERS.values():
         if _protocol(row).name == name:
             return _protocol(row)
     raise ConfigError(
@@ -317,11 +125,11 @@ def split_model(model: str) -> tuple[str, str]:
 
 def find_row(name: str) -> Provider:
     """Raises ConfigError with the nearest names."""
-    row = PROVIDERS.get(_ALIASES.get(name, name))
+    row = PROVIDERS.get(ALIASES.get(name, name))
     if row is not None:
         return row
-    if name in _COMING:
-        instead = _COMING[name]
+    if name in COMING:
+        instead = COMING[name]
         hint = f"; use {instead!r} for now" if instead else ""
         raise ConfigError(f"the provider {name!r} is not built in this release{hint}")
     near = get_close_matches(name, PROVIDERS, 1)
@@ -341,18 +149,27 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         if row.default_model is None:
             raise ConfigError(f'name a model of {provider}: "{provider}:MODEL"')
         name = row.default_model
-    base_url, from_code = _base_url(row, config)
+    auth: Auth | None = None
+    if row.cloud is not None:
+        base_url, key, auth = _on_cloud(row, config)
+    else:
+        base_url, from_code = _base_url(row, config)
+        if row.wire == "websocket":
+            base_url = _http_form(base_url)
+        key = None if row.wire == "local" else _key(row, config, base_url, from_code=from_code)
     target = Target(
         provider=provider,
         row=row,
         model=name,
         base_url=base_url,
-        key=None if row.wire == "local" else _key(row, config, base_url, from_code=from_code),
+        key=key,
         headers=config.headers,
         options=config.options,
         origin=Origin(_protocol(row).name, provider, name),
+        socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
+        auth=auth,
     )
-    if row.wire == "http":
+    if row.wire != "local":
         fault = _url_fault(base_url, config.allow_http)
         if fault is not None:
             raise ConfigError(fault, provider=provider)
@@ -368,10 +185,11 @@ def resolve_listing(provider: str, configs: Mapping[str, ProviderConfig]) -> Tar
 
 def _base_url(row: Provider, config: ProviderConfig) -> tuple[str, bool]:
     """The base URL, and whether it was given in code."""
+    form = row.base_url_form or str
     if config.base_url is not None:
-        return config.base_url.rstrip("/"), True
+        return form(config.base_url).rstrip("/").removesuffix(row.versioned), True
     if row.base_url_env and os.environ.get(row.base_url_env):
-        return os.environ[row.base_url_env].strip().rstrip("/"), False
+        return form(os.environ[row.base_url_env].strip()).rstrip("/").removesuffix(row.versioned), False
     if not row.base_url:
         raise ConfigError(
             f"{config.name} has a base URL for each customer: pass base_url=, or set {row.base_url_env}",
@@ -380,11 +198,38 @@ def _base_url(row: Provider, config: ProviderConfig) -> tuple[str, bool]:
     return row.base_url, False
 
 
+def _on_cloud(row: Provider, config: ProviderConfig) -> tuple[str, Key | None, Auth | None]:
+    """The base URL of a row on a cloud, and its key or who signs instead."""
+    assert row.cloud is not None
+    place = Place(config.name, config.region, config.project, config.credentials, config.api_key)
+    given = config.base_url
+    if given is None and row.base_url_env and os.environ.get(row.base_url_env, "").strip():
+        base_url = os.environ[row.base_url_env].strip()
+    elif given is None and config.api_key is not None and row.express_url is not None:
+        base_url = row.express_url
+    else:
+        base_url = url_of(row.base_url, place) if given is None else given
+    if any(name.lower() == "authorization" for name in config.headers):
+        return base_url.rstrip("/"), None, None
+    if config.api_key is not None and row.cloud == "google":
+        return base_url.rstrip("/"), config.api_key, None
+    at_home = given is None or is_own_host(row.cloud, given)
+    return base_url.rstrip("/"), None, auth_for(row.cloud, place, service=row.service, at_home=at_home)
+
+
+def _http_form(url: str) -> str:
+    """A WebSocket's URL as the base URL of the HTTP API beside it."""
+    for socket, http in (("ws://", "http://"), ("wss://", "https://")):
+        if url.lower().startswith(socket):
+            return (http + url[len(socket) :]).removesuffix("/responses")
+    return url
+
+
 def _key(row: Provider, config: ProviderConfig, base_url: str, *, from_code: bool) -> Key | None:
     """A key from the environment goes to the row's own host, or to a base URL that is also from there."""
     if config.api_key is not None:
         return config.api_key
-    if any(name.lower() in ("authorization", row.auth) for name in config.headers):
+    if row.keyless or any(name.lower() in ("authorization", row.auth) for name in config.headers):
         return None
     if from_code and base_url != row.base_url.rstrip("/"):
         if is_loopback(base_url):

@@ -1,0 +1,395 @@
+"""AWS: requests signed with Signature Version 4, or carried by a Bedrock API key, and where credentials come from.
+
+`sign` is a pure function of the request, the credentials and the time. `AWSAuth` finds what to sign with: a bearer
+key, credentials given in code, the environment's own keys, and at last botocore's whole chain (profiles, SSO, roles,
+containers, instance), which is the extra `bedrock`. What expires is fetched again in a thread, shortly before its
+end, and once however many requests wait for it.
+Reference: AWS IAM user guide, "Create a signed AWS API request"; Bedrock user guide, "API keys".
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from importlib import import_module
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from urllib.parse import SplitResult, quote, urlsplit
+from weakref import WeakKeyDictionary
+
+from brainwires_provider.auth.keys import Key, key_headers, resolve_key
+from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = [
+    "BEARER_ENV",
+    "AWSAuth",
+    "BotocoreChain",
+    "Credentials",
+    "find_region",
+    "region_of",
+    "sign",
+]
+
+BEARER_ENV = "AWS_BEARER_TOKEN_BEDROCK"
+_REGION_ENV = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_EXTRA = "pip install 'brainwires-provider[bedrock]'"
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Headers that a proxy or the connection may change on the way, and those that signing itself makes.
+_UNSIGNED = frozenset(
+    (
+        "authorization",
+        "baggage",
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-amzn-trace-id",
+    )
+)
+_HOSTS = re.compile(r"(?:^|\.)bedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:amazonaws\.com|api\.aws|vpce\.)")
+_EARLY = 300.0
+_RETRY_EARLY = 30.0
+_THEIRS = (OSError, RuntimeError, ValueError, KeyError)  # what botocore lets through from files and programs
+
+
+class Credentials:
+    """An access key with its secret; `session_token` and `expires` (seconds since 1970) for temporary ones.
+
+    Neither repr nor pickle nor JSON shows the secrets: the first names the key's first characters, the others refuse.
+    """
+
+    __slots__ = ("access_key", "expires", "secret_key", "session_token")
+
+    def __init__(
+        self,
+        access_key: str,
+        secret_key: str,
+        session_token: str | None = None,
+        expires: float | None = None,
+    ) -> None:
+        self.access_key = access_key
+        self.secret_key = secret_key
+        self.session_token = session_token
+        self.expires = expires
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.access_key[:4]}…, expires={self.expires})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("AWS credentials are not pickled: that would write the secret down")
+
+
+Source: TypeAlias = Callable[[], Credentials]
+"""Gives fresh credentials. Called in a thread, so it may block."""
+
+
+# -- signing -------------------------------------------------------------------------------------------------
+
+
+def sign(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    credentials: Credentials,
+    region: str,
+    service: str,
+    now: float,
+) -> dict[str, str]:
+    """The headers that sign a request. It must then be sent as it is: same URL to the letter, same headers.
+
+    `now` is in seconds since 1970. All of `headers` is signed, but for those that change on the way.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    added = {"X-Amz-Date": stamp}
+    if credentials.session_token:
+        added["X-Amz-Security-Token"] = credentials.session_token
+    parts = urlsplit(url)
+    signed = _signed_headers(headers, added, parts)
+    names = ";".join(signed)
+    canonical = "\n".join(
+        (
+            method.upper(),
+            _canonical_path(parts.path),
+            _canonical_query(parts.query),
+            *(f"{name}:{value}" for name, value in signed.items()),
+            "",
+            names,
+            signed.get("x-amz-content-sha256") or sha256(body).hexdigest(),
+        )
+    )
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    text = "\n".join((_ALGORITHM, stamp, scope, sha256(canonical.encode()).hexdigest()))
+    key = f"AWS4{credentials.secret_key}".encode()
+    for step in scope.split("/"):
+        key = hmac.digest(key, step.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    added["Authorization"] = (
+        f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+    return added
+
+
+def _signed_headers(
+    headers: Mapping[str, str], added: Mapping[str, str], parts: SplitResult
+) -> dict[str, str]:
+    """By name, in lower case and in order, their values with single spaces."""
+    values: dict[str, list[str]] = {}
+    own = [(name, value) for name, value in headers.items() if name.lower() not in _UNSIGNED]
+    for name, value in (*own, *added.items()):
+        values.setdefault(name.lower(), []).append(" ".join(value.split()))
+    values.setdefault("host", [_host(parts)])
+    return {name: ",".join(values[name]) for name in sorted(values)}
+
+
+def _host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    return host if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f"{host}:{parts.port}"
+
+
+def _canonical_path(path: str) -> str:
+    """Dot segments resolved, slashes single, and what is already encoded encoded once more."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    end = "/" if path.endswith("/") and kept else ""
+    return quote("/" + "/".join(kept) + end, safe="/~")
+
+
+def _canonical_query(query: str) -> str:
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return "&".join(f"{k}={v}" for k, v in sorted((k, v) for k, _, v in pairs)) if query else ""
+
+
+# -- regions -------------------------------------------------------------------------------------------------
+
+
+def find_region(given: str | None, environ: Mapping[str, str]) -> str | None:
+    """The region that was given, or the environment's; None if neither says."""
+    return given or next((environ[name] for name in _REGION_ENV if environ.get(name)), None)
+
+
+def region_of(url: str) -> str | None:
+    """The region that a Bedrock host names: a request to it is signed for that one. None for other hosts."""
+    found = _HOSTS.search(urlsplit(url).hostname or "")
+    return found[1] if found else None
+
+
+# -- credentials ---------------------------------------------------------------------------------------------
+
+
+class BotocoreChain:
+    """Credentials from botocore's default chain. Everything here blocks: call it in a thread."""
+
+    def __init__(self, profile: str | None = None) -> None:
+        self._profile = profile
+        self._lock = Lock()
+        self._session: Any = None
+        self._found: Any = None
+
+    def __call__(self) -> Credentials:
+        """Fresh credentials. Raises ConfigError: no extra, no credentials, or none that could be fetched."""
+        if self._found is None:
+            self._found = self._ask(lambda session: session.get_credentials())
+        if self._found is None:
+            raise ConfigError(
+                "no AWS credentials: set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                "configure a profile, SSO, or a role (`aws configure`)"
+            )
+        frozen = self._ask(lambda _: self._found.get_frozen_credentials())
+        expiry = getattr(self._found, "_expiry_time", None)  # botocore shows it nowhere else
+        expires = None if expiry is None else expiry.timestamp()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires)
+
+    def region(self) -> str | None:
+        """The profile's region. Raises ConfigError as a call does."""
+        region = self._ask(lambda session: session.get_config_variable("region"))
+        return region if isinstance(region, str) and region else None
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        try:
+            faults, session = import_module("botocore.exceptions"), import_module("botocore.session")
+        except ImportError:
+            raise ConfigError(
+                "AWS profiles, SSO and roles are read by botocore, which is not installed: "
+                f"{_EXTRA}; AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, need no extra"
+            ) from None
+        try:
+            with self._lock:
+                if self._session is None:
+                    self._session = session.Session(profile=self._profile)
+                return question(self._session)
+        except (faults.HTTPClientError, faults.ConnectionError) as error:
+            raise ConnectError(f"AWS credentials could not be fetched: {error}") from None
+        except (faults.BotoCoreError, faults.ClientError, *_THEIRS) as error:
+            raise ConfigError(f"AWS credentials could not be loaded: {error}") from None
+
+
+class AWSAuth:
+    """What an AWS request is carried by: see the module. One object serves many requests, threads and loops.
+
+    `bearer` and `credentials` are given in code; `credentials` may be a function, called in a thread whenever fresh
+    ones are needed. `profile` skips the environment's keys, as botocore does. `clock` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        service: str = "bedrock",
+        bearer: Key | None = None,
+        credentials: Credentials | Source | None = None,
+        profile: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._region = region
+        self._service = service
+        self._bearer = bearer
+        self._given = credentials if isinstance(credentials, Credentials) else None
+        self._chain = BotocoreChain(profile)
+        self._source: Source = credentials if callable(credentials) else self._chain
+        self._uses_environment = credentials is None and profile is None
+        self._environ = os.environ if environ is None else environ
+        self._clock = clock
+        self._lock = Lock()
+        self._cached: Credentials | None = None
+        self._not_before = 0.0  # after a failed early renewal: when the next one may be tried
+        self._renewals: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = WeakKeyDictionary()
+        self._secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"AWSAuth(service={self._service!r}, region={self._region!r})"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What the last request was carried by, to be kept out of errors: some repeat what was signed."""
+        return self._secrets
+
+    async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """The headers to add to a request, which then goes out to this very URL.
+
+        Of the request's own headers only its content type and `x-amz-*` are signed: proxies change others. Raises
+        ConfigError: no credentials, no region, a missing extra; ConnectError: credentials could not be fetched.
+        """
+        bearer = self._bearer
+        if bearer is None and self._uses_environment:
+            bearer = self._environ.get(BEARER_ENV, "").strip() or None
+        if bearer is not None:
+            key = await resolve_key(bearer, self._service)
+            self._secrets = (key,)
+            return key_headers("bearer", key)
+        credentials = await self.credentials()
+        self._secrets = tuple(s for s in (credentials.secret_key, credentials.session_token) if s)
+        return sign(
+            method,
+            url,
+            {
+                k: v
+                for k, v in headers.items()
+                if k.lower() == "content-type" or k.lower().startswith("x-amz-")
+            },
+            body,
+            credentials=credentials,
+            region=await self.region(url),
+            service=self._service,
+            now=self._clock(),
+        )
+
+    async def region(self, url: str | None = None) -> str:
+        """The region: as given, the one that the host names, the environment's, the profile's. Raises ConfigError."""
+        region = self._region or (region_of(url) if url else None) or find_region(None, self._environ)
+        if region is None:
+            import asyncio
+
+            region = await asyncio.to_thread(self._profile_region)
+        return region
+
+    def _profile_region(self) -> str:
+        fault: ProviderError | None = None
+        try:
+            region = self._chain.region()
+        except ConfigError as error:
+            region, fault = None, error
+        if region is None:
+            reason = f" ({fault})" if fault else ""
+            raise ConfigError(f"no AWS region: pass one, or set AWS_REGION{reason}")
+        self._region = region
+        return region
+
+    async def credentials(self) -> Credentials:
+        """Credentials that are good for some minutes more. Raises ConfigError and ConnectError."""
+        if self._given is not None:
+            return self._given
+        known = _from_environment(self._environ) if self._uses_environment else None
+        known = known or self._good()
+        if known is not None:
+            return known
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        renewal = self._renewals.get(loop)
+        if renewal is None or renewal.done():
+            renewal = self._renewals[loop] = loop.create_task(asyncio.to_thread(self._renew))
+        fresh: Credentials = await asyncio.shield(renewal)
+        return fresh
+
+    def _good(self) -> Credentials | None:
+        """The cached credentials while they need no renewal."""
+        known = self._cached
+        if known is None or known.expires is None:
+            return known
+        now = self._clock()
+        is_late = known.expires - now < _EARLY
+        return known if not is_late or now < min(self._not_before, known.expires) else None
+
+    def _renew(self) -> Credentials:
+        """Runs in a thread; another loop's renewal is waited for, and its result taken."""
+        with self._lock:
+            known = self._good()
+            if known is not None:
+                return known
+            try:
+                self._cached = self._source()
+            except ProviderError:
+                now = self._clock()
+                old = self._cached
+                if old is None or old.expires is None or old.expires <= now:
+                    raise
+                self._not_before = now + _RETRY_EARLY  # the old ones hold for a while yet
+                return old
+            return self._cached
+
+
+def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+    access, secret, token, older_token = (environ.get(name, "").strip() for name in names)
+    if not access:
+        return None
+    if not secret:
+        raise ConfigError("AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not")
+    return Credentials(access, secret, token or older_token or None)

@@ -1,0 +1,34 @@
+"""The table: a provider is a row.
+
+A row says which protocol a service speaks, with which quirks, where, and with whose key. `resolve` turns a model's
+name and what the client was given into a Target.
+"""
+
+from __future__ import annotations
+
+from brainwires_provider.providers.resolve import (
+    ProviderConfig,
+    Target,
+    find_row,
+    is_loopback,
+    protocol_named,
+    protocol_names,
+    resolve,
+    resolve_listing,
+    split_model,
+)
+from brainwires_provider.providers.rows import PROVIDERS, Provider
+
+__all__ = [
+    "PROVIDERS",
+    "Provider",
+    "ProviderConfig",
+    "Target",
+    "find_row",
+    "is_loopback",
+    "protocol_named",
+    "protocol_names",
+    "resolve",
+    "resolve_listing",
+    "split_model",
+]

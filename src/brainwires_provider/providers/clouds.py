@@ -1,0 +1,137 @@
+"""Rows on clouds: a host for each region, and requests that are signed instead of carrying a key.
+
+`Place` is what of a configuration decides both. An auth is made once for each place and kept, so that its tokens are
+fetched once; making it opens and reads nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from brainwires_provider.auth.aws import BEARER_ENV, AWSAuth, find_region
+from brainwires_provider.auth.base import Auth
+from brainwires_provider.auth.google import GoogleAuth
+from brainwires_provider.auth.keys import Key
+from brainwires_provider.errors import ConfigError
+
+__all__ = ["Cloud", "Place", "auth_for", "is_own_host", "url_of"]
+
+Cloud = Literal["aws", "google"]
+
+_PROJECT_ENV = ("GOOGLE_CLOUD_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID", "GCLOUD_PROJECT")
+_LOCATION_ENV = ("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION", "CLOUD_ML_REGION")
+_SEVERAL = ("us", "eu")  # regions together, with hosts of their own
+
+
+class Place(Struct, frozen=True):
+    """What decides a cloud row's host and who signs for it."""
+
+    provider: str
+    region: str | None = None
+    project: str | None = None
+    credentials: Any = None
+    """AWS: auth.aws.Credentials, a function that gives them, or a profile's name. Google: a file's path, or
+    google-auth's own Credentials."""
+    key: Key | None = None
+
+
+def url_of(template: str, place: Place, environ: Mapping[str, str] | None = None) -> str:
+    """A row's base URL, its places filled in. Raises ConfigError naming what is missing."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, str] = {}
+    if "{region}" in template:
+        values["region"] = _region(place, environ)
+    if "{host}" in template:
+        location = place.region or _first(environ, _LOCATION_ENV) or "global"
+        values |= {"host": _google_host(location), "location": location, "project": _project(place, environ)}
+    url = template.format(**values)
+    return (
+        url.replace(".amazonaws.com", ".amazonaws.com.cn")
+        if values.get("region", "").startswith("cn-")
+        else url
+    )
+
+
+def _region(place: Place, environ: Mapping[str, str]) -> str:
+    region = find_region(place.region, environ)
+    if region is None:
+        raise ConfigError(
+            f"{place.provider} has a host for each region: set AWS_REGION, or pass "
+            f'ProviderConfig("{place.provider}", region=…)',
+            provider=place.provider,
+        )
+    return _checked("region", region, place)
+
+
+def _project(place: Place, environ: Mapping[str, str]) -> str:
+    project = place.project or _first(environ, _PROJECT_ENV)
+    if project is None:
+        raise ConfigError(
+            f"{place.provider} wants a Google Cloud project: set GOOGLE_CLOUD_PROJECT, or pass "
+            f'ProviderConfig("{place.provider}", project=…)',
+            provider=place.provider,
+        )
+    return _checked("project", project, place)
+
+
+def _checked(what: str, value: str, place: Place) -> str:
+    if not all(c.isalnum() or c in "-_.:" for c in value):
+        raise ConfigError(f"{value!r} is no {what}", provider=place.provider)
+    return value
+
+
+def _google_host(location: str) -> str:
+    if location == "global":
+        return "aiplatform.googleapis.com"
+    if location in _SEVERAL:
+        return f"aiplatform.{location}.rep.googleapis.com"
+    return f"{location}-aiplatform.googleapis.com"
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((environ[name].strip() for name in names if environ.get(name, "").strip()), None)
+
+
+def is_own_host(cloud: Cloud, url: str) -> bool:
+    """Whether a URL is one of the cloud's own: what it gave stays with it."""
+    host = urlsplit(url).hostname or ""
+    own = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws") if cloud == "aws" else (".googleapis.com",)
+    return urlsplit(url).scheme == "https" and host.endswith(own)
+
+
+def auth_for(cloud: Cloud, place: Place, *, service: str, at_home: bool) -> Auth:
+    """Who signs for a place. Not `at_home`: a host that is not the cloud's own, and that no bearer key is sent to.
+
+    Raises ConfigError where a token would leave its home.
+    """
+    if cloud == "google" and not at_home and place.credentials is None:
+        raise ConfigError(
+            "this base_url is not Google's, and Google's tokens are sent nowhere else: pass api_key= or credentials=",
+            provider=place.provider,
+        )
+    return _made(cloud, place, service, at_home)
+
+
+def _make(cloud: Cloud, place: Place, service: str, at_home: bool) -> Auth:
+    if cloud == "google":
+        return GoogleAuth(place.credentials)
+    given = place.credentials
+    profile = given if isinstance(given, str) else None
+    environ = os.environ if at_home else {k: v for k, v in os.environ.items() if k != BEARER_ENV}
+    return AWSAuth(
+        region=place.region,
+        service=service,
+        bearer=place.key,
+        credentials=None if profile is not None else given,
+        profile=profile,
+        environ=environ,
+    )
+
+
+_made: Callable[[Cloud, Place, str, bool], Auth] = lru_cache(64)(_make)
