@@ -12,6 +12,8 @@ from brainwires_provider.errors import ConfigError
 
 __all__ = ["proxy_for"]
 
+_SAME_AS = {"ws": "http", "wss": "https"}
+
 
 def proxy_for(url: str, proxy: str | Literal["env"] | None) -> str | None:
     """The proxy's URL, or None. Raises ConfigError for one that is neither http nor https."""
@@ -33,7 +35,8 @@ def _from_environment(url: str) -> str | None:
 
     parts = urlsplit(url)
     proxies = getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
+    scheme = parts.scheme.lower()
+    found = proxies.get(scheme) or proxies.get(_SAME_AS.get(scheme, "")) or proxies.get("all")
     if not found or not parts.hostname or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     return found if "://" in found else f"http://{found}"

@@ -1,0 +1,114 @@
+"""A client's pools: one for each endpoint, key and set of handshake headers, and for each event loop.
+
+What differs in any of these never shares a connection, so never a chain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+from brainwires_provider.auth.keys import resolve_key
+from brainwires_provider.plans import Plan
+from brainwires_provider.policy.sockets import SocketTraits
+from brainwires_provider.sockets.counters import Counters, SocketCounts
+from brainwires_provider.sockets.pool import Pool
+from brainwires_provider.wires.websocket import Closed, Handshake, Link, connect
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["Connect", "Sockets"]
+
+Connect = Callable[..., Awaitable[Link]]
+
+
+class Sockets:
+    """Made by a client at its first request over a socket. `connect` and `random` are for tests."""
+
+    def __init__(
+        self,
+        *,
+        proxy: str | Literal["env"] | None = "env",
+        ssl_context: SSLContext | None = None,
+        max_event_bytes: int,
+        connect: Connect = connect,
+        random: Random | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._proxy = proxy
+        self._ssl = ssl_context
+        self._max_event = max_event_bytes
+        self._connect = connect
+        self._random = random or Random()  # noqa: S311 (spreads rotations, guards nothing)
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Pool]] = WeakKeyDictionary()
+
+    @property
+    def counts(self) -> SocketCounts:
+        """What went over all of them."""
+        return self.counters.snapshot()
+
+    def pool(self, plan: Plan) -> Pool:
+        """The running loop's pool for a plan."""
+        key = (
+            plan.socket_url,
+            plan.target.key,
+            tuple(sorted(plan.handshake_headers("").items())),
+            plan.target.socket,
+        )
+        pools = self._pools.setdefault(asyncio.get_running_loop(), {})
+        pool = pools.get(key)
+        if pool is None:
+            pool = pools[key] = Pool(self.dialer(plan), plan.target.socket, self.counters, self._random)
+        return pool
+
+    def dialer(self, plan: Plan) -> Dialer:
+        """What opens connections for requests like this one."""
+        return Dialer(plan, self._connect, self._proxy, self._ssl, self._max_event)
+
+    async def aclose(self) -> None:
+        """Close this loop's sockets."""
+        pools = self._pools.pop(asyncio.get_running_loop(), {})
+        await asyncio.gather(*(pool.aclose() for pool in pools.values()))
+
+
+class Dialer:
+    """See `pool.Dial`. The key is asked for at each connect."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        connect: Connect,
+        proxy: str | Literal["env"] | None,
+        ssl_context: SSLContext | None,
+        max_frame: int,
+    ) -> None:
+        self.secrets: tuple[str, ...] = ()
+        self._plan = plan
+        self._connect = connect
+        self._proxy = proxy
+        self._ssl = ssl_context
+        self._max_frame = max_frame
+
+    async def __call__(
+        self, *, on_frame: Callable[[bytes], None], on_close: Callable[[Closed], None]
+    ) -> Link:
+        plan, target = self._plan, self._plan.target
+        traits: SocketTraits = target.socket
+        key = "" if target.key is None else await resolve_key(target.key, target.provider)
+        if key and key not in self.secrets:
+            self.secrets = (*self.secrets, key)
+        handshake = Handshake(
+            plan.socket_url,
+            plan.handshake_headers(key),
+            connect_timeout=plan.timeouts.connect,
+            proxy=self._proxy,
+            ssl_context=self._ssl,
+            ping_interval=traits.ping,
+            ping_timeout=traits.ping,
+            max_frame=self._max_frame,
+        )
+        return await self._connect(handshake, on_frame=on_frame, on_close=on_close)
