@@ -12,13 +12,16 @@ from brainwires_provider import (
     AsyncClient,
     AsyncConversation,
     AsyncResponses,
+    AsyncResponsesConnection,
     AsyncStream,
     Client,
     ConfigError,
     Conversation,
     InvalidRequestError,
     Message,
+    ProviderConfig,
     Responses,
+    ResponsesConnection,
     Stream,
     StreamInterrupted,
 )
@@ -29,6 +32,7 @@ PAIRS = [
     (AsyncStream, Stream),
     (AsyncConversation, Conversation),
     (AsyncResponses, Responses),
+    (AsyncResponsesConnection, ResponsesConnection),
 ]
 RENAMED = {
     "aclose": "close",
@@ -39,9 +43,11 @@ RENAMED = {
 }
 # What one face has for the rest of the package, and not for users.
 ONE_FACE_ONLY = {
-    AsyncClient: {"wire", "start_afresh"},
+    AsyncClient: {"wire", "flight", "pool", "sockets", "start_afresh"},
+    AsyncConversation: {"begin_turn"},
     AsyncStream: {"pull", "abort", "when_whole", "made_at"},
 }
+MADE_BY_THE_CLIENT = (AsyncStream, AsyncConversation, AsyncResponses, AsyncResponsesConnection)
 PROTOCOL = {"__init__", "__repr__", *RENAMED, *RENAMED.values()}
 ASYNC_WORDS = re.compile(r"Async(?=[A-Z])")
 
@@ -64,12 +70,20 @@ def signature(kind: type, name: str) -> list[tuple[Any, ...]]:
 
 
 def examples() -> list[tuple[type, object, type, object]]:
-    a, s = AsyncClient("openai-chat:m", api_key="k"), Client("openai-chat:m", api_key="k")
+    other = ProviderConfig("openai-responses-ws", api_key="k")
+    a = AsyncClient("openai-chat:m", api_key="k", providers=[other])
+    s = Client("openai-chat:m", api_key="k", providers=[other])
     return [
         (AsyncClient, a, Client, s),
         (AsyncStream, a.stream("x"), Stream, s.stream("x")),
         (AsyncConversation, a.conversation(), Conversation, s.conversation()),
         (AsyncResponses, a.responses, Responses, s.responses),
+        (
+            AsyncResponsesConnection,
+            a.responses.connect(provider="openai-responses-ws"),
+            ResponsesConnection,
+            s.responses.connect(provider="openai-responses-ws"),
+        ),
     ]
 
 
@@ -87,8 +101,8 @@ def test_both_faces_have_the_same_signatures() -> None:
             known = name in PROTOCOL or not name.startswith("_")
             if not known or name in ONE_FACE_ONLY.get(asynchronous, set()) or other not in vars(synchronous):
                 continue
-            if name == "__init__" and asynchronous in (AsyncStream, AsyncResponses):
-                continue  # made by the client, not by users
+            if name == "__init__" and asynchronous in MADE_BY_THE_CLIENT:
+                continue
             assert signature(asynchronous, name) == signature(synchronous, other), name
             compared += 1
     assert compared >= 24

@@ -149,7 +149,7 @@ def asked_async(case: Case, settings: dict[str, Any]) -> Any:
 
 
 def asked_sync(case: Case, settings: dict[str, Any]) -> Any:
-    make = importlib.import_module("brainwires_provider.sync").Client
+    make = importlib.import_module("brainwires_provider.sync.client").Client
     events: list[Event] = []
     with make(**settings) as client:
         try:

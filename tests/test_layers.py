@@ -14,7 +14,7 @@ PACKAGE = "brainwires_provider"
 
 # Each room: the floors below it that it may look into. A room may always look into itself.
 GROUND = {"types", "errors", "events"}
-PURE = {"framing", "assembler", "protocols"}
+PURE = {"framing", "assembler", "protocols", "continuation"}
 WORLD = {"auth", "wires"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
@@ -23,19 +23,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "framing": {"types", "errors"},
     "assembler": GROUND,
     "protocols": GROUND | {"framing", "assembler"},
+    "continuation": GROUND,
     "policy": GROUND,
     "auth": GROUND,
     "wires": GROUND | {"auth"},
     "requests": GROUND,
-    "providers": GROUND | PURE | WORLD,
+    "providers": GROUND | PURE | WORLD | {"policy"},
     "plans": GROUND | PURE | WORLD | {"providers"},
     "flow": GROUND | PURE | WORLD | {"policy", "providers", "plans"},
     "stream": GROUND | {"protocols", "providers", "plans", "flow"},
-    "responses": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream"},
-    "client": GROUND | PURE | WORLD | {"providers", "requests", "plans", "flow", "stream", "responses"},
+    "sockets": GROUND | PURE | WORLD | {"continuation", "policy", "providers", "requests", "plans", "flow"},
+    "responses": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream", "sockets"},
+    "client": GROUND
+    | PURE
+    | WORLD
+    | {"providers", "requests", "plans", "flow", "stream", "responses", "sockets"},
     "portal": GROUND | {"wires", "client"},
     "pump": GROUND | {"stream", "portal"},
-    "sync": GROUND | PURE | WORLD | {"providers", "requests", "stream", "client", "portal", "pump"},
+    "sync": GROUND
+    | PURE
+    | WORLD
+    | {"providers", "requests", "stream", "responses", "sockets", "client", "portal", "pump"},
     "cli": GROUND | PURE | WORLD | {"providers", "flow", "requests", "stream", "client", "sync"},
     "testing": set(),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from brainwires_provider.auth.aws import Credentials
     from brainwires_provider.client import AsyncClient, AsyncConversation
     from brainwires_provider.errors import (
         APIError,
@@ -49,19 +50,28 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
+    from brainwires_provider.policy.sockets import SocketTraits
+    from brainwires_provider.protocols.anthropic.options import AnthropicOptions
+    from brainwires_provider.protocols.bedrock.options import BedrockOptions
     from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.providers import PROVIDERS, Provider, ProviderConfig
     from brainwires_provider.responses import AsyncResponses
+    from brainwires_provider.sockets.connection import AsyncResponsesConnection
+    from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.stream import AsyncStream
-    from brainwires_provider.sync import Client, Conversation, Responses, Stream
+    from brainwires_provider.sync.client import Client, Conversation
+    from brainwires_provider.sync.connection import ResponsesConnection
+    from brainwires_provider.sync.responses import Responses
+    from brainwires_provider.sync.stream import Stream
     from brainwires_provider.types import (
         Args,
         Attempt,
         Cache,
         CacheStrategy,
         Citation,
+        Continuation,
         Deviation,
         FilePart,
         HostedTool,
@@ -97,13 +107,16 @@ if TYPE_CHECKING:
 __all__ = [
     "PROVIDERS",
     "APIError",
+    "AnthropicOptions",
     "Args",
     "AsyncClient",
     "AsyncConversation",
     "AsyncResponses",
+    "AsyncResponsesConnection",
     "AsyncStream",
     "Attempt",
     "AuthenticationError",
+    "BedrockOptions",
     "Cache",
     "CacheStrategy",
     "Citation",
@@ -112,7 +125,9 @@ __all__ = [
     "ConfigError",
     "ConnectError",
     "ContextLengthError",
+    "Continuation",
     "Conversation",
+    "Credentials",
     "Deviation",
     "Event",
     "FilePart",
@@ -153,7 +168,10 @@ __all__ = [
     "ResponseEnd",
     "ResponseStart",
     "Responses",
+    "ResponsesConnection",
     "ServerError",
+    "SocketCounts",
+    "SocketTraits",
     "Stream",
     "StreamInterrupted",
     "StreamTimeout",
@@ -185,13 +203,22 @@ _HOMES = {
     "TransportError UnsupportedError",
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
+    "protocols.anthropic.options": "AnthropicOptions",
     "protocols.openai_chat.quirks": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
     "providers": "PROVIDERS Provider ProviderConfig",
     "responses": "AsyncResponses",
     "stream": "AsyncStream",
-    "sync": "Client Conversation Responses Stream",
+    "auth.aws": "Credentials",
+    "protocols.bedrock.options": "BedrockOptions",
+    "policy.sockets": "SocketTraits",
+    "sockets.connection": "AsyncResponsesConnection",
+    "sockets.counters": "SocketCounts",
+    "sync.client": "Client Conversation",
+    "sync.connection": "ResponsesConnection",
+    "sync.responses": "Responses",
+    "sync.stream": "Stream",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+from msgspec.structs import replace
+
 from brainwires_provider import flow, plans
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
+from brainwires_provider.protocols.base import Decoder
 from brainwires_provider.providers import ProviderConfig, Target, resolve, resolve_listing, split_model
 from brainwires_provider.requests import Input, build_request, check_args, messages_of, stored_args
 from brainwires_provider.stream import AsyncStream
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from brainwires_provider.responses import AsyncResponses
+    from brainwires_provider.sockets.pool import Pool
+    from brainwires_provider.sockets.registry import Sockets
 
 __all__ = ["AsyncClient", "AsyncConversation"]
 
@@ -75,6 +80,7 @@ class AsyncClient:
             "max_connections": max_connections,
         }
         self._wires: dict[str, Wire] = {}
+        self._sockets: Sockets | None = None
         self._closed = False
 
     def _own_provider(
@@ -90,14 +96,11 @@ class AsyncClient:
             return
         provider, _ = split_model(model)
         known = self._configs.get(provider) or ProviderConfig(provider)
-        self._configs[provider] = ProviderConfig(
-            known.name,
-            known.row,
-            known.api_key if api_key is None else api_key,
-            known.base_url if base_url is None else base_url,
-            {**known.headers, **(headers or {})},
-            known.options,
-            known.allow_http,
+        self._configs[provider] = replace(
+            known,
+            api_key=known.api_key if api_key is None else api_key,
+            base_url=known.base_url if base_url is None else base_url,
+            headers={**known.headers, **(headers or {})},
         )
 
     # -- calls -------------------------------------------------------------------------------------------
@@ -169,17 +172,42 @@ class AsyncClient:
             return resolve(self._model, self._configs)
         return resolve_listing(provider, self._configs)
 
-    def _plan(self, input: Input, args: Args, *, stream: bool) -> plans.Plan:
+    def _plan(self, input: Input, args: Args, *, stream: bool, fork: bool = False) -> plans.Plan:
         if self._closed:
             raise ConfigError("this client is closed; make a new one")
         target, request = self._request(input, args)
-        return plans.plan(request, target, stream=stream, timeouts=self._timeouts)
+        planned = plans.plan(request, target, stream=stream, timeouts=self._timeouts)
+        return replace(planned, fork=True) if fork else planned
 
-    async def wire(self, target: Target) -> Wire:
-        """The wire that reaches a target, made at the first request."""
+    def flight(self, plan: plans.Plan, decoder: Decoder | None = None) -> flow.Flight:
+        """A plan under way: over HTTP, or over a socket where the row has one."""
+        if decoder is None and plan.by_socket:
+            from brainwires_provider.sockets.flight import SocketFlight
+
+            return SocketFlight(plan, self)
+        return flow.Flight(plan, self, decoder)
+
+    def pool(self, plan: plans.Plan) -> Pool:
+        """The sockets that a plan's request goes over."""
         if self._closed:
             raise ConfigError("this client is closed; make a new one")
-        kind = target.row.wire
+        return self.sockets.pool(plan)
+
+    @property
+    def sockets(self) -> Sockets:
+        """This client's WebSockets, made when first asked for."""
+        if self._sockets is None:
+            from brainwires_provider.sockets.registry import Sockets
+
+            transport = {k: v for k, v in self._transport.items() if k != "max_connections"}
+            self._sockets = Sockets(**transport, max_event_bytes=self.max_event_bytes)
+        return self._sockets
+
+    async def wire(self, target: Target) -> Wire:
+        """The wire that reaches a target by HTTP, made at the first request."""
+        if self._closed:
+            raise ConfigError("this client is closed; make a new one")
+        kind = "local" if target.row.wire == "local" else "http"
         name = kind if kind == "http" else f"{kind}:{target.model}"
         wire = self._wires.get(name)
         if wire is None:
@@ -196,6 +224,8 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close the connections. What is under way ends with a typed error; later calls raise ConfigError."""
         self._closed = True
+        if self._sockets is not None:
+            await self._sockets.aclose()
         for wire in list(self._wires.values()):
             await wire.aclose()
 
@@ -207,10 +237,11 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
-    def start_afresh(self) -> dict[str, Wire]:
+    def start_afresh(self) -> tuple[object, ...]:
         """In a forked child: forget the parent's wires, and give them, to be kept and never closed."""
-        wires, self._wires = self._wires, {}
-        return wires
+        inherited = self._wires, self._sockets
+        self._wires, self._sockets = {}, None
+        return inherited
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r})"
@@ -224,11 +255,19 @@ class AsyncConversation:
         self.messages: list[Message] = list(messages)
         self._client = client
         self._args = args
+        self._is_fork = False
+
+    def _take_plan(self, said: tuple[Message, ...], args: Args, *, stream: bool) -> plans.Plan:
+        """The next turn. A fork's first leaves what it goes on from for the others."""
+        fork, self._is_fork = self._is_fork, False
+        return self._client._plan(
+            [*self.messages, *said], stored_args(self._args, args), stream=stream, fork=fork
+        )
 
     async def chat(self, input: Input, **args: Unpack[Args]) -> Response:
         """One turn: what is said and the whole answer join `messages`."""
         said = messages_of(input)
-        response = await self._client.chat([*self.messages, *said], **stored_args(self._args, args))
+        response = await flow.chat(self._take_plan(said, args, stream=False), self._client)
         self.messages += [*said, response.message]
         return response
 
@@ -239,10 +278,16 @@ class AsyncConversation:
         def remember(response: Response) -> None:
             self.messages += [*said, response.message]
 
-        stream = self._client.stream([*self.messages, *said], **stored_args(self._args, args))
+        stream = self.begin_turn(said, args)
         stream.when_whole(remember)
         return stream
 
+    def begin_turn(self, said: tuple[Message, ...], args: Args) -> AsyncStream:
+        """`stream`, of which nothing is remembered."""
+        return AsyncStream(self._take_plan(said, args, stream=True), self._client)
+
     def fork(self) -> AsyncConversation:
         """A conversation of its own with the same beginning."""
-        return AsyncConversation(self._client, self.messages, self._args)
+        other = AsyncConversation(self._client, self.messages, self._args)
+        self._is_fork = other._is_fork = True  # whichever goes on first leaves the other what it goes on from
+        return other

@@ -35,9 +35,7 @@ from brainwires_provider.policy.timeouts import Clocks
 from brainwires_provider.protocols.base import Decoder, Reply, looks_like
 from brainwires_provider.protocols.reading import feed_rest, request_id
 from brainwires_provider.providers import Target
-from brainwires_provider.types import (
-    Response,
-)
+from brainwires_provider.types import Report, Response
 from brainwires_provider.wires.base import Exchange, Outgoing, Wire
 
 if TYPE_CHECKING:
@@ -61,10 +59,14 @@ class Road(Protocol):
         """The wire that reaches a target."""
         ...
 
+    def flight(self, plan: Plan, decoder: Decoder | None = None) -> Flight:
+        """A plan under way: over HTTP, or over a socket where the row has one."""
+        ...
+
 
 async def chat(plan: Plan, road: Road) -> Response:
     """One whole answer. Raises every ProviderError."""
-    flight = Flight(plan, road)
+    flight = road.flight(plan)
     collector = Collector()
     try:
         while events := await flight.pull():
@@ -91,7 +93,9 @@ class Flight:
     A `decoder` that has begun an answer goes on with it.
     """
 
-    def __init__(self, plan: Plan, road: Road, decoder: Decoder | None = None) -> None:
+    def __init__(
+        self, plan: Plan, road: Road, decoder: Decoder | None = None, clocks: Clocks | None = None
+    ) -> None:
         self._plan = plan
         self._road = road
         self._exchange: Exchange | None = None
@@ -102,7 +106,8 @@ class Flight:
         self._failed: ProviderError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None  # while it takes off: what a clock cancels
-        self._clocks: Clocks | None = None
+        self._clocks = clocks
+        self._begun = False
         self._goes_on = decoder is not None
         self.decoder: Decoder = decoder or plan.target.protocol.decoder(plan.target.origin)
         self.landed = self.decoder.ended
@@ -114,10 +119,10 @@ class Flight:
         if self.landed:
             return []
         try:
-            if self._exchange is None:
-                await self._take_off()
-                if self._framing is None:
-                    return self._whole(await self._read_all())
+            if not self._begun:
+                self._begun = True
+                if early := await self._begin():
+                    return early
             if self._failed is not None:
                 raise self._failed
             if self.decoder.ended:
@@ -135,6 +140,7 @@ class Flight:
         """What `read` makes of the whole body, for calls that are no chat."""
         try:
             await self._take_off()
+            await self._check_status()
             body = await self._read_all()
             self._let_go()
             return read(body)
@@ -153,11 +159,16 @@ class Flight:
         headers: Mapping[str, str] = exchange.headers if exchange else {}
         return collector.response(
             provider=self._plan.target.provider,
-            report=self._plan.report,
+            report=self.report,
             request_id=request_id(headers),
             headers=headers,
             attempts=exchange.attempts if exchange else (),
         )
+
+    @property
+    def report(self) -> Report:
+        """What became of the request's fields."""
+        return self._plan.report
 
     def abort(self) -> None:
         """Leave now. What was read to its end keeps its connection, everything else drops it."""
@@ -174,24 +185,27 @@ class Flight:
 
     # -- taking off --------------------------------------------------------------------------------------
 
+    async def _begin(self) -> list[Event]:
+        """Send, and wait for the answer's head; the events of an answer that comes as one body."""
+        await self._take_off()
+        await self._check_status()
+        if self._plan.stream and not self._is_whole():
+            self._framing = self._plan.target.protocol.framing(self._road.max_event_bytes)
+            return []
+        return self._whole(await self._read_all())
+
     async def _take_off(self) -> None:
-        plan, target = self._plan, self._plan.target
+        """`_depart`, by the clocks."""
         import asyncio
 
         loop = self._loop = asyncio.get_running_loop()
         task = self._task = asyncio.current_task()
         assert task is not None
         others = task.cancelling()
-        self._clocks = Clocks(plan.timeouts, loop.time())
+        self._clocks = self._clocks or Clocks(self._plan.timeouts, loop.time())
         self._arm()
         try:
-            key = "" if target.key is None else await resolve_key(target.key, target.provider)
-            self._secrets = (key,) if key else ()
-            wire = await self._road.wire(target)
-            outgoing = Outgoing(
-                plan.call.method, plan.url, plan.headers(key), plan.body(), plan.timeouts.connect
-            )
-            self._exchange = await wire.open(outgoing)
+            await self._depart()
         except asyncio.CancelledError:
             # Ours, unless somebody else has cancelled too: theirs goes first.
             if self._expired is not None and task.uncancel() <= others:
@@ -199,9 +213,19 @@ class Flight:
             raise
         finally:
             self._task = None
-        await self._check_status()
-        if plan.stream and not self._is_whole():
-            self._framing = target.protocol.framing(self._road.max_event_bytes)
+
+    async def _depart(self) -> None:
+        """Sign and send."""
+        plan, target = self._plan, self._plan.target
+        key = "" if target.key is None else await resolve_key(target.key, target.provider)
+        self._secrets = (key,) if key else ()
+        url, headers, body = plan.url, plan.headers(key), plan.body()
+        if target.auth is not None:
+            headers |= await target.auth.headers(plan.call.method, url, headers, body)
+            self._secrets = target.auth.secrets
+        wire = await self._road.wire(target)
+        outgoing = Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect)
+        self._exchange = await wire.open(outgoing)
 
     async def _check_status(self) -> None:
         exchange = self._exchange
@@ -259,20 +283,13 @@ class Flight:
     # -- reading -----------------------------------------------------------------------------------------
 
     async def _next(self) -> list[Event]:
-        exchange, framing, clocks, decoder = self._exchange, self._framing, self._clocks, self.decoder
-        assert exchange is not None and framing is not None and clocks is not None and self._loop is not None
+        clocks = self._clocks
+        assert clocks is not None and self._loop is not None
         clocks.waiting_since = self._loop.time()
         while True:
-            chunk = await self._read()
             events: list[Event] = []
             try:
-                if not chunk:
-                    feed_rest(decoder, *framing.finish(), events)
-                else:
-                    for message in framing.feed(chunk):
-                        if decoder.ended:
-                            break
-                        events += decoder.feed(message)
+                await self._feed(events)
             except ProviderError as error:
                 if not events:
                     raise
@@ -283,6 +300,19 @@ class Flight:
                     self._arm()
                 clocks.waiting_since = None
                 return events
+
+    async def _feed(self, events: list[Event]) -> None:
+        """Read once, and add what it decodes to."""
+        framing, decoder = self._framing, self.decoder
+        assert framing is not None
+        chunk = await self._read()
+        if not chunk:
+            feed_rest(decoder, *framing.finish(), events)
+            return
+        for message in framing.feed(chunk):
+            if decoder.ended:
+                break
+            events += decoder.feed(message)
 
     async def _read(self) -> bytes:
         assert self._exchange is not None
@@ -348,10 +378,10 @@ class Flight:
     def _dressed(self, response: Response) -> Response:
         exchange = self._exchange
         if exchange is None:
-            return replace(response, report=self._plan.report)
+            return replace(response, report=self.report)
         return replace(
             response,
-            report=self._plan.report,
+            report=self.report,
             request_id=request_id(exchange.headers),
             headers=exchange.headers,
             attempts=exchange.attempts,

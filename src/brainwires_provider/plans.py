@@ -17,6 +17,7 @@ from brainwires_provider.types import Deviation, Options, Prepared, Report, Requ
 
 __all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
 
+_OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _USER_AGENT = "brainwires-provider/0.1.0"
 
 
@@ -31,6 +32,19 @@ class Plan(Struct, frozen=True):
     extra_headers: Mapping[str, str] | None
     extra_query: Mapping[str, str] | None
     subject: str | None = None  # what a 404 means, where it is not the model
+    fork: bool = False
+    """What this continues is continued by others too."""
+
+    @property
+    def by_socket(self) -> bool:
+        """Whether it goes over a WebSocket: an answer of a row that has one, and not made in the background."""
+        call = self.call
+        return (
+            self.target.row.wire == "websocket"
+            and call.path == "/responses"
+            and call.method == "POST"
+            and not call.body.get("background")
+        )
 
     @property
     def url(self) -> str:
@@ -63,6 +77,15 @@ class Plan(Struct, frozen=True):
                     del own[known]
                 own[name] = value
         return own
+
+    @property
+    def socket_url(self) -> str:
+        """The URL, as a WebSocket's."""
+        return "ws" + self.url.removeprefix("http")
+
+    def handshake_headers(self, key: str) -> dict[str, str]:
+        """The headers without those that speak of one request's body."""
+        return {name: value for name, value in self.headers(key).items() if name.lower() not in _OF_A_BODY}
 
     def body(self) -> bytes:
         """The JSON body; none for a GET, and where there is nothing to say."""
@@ -126,15 +149,23 @@ def _set_fields(request: Request) -> tuple[str, ...]:
 
 
 def prepare(plan: Plan) -> Prepared:
-    """The exact request, secrets redacted, nothing sent."""
+    """The exact request, secrets redacted, nothing sent; over a WebSocket the handshake, and the frame that follows."""
     target = plan.target
-    headers = plan.headers(REDACTED if target.key else "")
+    key = REDACTED if target.key else ""
+    headers = plan.handshake_headers(key) if plan.by_socket else plan.headers(key)
     secret = {name.lower() for name in target.headers} | {
         "authorization",
         "api-key",
         "x-api-key",
         "x-goog-api-key",
     }
+    if target.auth is not None:
+        headers["Authorization"] = REDACTED
     shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}
     secrets = (target.key,) if isinstance(target.key, str) else ()
+    if plan.by_socket:
+        from brainwires_provider.protocols.openai_responses.frames import create_frame
+
+        url, frame = redact(plan.socket_url, secrets), create_frame(plan.call.body)
+        return Prepared("GET", url, shown, frame, plan.report)
     return Prepared(plan.call.method, redact(plan.url, secrets), shown, plan.body(), plan.report)

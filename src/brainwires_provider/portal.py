@@ -29,7 +29,6 @@ from typing import Any, Generic, TypeVar
 
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import ConfigError, ProviderError, StreamInterrupted
-from brainwires_provider.wires.base import Wire
 
 __all__ = ["Job", "Portal", "Share", "belongs_to_parent", "exit_portal"]
 
@@ -233,7 +232,7 @@ class Portal:
         self.forked = False
         self.jobs: set[Job[Any]] = set()
         self.shares: set[Share] = set()
-        self.inherited: list[dict[str, Wire]] = []
+        self.inherited: list[object] = []
         self.loop = asyncio.new_event_loop()
         # A private loop: what debug mode would tell of it is not the program's concern, and keeps frames alive.
         self.loop.set_debug(False)

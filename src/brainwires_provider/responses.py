@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from msgspec.structs import replace
 
@@ -23,6 +23,11 @@ from brainwires_provider.requests import Input
 from brainwires_provider.stream import AsyncStream, Cut
 from brainwires_provider.types import Args, Request, Response, Timeouts
 
+if TYPE_CHECKING:
+    from brainwires_provider.sockets.connection import AsyncResponsesConnection
+    from brainwires_provider.sockets.counters import SocketCounts
+    from brainwires_provider.sockets.registry import Sockets
+
 __all__ = ["AsyncResponses"]
 
 _PROTOCOL = "openai_responses"
@@ -33,6 +38,13 @@ class Desk(flow.Road, Protocol):
     """What the operations need of a client."""
 
     _timeouts: Timeouts
+
+    @property
+    def sockets(self) -> Sockets: ...
+
+    def _own_name(self, why: str) -> str: ...
+
+    def _plan(self, input: Input, args: Args, *, stream: bool, fork: bool = False) -> plans.Plan: ...
 
     def _place(self, provider: str | None) -> Target: ...
 
@@ -215,6 +227,44 @@ class AsyncResponses:
             raise ConfigError("the stream was cut before it told its id; send the request again")
         call = operations.resume_call(decoder.id, decoder.sequence, include)
         return AsyncStream(replace(cut.plan(call), subject=_SUBJECT), self._client, cut)
+
+    # -- over a WebSocket --------------------------------------------------------------------------------
+
+    def connect(self, *, provider: str | None = None) -> AsyncResponsesConnection:
+        """A WebSocket of one's own: raw events in and out. It opens when its `async with` is entered.
+
+        `chat` and `stream` of a row that speaks through WebSockets need none. Raises UnsupportedError for a provider
+        that does not. OpenAI's WebSocket mode guide.
+        """
+        from brainwires_provider.sockets.connection import AsyncResponsesConnection
+
+        name = provider or self._client._own_name("to connect to")
+        target = self._client._place(name)
+        if target.row.wire != "websocket":
+            raise UnsupportedError(
+                f'{name} is not spoken to through a WebSocket; name a row that is: provider="openai-responses-ws"',
+                provider=name,
+            )
+
+        def planned(input: Input, args: Args) -> plans.Plan:
+            model = args.get("model")
+            if model is not None and not model.startswith(f"{name}:"):
+                raise ConfigError(f"this connection goes to {name}: it can carry no request for {model!r}")
+            return self._client._plan(input, args, stream=True)
+
+        opening = plans.plan_call(Call("/responses", {}), None, target, timeouts=self._client._timeouts)
+        return AsyncResponsesConnection(
+            self._client.sockets.dialer(opening),
+            planned,
+            self._client._timeouts,
+            provider=name,
+            max_buffered=target.socket.max_buffered,
+        )
+
+    @property
+    def counts(self) -> SocketCounts:
+        """What this client's requests over WebSockets came to: whole, delta, recovered, reconnected, fell back."""
+        return self._client.sockets.counts
 
     # -- the road ----------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.events import Collector, Event, TextDelta
-from brainwires_provider.flow import Flight, Road
+from brainwires_provider.flow import Road
 from brainwires_provider.plans import Plan
 from brainwires_provider.protocols.base import Call, Decoder
 from brainwires_provider.providers import Target
@@ -64,7 +64,7 @@ class AsyncStream(AsyncIterator[Event]):
 
     def __init__(self, plan: Plan, road: Road, cut: Cut | None = None) -> None:
         self._plan = plan
-        self._flight = Flight(plan, road, cut.decoder if cut else None)
+        self._flight = road.flight(plan, cut.decoder if cut else None)
         self.made_at = call_site()
         self._buffer: deque[Event] = deque(cut.undelivered if cut else ())
         self._collector = cut.collector if cut else Collector()

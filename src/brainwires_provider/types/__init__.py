@@ -29,6 +29,7 @@ from brainwires_provider.types.parts import (
 )
 from brainwires_provider.types.responses import (
     Attempt,
+    Continuation,
     Deviation,
     FinishReason,
     Model,
@@ -46,6 +47,7 @@ __all__ = [
     "Cache",
     "CacheStrategy",
     "Citation",
+    "Continuation",
     "Deviation",
     "Effort",
     "Extra",

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict
 
 from msgspec import UNSET, Struct
-from msgspec.structs import fields
 
 from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
 
@@ -97,7 +96,8 @@ class ProviderOptions(Struct, frozen=True, omit_defaults=True, repr_omit_default
 
     def items(self) -> dict[str, Any]:
         """The fields that were set."""
-        values = ((f.encode_name, getattr(self, f.name)) for f in fields(self))
+        names = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
+        values = ((told, getattr(self, name)) for told, name in names)
         return {name: value for name, value in values if value is not UNSET}
 
 

@@ -16,6 +16,7 @@ from brainwires_provider.types.usage import Usage
 
 __all__ = [
     "Attempt",
+    "Continuation",
     "Deviation",
     "FinishReason",
     "Model",
@@ -59,11 +60,25 @@ class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True
     reason: str
 
 
+class Continuation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+    """What of the history went over the wire, where the service may hold its beginning.
+
+    `sent` of the `of` input items were sent, after the response `parent`; all of them, without a parent, for the
+    `reason` given.
+    """
+
+    sent: int
+    of: int
+    parent: str | None = None
+    reason: str | None = None
+
+
 class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """What became of every field that was set: sent as it is, adapted, emulated, or dropped, with reasons."""
 
     fields: tuple[str, ...] = ()
     deviations: tuple[Deviation, ...] = ()
+    continuation: Continuation | None = None
 
     @property
     def sent(self) -> tuple[str, ...]:
@@ -150,7 +165,10 @@ class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc
 
 
 class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """The exact request that would be sent, its secrets redacted."""
+    """The exact request that would be sent, its secrets redacted.
+
+    Over a WebSocket it is the handshake, and `body` the frame that follows it, when nothing is continued.
+    """
 
     method: str
     url: str
@@ -159,7 +177,9 @@ class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
     report: Report
 
     def curl(self) -> str:
-        """The same request as a shell command; put the key in where it says so."""
+        """The same request as a shell command; put the key in where it says so. ValueError for a WebSocket's."""
+        if self.url.startswith(("ws:", "wss:")):
+            raise ValueError("curl cannot say this: the request goes over a WebSocket")
         words = ["curl", "-X", self.method, self.url]
         for name, value in self.headers.items():
             words += ["-H", f"{name}: {value}"]

@@ -52,11 +52,14 @@ _TERMINAL = frozenset(("type", "sequence_number", "response", "stream_id"))
 class ResponsesDecoder(DecoderBase):
     """One answer. See `protocols.base.Decoder`.
 
-    `sequence` is the number of the last event, from which a cut background answer can be taken up again.
+    `sequence` is the number of the last event, from which a cut background answer can be taken up again. `watchful`
+    tells events of another answer by their ids, where a connection carries several: by far not all services over HTTP
+    name an item by one and the same id.
     """
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, watchful: bool = False) -> None:
         super().__init__(origin)
+        self._watchful = watchful
         self.sequence: int | None = None
         self._started = False
         self._created = False
@@ -190,9 +193,15 @@ class ResponsesDecoder(DecoderBase):
         """What of the terminal's items was never finished by an event of its own."""
         done = [slot for slot in self._slots.values() if slot.is_done]
         ids = {slot.id for slot in done if slot.id is not None}
+        if self._watchful and len(done) > len(output) and ids & {item.get("id") for item in output}:
+            self.broken(f"{len(done)} items came, and the answer's end tells of {len(output)}")
         for index, item in enumerate(output):
             slot = self._slots.get(index)
             if slot is not None and slot.is_done:
+                if self._watchful and not slot.is_told_by(item):
+                    self.broken(
+                        f"the answer's end tells of the item {item.get('id')!r} where {slot.id!r} came"
+                    )
                 continue
             if slot is not None or item.get("id") not in ids:
                 self._slot(index, item).finish(item)
@@ -220,6 +229,8 @@ class ResponsesDecoder(DecoderBase):
         """The place of an item, a fresh one where a service uses the same place again."""
         slot = self._slots.get(key)
         if slot is None or (slot.is_done and slot.id != item.get("id")):
+            if slot is not None and self._watchful:
+                self.broken(f"an event of another answer came: the item {item.get('id')!r} where {slot.id!r} was")
             self._start()
             slot = self._slots[key] = Slot(self, item)
         return slot
@@ -230,7 +241,10 @@ class ResponsesDecoder(DecoderBase):
 
     def _on_item_done(self, event: dict[str, Any]) -> None:
         item = event["item"]
-        self._slot(_place(event, item), item).finish(item)
+        slot = self._slot(_place(event, item), item)
+        if self._watchful and not slot.is_done and not slot.is_named(item.get("id")):
+            self._foreign({**event, "item_id": item.get("id")})
+        slot.finish(item)
 
     def _growing(self, event: dict[str, Any], kind: str) -> Slot | None:
         """The open item that an event belongs to; None when it is over or was never told of."""
@@ -238,7 +252,17 @@ class ResponsesDecoder(DecoderBase):
         slot = self._slots.get(event.get("item_id") if key is None else key)
         if slot is None and self._created and kind:
             slot = self._slot(_place(event, event), {"type": kind, "id": event.get("item_id")})
-        return None if slot is None or slot.is_done else slot
+        if slot is None or slot.is_done:
+            return None
+        if self._watchful and not slot.is_named(event.get("item_id")):
+            self._foreign(event)
+        return slot
+
+    def _foreign(self, event: dict[str, Any]) -> NoReturn:
+        self.broken(
+            f"an event of another answer came: {event['type']} names the item {event.get('item_id')!r}, "
+            "which is not the one that is open at its place"
+        )
 
     def _on_piece_added(self, event: dict[str, Any]) -> None:
         slot = self._growing(event, "message")
@@ -251,6 +275,8 @@ class ResponsesDecoder(DecoderBase):
             slot = self._growing(event, "message")
             if slot is None:
                 return
+        elif self._watchful and not slot.is_named(event.get("item_id")):
+            self._foreign(event)
         piece = slot.pieces.get(event.get("content_index", 0))
         if piece is None:
             piece = slot.open_piece(event.get("content_index", 0), {"type": "output_text", "text": ""})

@@ -38,18 +38,46 @@ __all__ = ["AudioSlot", "Slot"]
 class Slot:
     """An item's place in the answer."""
 
-    __slots__ = ("_decoder", "_thread", "id", "is_call", "is_done", "kind", "message", "part", "pieces")
+    __slots__ = (
+        "_decoder",
+        "_thread",
+        "began_as",
+        "id",
+        "is_call",
+        "is_done",
+        "kind",
+        "message",
+        "part",
+        "pieces",
+        "steady",
+    )
 
     def __init__(self, decoder: DecoderBase, item: dict[str, Any]) -> None:
         self._decoder = decoder
         self._thread: tuple[str, Any] | None = None
         self.kind = item.get("type")
-        self.id = item.get("id")
+        self.id = self.began_as = item.get("id")
         self.is_call = False
         self.is_done = False
+        self.steady: bool | None = None
+        """Whether its events name it by the id that it began with; some services give a new one each time."""
         self.message = message_fields(item)
         self.part: OpenPart | None = None
         self.pieces: dict[Any, OpenPart] = {}
+
+    def is_named(self, id: Any) -> bool:
+        """Whether an event that names `id` can be this item's: ids that fit and ids that do not never mix."""
+        if id is None or self.id is None:
+            return True
+        fits = id == self.id
+        if self.steady is None:
+            self.steady = fits
+        return self.steady is fits
+
+    def is_told_by(self, item: dict[str, Any]) -> bool:
+        """Whether the terminal's item can be this one: of three ids, two that agree make the third another's."""
+        ids = (self.began_as, self.id, item.get("id"))
+        return None in ids or len(set(ids)) != 2
 
     # -- opening ---------------------------------------------------------------------------------------------
 
