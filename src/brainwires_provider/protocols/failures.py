@@ -47,6 +47,7 @@ _KINDS: dict[str, type[APIError]] = {
     "rate_limit_error": RateLimitError,
     "ratelimitreached": RateLimitError,
     "insufficient_quota": RateLimitError,
+    "billing_error": RateLimitError,
     "too_many_requests": RateLimitError,
     "overloaded_error": OverloadedError,
     "engine_overloaded": OverloadedError,
@@ -54,12 +55,14 @@ _KINDS: dict[str, type[APIError]] = {
     "service_unavailable": OverloadedError,
     "unavailable_error": OverloadedError,
     "server_error": ServerError,
+    "timeout_error": ServerError,
     "internal_error": ServerError,
     "internal_server_error": ServerError,
 }
-# Said of every kind of refusal by some services: they decide only when the status does not.
+# Said of many kinds of refusal: they decide only when neither the words nor the status do.
 _VAGUE: dict[str, type[APIError]] = {
     "api_error": ServerError,
+    "request_too_large": InvalidRequestError,
     "invalid_request_error": InvalidRequestError,
     "invalid_request": InvalidRequestError,
     "bad_request": InvalidRequestError,

@@ -1,0 +1,87 @@
+"""Anthropic's Messages API, on its own service, on Amazon Bedrock, on Vertex AI, and at those who speak it too."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.eventstream import EventStreamFraming
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.anthropic.decode import AnthropicDecoder
+from brainwires_provider.protocols.anthropic.encode import encode_count, encode_request
+from brainwires_provider.protocols.anthropic.failures import refusal
+from brainwires_provider.protocols.anthropic.models import decode_count, decode_models
+from brainwires_provider.protocols.anthropic.options import (
+    BEDROCK_INVOKE,
+    VERTEX,
+    AnthropicOptions,
+    AnthropicQuirks,
+)
+from brainwires_provider.protocols.base import Call, Decoder, Reply
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = [
+    "BEDROCK_INVOKE",
+    "VERTEX",
+    "AnthropicDecoder",
+    "AnthropicMessages",
+    "AnthropicOptions",
+    "AnthropicQuirks",
+]
+
+_PAGE = "1000"
+
+
+class AnthropicMessages:
+    """See `protocols.base.ChatProtocol`. The quirks are one cloud's or service's dialect."""
+
+    name = "anthropic_messages"
+
+    def __init__(self, quirks: AnthropicQuirks | None = None) -> None:
+        self.quirks = quirks or AnthropicQuirks()
+
+    def framing(self, max_message: int) -> Framing:
+        """Server-sent events; InvokeModel's stream is an AWS event stream."""
+        if self.quirks.cloud == "bedrock":
+            return EventStreamFraming(max_message)
+        return SSEFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """Raises UnsupportedError for what the Messages API cannot say."""
+        return encode_request(request, origin, self.quirks, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        if self.quirks.cloud == "bedrock":
+            # Only here, as below: it brings what reads Bedrock's own errors, which nobody else needs.
+            from brainwires_provider.protocols.anthropic.bedrock import BedrockAnthropicDecoder
+
+            return BedrockAnthropicDecoder(origin)
+        return AnthropicDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        if self.quirks.cloud == "bedrock":
+            from brainwires_provider.protocols.bedrock import failures
+
+            return failures.refusal(reply)
+        return refusal(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """The request that counts. Raises UnsupportedError where the service has none."""
+        return encode_count(request, origin, self.quirks)
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """Raises ProtocolError."""
+        return decode_count(body)
+
+    def models_call(self, after: str | None) -> Call:
+        """`GET /v1/models`, page by page. Raises UnsupportedError where the service has no such list."""
+        if not self.quirks.listing:
+            raise UnsupportedError("this service lists no models through the Messages API")
+        headers = {"anthropic-version": self.quirks.version}
+        query = {"limit": _PAGE} | ({} if after is None else {"after_id": after})
+        return Call(f"{self.quirks.prefix}/models", {}, method="GET", headers=headers, query=query)
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """One page, and the cursor of the next. Raises ProtocolError."""
+        return decode_models(body, provider)

@@ -1,0 +1,412 @@
+"""Cache breakpoints: each strategy on each history, explicit marks, times to live, and never more than four."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicOptions
+from brainwires_provider.protocols.anthropic.caching import LIMIT, Slot, plan_marks
+from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE, VERTEX, AnthropicQuirks
+from brainwires_provider.types import (
+    Cache,
+    CacheStrategy,
+    FilePart,
+    HostedTool,
+    ImagePart,
+    Message,
+    OpaquePart,
+    Options,
+    Origin,
+    ReasoningPart,
+    Request,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+)
+
+MODEL = "claude-opus-5"
+ORIGIN = Origin("anthropic_messages", "anthropic", MODEL)
+CLOUDS = {"messages": AnthropicQuirks(), "bedrock": BEDROCK_INVOKE, "vertex": VERTEX}
+LONG = "word " * 1000
+WEATHER = Tool("weather", "Tells the weather.", {"type": "object"})
+SEARCH = HostedTool("web_search_20250305", {"name": "web_search"})
+DEFERRED = Tool("rare", "Seldom used.", {"type": "object"}, extra={"defer_loading": True})
+CALL = ToolCallPart("c1", "weather", "{}")
+
+
+def encoded(request: Request, cloud: str = "messages") -> Any:
+    return AnthropicMessages(CLOUDS[cloud]).encode(request, ORIGIN, stream=False)
+
+
+def marks(body: dict[str, Any]) -> dict[str, str | None]:
+    """Where the marks of a body are, in a prompt's order, and their times to live."""
+    found: dict[str, str | None] = {}
+
+    def look(name: str, block: Any) -> None:
+        if isinstance(block, dict) and "cache_control" in block:
+            assert block["cache_control"]["type"] == "ephemeral"
+            found[name] = block["cache_control"].get("ttl")
+
+    for tool in body.get("tools", ()):
+        look(f"tools.{tool['name']}", tool)
+    for index, block in enumerate(body.get("system", ())):
+        look(f"system.{index}", block)
+    for number, message in enumerate(body["messages"]):
+        for index, block in enumerate(message["content"]):
+            look(f"messages.{number}.{index}", block)
+    return found
+
+
+# -- strategy by history → marks ------------------------------------------------------------------------------
+
+HISTORIES: dict[str, Request] = {
+    "question": Request((Message.user("Hi"),), MODEL),
+    "with system": Request((Message.user("Hi"),), MODEL, system="Be brief."),
+    "two system messages": Request(
+        (Message.system("A"), Message.developer("B"), Message.user("Hi")), MODEL, system="Be brief."
+    ),
+    "with tools": Request((Message.user("Hi"),), MODEL, tools=(WEATHER, SEARCH)),
+    "with system and tools": Request(
+        (Message.user("Hi"),), MODEL, system="S", tools=(WEATHER, SEARCH, DEFERRED)
+    ),
+    "long question": Request((Message.user(LONG),), MODEL, system="S"),
+    "long talk": Request(
+        (Message.user(LONG), Message.assistant("Well."), Message.user("And?", "Now?")), MODEL, system="S"
+    ),
+    "long, tools answered": Request(
+        (
+            Message.user(LONG),
+            Message.assistant(CALL),
+            Message.tool_result(CALL, "sunny", "and warm"),
+            Message.tool_result("c2", "rain"),
+        ),
+        MODEL,
+        tools=(WEATHER,),
+    ),
+    "long, ends in a picture": Request(
+        (Message.user(LONG, ImagePart(url="https://x.test/a.png")),), MODEL, system="S"
+    ),
+    "long, ends in thinking": Request(
+        (
+            Message.user(LONG),
+            Message.assistant(
+                "Well.",
+                ReasoningPart("Hm.", signature="s", origin=ORIGIN),
+                ToolCallPart("c", "weather", "{}"),
+            ),
+            Message.tool_result("c", "sunny"),
+        ),
+        MODEL,
+    ),
+    "many pictures": Request(
+        (Message.user(*(ImagePart(data=b"x" * 90, media_type="image/png") for _ in range(3))),), MODEL
+    ),
+}
+OFF = CacheStrategy.off()
+SYSTEM = CacheStrategy.system_only()
+TOOLS = CacheStrategy.system_and_tools("1h")
+TAIL = CacheStrategy.system_and_tail_turn(threshold=1000, ttl="5m")
+PLANS: list[tuple[str, CacheStrategy | None, dict[str, str | None]]] = [
+    ("with system", None, {}),
+    ("with system", OFF, {}),
+    ("question", SYSTEM, {}),
+    ("with system", SYSTEM, {"system.0": None}),
+    ("two system messages", SYSTEM, {"system.2": None}),
+    ("with tools", SYSTEM, {}),
+    ("with system and tools", SYSTEM, {"system.0": None}),
+    ("long talk", SYSTEM, {"system.0": None}),
+    ("question", TOOLS, {}),
+    ("with system", TOOLS, {"system.0": "1h"}),
+    ("with tools", TOOLS, {"tools.web_search": "1h"}),
+    ("with system and tools", TOOLS, {"tools.web_search": "1h", "system.0": "1h"}),
+    ("long, tools answered", TOOLS, {"tools.weather": "1h"}),
+    ("question", TAIL, {}),
+    ("with system", TAIL, {"system.0": "5m"}),
+    ("with system and tools", TAIL, {"system.0": "5m"}),
+    ("long question", TAIL, {"system.0": "5m", "messages.0.0": "5m"}),
+    ("long talk", TAIL, {"system.0": "5m", "messages.2.1": "5m"}),
+    ("long, tools answered", TAIL, {"messages.2.1": "5m"}),
+    ("long, ends in a picture", TAIL, {"system.0": "5m", "messages.0.1": "5m"}),
+    ("long, ends in thinking", TAIL, {"messages.2.0": "5m"}),
+    ("many pictures", TAIL, {"messages.0.2": "5m"}),
+    ("many pictures", CacheStrategy("system_and_tail_turn"), {"messages.0.2": None}),
+    ("long talk", CacheStrategy.system_and_tail_turn(threshold=5000), {"system.0": None}),
+]
+
+
+@pytest.mark.parametrize(("history", "strategy", "expected"), PLANS)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_where_a_strategy_marks(
+    history: str, strategy: CacheStrategy | None, expected: dict[str, str | None], cloud: str
+) -> None:
+    request = HISTORIES[history]
+    if cloud != "messages" and history == "long, ends in a picture":
+        request = Request(
+            (Message.user(LONG, ImagePart(data=b"x", media_type="image/png")),), MODEL, system="S"
+        )
+    asked = Request(
+        request.messages, MODEL, request.system, request.tools, options=Options(max_tokens=9, cache=strategy)
+    )
+    call = encoded(asked, cloud)
+    assert marks(call.body) == expected
+    told = [d for d in call.deviations if d.field == "cache"]
+    assert [d.outcome for d in told] == ([] if strategy in (None, OFF) else ["adapted"])
+
+
+@pytest.mark.parametrize(
+    ("history", "strategy", "reason"),
+    [
+        ("question", SYSTEM, "no breakpoint; there is no system message"),
+        ("with system", TOOLS, "breakpoints after system; there is no tool"),
+        ("with system and tools", TOOLS, "breakpoints after system, tools[web_search]"),
+        ("long talk", TAIL, "breakpoints after system, messages[2]"),
+        (
+            "with system",
+            TAIL,
+            "breakpoints after system; the history has about 1 tokens, the threshold is 1000",
+        ),
+    ],
+)
+def test_the_report_says_what_was_planned(history: str, strategy: CacheStrategy, reason: str) -> None:
+    request = HISTORIES[history]
+    asked = Request(request.messages, MODEL, request.system, request.tools, options=Options(cache=strategy))
+    assert [d.reason for d in encoded(asked).deviations if d.field == "cache"] == [reason]
+
+
+# -- explicit marks ------------------------------------------------------------------------------------------
+
+
+def marked(text: str, ttl: str | None = None) -> TextPart:
+    return TextPart(text, cache=Cache(ttl))
+
+
+def test_explicit_marks_of_every_kind() -> None:
+    request = Request(
+        (
+            Message.system(marked("S", "1h")),
+            Message.user(FilePart(data=b"%PDF-1", cache=Cache()), "What?"),
+            Message.assistant(marked("Well.")),
+            Message.user(OpaquePart("search_result", {"type": "search_result"}, cache=Cache("5m"))),
+        ),
+        MODEL,
+    )
+    call = encoded(request)
+    expected = {"system.0": "1h", "messages.0.0": None, "messages.1.0": None, "messages.2.0": "5m"}
+    assert marks(call.body) == expected
+    assert [d.field for d in call.deviations] == ["max_tokens"]
+
+
+def test_a_mark_inside_a_result_stands_after_it() -> None:
+    result = ToolResultPart("c1", (marked("a", "1h"), TextPart("b")))
+    own = ToolResultPart("c2", (marked("a"),), cache=Cache("5m"))
+    call = encoded(Request((Message.user("Hi"), Message("tool", (result, own))), MODEL))
+    assert marks(call.body) == {"messages.1.0": "1h", "messages.1.1": "5m"}
+    first, second = call.body["messages"][1]["content"]
+    assert first["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert second["content"] == "a"
+    assert [(d.field, d.outcome) for d in call.deviations[:1]] == [("messages[1].cache", "adapted")]
+
+
+def test_off_takes_every_mark_away() -> None:
+    request = Request(
+        (Message.user(marked("Hi")),),
+        MODEL,
+        tools=(Tool("f", "", {"type": "object"}, cache=Cache()),),
+        options=Options(cache=OFF, provider_options=AnthropicOptions(cache_control={"type": "ephemeral"})),
+    )
+    body = encoded(request).body
+    assert marks(body) == {}
+    assert "cache_control" not in body
+
+
+def test_a_planned_mark_never_changes_an_explicit_one() -> None:
+    request = Request(
+        (Message.system(marked("S", "5m")), Message.user("Hi")), MODEL, options=Options(cache=TOOLS)
+    )
+    call = encoded(request)
+    assert marks(call.body) == {"system.0": "5m"}
+
+
+def test_the_fields_of_a_mark_that_we_do_not_know_stay() -> None:
+    own = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "scope": "novel"}}
+    call = encoded(Request((Message.user(OpaquePart("text", own)),), MODEL))
+    assert call.body["messages"][0]["content"] == [own]
+    odd = {"type": "text", "text": "a", "cache_control": "odd"}
+    assert encoded(Request((Message.user(OpaquePart("text", odd)),), MODEL)).body["messages"] == [
+        {"role": "user", "content": "a"}
+    ]
+
+
+TOO_MANY = "a request takes 4 breakpoints, and later ones reach further"
+NOWHERE = "no breakpoint can stand here: on thinking, an empty text or a deferred tool"
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected", "dropped"),
+    [
+        (
+            Request((Message.user(*(marked(f"{n}") for n in range(6))),), MODEL),
+            {f"messages.0.{n}": None for n in (2, 3, 4, 5)},
+            [("messages[0].cache", TOO_MANY)] * 2,
+        ),
+        (
+            Request(
+                (Message.system(marked("S")), Message.user(*(marked(f"{n}") for n in range(4)))),
+                MODEL,
+                tools=(Tool("f", "", {"type": "object"}, cache=Cache()),),
+            ),
+            {f"messages.0.{n}": None for n in range(4)},
+            [("tools[f].cache", TOO_MANY), ("system.cache", TOO_MANY)],
+        ),
+        (
+            Request(
+                (Message.user(*(marked(f"{n}") for n in range(4))),),
+                MODEL,
+                options=Options(provider_options=AnthropicOptions(cache_control={"type": "ephemeral"})),
+            ),
+            {f"messages.0.{n}": None for n in (1, 2, 3)},
+            [("messages[0].cache", TOO_MANY.replace("4", "3"))],
+        ),
+        (
+            Request(
+                (Message.user(marked(" ")),),
+                MODEL,
+                tools=(Tool("f", "", {"type": "object"}, cache=Cache(), extra={"defer_loading": True}),),
+            ),
+            {},
+            [("tools[f].cache", NOWHERE), ("messages[0].cache", NOWHERE)],
+        ),
+        (
+            Request(
+                (
+                    Message.user("Hi"),
+                    Message.assistant(
+                        ReasoningPart("Hm.", signature="s", cache=Cache(), origin=ORIGIN), marked("Well.")
+                    ),
+                ),
+                MODEL,
+            ),
+            {"messages.1.1": None},
+            [("messages[1].cache", NOWHERE)],
+        ),
+    ],
+)
+def test_marks_that_cannot_stand(
+    request_: Request, expected: dict[str, str | None], dropped: list[tuple[str, str]]
+) -> None:
+    call = encoded(request_)
+    assert marks(call.body) == expected
+    assert [(d.field, d.reason) for d in call.deviations if d.outcome == "dropped"] == dropped
+
+
+def test_a_strategy_takes_what_explicit_marks_leave() -> None:
+    four = Message.user(*(marked(f"{n}") for n in range(4)))
+    call = encoded(Request((four,), MODEL, system="S", options=Options(cache=SYSTEM)))
+    assert len(marks(call.body)) == 4
+    reason = "no breakpoint; none after system: all 4 are taken by explicit marks"
+    assert [d.reason for d in call.deviations if d.field == "cache"] == [reason]
+
+
+# -- the plan by itself --------------------------------------------------------------------------------------
+
+SECTIONS: tuple[Literal["tools", "system", "messages"], ...] = ("tools", "system", "messages")
+
+
+@pytest.mark.parametrize(
+    ("ttls", "expected"),
+    [
+        (["1h", None, "5m"], ["1h", None, "5m"]),
+        ([None, "1h"], [None, None]),
+        (["5m", "1h"], ["5m", "5m"]),
+        (["1h", "5m", "1h"], ["1h", "5m", "5m"]),
+        (["30s", "1h"], ["30s", "30s"]),
+        (["forever", "1h", "forever"], ["forever", "1h", "forever"]),
+        (["1d", "24h", "1h"], ["1d", "24h", "1h"]),
+    ],
+)
+def test_longer_times_to_live_stand_first(ttls: list[str | None], expected: list[str | None]) -> None:
+    plan = plan_marks([Slot("messages", f"m{n}", mark=Cache(ttl)) for n, ttl in enumerate(ttls)], None)
+    assert [mark.ttl for mark in plan.marks.values()] == expected
+    changed = [f"m{n}.cache" for n, (a, b) in enumerate(zip(ttls, expected, strict=True)) if a != b]
+    assert [d.field for d in plan.deviations] == changed
+    assert all(d.outcome == "adapted" for d in plan.deviations)
+
+
+slots = st.lists(
+    st.builds(
+        Slot,
+        st.sampled_from(SECTIONS),
+        st.just("x"),
+        st.booleans(),
+        st.none() | st.builds(Cache, st.sampled_from([None, "5m", "1h", "odd"])),
+        st.integers(0, 2000),
+    ),
+    max_size=14,
+).map(lambda found: sorted(found, key=lambda slot: SECTIONS.index(slot.section)))
+strategies = st.none() | st.sampled_from([OFF, SYSTEM, TOOLS, TAIL])
+
+
+@settings(max_examples=200)
+@given(slots, strategies, st.integers(0, LIMIT))
+def test_never_more_than_the_limit(row: list[Slot], strategy: CacheStrategy | None, limit: int) -> None:
+    plan = plan_marks(row, strategy, limit)
+    assert len(plan.marks) <= limit
+    assert list(plan.marks) == sorted(plan.marks)
+    assert all(row[index].cacheable for index in plan.marks)
+    explicit = {n for n, slot in enumerate(row) if slot.mark is not None and slot.cacheable}
+    if strategy != OFF:
+        assert len(explicit & plan.marks.keys()) == min(limit, len(explicit))
+        lost = [d for d in plan.deviations if d.outcome == "dropped"]
+        assert len(lost) == sum(slot.mark is not None for slot in row) - len(explicit & plan.marks.keys())
+    known = [{"5m": 300, "1h": 3600, None: 300}[m.ttl] for m in plan.marks.values() if m.ttl != "odd"]
+    assert known == sorted(known, reverse=True)
+
+
+parts = st.builds(
+    TextPart,
+    st.sampled_from(["", " ", "a", LONG]),
+    cache=st.none() | st.builds(Cache, st.sampled_from([None, "1h"])),
+)
+results = st.builds(
+    ToolResultPart, st.sampled_from(["c1", "c2"]), st.tuples(parts), cache=st.none() | st.just(Cache())
+)
+messages = st.one_of(
+    st.builds(
+        Message, st.sampled_from(["system", "user", "assistant"]), st.lists(parts, max_size=4).map(tuple)
+    ),
+    st.builds(Message, st.just("tool"), st.lists(results, min_size=1, max_size=3).map(tuple)),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(messages, max_size=6).map(tuple),
+    strategies,
+    st.sampled_from(["", "S"]),
+    st.integers(0, 6),
+    st.booleans(),
+    st.sampled_from(sorted(CLOUDS)),
+)
+def test_no_body_ever_holds_more_than_four(
+    history: tuple[Message, ...],
+    strategy: CacheStrategy | None,
+    system: str,
+    tools: int,
+    whole: bool,
+    cloud: str,
+) -> None:
+    own = AnthropicOptions(cache_control={"type": "ephemeral"}) if whole else None
+    request = Request(
+        history,
+        MODEL,
+        system or None,
+        tuple(Tool(f"f{n}", "", {"type": "object"}, cache=Cache()) for n in range(tools)),
+        options=Options(cache=strategy, provider_options=own),
+    )
+    body = encoded(request, cloud).body
+    assert repr(body).count("'cache_control'") <= LIMIT
