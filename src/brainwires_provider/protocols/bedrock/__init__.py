@@ -1,0 +1,65 @@
+"""Amazon Bedrock's Converse and ConverseStream: one protocol for every model that Bedrock serves."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError, ProtocolError, UnsupportedError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.eventstream import EventStreamFraming
+from brainwires_provider.protocols.base import Call, Decoder, Reply, decode_json, looks_like
+from brainwires_provider.protocols.bedrock.decode import ConverseDecoder
+from brainwires_provider.protocols.bedrock.encode import encode_count, encode_request
+from brainwires_provider.protocols.bedrock.failures import refusal
+from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = ["BedrockConverse", "BedrockOptions", "BedrockQuirks", "ConverseDecoder"]
+
+
+class BedrockConverse:
+    """See `protocols.base.ChatProtocol`. A model is named by its id, an inference profile's id, or an ARN."""
+
+    name = "bedrock_converse"
+
+    def __init__(self, quirks: BedrockQuirks | None = None) -> None:
+        self.quirks = quirks or BedrockQuirks()
+
+    def framing(self, max_message: int) -> Framing:
+        """AWS event streams."""
+        return EventStreamFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """Raises UnsupportedError for what Converse cannot say."""
+        return encode_request(request, origin, self.quirks, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        return ConverseDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        return refusal(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """`POST /model/{modelId}/count-tokens`, which takes foundation models' own ids, not those of profiles."""
+        return encode_count(request, origin, self.quirks)
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """The count of `{"inputTokens": …}`. Raises ProtocolError."""
+        try:
+            value = decode_json(body)
+        except ValueError:
+            value = None
+        count = value.get("inputTokens") if isinstance(value, dict) else None
+        if type(count) is not int:
+            raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
+        return TokenCount(count, value)
+
+    def models_call(self, after: str | None) -> Call:
+        """Raises UnsupportedError: models are listed at another host."""
+        raise UnsupportedError(
+            "Bedrock lists models at its control plane, bedrock.{region}.amazonaws.com, which this row does not reach"
+        )
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """Raises UnsupportedError, as `models_call` does."""
+        raise UnsupportedError("Bedrock lists models at its control plane, which this row does not reach")
