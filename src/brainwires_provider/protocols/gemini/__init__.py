@@ -1,0 +1,62 @@
+"""Google's generateContent, on AI Studio and on Vertex AI."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.base import Call, Decoder, Reply
+from brainwires_provider.protocols.gemini.decode import GeminiDecoder
+from brainwires_provider.protocols.gemini.encode import encode_count, encode_request
+from brainwires_provider.protocols.gemini.failures import error_of
+from brainwires_provider.protocols.gemini.models import decode_count, decode_page
+from brainwires_provider.protocols.gemini.options import GeminiOptions, GeminiQuirks
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = ["Gemini", "GeminiDecoder", "GeminiOptions", "GeminiQuirks"]
+
+_PAGE = "1000"
+
+
+class Gemini:
+    """See `protocols.base.ChatProtocol`. The quirks are one service's dialect."""
+
+    name = "gemini"
+
+    def __init__(self, quirks: GeminiQuirks | None = None) -> None:
+        self.quirks = quirks or GeminiQuirks()
+
+    def framing(self, max_message: int) -> Framing:
+        """Server-sent events; an array, from a service that ignores `alt=sse`, is read as a whole body."""
+        return SSEFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """Raises UnsupportedError for what generateContent cannot say."""
+        return encode_request(request, origin, self.quirks, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        return GeminiDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        return error_of(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """`POST /models/MODEL:countTokens`."""
+        return encode_count(request, origin, self.quirks)
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """The count of `{"totalTokens": …}`. Raises ProtocolError."""
+        return decode_count(body)
+
+    def models_call(self, after: str | None) -> Call:
+        """`GET /models`, the page after a token. Raises UnsupportedError where the base URL has no list."""
+        if not self.quirks.listing:
+            raise UnsupportedError("this service does not list its models below its base URL")
+        query = {"pageSize": _PAGE} if after is None else {"pageSize": _PAGE, "pageToken": after}
+        return Call("/models", {}, method="GET", query=query)
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """One page of models, and the next page's token. Raises ProtocolError."""
+        return decode_page(body, provider)
