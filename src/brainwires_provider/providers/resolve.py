@@ -239,10 +239,11 @@ def _key(row: Provider, config: ProviderConfig, base_url: str, *, from_code: boo
             '(api_key="" for a server that wants none); a key from the environment stays with its own host',
             provider=config.name,
         )
-    key = os.environ.get(row.key_env, "").strip() if row.key_env else ""
-    if key:
-        return key
-    where = f"set {row.key_env} or pass api_key=" if row.key_env else "pass api_key="
+    names = [name for name in (row.key_env, row.other_key_env) if name]
+    for name in names:
+        if key := os.environ.get(name, "").strip():
+            return key
+    where = f"set {' or '.join(names)} or pass api_key=" if names else "pass api_key="
     raise ConfigError(f"no key for {config.name}: {where}", provider=config.name)
 
 

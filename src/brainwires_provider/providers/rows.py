@@ -21,6 +21,8 @@ class Provider(Struct, frozen=True):
     protocol: Callable[[], ChatProtocol]
     base_url: str
     key_env: str | None = None
+    other_key_env: str | None = None
+    """Read where `key_env` is not set."""
     base_url_env: str | None = None
     base_url_form: Callable[[str], str] | None = None
     """Makes the base URL of what was given as one, where other forms than a URL are customary."""
@@ -247,6 +249,7 @@ _ROWS = (
         _gemini(),
         "https://generativelanguage.googleapis.com/v1beta",
         key_env="GEMINI_API_KEY",
+        other_key_env="GOOGLE_API_KEY",
         auth="x-goog-api-key",
         docs="https://ai.google.dev/api/generate-content",
     ),
