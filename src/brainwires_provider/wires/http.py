@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 from aiohttp import payload
+from yarl import URL
 
 from brainwires_provider.errors import (
     ConfigError,
@@ -33,7 +34,7 @@ from brainwires_provider.wires.base import Outgoing
 from brainwires_provider.wires.proxies import proxy_for
 
 if TYPE_CHECKING:
-    from aiohttp.connector import Connection
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
 
 __all__ = ["HTTPWire", "make_wire"]
@@ -47,18 +48,21 @@ _NO_CLOCK = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock
 class HTTPExchange:
     """See `wires.base.Exchange`."""
 
-    __slots__ = ("__weakref__", "_response", "attempts", "headers", "status")
+    __slots__ = ("__weakref__", "_content", "_response", "attempts", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, attempts: tuple[Attempt, ...]) -> None:
         self._response = response
+        self._content = response.content
         self.status = response.status
         self.headers: Mapping[str, str] = {k.lower(): v for k, v in response.headers.items()}
         self.attempts = attempts
 
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end."""
+        if self._content.at_eof():
+            return b""
         try:
-            return await self._response.content.readany()
+            return await self._content.readany()
         except (aiohttp.ClientError, OSError, EOFError) as error:
             raise StreamInterrupted(
                 f"the connection was lost in mid-answer ({_say(error)})", how="reset"
@@ -68,12 +72,13 @@ class HTTPExchange:
         """Drop the connection; a waiting `read` raises at once."""
         response = self._response
         if not response.closed:
-            response.content.set_exception(ConnectionResetError("aborted"))
+            self._content.set_exception(ConnectionResetError("aborted"))
         response.close()
 
     def release(self) -> None:
         """aiohttp takes the connection back by itself once the body is at its end."""
-        self._response.close()
+        if not self._response.closed:
+            self._response.close()
 
 
 class HTTPWire:
@@ -91,20 +96,21 @@ class HTTPWire:
         self._ssl = ssl_context
         self._max_connections = max_connections
         self._socket_path = socket_path
-        self._proxies: dict[str, str | None] = {}
+        self._proxies: dict[tuple[str, ...], str | None] = {}
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
 
     async def open(self, outgoing: Outgoing) -> HTTPExchange:
         """Raises ConnectError, Timeout (connect), TransportError, ProtocolError (not HTTP), ConfigError (URL)."""
         proxy = self._proxy_for(outgoing.url)
-        session = await self._session()
+        session = self._sessions.get(asyncio.get_running_loop()) or await self._begin_session()
         attempts: tuple[Attempt, ...] = ()
         while True:
-            _reused.set(False)
+            if _fresh.get():
+                _fresh.set(False)  # told of this task's last request
             try:
                 response = await session.http.request(
                     outgoing.method,
-                    outgoing.url,
+                    _exact(outgoing.url),
                     data=_body(outgoing.body) if outgoing.body else None,
                     headers=outgoing.headers,
                     allow_redirects=False,
@@ -112,7 +118,7 @@ class HTTPWire:
                     timeout=_clock(outgoing.connect_timeout),
                 )
             except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as error:
-                if _reused.get() and not attempts and _died(error):
+                if not (_fresh.get() or attempts) and _died(error):
                     attempts = (Attempt(f"a reused connection had died ({_say(error)}); sent once more"),)
                     continue
                 raise _translate(error, outgoing, proxy) from None
@@ -124,19 +130,16 @@ class HTTPWire:
         """Told once for each origin: reading the environment costs as much as a request."""
         if self._socket_path:
             return None
-        origin = "/".join(url.split("/", 3)[:3])
+        origin = tuple(url.split("/", 3)[:3])
         if origin not in self._proxies:
             self._proxies[origin] = proxy_for(url, self._proxy)
         return self._proxies[origin]
 
-    async def _session(self) -> _Session:
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None:
-            for other in [known for known in self._sessions if known.is_closed()]:
-                self._sessions.pop(other).forget()
-            session = self._sessions[loop] = _Session(self._connector())
-            await session.start()
+    async def _begin_session(self) -> _Session:
+        for other in [known for known in self._sessions if known.is_closed()]:
+            self._sessions.pop(other).forget()
+        session = self._sessions[asyncio.get_running_loop()] = _Session(self._connector())
+        await session.start()
         return session
 
     def _connector(self) -> aiohttp.BaseConnector:
@@ -216,28 +219,20 @@ class _Session:
         connector._closed = True
 
 
-_reused: ContextVar[bool] = ContextVar("_reused", default=False)
+_fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
 
 
 class _Connector(aiohttp.BaseConnector):
-    """Tells the request's task in `_reused` whether its connection had served another before.
+    """Tells the request's task in `_fresh` that its connection is a new one, or would have been.
 
     aiohttp's tracing tells it too, for a tenth more CPU time on every request.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._known: WeakSet[object] = WeakSet()
-
-    async def connect(
+    async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        if connection.protocol in self._known:
-            _reused.set(True)
-        else:
-            self._known.add(connection.protocol)
-        return connection
+    ) -> ResponseHandler:
+        _fresh.set(True)
+        return await super()._create_connection(req, traces, timeout)
 
 
 class _TCPConnector(_Connector, aiohttp.TCPConnector):
@@ -246,6 +241,11 @@ class _TCPConnector(_Connector, aiohttp.TCPConnector):
 
 class _UnixConnector(_Connector, aiohttp.UnixConnector):
     pass
+
+
+def _exact(url: str) -> str | URL:
+    """As it is, to the letter: aiohttp would write `%3A` in a path as a colon, and break a signature over it."""
+    return URL(url, encoded=True) if url.isascii() and " " not in url else url
 
 
 def _body(body: bytes) -> payload.Payload | bytes:

@@ -160,7 +160,8 @@ class _Connection(asyncio.Protocol):
         """Take over from `answer` what came with or after the head; nothing is handed out before `connect` returns."""
         self._held = answer.buffer
         self.transport.set_protocol(self)
-        # Without it the kernel takes megabytes at once, and a slow upload looks like a dead one.
+        # TLS would take half a megabyte at once and the kernel several: a slow upload would look like a dead one.
+        self.transport.set_write_buffer_limits(_PIECE)
         with contextlib.suppress(AttributeError, OSError):
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 2 * _PIECE)
