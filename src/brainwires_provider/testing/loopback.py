@@ -160,6 +160,7 @@ class LoopbackServer:
                 self._stopping.set()
                 return
             accepted.setblocking(False)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it to us
             self.connections += 1
             self._open.add(self._connection(accepted, self._wheel))
 
