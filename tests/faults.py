@@ -1,7 +1,7 @@
 """Everything that can go wrong between us and a provider, as tables and tests for any protocol.
 
 Each row says what the server does and what the caller must get: which error, in which words, with which partial,
-and that no connection is left open. A protocol's own test module gives a Dialect: how an answer looks there.
+and that no connection is left open. A protocol's own test module gives a Dialect (dialects.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider import (
+    PROVIDERS,
     APIError,
     AsyncClient,
     AuthenticationError,
@@ -36,43 +37,22 @@ from brainwires_provider import (
     Timeouts,
     TransportError,
 )
-from brainwires_provider.testing import Answer, Close, Drop, ScriptedServer, Stall, cut, refuse, split, sse
+from brainwires_provider.testing import (
+    Answer,
+    Close,
+    Drop,
+    ScriptedServer,
+    Stall,
+    cut,
+    refuse,
+    split,
+)
 from colours import COLOURS, Outcome, ask
+from dialects import Dialect
 
 KEY = "sk-planted-key"
 BOTH = pytest.mark.parametrize("colour", COLOURS)
 FORMS = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """One protocol's answers that say "Hello", and how it tells that an end is missing."""
-
-    row: str
-    path: str
-    stream: Callable[[str], bytes]
-    whole: bytes
-    held: bytes
-    """The beginning of a stream, up to "Hel"."""
-    burnt: bytes
-    """An error in a stream: 503, "burnt"."""
-    misshapen: bytes
-    unended: str
-    ends: Callable[[bytes], set[int]]
-    """After how many bytes of a stream a clean end is the answer's own."""
-    odd: Callable[[bytes], dict[str, bytes]]
-    """Streams in odd clothes that only this protocol has."""
-    said: Callable[[Any], str]
-    """The text of the first message of a request."""
-
-    @property
-    def text(self) -> bytes:
-        """The stream that says "Hello"."""
-        return self.stream("Hello")
-
-    def good(self, stream: bool) -> Answer:
-        """An answer that says "Hello"."""
-        return Answer(body=[self.text]) if stream else Answer(body=self.whole)
 
 
 def failing(
@@ -193,10 +173,10 @@ BROKEN: dict[str, Broken] = {
     "empty body": Broken(
         lambda d, s: Answer(headers={"content-type": "application/json"}), ProtocolError, "empty body"
     ),
-    "empty stream": Broken(lambda d, s: Answer(body=[b""]), StreamInterrupted, UNENDED, forms=(True,)),
+    "empty stream": Broken(lambda d, s: d.streamed(b""), StreamInterrupted, UNENDED, forms=(True,)),
     "not JSON": Broken(lambda d, s: Answer(body=b"hello"), ProtocolError, "'hello'"),
     "not JSON in a stream": Broken(
-        lambda d, s: Answer(body=[d.held, b"data: {oops\n\n"]),
+        lambda d, s: d.streamed(d.held, d.frames.garbled),
         ProtocolError,
         "not JSON",
         "Hel",
@@ -210,25 +190,23 @@ BROKEN: dict[str, Broken] = {
     "an array": Broken(lambda d, s: Answer(body=b"[1]"), ProtocolError, "list where a JSON object is due"),
     "no answer in it": Broken(lambda d, s: Answer(body=b'{"id": "x"}'), ProtocolError, "has no "),
     "misshapen": Broken(lambda d, s: Answer(body=d.misshapen), ProtocolError, "not the shape"),
-    "an error under 200": Broken(
-        lambda d, s: Answer(body=refusal("late no", code="rate_limit_exceeded")), RateLimitError, "late no"
-    ),
+    "an error under 200": Broken(lambda d, s: Answer(body=d.limited), RateLimitError, "late no"),
     "an error in the stream": Broken(
-        lambda d, s: Answer(body=[d.held + d.burnt]),
+        lambda d, s: d.streamed(d.held + d.burnt),
         OverloadedError,
         "burnt",
         "Hel",
         forms=(True,),
     ),
     "cut by FIN": Broken(
-        lambda d, s: Answer(body=[d.held, Close()]),
+        lambda d, s: d.streamed(d.held, Close()),
         StreamInterrupted,
         "lost in mid-answer",
         "Hel",
         forms=(True,),
     ),
     "cut by RST": Broken(
-        lambda d, s: Answer(body=[d.held, Drop()]),
+        lambda d, s: d.streamed(d.held, Drop()),
         StreamInterrupted,
         "lost in mid-answer",
         "Hel",
@@ -238,17 +216,17 @@ BROKEN: dict[str, Broken] = {
         lambda d, s: cut(Answer(body=d.whole), 40), StreamInterrupted, "lost in mid-answer", forms=(False,)
     ),
     "ends without its end": Broken(
-        lambda d, s: Answer(body=[d.held]), StreamInterrupted, UNENDED, "Hel", forms=(True,)
+        lambda d, s: d.streamed(d.held), StreamInterrupted, UNENDED, "Hel", forms=(True,)
     ),
     "ends inside a message": Broken(
-        lambda d, s: Answer(body=[d.held, b'data: {"id"']),
+        lambda d, s: d.streamed(d.held, d.frames.torn),
         StreamInterrupted,
         UNENDED,
         "Hel",
         forms=(True,),
     ),
     "stalls in mid-answer": Broken(
-        lambda d, s: Answer(body=[d.held, Stall()]),
+        lambda d, s: d.streamed(d.held, Stall()),
         StreamTimeout,
         "the idle clock of 0.2 s",
         "Hel",
@@ -256,7 +234,7 @@ BROKEN: dict[str, Broken] = {
         (True,),
     ),
     "heartbeats only": Broken(
-        lambda d, s: Answer(body=[d.held, *[b": ping\n\n"] * 3, Stall()]),
+        lambda d, s: d.streamed(d.held, *[d.frames.beat] * 3, Stall()),
         StreamTimeout,
         "the idle clock",
         "Hel",
@@ -270,7 +248,7 @@ BROKEN: dict[str, Broken] = {
         settings={"timeouts": Timeouts(first_event=0.2)},
     ),
     "head only": Broken(
-        lambda d, s: Answer(body=[Stall()] if s else b"", headers={} if s else {"content-length": "9"}),
+        lambda d, s: d.streamed(Stall()) if s else Answer(headers={"content-length": "9"}),
         Timeout,
         "no answer began within 0.2 s",
         settings={"timeouts": Timeouts(first_event=0.2)},
@@ -282,7 +260,7 @@ BROKEN: dict[str, Broken] = {
         settings={"timeouts": Timeouts(attempt=0.2)},
     ),
     "total clock": Broken(
-        lambda d, s: Answer(body=[d.held, Stall()]),
+        lambda d, s: d.streamed(d.held, Stall()),
         StreamTimeout,
         "the total clock",
         "Hel",
@@ -290,7 +268,7 @@ BROKEN: dict[str, Broken] = {
         (True,),
     ),
     "an event over the limit": Broken(
-        lambda d, s: Answer(body=[d.held, sse({"type": "odd", "x": "x" * 5000})]),
+        lambda d, s: d.streamed(d.held, d.frames.big),
         FramingError,
         "max_event_bytes",
         "Hel",
@@ -314,16 +292,15 @@ BROKEN: dict[str, Broken] = {
 CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
     "no provider": ("gpt-6", {}, 'names no provider; for example "openai-chat:gpt-6"'),
     "unknown provider": ("XROW:x", {}, "did you mean 'ROW'"),
-    "not built yet": ("anthropic:x", {}, "not built in this release"),
     "no model": ("ROW:", {"api_key": "k"}, "name a model of ROW"),
-    "no key": ("ROW:x", {}, "set OPENAI_API_KEY or pass api_key="),
+    "no key": ("ROW:x", {}, "set KEY_ENV or pass api_key="),
     "plain http": ("ROW:x", {"base_url": "http://example.com/v1", "api_key": "k"}, "plain http"),
     "no URL": ("ROW:x", {"base_url": "example.com", "api_key": "k"}, "is no http"),
     "bad port": ("ROW:x", {"base_url": "https://h:99999/", "api_key": "k"}, "is no http"),
     "a password in the URL": (
         "ROW:x",
-        {"base_url": "https://me:pw@example.com/v1", "api_key": "k"},
-        "base_url 'https://example.com/v1' holds a user name or password",
+        {"base_url": "https://me:pw@example.com/api", "api_key": "k"},
+        "base_url 'https://example.com/api' holds a user name or password",
     ),
     "a URL without its key": (
         "ROW:x",
@@ -343,20 +320,6 @@ CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-def clothes(text: bytes) -> dict[str, bytes]:
-    """The same events in every form that server-sent events allow."""
-    return {
-        "CRLF": text.replace(b"\n", b"\r\n"),
-        "CR": text.replace(b"\n", b"\r"),
-        "comments": b": hi\n\n" + text.replace(b"\n\n", b"\n\n: beat\n\n"),
-        "a BOM": b"\xef\xbb\xbf" + text,
-        "unknown fields and events": sse({"type": "ping"}, done=False)
-        + b"event: odd\nid: 3\nretry: 5\n"
-        + text,
-        "no last blank line": text[:-1],
-    }
-
-
 class FaultTests:
     """The tests; a protocol's own class sets its dialect."""
 
@@ -370,7 +333,10 @@ class FaultTests:
     @FORMS
     @pytest.mark.parametrize("name", NOES)
     def test_a_provider_says_no(self, name: str, stream: bool, colour: str) -> None:
-        no = NOES[name]
+        self.refused(NOES[name], stream, colour)
+
+    def refused(self, no: No, stream: bool, colour: str) -> None:
+        """A request that the provider says no to, and what the caller gets."""
         headers = {"x-request-id": "req-9", **no.headers}
         with ScriptedServer([Answer(no.status, headers, no.body)]) as server:
             error = failing(self.dialect, colour, server, stream=stream)
@@ -425,7 +391,7 @@ class FaultTests:
         text = self.dialect.text
         last = max(self.dialect.ends(text) - {len(text)}, default=len(text))
         cuts = range(0, min(self.dialect.ends(text) | {last}), 7)
-        with ScriptedServer([cut(Answer(body=[text], framing="chunked"), n) for n in cuts]) as server:
+        with ScriptedServer([cut(self.dialect.streamed(text), n) for n in cuts]) as server:
             for _ in cuts:
                 with pytest.raises(StreamInterrupted):
                     self.asked(colour, f"{server.url}/v1")
@@ -449,14 +415,14 @@ class FaultTests:
                         assert response.text == "Hello"
                         assert n in ends, n
 
-        with ScriptedServer([Answer(body=[text[:n]], framing="close") for n in cuts]) as server:
+        with ScriptedServer([self.dialect.streamed(text[:n], framing="close") for n in cuts]) as server:
             asyncio.run(ask_all(f"{server.url}/v1"))
 
     @BOTH
     def test_odd_but_right(self, colour: str) -> None:
         text = self.dialect.text
-        for name, body in (clothes(text) | self.dialect.odd(text)).items():
-            with ScriptedServer([Answer(body=split(body, every=11))]) as server:
+        for name, body in (self.dialect.frames.clothes(text) | self.dialect.odd(text)).items():
+            with ScriptedServer([self.dialect.streamed(*split(body, every=11))]) as server:
                 assert self.asked(colour, f"{server.url}/v1").response.text == "Hello", name
                 server.wait_idle(5)
 
@@ -464,13 +430,17 @@ class FaultTests:
     @pytest.mark.parametrize("every", [1, 2, 3, 7])
     def test_split_characters(self, every: int, colour: str) -> None:
         text = "naïve ☃ 🧑‍🚀 a\u2028b\x85c"
-        with ScriptedServer([Answer(body=split(self.dialect.stream(text), every=every))]) as server:
+        with ScriptedServer(
+            [self.dialect.streamed(*split(self.dialect.stream(text), every=every))]
+        ) as server:
             assert self.asked(colour, f"{server.url}/v1").response.text == text
 
     @BOTH
     def test_an_event_of_8_mb(self, colour: str) -> None:
         text = "x" * 8_000_000
-        with ScriptedServer([Answer(body=split(self.dialect.stream(text), every=65_536))]) as server:
+        with ScriptedServer(
+            [self.dialect.streamed(*split(self.dialect.stream(text), every=65_536))]
+        ) as server:
             assert self.asked(colour, f"{server.url}/v1").response.text == text
 
     @BOTH
@@ -516,10 +486,11 @@ class FaultTests:
     @BOTH
     @pytest.mark.parametrize("name", CONFIG)
     def test_a_set_up_that_cannot_work(self, name: str, colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        row = PROVIDERS[self.dialect.row]
+        monkeypatch.delenv(str(row.key_env), raising=False)
         model, settings, says = CONFIG[name]
         make, run = COLOURS[colour]
         with pytest.raises(ConfigError) as caught:
-            run(make(model.replace("ROW", self.dialect.row), **settings), stream=False)
+            run(make(model.replace("ROW", row.name), **settings), stream=False)
 
-        assert says.replace("ROW", self.dialect.row) in str(caught.value)
+        assert says.replace("ROW", row.name).replace("KEY_ENV", str(row.key_env)) in str(caught.value)

@@ -354,6 +354,8 @@ def test_broken_events_are_protocol_errors(data: bytes, words: str) -> None:
     [
         (b"{}", "no content"),
         (b'{"content":null}', "no content"),
+        (b'{"content":3}', "its content is int"),
+        (b'{"content":[],"usage":{"iterations":[{"type":"fallback_message","model":[]}]}}', ""),
         (b'{"content":[],"usage":[1],"stop_reason":"end_turn","id":1,"model":{}}', ""),
         (b"nope", "not JSON"),
         (b'{"content":[{"type":"fallback","from":{"model":"a"},"to":{"model":[]}}]}', ""),

@@ -516,10 +516,11 @@ def test_answers_are_read_as_the_cloud_gives_them() -> None:
     bedrock = AnthropicMessages(BEDROCK_INVOKE).decoder(origin)
     assert isinstance(bedrock, AnthropicDecoder)
     assert type(AnthropicMessages(VERTEX).decoder(origin)) is AnthropicDecoder is not type(bedrock)
-    told = b'{"type":"error","error":{"type":"overloaded_error","message":"Busy"},"request_id":"req_1"}'
+    detailed = {"type": "overloaded_error", "message": "Busy", "details": {"error_code": "why"}}
+    told = msgspec.json.encode({"type": "error", "error": detailed, "request_id": "req_1"})
     error = AnthropicMessages().decode_error(Reply(529, {}, told, 0))
     assert isinstance(error, OverloadedError)
-    assert error.request_id == "req_1"
+    assert (error.request_id, error.code) == ("req_1", "why")
 
 
 # -- own fields and handles ----------------------------------------------------------------------------------

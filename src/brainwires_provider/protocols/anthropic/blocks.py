@@ -121,7 +121,7 @@ def usage_of(counts: Any, complete: bool = True) -> Usage:
 
 def _passes(iterations: Any) -> tuple[Mapping[str, Any], ...]:
     told = [i for i in iterations if isinstance(i, dict)] if isinstance(iterations, list) else []
-    served = {i.get("model") for i in told if i.get("type") == "fallback_message"}
+    served = [i.get("model") for i in told if i.get("type") == "fallback_message"]
     return tuple(i for i in told if i.get("type") not in _IN_TOTALS or _declined(i, served))
 
 

@@ -249,6 +249,9 @@ class AnthropicDecoder(DecoderBase):
         ):
             self.ended = True
             raise error_in_event(value, self.partial(), self.origin)
+        told = value.get("content")
+        if told is not None:
+            self._misshapen(TypeError(f"its content is {type(told).__name__}"), body)
         self.broken(f"the body has no content: {looks_like(body)}")
 
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
