@@ -20,7 +20,11 @@ from msgspec.structs import replace
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import Event
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
+from brainwires_provider.protocols.anthropic import AnthropicOptions
 from brainwires_provider.protocols.base import ChatProtocol, Decoder, Reply
+from brainwires_provider.protocols.bedrock import BedrockOptions
+from brainwires_provider.protocols.gemini import GeminiOptions
+from brainwires_provider.protocols.ollama import OllamaOptions
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.protocols.openai_responses import OpenAIResponsesOptions
 from brainwires_provider.providers import PROVIDERS, Provider
@@ -39,6 +43,10 @@ from brainwires_provider.types import (
 ROOT = Path(__file__).parent / "fixtures"
 MODEL = "m"
 PROTOCOLS: dict[str, tuple[str, type[ProviderOptions]]] = {
+    "anthropic_messages": ("anthropic", AnthropicOptions),
+    "bedrock_converse": ("bedrock", BedrockOptions),
+    "gemini": ("google", GeminiOptions),
+    "ollama": ("ollama", OllamaOptions),
     "openai_chat": ("openai-chat", OpenAIChatOptions),
     "openai_responses": ("openai-responses", OpenAIResponsesOptions),
 }

@@ -11,6 +11,8 @@ import pytest
 from brainwires_provider import (
     AsyncClient,
     AsyncConversation,
+    AsyncOllama,
+    AsyncOllamaProgressStream,
     AsyncResponses,
     AsyncResponsesConnection,
     AsyncStream,
@@ -19,6 +21,8 @@ from brainwires_provider import (
     Conversation,
     InvalidRequestError,
     Message,
+    Ollama,
+    OllamaProgressStream,
     ProviderConfig,
     Responses,
     ResponsesConnection,
@@ -33,6 +37,8 @@ PAIRS = [
     (AsyncConversation, Conversation),
     (AsyncResponses, Responses),
     (AsyncResponsesConnection, ResponsesConnection),
+    (AsyncOllama, Ollama),
+    (AsyncOllamaProgressStream, OllamaProgressStream),
 ]
 RENAMED = {
     "aclose": "close",
@@ -47,7 +53,14 @@ ONE_FACE_ONLY = {
     AsyncConversation: {"begin_turn"},
     AsyncStream: {"pull", "abort", "when_whole", "made_at"},
 }
-MADE_BY_THE_CLIENT = (AsyncStream, AsyncConversation, AsyncResponses, AsyncResponsesConnection)
+MADE_BY_THE_CLIENT = (
+    AsyncStream,
+    AsyncConversation,
+    AsyncResponses,
+    AsyncResponsesConnection,
+    AsyncOllama,
+    AsyncOllamaProgressStream,
+)
 PROTOCOL = {"__init__", "__repr__", *RENAMED, *RENAMED.values()}
 ASYNC_WORDS = re.compile(r"Async(?=[A-Z])")
 
@@ -84,6 +97,8 @@ def examples() -> list[tuple[type, object, type, object]]:
             ResponsesConnection,
             s.responses.connect(provider="openai-responses-ws"),
         ),
+        (AsyncOllama, a.ollama, Ollama, s.ollama),
+        (AsyncOllamaProgressStream, a.ollama.pull("x"), OllamaProgressStream, s.ollama.pull("x")),
     ]
 
 

@@ -34,17 +34,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": GROUND | {"protocols", "providers", "plans", "flow"},
     "sockets": GROUND | PURE | WORLD | {"continuation", "policy", "providers", "requests", "plans", "flow"},
     "responses": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream", "sockets"},
+    "ollama": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream"},
     "client": GROUND
     | PURE
     | WORLD
-    | {"providers", "requests", "plans", "flow", "stream", "responses", "sockets"},
+    | {"providers", "requests", "plans", "flow", "stream", "responses", "ollama", "sockets"},
     "portal": GROUND | {"wires", "client"},
     "pump": GROUND | {"stream", "portal"},
     "sync": GROUND
     | PURE
     | WORLD
-    | {"providers", "requests", "stream", "responses", "sockets", "client", "portal", "pump"},
-    "cli": GROUND | PURE | WORLD | {"providers", "flow", "requests", "stream", "client", "sync"},
+    | {"providers", "requests", "stream", "responses", "ollama", "sockets", "client", "portal", "pump"},
+    "cli": GROUND | PURE | WORLD | {"providers", "flow", "requests", "stream", "ollama", "client", "sync"},
     "testing": set(),
 }
 FORBIDDEN_IN_PURE = {

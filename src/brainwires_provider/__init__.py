@@ -50,9 +50,20 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
+    from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
     from brainwires_provider.policy.sockets import SocketTraits
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
+    from brainwires_provider.protocols.ollama.options import OllamaOptions
+    from brainwires_provider.protocols.ollama.values import (
+        OllamaDetails,
+        OllamaEmbeddings,
+        OllamaLoad,
+        OllamaModel,
+        OllamaModelInfo,
+        OllamaProgress,
+        OllamaRunningModel,
+    )
     from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
@@ -63,6 +74,7 @@ if TYPE_CHECKING:
     from brainwires_provider.stream import AsyncStream
     from brainwires_provider.sync.client import Client, Conversation
     from brainwires_provider.sync.connection import ResponsesConnection
+    from brainwires_provider.sync.ollama import Ollama, OllamaProgressStream
     from brainwires_provider.sync.responses import Responses
     from brainwires_provider.sync.stream import Stream
     from brainwires_provider.types import (
@@ -111,6 +123,8 @@ __all__ = [
     "Args",
     "AsyncClient",
     "AsyncConversation",
+    "AsyncOllama",
+    "AsyncOllamaProgressStream",
     "AsyncResponses",
     "AsyncResponsesConnection",
     "AsyncStream",
@@ -139,6 +153,16 @@ __all__ = [
     "Message",
     "Model",
     "NotFoundError",
+    "Ollama",
+    "OllamaDetails",
+    "OllamaEmbeddings",
+    "OllamaLoad",
+    "OllamaModel",
+    "OllamaModelInfo",
+    "OllamaOptions",
+    "OllamaProgress",
+    "OllamaProgressStream",
+    "OllamaRunningModel",
     "OpaqueDelta",
     "OpaquePart",
     "OpenAIChatOptions",
@@ -204,6 +228,10 @@ _HOMES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.anthropic.options": "AnthropicOptions",
+    "ollama": "AsyncOllama AsyncOllamaProgressStream",
+    "protocols.ollama.options": "OllamaOptions",
+    "protocols.ollama.values": "OllamaDetails OllamaEmbeddings OllamaLoad OllamaModel OllamaModelInfo OllamaProgress "
+    "OllamaRunningModel",
     "protocols.openai_chat.quirks": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
@@ -217,6 +245,7 @@ _HOMES = {
     "sockets.counters": "SocketCounts",
     "sync.client": "Client Conversation",
     "sync.connection": "ResponsesConnection",
+    "sync.ollama": "Ollama OllamaProgressStream",
     "sync.responses": "Responses",
     "sync.stream": "Stream",
 }

@@ -34,6 +34,7 @@ from brainwires_provider.wires.base import Wire
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from brainwires_provider.ollama import AsyncOllama
     from brainwires_provider.responses import AsyncResponses
     from brainwires_provider.sockets.pool import Pool
     from brainwires_provider.sockets.registry import Sockets
@@ -148,6 +149,13 @@ class AsyncClient:
         from brainwires_provider.responses import AsyncResponses
 
         return AsyncResponses(self)
+
+    @property
+    def ollama(self) -> AsyncOllama:
+        """What an Ollama server does besides chatting: its models listed, pulled, loaded, …, and embeddings."""
+        from brainwires_provider.ollama import AsyncOllama
+
+        return AsyncOllama(self)
 
     # -- the road ----------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from brainwires_provider.portal import Share
+    from brainwires_provider.sync.ollama import Ollama
     from brainwires_provider.sync.responses import Responses
 
 __all__ = ["Client", "Conversation"]
@@ -133,6 +134,13 @@ class Client:
         from brainwires_provider.sync.responses import Responses
 
         return Responses(self, self._core.responses)
+
+    @property
+    def ollama(self) -> Ollama:
+        """What an Ollama server does besides chatting: its models listed, pulled, loaded, …, and embeddings."""
+        from brainwires_provider.sync.ollama import Ollama
+
+        return Ollama(self, self._core.ollama)
 
     def close(self) -> None:
         """Close the connections. What is still under way ends with a typed error; later calls raise ConfigError."""

@@ -1,0 +1,63 @@
+"""Ollama's own API, on this machine, on another, and in Ollama's cloud."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.ndjson import NDJSONFraming
+from brainwires_provider.protocols.base import Call, Decoder, Reply
+from brainwires_provider.protocols.ollama.decode import OllamaDecoder
+from brainwires_provider.protocols.ollama.encode import encode_chat, encode_generate
+from brainwires_provider.protocols.ollama.failures import refusal
+from brainwires_provider.protocols.ollama.operations import decode_models, list_call
+from brainwires_provider.protocols.ollama.options import OllamaOptions, OllamaQuirks
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = ["Ollama", "OllamaDecoder", "OllamaOptions", "OllamaQuirks"]
+
+_NO_COUNT = "Ollama has no call that counts tokens; an answer's usage has the count"
+
+
+class Ollama:
+    """See `protocols.base.ChatProtocol`. The quirks are one server's dialect."""
+
+    name = "ollama"
+
+    def __init__(self, quirks: OllamaQuirks | None = None) -> None:
+        self.quirks = quirks or OllamaQuirks()
+
+    def framing(self, max_message: int) -> Framing:
+        """One JSON object a line."""
+        return NDJSONFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """`POST /api/chat`. Raises UnsupportedError for what it cannot say."""
+        return encode_chat(request, origin, self.quirks, stream=stream)
+
+    def encode_generate(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """`POST /api/generate`; the same decoder reads its answer. Raises UnsupportedError for more than a prompt."""
+        return encode_generate(request, origin, self.quirks, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        return OllamaDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        return refusal(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """Raises UnsupportedError: Ollama counts only while it answers."""
+        raise UnsupportedError(_NO_COUNT, provider=origin.provider, model=origin.model)
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """Raises UnsupportedError."""
+        raise UnsupportedError(_NO_COUNT)
+
+    def models_call(self, after: str | None) -> Call:
+        """`GET /api/tags`, which has all models on one page."""
+        return list_call()
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """Every model that the server holds. Raises ProtocolError."""
+        return decode_models(body, provider), None
