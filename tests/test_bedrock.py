@@ -54,6 +54,8 @@ from brainwires_provider.types import (
     Tool,
     ToolCallPart,
     ToolResultPart,
+    dump_messages,
+    load_messages,
 )
 from fixture_cases import ROOT, cases
 
@@ -723,3 +725,18 @@ def test_a_longer_history_begins_with_the_turns_of_a_shorter_one(
         assert turns[: len(before)] == before
         messages += [*asked, answer]
         before = turns[:-1] if isinstance(answer.content[-1], ReasoningPart) else turns
+
+
+def test_citations_of_a_block_of_their_own_are_the_responses_too() -> None:
+    web = {"location": {"web": {"url": "https://example.com/a", "domain": "example.com"}}}
+    quoted = {"title": "A", "source": "s", "sourceContent": [{"text": "ab"}, {"text": "c"}]}
+    alone, cited = {"citations": [web]}, {"content": [{"text": "x"}], "citations": [quoted]}
+    response = collect(whole({"citationsContent": alone}, {"citationsContent": cited}))
+    assert [(c.url, c.quote, c.raw) for c in response.citations] == [
+        ("https://example.com/a", None, web),
+        (None, "abc", quoted),
+    ]
+    again = load_messages(dump_messages([response.message]))[0]
+    assert again == response.message
+    (body, _) = encoded("m", Message.user("Hi"), again)
+    assert body["messages"][1]["content"] == [{"citationsContent": alone}, {"citationsContent": cited}]

@@ -279,6 +279,7 @@ def test_the_grounded_stream() -> None:
     assert (result.role, result.data["toolResult"]["status"]) == ("result", "success")
     cited = [p for p in content if isinstance(p, OpaquePart) and p.kind == "citations"]
     assert [len(p.data["citationsContent"]["citations"]) for p in cited] == [2, 1]
+    assert [bool(c.url) for c in response_of(record).citations] == [True] * 3
     assert response_of(record).finish_reason == "stop"
 
 

@@ -2,8 +2,7 @@
 
 `sign` is a pure function of the request, the credentials and the time. `AWSAuth` finds what to sign with: a bearer
 key, credentials given in code, the environment's own keys, and at last botocore's whole chain (profiles, SSO, roles,
-containers, instance), which is the extra `bedrock`. What expires is fetched again in a thread, shortly before its
-end, and once however many requests wait for it.
+containers, instance), which is the extra `bedrock`.
 Reference: AWS IAM user guide, "Create a signed AWS API request"; Bedrock user guide, "API keys".
 """
 
@@ -17,15 +16,12 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
-from weakref import WeakKeyDictionary
 
+from brainwires_provider.auth.base import Renewed
 from brainwires_provider.auth.keys import Key, key_headers, resolve_key
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
-
-if TYPE_CHECKING:
-    import asyncio
 
 __all__ = [
     "BEARER_ENV",
@@ -65,8 +61,6 @@ _UNSIGNED = frozenset(
     )
 )
 _HOSTS = re.compile(r"(?:^|\.)bedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:amazonaws\.com|api\.aws|vpce\.)")
-_EARLY = 300.0
-_RETRY_EARLY = 30.0
 _THEIRS = (OSError, RuntimeError, ValueError, KeyError)  # what botocore lets through from files and programs
 
 
@@ -272,14 +266,11 @@ class AWSAuth:
         self._bearer = bearer
         self._given = credentials if isinstance(credentials, Credentials) else None
         self._chain = BotocoreChain(profile)
-        self._source: Source = credentials if callable(credentials) else self._chain
+        source: Source = credentials if callable(credentials) else self._chain
+        self._credentials = Renewed(source, lambda known: known.expires, clock=clock)
         self._uses_environment = credentials is None and profile is None
         self._environ = os.environ if environ is None else environ
         self._clock = clock
-        self._lock = Lock()
-        self._cached: Credentials | None = None
-        self._not_before = 0.0  # after a failed early renewal: when the next one may be tried
-        self._renewals: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = WeakKeyDictionary()
         self._secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -290,15 +281,26 @@ class AWSAuth:
         """What the last request was carried by, to be kept out of errors: some repeat what was signed."""
         return self._secrets
 
+    @property
+    def advice(self) -> str:
+        """See `Auth`."""
+        if self._key() is not None:
+            return f"check the key: api_key= or {BEARER_ENV}"
+        return "check the AWS credentials: credentials=, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile"
+
+    def _key(self) -> Key | None:
+        """The bearer key, where there is one."""
+        if self._bearer is not None or not self._uses_environment:
+            return self._bearer
+        return self._environ.get(BEARER_ENV, "").strip() or None
+
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """The headers to add to a request, which then goes out to this very URL.
 
         Of the request's own headers only its content type and `x-amz-*` are signed: proxies change others. Raises
         ConfigError: no credentials, no region, a missing extra; ConnectError: credentials could not be fetched.
         """
-        bearer = self._bearer
-        if bearer is None and self._uses_environment:
-            bearer = self._environ.get(BEARER_ENV, "").strip() or None
+        bearer = self._key()
         if bearer is not None:
             key = await resolve_key(bearer, self._service)
             self._secrets = (key,)
@@ -346,43 +348,7 @@ class AWSAuth:
         if self._given is not None:
             return self._given
         known = _from_environment(self._environ) if self._uses_environment else None
-        known = known or self._good()
-        if known is not None:
-            return known
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        renewal = self._renewals.get(loop)
-        if renewal is None or renewal.done():
-            renewal = self._renewals[loop] = loop.create_task(asyncio.to_thread(self._renew))
-        fresh: Credentials = await asyncio.shield(renewal)
-        return fresh
-
-    def _good(self) -> Credentials | None:
-        """The cached credentials while they need no renewal."""
-        known = self._cached
-        if known is None or known.expires is None:
-            return known
-        now = self._clock()
-        is_late = known.expires - now < _EARLY
-        return known if not is_late or now < min(self._not_before, known.expires) else None
-
-    def _renew(self) -> Credentials:
-        """Runs in a thread; another loop's renewal is waited for, and its result taken."""
-        with self._lock:
-            known = self._good()
-            if known is not None:
-                return known
-            try:
-                self._cached = self._source()
-            except ProviderError:
-                now = self._clock()
-                old = self._cached
-                if old is None or old.expires is None or old.expires <= now:
-                    raise
-                self._not_before = now + _RETRY_EARLY  # the old ones hold for a while yet
-                return old
-            return self._cached
+        return known or await self._credentials.get()
 
 
 def _from_environment(environ: Mapping[str, str]) -> Credentials | None:

@@ -32,6 +32,11 @@ class Auth(Protocol):
         """What the last request was carried by, to be kept out of errors."""
         ...
 
+    @property
+    def advice(self) -> str:
+        """What to look at where a service does not take what it was shown."""
+        ...
+
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """The headers to add to a request, which then goes out as it is. Raises ConfigError, ConnectError."""
         ...

@@ -57,6 +57,14 @@ class GoogleAuth:
         """See `Auth`."""
         return self._secrets
 
+    @property
+    def advice(self) -> str:
+        """See `Auth`."""
+        return (
+            "check the Google Cloud credentials: credentials=, GOOGLE_APPLICATION_CREDENTIALS, or "
+            "`gcloud auth application-default login`"
+        )
+
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """See `Auth`. The request itself is not looked at."""
         token, _ = await self._tokens.get()
@@ -170,7 +178,7 @@ def _send(
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class Stay(HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:
+        def redirect_request(self, *_: Any, **__: Any) -> None:
             return None
 
     data = body.encode() if isinstance(body, str) else body

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct
 from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
 
 __all__ = [
+    "NO_OPTIONS",
     "Args",
     "CacheStrategy",
     "Effort",
@@ -151,7 +152,7 @@ class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
 
     def set_fields(self) -> tuple[str, ...]:
         """The names of the knobs that were set."""
-        if self == _NONE_SET:
+        if self is NO_OPTIONS or self == NO_OPTIONS:
             return ()
         return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
@@ -167,14 +168,14 @@ class Args(Tuning, total=False):
     options: Options
 
 
-_NONE_SET = Options()
+NO_OPTIONS = Options()
 
 
 def merge_options(*layers: Options | None) -> Options:
     """One Options out of several, field by field; the later layer wins where it is set."""
     given = [layer for layer in layers if layer is not None]
     if len(given) < 2:
-        return given[0] if given else _NONE_SET
+        return given[0] if given else NO_OPTIONS
     merged: dict[str, Any] = {}
     for layer in given:
         for name in layer.__struct_fields__:

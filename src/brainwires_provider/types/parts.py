@@ -263,7 +263,8 @@ class ToolResultPart(_Part, frozen=True, tag="tool_result", gc=False):
 class OpaquePart(_Part, frozen=True, tag="opaque", gc=False):
     """An item that the model has no word for, kept whole and sent back JSON-equal to whoever made it.
 
-    Server-side tool calls (`role="call"`) and their results (`role="result"`) are of this kind.
+    Server-side tool calls (`role="call"`) and their results (`role="result"`) are of this kind. `citations` are those
+    of an item that only cites (`kind="citations"`), told from its `data`; they are read, never sent.
     """
 
     kind: str
@@ -274,6 +275,7 @@ class OpaquePart(_Part, frozen=True, tag="opaque", gc=False):
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
+    citations: tuple[Citation, ...] = ()
 
 
 Part: TypeAlias = (

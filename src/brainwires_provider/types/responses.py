@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct, field
 
 from brainwires_provider.types.messages import Message
-from brainwires_provider.types.options import Options
-from brainwires_provider.types.parts import Citation, Extra, TextPart, ToolCallPart
+from brainwires_provider.types.options import NO_OPTIONS, Options
+from brainwires_provider.types.parts import Citation, Extra, OpaquePart, TextPart, ToolCallPart
 from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
 from brainwires_provider.types.usage import Usage
 
@@ -48,7 +48,7 @@ class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     tools: tuple[Tool | HostedTool, ...] = ()
     tool_choice: ToolChoice | None = None
     output: JSONSchema | Literal["json"] | None = None
-    options: Options = Options()
+    options: Options = NO_OPTIONS
     extra: Extra | None = None
 
 
@@ -146,8 +146,9 @@ class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
 
     @property
     def citations(self) -> tuple[Citation, ...]:
-        """Every citation of every text part."""
-        return tuple(c for p in self.message.content if isinstance(p, TextPart) for c in p.citations)
+        """Every citation: those of the text parts, and those that stand in a block of their own."""
+        citing = (p for p in self.message.content if isinstance(p, (TextPart, OpaquePart)))
+        return tuple(c for part in citing for c in part.citations)
 
 
 class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):

@@ -74,42 +74,35 @@ def split_usage(
     What does not fit is clamped, never negative, and named in `anomalies`.
     """
     anomalies: list[str] = []
-    left = _not_negative("input", input_total, anomalies)
-    buckets: dict[str, int] = {}
-    for name, count in (
-        ("cache_read", cache_read),
-        ("cache_write", cache_write),
-        ("audio_input", audio_input),
-    ):
-        count = _not_negative(name, count, anomalies)
-        if count > left:
-            anomalies.append(f"{name} {count} exceeds the {left} input tokens left")
-            count = left
-        buckets[name] = count
-        left -= count
-    output = _not_negative("output", output_total, anomalies)
-    thought = _not_negative("reasoning", reasoning, anomalies)
-    if thought and total == input_total + output + thought:
-        output += thought  # this service counts reasoning beside the answer, not inside it: its total tells
-    elif thought > output:
-        anomalies.append(f"reasoning {thought} exceeds output {output}")
-        thought = output
-    used = _not_negative("input", input_total, []) + output
+    lowest = min(input_total, cache_read, cache_write, audio_input, output_total, reasoning)
+    if lowest < 0 or cache_read + cache_write + audio_input > input_total:
+        input_total = left = _not_negative("input", input_total, anomalies)
+        left -= (cache_read := _fitting("cache_read", cache_read, left, anomalies))
+        left -= (cache_write := _fitting("cache_write", cache_write, left, anomalies))
+        audio_input = _fitting("audio_input", audio_input, left, anomalies)
+        output_total = _not_negative("output", output_total, anomalies)
+        reasoning = _not_negative("reasoning", reasoning, anomalies)
+    if reasoning and total == input_total + output_total + reasoning:
+        output_total += reasoning  # this service counts it beside the answer, not inside it: its total tells
+    elif reasoning > output_total:
+        anomalies.append(f"reasoning {reasoning} exceeds output {output_total}")
+        reasoning = output_total
+    used = input_total + output_total
     unattributed = 0 if total is None else total - used
     if unattributed < 0:
         anomalies.append(f"total {total} is less than input and output, {used}")
         unattributed = 0
     return Usage(
-        uncached_input=left,
-        output_text=output - thought,
-        reasoning=thought,
+        uncached_input=input_total - cache_read - cache_write - audio_input,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        output_text=output_total - reasoning,
+        reasoning=reasoning,
+        audio_input=audio_input,
         unattributed=unattributed,
         anomalies=tuple(anomalies),
         complete=True,
         raw=raw,
-        cache_read=buckets["cache_read"],
-        cache_write=buckets["cache_write"],
-        audio_input=buckets["audio_input"],
     )
 
 
@@ -117,4 +110,12 @@ def _not_negative(name: str, count: int, anomalies: list[str]) -> int:
     if count < 0:
         anomalies.append(f"{name} is negative: {count}")
         return 0
+    return count
+
+
+def _fitting(name: str, count: int, left: int, anomalies: list[str]) -> int:
+    count = _not_negative(name, count, anomalies)
+    if count > left:
+        anomalies.append(f"{name} {count} exceeds the {left} input tokens left")
+        return left
     return count

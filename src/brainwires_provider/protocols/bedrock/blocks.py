@@ -37,6 +37,7 @@ __all__ = [
     "call_of",
     "citation",
     "cited_block",
+    "citing_part",
     "media_part",
     "part_of_block",
     "server_part",
@@ -211,6 +212,12 @@ def cited_block(text: str, citations: list[Any]) -> Block:
     return {"citationsContent": {**content, "citations": citations}}
 
 
+def citing_part(citations: list[Any], origin: Origin, block: Block | None = None) -> OpaquePart:
+    """Citations that no text came with; `block` is what they came in."""
+    data = cited_block("", citations) if block is None else block
+    return OpaquePart("citations", data, citations=tuple(citation(c) for c in citations), origin=origin)
+
+
 def _cited(value: Block, block: Block, origin: Origin) -> Part | None:
     pieces, citations = value.get("content") or [], value.get("citations") or []
     if not isinstance(pieces, list) or not isinstance(citations, list):
@@ -219,7 +226,7 @@ def _cited(value: Block, block: Block, origin: Origin) -> Part | None:
         return None
     text = "".join(p["text"] for p in pieces)
     if not text:
-        return OpaquePart("citations", block, origin=origin)
+        return citing_part(citations, origin, block)
     as_told = bool(citations) and cited_block(text, citations) == block
     return TextPart(
         text,

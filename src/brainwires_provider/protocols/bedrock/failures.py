@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
     ServerError,
 )
 from brainwires_provider.protocols.base import Reply, decode_json
-from brainwires_provider.protocols.failures import api_error, error_in_reply
+from brainwires_provider.protocols.failures import api_error, error_in_body, error_in_reply
 from brainwires_provider.types import Origin, Response
 
 __all__ = ["error_in_stream", "is_error", "named_error", "refusal"]
@@ -100,6 +100,8 @@ def named_error(
 ) -> APIError:
     """The error of this name, or of the name that the body has."""
     name = name or _name_in(body)
+    if name is None and body.get("error"):  # as gateways before Bedrock say it
+        return _sorted(error_in_body(body, status=status, headers=headers, now=now, partial=partial))
     inner = body.get("Output") if isinstance(body.get("Output"), Mapping) else body
     assert isinstance(inner, Mapping)
     told = inner.get("message") or inner.get("Message") or inner.get("originalMessage")

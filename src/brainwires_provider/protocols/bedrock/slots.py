@@ -21,7 +21,7 @@ from brainwires_provider.protocols.bedrock.blocks import (
     SERVER_TOOL,
     call_of,
     citation,
-    cited_block,
+    citing_part,
     media_part,
     server_part,
 )
@@ -199,8 +199,7 @@ class Slot:
         parts = self._decoder.parts
         if part is None:
             if self._citations:
-                block = cited_block("", self._citations)
-                parts.whole(OpaquePart("citations", block, origin=self._decoder.origin))
+                parts.whole(citing_part(self._citations, self._decoder.origin))
         elif self._citations:
             parts.close(part, citations=tuple(citation(c) for c in self._citations))
         else:
