@@ -19,7 +19,6 @@ from brainwires_provider.testing import ResponsesService
 from brainwires_provider.testing.responses_rules import Job
 from brainwires_provider.wires.websocket import Closed, Handshake, LinkLost
 
-
 Said = Mapping[str, Any] | bytes
 Fault = Callable[["MemoryLink", Job, Mapping[str, Any]], Sequence[Said]]
 

@@ -446,3 +446,31 @@ def test_errors_tell_the_provider_the_model_and_the_request() -> None:
     broken = sse(chunk({"content": "a"}), {"error": {"message": "x"}})
     with ScriptedServer([Answer(headers={"x-request-id": "r1"}, body=[broken])]) as server:
         asyncio.run(main())
+
+
+def test_what_the_environment_says_counts_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolved row is kept only as long as the variables that had a say are the same."""
+    client = AsyncClient("google:m")
+    seen = []
+    for variable, value in (
+        ("GEMINI_API_KEY", "a"),
+        ("GEMINI_API_KEY", "b"),
+        ("GEMINI_API_KEY", None),
+        ("GOOGLE_API_KEY", "c"),
+    ):
+        if value is None:
+            monkeypatch.delenv(variable)
+            monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+            with pytest.raises(ConfigError, match="GEMINI_API_KEY or GOOGLE_API_KEY"):
+                client.prepare("hi")
+            continue
+        monkeypatch.setenv(variable, value)
+        seen.append(client._request("hi", {})[0].key)
+    assert seen == ["a", "b", "c"]
+
+    other = AsyncClient("openai-chat:m", api_key=KEY)
+    urls = []
+    for base in ("https://one.example/v1", "https://two.example/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", base)
+        urls.append(other.prepare("hi").url)
+    assert urls == ["https://one.example/v1/chat/completions", "https://two.example/v1/chat/completions"]

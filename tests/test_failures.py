@@ -23,7 +23,7 @@ from brainwires_provider.errors import (
     UnsupportedError,
 )
 from brainwires_provider.protocols.base import Reply, decode_json, looks_like, merged, own_options
-from brainwires_provider.protocols.failures import error_in_reply, retry_after
+from brainwires_provider.protocols.failures import api_error, error_in_reply, retry_after
 from brainwires_provider.protocols.openai_chat import OpenAIChat, OpenAIChatOptions
 from brainwires_provider.types import Deviation, Options, Origin, ProviderOptions, Request
 
@@ -226,3 +226,20 @@ def test_models_are_listed() -> None:
 def test_what_is_no_model_list_says_so(body: bytes) -> None:
     with pytest.raises(ProtocolError, match="not a list of models"):
         OpenAIChat().decode_models(body, "p")
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 11.054s.", 11.054),
+        ("Please try again in 20ms", 0.02),
+        ("Please try again in 1m30s. Visit the page.", 90.0),
+        ("Please try again in a while.", None),
+    ],
+)
+def test_a_rate_limit_in_a_stream_says_in_words_how_long(message: str, seconds: float | None) -> None:
+    limited = api_error(message=message, status=None, code="rate_limit_exceeded")
+    assert limited.retry_after == pytest.approx(seconds)
+    assert api_error(message=message, status=500).retry_after is None
+    by_header = api_error(message=message, status=429, headers={"retry-after": "3"})
+    assert by_header.retry_after == 3

@@ -23,6 +23,7 @@ from brainwires_provider import (
     ProviderConfig,
     Response,
     SocketCounts,
+    SocketTraits,
 )
 from litellm_proxy import KEY, MODEL, Proxy, Relay, serving
 
@@ -59,8 +60,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(proxy, relay)
 
 
-def providers(proxy: Proxy) -> list[ProviderConfig]:
-    return [ProviderConfig("openai-responses-ws", base_url=proxy.base_url, api_key=KEY)]
+def providers(proxy: Proxy, **traits: bool) -> list[ProviderConfig]:
+    return [
+        ProviderConfig(
+            "openai-responses-ws", base_url=proxy.base_url, api_key=KEY, socket=SocketTraits(**traits)
+        )
+    ]
 
 
 def question(turn: int) -> str:
@@ -136,7 +141,7 @@ async def ask_while_the_proxy_is_killed(proxy: Proxy) -> dict[str, Asked]:
     """Three conversations side by side, each with a client of its own: a start of the proxy takes long."""
     async with (
         AsyncClient(ROW, providers=providers(proxy)) as plain,
-        AsyncClient(ROW, providers=providers(proxy)) as keeping,
+        AsyncClient(ROW, providers=providers(proxy, keeps_stored=True)) as keeping,
     ):
         with Client(ROW, providers=providers(proxy)) as sync:
             mine = plain.conversation(system=rule("async"), **FIXED)

@@ -24,7 +24,6 @@ from brainwires_provider import (
     Message,
     OpenAIResponsesOptions,
     ProviderConfig,
-    ProviderError,
     Response,
     ServerError,
     SocketTraits,
@@ -198,7 +197,11 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
 
 def traits(random: Random, **more: Any) -> SocketTraits:
     return SocketTraits(
-        lanes=random.random() < 0.6, keeps_after_error=random.random() < 0.5, jitter=0, **more
+        keeps_stored=True,
+        lanes=random.random() < 0.6,
+        keeps_after_error=random.random() < 0.5,
+        jitter=0,
+        **more,
     )
 
 
@@ -255,7 +258,7 @@ async def socket_case(number: int, server: ScriptedSocket, service: ResponsesSer
 
 
 def traits_of(service: ResponsesService, random: Random) -> SocketTraits:
-    return SocketTraits(lanes=service.lanes, keeps_after_error=random.random() < 0.5)
+    return SocketTraits(lanes=service.lanes, keeps_stored=True, keeps_after_error=random.random() < 0.5)
 
 
 @pytest.mark.long

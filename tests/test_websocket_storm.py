@@ -6,7 +6,6 @@ All of it runs on a virtual clock over links in memory, so a run takes its hours
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -160,7 +159,9 @@ def test_every_request_ends_in_the_right_answer_or_a_typed_error(lanes: bool) ->
     told = Counter(run.told)
     assert sum(told.values()) == REQUESTS
     assert told["delta"] + told["whole"] > REQUESTS / 2
-    assert all(told[kind] for kind in ("delta", "whole", "left", "StreamInterrupted", "ProtocolError", "ServerError"))
+    assert all(
+        told[kind] for kind in ("delta", "whole", "left", "StreamInterrupted", "ProtocolError", "ServerError")
+    )
     assert all(run.weather.done[fault] for fault in ("break", "stall", "lie", "garbage"))
 
 

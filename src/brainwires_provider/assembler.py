@@ -70,8 +70,9 @@ class OpenPart:
             return self.grown()
         if self.delta is None:
             return self.seed
-        field = "arguments" if self.delta is ToolCallDelta else "text"
-        return replace(self.seed, **{field: self.joined()})
+        if self.delta is ToolCallDelta:
+            return replace(self.seed, arguments=self.joined())
+        return replace(self.seed, text=self.joined())
 
 
 class Assembler:
@@ -101,10 +102,10 @@ class Assembler:
 
     def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
-        part = OpenPart(self.count, seed, grown)
-        self._open[part.index] = part
+        index = len(self._open) + len(self._closed)
+        part = self._open[index] = OpenPart(index, seed, grown)
         self._kinds.add(type(seed))
-        self.events.append(PartStart(part.index, seed))
+        self.events.append(PartStart(index, seed))
         return part
 
     def add(self, part: OpenPart, text: str) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "AsyncConversation"]
 
+_MODELS_KNOWN = 100
+
 
 class AsyncClient:
     """Talks to any provider. Cheap to make: nothing is opened, read or imported before the first request.
@@ -80,6 +82,7 @@ class AsyncClient:
             "ssl_context": ssl_context,
             "max_connections": max_connections,
         }
+        self._targets: dict[str, Target] = {}
         self._wires: dict[str, Wire] = {}
         self._sockets: Sockets | None = None
         self._closed = False
@@ -163,9 +166,18 @@ class AsyncClient:
         model = args.get("model") or getattr(input, "model", None) or self._model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
-        target = resolve(model, self._configs)
+        target = self._target(model)
         defaults = merge_options(self._options, target.options) if target.options else self._options
         return target, build_request(input, args, model=target.model, defaults=defaults, empty=empty)
+
+    def _target(self, model: str) -> Target:
+        """`resolve`, anew only when the environment says otherwise than it did."""
+        target = self._targets.get(model)
+        if target is None or not target.is_current():
+            target = resolve(model, self._configs)
+            if len(self._targets) < _MODELS_KNOWN:
+                self._targets[model] = target
+        return target
 
     def _own_name(self, why: str) -> str:
         """The provider of the client's model."""

@@ -40,7 +40,13 @@ __all__ = [
 
 
 class ResponseStart(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="response_start"
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="response_start",
 ):
     """An answer begins. Both names are provisional; ResponseEnd has the last told."""
 
@@ -49,7 +55,13 @@ class ResponseStart(
 
 
 class PartStart(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="part_start"
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="part_start",
 ):
     """A part begins: what is known of it so far, its text still empty."""
 
@@ -118,7 +130,13 @@ class ToolCallDelta(
 
 
 class OpaqueDelta(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="opaque_delta"
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="opaque_delta",
 ):
     """A fragment or progress of something that is no text: a citation, a signature, a partial image, a status."""
 
@@ -128,7 +146,13 @@ class OpaqueDelta(
 
 
 class PartEnd(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="part_end"
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="part_end",
 ):
     """A part is whole."""
 
@@ -137,7 +161,13 @@ class PartEnd(
 
 
 class ResponseEnd(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="response_end"
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="response_end",
 ):
     """The answer is whole. `extra` holds the response-level fields, `message_extra` those of the turn itself."""
 
@@ -179,6 +209,12 @@ class Collector:
         elif type(event) is ResponseEnd:
             self.end = event
 
+    def feed_all(self, events: Iterable[Event]) -> None:
+        """Several events, of which only those that count cost a call."""
+        for event in events:
+            if type(event) is PartEnd or type(event) is ResponseEnd:
+                self.feed(event)
+
     def response(
         self,
         *,
@@ -192,7 +228,7 @@ class Collector:
         end = self.end
         if end is None:
             raise ValueError("the events have no ResponseEnd: the answer is not whole")
-        content = tuple(self.parts[index] for index in sorted(self.parts))
+        content = tuple([self.parts[index] for index in sorted(self.parts)])
         return Response(
             id=end.id,
             provider=provider,
@@ -212,6 +248,5 @@ class Collector:
 def collect(events: Iterable[Event], *, provider: str = "") -> Response:
     """The Response that these events make. Raises ValueError when they have no ResponseEnd."""
     collector = Collector()
-    for event in events:
-        collector.feed(event)
+    collector.feed_all(events)
     return collector.response(provider=provider)

@@ -67,11 +67,12 @@ class Road(Protocol):
 async def chat(plan: Plan, road: Road) -> Response:
     """One whole answer. Raises every ProviderError."""
     flight = road.flight(plan)
-    collector = Collector()
     try:
-        while events := await flight.pull():
-            for event in events:
-                collector.feed(event)
+        events = await flight.pull()
+        collector = Collector()
+        collector.feed_all(events)
+        while not flight.landed:
+            collector.feed_all(await flight.pull())
         return flight.finished(collector)
     finally:
         flight.abort()
@@ -109,8 +110,21 @@ class Flight:
         self._clocks = clocks
         self._begun = False
         self._goes_on = decoder is not None
-        self.decoder: Decoder = decoder or plan.target.protocol.decoder(plan.target.origin)
-        self.landed = self.decoder.ended
+        self._decoder = decoder
+        self.landed = decoder is not None and decoder.ended
+
+    @property
+    def decoder(self) -> Decoder:
+        """Made when first needed: while a request waits for its answer, it should weigh little."""
+        decoder = self._decoder
+        if decoder is None:
+            target = self._plan.target
+            decoder = self._decoder = target.protocol.decoder(target.origin)
+        return decoder
+
+    @decoder.setter
+    def decoder(self, decoder: Decoder) -> None:
+        self._decoder = decoder
 
     # -- what the caller sees ----------------------------------------------------------------------------
 
@@ -140,7 +154,8 @@ class Flight:
         """What `read` makes of the whole body, for calls that are no chat."""
         try:
             await self._take_off()
-            await self._check_status()
+            if self._is_refused():
+                raise await self._refusal()
             body = await self._read_all()
             self._let_go()
             return read(body)
@@ -188,7 +203,8 @@ class Flight:
     async def _begin(self) -> list[Event]:
         """Send, and wait for the answer's head; the events of an answer that comes as one body."""
         await self._take_off()
-        await self._check_status()
+        if self._is_refused():
+            raise await self._refusal()
         if self._plan.stream and not self._is_whole():
             self._framing = self._plan.target.protocol.framing(self._road.max_event_bytes)
             return []
@@ -227,15 +243,17 @@ class Flight:
         outgoing = Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect)
         self._exchange = await wire.open(outgoing)
 
-    async def _check_status(self) -> None:
+    def _is_refused(self) -> bool:
+        assert self._exchange is not None
+        return not 200 <= self._exchange.status < 300
+
+    async def _refusal(self) -> APIError:
         exchange = self._exchange
         assert exchange is not None
-        if 200 <= exchange.status < 300:
-            return
         if 300 <= exchange.status < 400:
-            raise APIError(_redirected(exchange), status=exchange.status)
+            return APIError(_redirected(exchange), status=exchange.status)
         body = await self._read_some(_ERROR_BYTES)
-        raise self._plan.target.protocol.decode_error(
+        return self._plan.target.protocol.decode_error(
             Reply(exchange.status, exchange.headers, body, time.time())
         )
 
@@ -342,7 +360,7 @@ class Flight:
         return b"".join(chunks)
 
     def _whole(self, body: bytes) -> list[Event]:
-        if not body.strip():
+        if not body or body.isspace():
             raise ProtocolError("the provider answered with an empty body")
         kind = self._exchange.headers.get("content-type", "") if self._exchange else ""
         if kind.lower().startswith("text/html"):
@@ -404,6 +422,7 @@ class Flight:
             if error.status is None and exchange is not None:
                 error.status = exchange.status
             error.body = redact(error.body, self._secrets)
+            error.code, error.type = redact(error.code, self._secrets), redact(error.type, self._secrets)
         error.message = redact(
             f"{target.provider}: {error.message}{_advice(error, self._plan)}", self._secrets
         )
@@ -415,6 +434,8 @@ def _advice(error: ProviderError, plan: Plan) -> str:
     """What to do, where the error's kind tells."""
     target = plan.target
     match error:
+        case AuthenticationError() if target.auth is not None:
+            return f" ({target.auth.advice})"
         case AuthenticationError():
             where = f" or {target.row.key_env}" if target.row.key_env else ""
             return f" (check the key: api_key={where})"

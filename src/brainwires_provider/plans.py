@@ -18,7 +18,18 @@ from brainwires_provider.types import Deviation, Options, Prepared, Report, Requ
 __all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
 
 _OF_A_BODY = ("content-type", "accept", "accept-encoding")
-_USER_AGENT = "brainwires-provider/0.1.0"
+# Headers by their names in lower case, each with the name and value that go out.
+_WHOLE = {
+    "content-type": ("Content-Type", "application/json"),
+    "accept": ("Accept", "application/json"),
+    "user-agent": ("User-Agent", "brainwires-provider/0.1.0"),
+}
+_STREAMED = {
+    **_WHOLE,
+    "accept": ("Accept", "text/event-stream"),
+    "accept-encoding": ("Accept-Encoding", "identity"),  # compressed, events wait for each other
+}
+_NAMED = ("system", "tools", "tool_choice", "output")
 
 
 class Plan(Struct, frozen=True):
@@ -58,25 +69,18 @@ class Plan(Struct, frozen=True):
 
     def headers(self, key: str) -> dict[str, str]:
         """What goes out, the later layer over the earlier, whatever the case of the names."""
-        own = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if self.stream else "application/json",
-            "User-Agent": _USER_AGENT,
-        }
-        if self.stream:
-            own["Accept-Encoding"] = "identity"  # compressed, events wait for each other
+        target = self.target
+        sent = dict(_STREAMED if self.stream else _WHOLE)
         layers = (
             self.call.headers,
-            key_headers(self.target.row.auth, key),
-            self.target.headers,
+            key_headers(target.row.auth, key),
+            target.headers,
             self.extra_headers,
         )
-        for layer in layers:
-            for name, value in (layer or {}).items():
-                for known in [k for k in own if k.lower() == name.lower()]:
-                    del own[known]
-                own[name] = value
-        return own
+        for layer in filter(None, layers):
+            for name, value in layer.items():
+                sent[name.lower()] = name, value
+        return dict(sent.values())
 
     @property
     def socket_url(self) -> str:
@@ -143,13 +147,13 @@ def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: 
 
 
 def _set_fields(request: Request) -> tuple[str, ...]:
-    named = ("system", "tools", "tool_choice", "output")
-    own = tuple(name for name in named if getattr(request, name))
-    return own + tuple(name for name in request.options.set_fields() if name not in ("timeouts", "strict"))
+    named = (request.system, request.tools, request.tool_choice, request.output)
+    own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else ()
+    return (*own, *(name for name in request.options.set_fields() if name not in ("timeouts", "strict")))
 
 
 def prepare(plan: Plan) -> Prepared:
-    """The exact request, secrets redacted, nothing sent; over a WebSocket the handshake, and the frame that follows."""
+    """The exact request, secrets redacted, nothing sent; over a WebSocket the handshake, and the frame after it."""
     target = plan.target
     key = REDACTED if target.key else ""
     headers = plan.handshake_headers(key) if plan.by_socket else plan.headers(key)

@@ -13,10 +13,11 @@ from brainwires_provider.types import (
     Message,
     Options,
     Request,
+    TextPart,
     Tool,
     ToolChoice,
 )
-from brainwires_provider.types.options import merge_options
+from brainwires_provider.types.options import NO_OPTIONS, merge_options
 
 __all__ = ["Input", "build_request", "check_args", "messages_of", "stored_args"]
 
@@ -24,6 +25,7 @@ Input: TypeAlias = str | Message | Sequence[Message] | Request
 
 _ARGS = frozenset(Args.__annotations__)
 _TUNING = frozenset(Options.__struct_fields__)
+_NOTHING = Request(())
 
 
 def check_args(args: Mapping[str, Any]) -> None:
@@ -38,7 +40,7 @@ def check_args(args: Mapping[str, Any]) -> None:
 def messages_of(input: Input) -> tuple[Message, ...]:
     """The messages of any form of input. Raises TypeError naming a wrong type."""
     if isinstance(input, str):
-        return (Message.user(input),)
+        return (Message("user", (TextPart(input),)),)
     if isinstance(input, Message):
         return (input,)
     if isinstance(input, Request):
@@ -62,29 +64,36 @@ def build_request(
 
     Raises TypeError for a wrong keyword or type, ValueError for no message at all.
     """
-    given: dict[str, Any] = {**args}
-    check_args(given)
-    base = input if isinstance(input, Request) else Request(())
     messages = messages_of(input)
-    system = given.get("system", base.system)
+    if messages and not args and not isinstance(input, Request):
+        return Request(messages, model, options=defaults or NO_OPTIONS)
+    check_args(args)
+    base = input if isinstance(input, Request) else _NOTHING
+    system = args.get("system", base.system)
     if not messages and system is None and not empty:
         raise ValueError("there is nothing to say: the input holds no message")
-    tuning: dict[str, Any] = {name: value for name, value in given.items() if name in _TUNING}
-    for name in ("stop", "provider_options"):
-        if isinstance(tuning.get(name), list):
-            tuning[name] = tuple(tuning[name])
-    keywords = Options(**tuning) if tuning else None
-    own = base.options if base.options.set_fields() else None
+    own = base.options if base is input else None
     return Request(
         messages,
         model,
         system,
-        _tools(given.get("tools", base.tools)),
-        _tool_choice(given.get("tool_choice", base.tool_choice)),
-        _output(given.get("output", base.output)),
-        merge_options(defaults, own, given.get("options"), keywords),
+        _tools(args.get("tools", base.tools)),
+        _tool_choice(args.get("tool_choice", base.tool_choice)),
+        _output(args.get("output", base.output)),
+        merge_options(defaults, own, args.get("options"), _keywords(args)),
         base.extra,
     )
+
+
+def _keywords(args: Mapping[str, Any]) -> Options | None:
+    """The knobs that were given as keywords."""
+    tuning = {name: value for name, value in args.items() if name in _TUNING}
+    if not tuning:
+        return None
+    for name in ("stop", "provider_options"):
+        if isinstance(tuning.get(name), list):
+            tuning[name] = tuple(tuning[name])
+    return Options(**tuning)
 
 
 def _tools(tools: Any) -> tuple[Tool | HostedTool, ...]:

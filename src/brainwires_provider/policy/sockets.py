@@ -8,12 +8,15 @@ Reference: OpenAI's WebSocket mode guide.
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = ["SocketTraits"]
 
+_SHORTEST = 300.0  # an error about the limit may be wrong; connections for one request each would be worse
+
 
 class SocketTraits(Struct, frozen=True, kw_only=True):
-    """What one server does over a WebSocket, and how its connections are kept. Times are in seconds, sizes in bytes."""
+    """What one server does over a WebSocket, and how its connections are kept. Times in seconds, sizes in bytes."""
 
     lanes: bool = False
     """Runs several responses at once on one connection, told apart by `stream_id`."""
@@ -23,6 +26,9 @@ class SocketTraits(Struct, frozen=True, kw_only=True):
     """Names of lanes in a connection's life."""
     keeps_after_error: bool = False
     """Goes on serving a connection after an error; else it is replaced."""
+    keeps_stored: bool = False
+    """Finds a stored answer from any connection. Else what one connection was told is known to that one only: a server
+    that shares nothing may answer as if nothing had been said before, and not say so."""
     max_frame: int = 15 * 1024 * 1024
     """The largest request that goes over the socket; a larger one goes over HTTP."""
     max_buffered: int = 64 * 1024 * 1024
@@ -45,6 +51,10 @@ class SocketTraits(Struct, frozen=True, kw_only=True):
     """Where no WebSocket comes about, requests go over HTTP."""
     fallback: float = 600.0
     """How long they then go there before a WebSocket is tried again."""
+
+    def with_limit(self, limit: float) -> SocketTraits:
+        """The same for a server that turned out to end its connections at the age `limit`."""
+        return replace(self, lifetime=min(self.lifetime, max(0.9 * limit, _SHORTEST)))
 
     def expires(self, opened: float, share: float) -> float:
         """When a connection opened at `opened` is to be replaced; `share`, 0 to 1, is its part of the jitter."""

@@ -30,18 +30,18 @@ class Clocks:
     def next_due(self, now: float) -> tuple[float, Clock] | None:
         """When the next clock runs out, and which; None when none is set."""
         limits = self._timeouts
-        due: list[tuple[float, Clock]] = []
-        if limits.total is not None:
-            due.append((self._start + limits.total, "total"))
-        if limits.attempt is not None:
-            due.append((self._start + limits.attempt, "attempt"))
+        due: tuple[float, Clock] | None = None
         if not self.begun:
             if limits.first_event is not None:
-                due.append((self._start + limits.first_event, "first_event"))
+                due = self._start + limits.first_event, "first_event"
         elif limits.idle is not None:
             since = now if self.waiting_since is None else self.waiting_since
-            due.append((since + limits.idle, "idle"))
-        return min(due, default=None)
+            due = since + limits.idle, "idle"
+        if limits.attempt is not None and (due is None or self._start + limits.attempt <= due[0]):
+            due = self._start + limits.attempt, "attempt"
+        if limits.total is not None and (due is None or self._start + limits.total < due[0]):
+            due = self._start + limits.total, "total"
+        return due
 
     def expired(self, now: float) -> Clock | None:
         """The clock that has run out, if one has."""

@@ -49,7 +49,7 @@ fast_decode = msgspec.json.Decoder().decode
 _MAX_RAGGED_DEPTH = 200
 
 
-class Call(Struct, frozen=True):
+class Call(Struct, frozen=True, gc=False):
     """One request as the protocol says it: the path below the base URL, the JSON body, and what deviates."""
 
     path: str

@@ -91,6 +91,10 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 
+_WAIT = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|[hms]))+)")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[hms])")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
 
 def api_error(
     *,
@@ -127,9 +131,17 @@ def api_error(
         code=code,
         type=type,
         body=body,
-        retry_after=retry_after(headers or {}, now),
+        retry_after=_told_wait(kind, message, retry_after(headers or {}, now)),
         partial=partial,
     )
+
+
+def _told_wait(kind: type[APIError], message: str, told: float | None) -> float | None:
+    """Seconds to wait, from the headers or, in a stream that has none, from a rate limit's words."""
+    found = _WAIT.search(message) if told is None and kind is RateLimitError else None
+    if found is None:
+        return told
+    return sum(float(number) * _UNITS[unit] for number, unit in _SPAN.findall(found[1]))
 
 
 def _is_context(message: str, status: int) -> bool:

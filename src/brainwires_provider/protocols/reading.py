@@ -32,7 +32,10 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-request
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The provider's name for a request, from an answer's headers, their names in lower case."""
-    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    for name in _REQUEST_IDS:
+        if name in headers:
+            return headers[name]
+    return None
 
 
 def tell_framing(body: bytes) -> str:

@@ -121,14 +121,16 @@ def auth_for(cloud: Cloud, place: Place, *, service: str, at_home: bool) -> Auth
 def _make(cloud: Cloud, place: Place, service: str, at_home: bool) -> Auth:
     if cloud == "google":
         return GoogleAuth(place.credentials)
-    given = place.credentials
-    profile = given if isinstance(given, str) else None
+    given: Any = place.credentials
+    profile: str | None = None
+    if isinstance(given, str):
+        given, profile = None, given
     environ = os.environ if at_home else {k: v for k, v in os.environ.items() if k != BEARER_ENV}
     return AWSAuth(
         region=place.region,
         service=service,
         bearer=place.key,
-        credentials=None if profile is not None else given,
+        credentials=given,
         profile=profile,
         environ=environ,
     )

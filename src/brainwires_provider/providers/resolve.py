@@ -77,11 +77,17 @@ class Target(Struct, frozen=True):
     socket: SocketTraits = SocketTraits()
     auth: Auth | None = None
     """Who signs its requests, where no key says it all."""
+    asked: tuple[tuple[str, str | None], ...] | None = None
+    """The environment variables that had a say, and what they said; None where that cannot be told."""
 
     @property
     def protocol(self) -> ChatProtocol:
         """The row's protocol, one object for all its requests."""
         return _protocol(self.row)
+
+    def is_current(self) -> bool:
+        """Whether it would be the same if it were resolved again."""
+        return self.asked is not None and all(os.environ.get(name) == said for name, said in self.asked)
 
     def __repr__(self) -> str:
         return f"Target({self.provider}:{self.model} at {_bare(self.base_url)})"
@@ -164,12 +170,21 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         origin=Origin(_protocol(row).name, provider, name),
         socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
         auth=auth,
+        asked=_asked(row, config),
     )
     if row.wire != "local":
         fault = _url_fault(base_url, config.allow_http)
         if fault is not None:
             raise ConfigError(fault, provider=provider)
     return target
+
+
+def _asked(row: Provider, config: ProviderConfig) -> tuple[tuple[str, str | None], ...] | None:
+    if row.cloud is not None:
+        return None
+    of_url = () if config.base_url is not None else (row.base_url_env,)
+    of_key = () if config.api_key is not None else (row.key_env, row.other_key_env)
+    return tuple((name, os.environ.get(name)) for name in (*of_url, *of_key) if name)
 
 
 def resolve_listing(provider: str, configs: Mapping[str, ProviderConfig]) -> Target:
@@ -217,7 +232,8 @@ def _http_form(url: str) -> str:
     """A WebSocket's URL as the base URL of the HTTP API beside it."""
     for socket, http in (("ws://", "http://"), ("wss://", "https://")):
         if url.lower().startswith(socket):
-            return (http + url[len(socket) :]).removesuffix("/responses")
+            path, mark, query = (http + url[len(socket) :]).partition("?")
+            return path.rstrip("/").removesuffix("/responses") + mark + query
     return url
 
 

@@ -161,7 +161,7 @@ _ROWS = (
         key_env="OPENAI_API_KEY",
         base_url_env="OPENAI_BASE_URL",
         wire="websocket",
-        socket=SocketTraits(lanes=True, keeps_after_error=True),
+        socket=SocketTraits(lanes=True, keeps_after_error=True, keeps_stored=True),
         docs="https://developers.openai.com/api/docs/guides/websocket-mode",
     ),
     Provider(

@@ -19,11 +19,12 @@ import msgspec
 from brainwires_provider.auth.keys import redact
 from brainwires_provider.errors import APIError, ConfigError, ProtocolError, StreamInterrupted, Timeout
 from brainwires_provider.plans import Plan
-from brainwires_provider.protocols.base import Reply, decode_json, looks_like
+from brainwires_provider.protocols.base import decode_json, looks_like
 from brainwires_provider.protocols.openai_responses.failures import event_error
 from brainwires_provider.protocols.openai_responses.frames import TERMINAL, create_frame, peek, steer_frame
 from brainwires_provider.protocols.reading import request_id
 from brainwires_provider.requests import Input
+from brainwires_provider.sockets.ladder import refusal_error
 from brainwires_provider.sockets.pool import Dial
 from brainwires_provider.types import Args, Response
 from brainwires_provider.wires.websocket import Closed, HandshakeRefused, Link, LinkLost
@@ -56,6 +57,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         self._is_done = False
         self._frames: deque[bytes] = deque()
         self._size = 0
+        self._overflowed = False
         self._news = asyncio.Event()
         self._diverted: dict[str | None, asyncio.Future[bytes]] = {}
 
@@ -83,9 +85,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
 
     def _refusal(self, refused: HandshakeRefused) -> APIError:
         target = self._plan("", {}).target
-        error = target.protocol.decode_error(
-            Reply(refused.status, refused.headers, refused.body, time.time())
-        )
+        error = refusal_error(refused, target.protocol, time.time())
         error.message = redact(
             f"{self._provider}: the handshake was refused: {error.message}", self._dial.secrets
         )
@@ -194,6 +194,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         self._size += len(frame)
         self._frames.append(frame)
         if self._size > self._max_buffered and self._link is not None:
+            self._overflowed = True
             self._link.abort()
         self._news.set()
 
@@ -242,7 +243,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
             raise
 
     def _interrupted(self, closed: Closed | None) -> StreamInterrupted:
-        if self._size > self._max_buffered:
+        if self._overflowed:
             why, how = f"more than {self._max_buffered} bytes waited for their consumer", "overflow"
         elif closed is None or self._is_done:
             why, how = "the connection is closed", "closed"

@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 from msgspec.structs import replace
 
 from brainwires_provider.auth.keys import redact
-from brainwires_provider.continuation import Head, Miss, Outline, head_of, outline
-from brainwires_provider.errors import APIError, ProtocolError, ProviderError, StreamInterrupted
+from brainwires_provider.continuation import Head, Miss, Outline, head_of, items_of, outline
+from brainwires_provider.errors import (
+    APIError,
+    ConnectError,
+    FramingError,
+    ProtocolError,
+    ProviderError,
+    StreamInterrupted,
+    Timeout,
+)
 from brainwires_provider.events import Collector, Event, ResponseEnd, ResponseStart
 from brainwires_provider.flow import Flight, Road
 from brainwires_provider.plans import Plan
-from brainwires_provider.protocols.base import Reply
 from brainwires_provider.protocols.openai_responses.decode import ResponsesDecoder
 from brainwires_provider.protocols.openai_responses.frames import answer_items, create_frame
 from brainwires_provider.protocols.reading import request_id
-from brainwires_provider.sockets.ladder import Oversize, Rung, rung_for
+from brainwires_provider.sockets.ladder import Oversize, Rung, refusal_error, rung_for
 from brainwires_provider.sockets.pool import Lease, Pool
 from brainwires_provider.sockets.seats import Lost
 from brainwires_provider.types import Attempt, Continuation, Report, Response
@@ -109,7 +116,7 @@ class SocketFlight(Flight):
 
     async def _attempt(self, pool: Pool) -> None:
         body = self._plan.call.body
-        items: Sequence[Mapping[str, Any]] = body["input"]
+        items: Sequence[Mapping[str, Any]] = items_of(body)
         if self._asked is None:
             self._asked = outline(body)
         lease = self._lease = await pool.lease(
@@ -184,9 +191,15 @@ class SocketFlight(Flight):
                 pool.counters.reconnected += 1
             case Rung.NO_LANES:
                 pool.without_lanes()
-            case Rung.HTTP | Rung.HTTP_ONCE:
-                if rung is Rung.HTTP:
-                    pool.http_until = self._loop.time() + pool.traits.fallback
+            case Rung.HTTP:
+                pool.http_until = self._loop.time() + pool.traits.fallback
+                try:
+                    await self._go_over_http(rung)
+                except (ConnectError, Timeout):
+                    # Nothing answers there either: a WebSocket may be as good.
+                    pool.http_until = float("-inf")
+                    raise
+            case Rung.HTTP_ONCE:
                 await self._go_over_http(rung)
             case Rung.OTHER_LANE | Rung.NEW_KEY:
                 pass
@@ -215,14 +228,7 @@ class SocketFlight(Flight):
     def _raise(self, error: Exception) -> NoReturn:
         if isinstance(error, HandshakeRefused):
             self._headers = error.headers
-            reply = Reply(error.status, error.headers, error.body, time.time())
-            if 300 <= error.status < 400:
-                raise APIError(
-                    f"the server redirects (HTTP {error.status}), which is not followed, because the key would go "
-                    "along; set base_url to the address that answers",
-                    status=error.status,
-                ) from None
-            raise self._plan.target.protocol.decode_error(reply) from None
+            raise refusal_error(error, self._plan.target.protocol, time.time()) from None
         if isinstance(error, Lost):
             raise self._interrupted(error) from None
         if isinstance(error, Oversize):
@@ -240,7 +246,10 @@ class SocketFlight(Flight):
             return _how_lost(error.closed)
         return "the request is too large for one frame" if isinstance(error, Oversize) else str(error)
 
-    def _interrupted(self, lost: Lost) -> StreamInterrupted:
+    def _interrupted(self, lost: Lost) -> ProviderError:
+        if lost.closed is not None and lost.closed.how == "too_big_in":
+            limit = self._sockets.max_event_bytes
+            return FramingError(f"an event exceeds {limit} bytes; raise max_event_bytes to take it")
         code = lost.closed.code if lost.closed is not None else None
         return StreamInterrupted(
             f"{_how_lost(lost.closed)} before the answer ended",

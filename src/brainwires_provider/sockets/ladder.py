@@ -9,11 +9,12 @@ from enum import Enum
 
 from brainwires_provider.errors import APIError, ConnectError, ProtocolError, Timeout, TransportError
 from brainwires_provider.policy.sockets import SocketTraits
+from brainwires_provider.protocols.base import ChatProtocol, Reply
 from brainwires_provider.protocols.openai_responses.frames import fault_of
 from brainwires_provider.sockets.seats import Lost
-from brainwires_provider.wires.websocket import HandshakeRefused
+from brainwires_provider.wires.websocket import Closed, HandshakeRefused
 
-__all__ = ["Oversize", "Rung", "rung_for"]
+__all__ = ["Oversize", "Rung", "refusal_error", "rung_for"]
 
 _NO_SOCKETS_HERE = (403, 404, 405, 426, 501)
 _TOO_BIG = 1009
@@ -23,12 +24,24 @@ class Oversize(Exception):
     """The request is larger than what the endpoint takes in one frame."""
 
 
+def refusal_error(refused: HandshakeRefused, protocol: ChatProtocol, now: float) -> APIError:
+    """What the caller gets for a refused handshake. `now` is in seconds since 1970."""
+    status = refused.status
+    if 300 <= status < 400:
+        return APIError(
+            f"the server redirects (HTTP {status}), which is not followed, because the key would go along; set "
+            "base_url to the address that answers",
+            status=status,
+        )
+    return protocol.decode_error(Reply(status, refused.headers, refused.body, now))
+
+
 class Rung(Enum):
     """What is tried next."""
 
     WHOLE = "sent again whole: the server no longer holds what it continued"
     ROTATE = "sent again on a new connection: the old one had reached its limit"
-    OTHER_LANE = "sent again on another connection: this one takes no more lanes"
+    OTHER_LANE = "sent again on another lane: the connection takes no more names"
     NO_LANES = "sent again without a lane: the server has none"
     RECONNECT = "sent again on a new connection: the old one was gone"
     NEW_KEY = "connected again with a fresh key"
@@ -78,7 +91,7 @@ def _no_connection(error: Exception, *, fresh_key: bool) -> Rung | None:
         case HandshakeRefused(status=401):
             return Rung.NEW_KEY if fresh_key else None
         case HandshakeRefused(status=status):
-            return Rung.HTTP if status in _NO_SOCKETS_HERE else None
+            return Rung.HTTP if status in _NO_SOCKETS_HERE or 200 <= status < 300 else None
         case ConnectError() | ProtocolError() | Timeout(clock="connect") | TransportError():
             return Rung.HTTP
     return None
@@ -88,7 +101,7 @@ def _after_sending(error: Exception, *, reused: bool, continued: bool) -> Rung |
     match error:
         case Oversize():
             return Rung.HTTP_ONCE
-        case Lost(begun=True):
+        case Lost(begun=True) | Lost(closed=Closed(how="too_big_in")):
             return None
         case Lost(closed=closed):
             if closed is not None and closed.code == _TOO_BIG:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from brainwires_provider.continuation import Head
 from brainwires_provider.policy.sockets import SocketTraits
-from brainwires_provider.protocols.openai_responses.frames import Peek, peek
+from brainwires_provider.protocols.openai_responses.frames import Peek, limit_told, peek
 from brainwires_provider.sockets.counters import Counters
 from brainwires_provider.sockets.seats import Lane, Lost, Seat
 from brainwires_provider.wires.websocket import Closed, Link, LinkLost
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Owner", "Socket"]
 
 _LIMIT = b"websocket_connection_limit_reached"
+_NAMES_USED_UP = b"websocket_stream_limit_reached"
 _REMEMBERED = 256  # ids of answers that have ended, by which a late event is told
 
 
@@ -37,8 +38,20 @@ class Owner(Protocol):
         """A lane can be used again; its server holds `head`."""
         ...
 
+    def limit_reached(self, socket: Socket, limit: float | None) -> None:
+        """The server took no more requests there because of the connection's age; it may have said its limit."""
+        ...
+
+    def socket_retired(self, socket: Socket) -> None:
+        """No request begins there any more."""
+        ...
+
     def socket_lost(self, socket: Socket) -> None:
         """The connection is over."""
+        ...
+
+    def without_lanes(self) -> None:
+        """The server turned out to have no lanes."""
         ...
 
 
@@ -51,14 +64,19 @@ class Socket:
         self._ended: deque[str] = deque(maxlen=_REMEMBERED)
         self._ended_ids: set[str] = set()
         self.link: Link | None = None
-        self.expires = float("inf")
+        self.opened = loop.time()
+        self.share = 0.0
+        """Its part of the jitter."""
         self.idle_since = loop.time()
         self.lanes: dict[str | None, Lane] = {}
         self.closed: Closed | None = None
         self.answered = 0
         self.retiring = False
         """No request begins here any more; what is under way goes on."""
-        self.max_names = owner.traits.max_lanes if owner.traits.lanes else 1
+        self.has_lanes = owner.traits.lanes
+        self.max_names = owner.traits.max_lanes if self.has_lanes else 1
+        self._has_named = False
+        """Whether the server has named a lane: else it may know of none."""
 
     # -- what it carries ---------------------------------------------------------------------------------
 
@@ -69,6 +87,11 @@ class Socket:
     @property
     def headers(self) -> Mapping[str, str]:
         return {} if self.link is None else self.link.headers
+
+    @property
+    def expires(self) -> float:
+        """When it is to be replaced."""
+        return self._owner.traits.expires(self.opened, self.share)
 
     @property
     def is_usable(self) -> bool:
@@ -92,10 +115,14 @@ class Socket:
         return any(lane.seat is not None for lane in self.lanes.values())
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for an answer here, or reads one."""
+        return any(lane.seat is not None and not lane.seat.left for lane in self.lanes.values())
+
+    @property
     def has_room(self) -> bool:
         """Whether one more answer may run."""
-        traits = self._owner.traits
-        return self.is_usable and self.active < (traits.max_active if traits.lanes else 1)
+        return self.is_usable and self.active < (self._owner.traits.max_active if self.has_lanes else 1)
 
     def idle_lanes(self) -> Iterator[Lane]:
         """The lanes that no request holds, and no fork reads from."""
@@ -107,7 +134,7 @@ class Socket:
         """A lane of a name never used here; None when the names are used up."""
         if len(self.lanes) >= self.max_names:
             return None
-        name = f"lane-{len(self.lanes)}" if self._owner.traits.lanes else None
+        name = f"lane-{len(self.lanes)}" if self.has_lanes else None
         lane = self.lanes[name] = Lane(self, name)
         return lane
 
@@ -121,10 +148,13 @@ class Socket:
             return
         lane = self.lanes.get(None if seen is None else seen.stream_id)
         if lane is not None and seen is not None:
+            self._has_named = self._has_named or self.has_lanes
             if lane.seat is None:
                 self.passed_over()
             else:
                 lane.seat.deliver(frame, seen)
+                if seen.type == "error" and _NAMES_USED_UP in frame:
+                    self._names_used_up(lane)
             return
         for seat in self._meant(seen):
             seat.deliver(frame, seen)
@@ -134,23 +164,38 @@ class Socket:
         seats = list(self.seats())
         if seen is None:
             return seats
+        if seen.stream_id is None and seen.type.startswith("response.") and not self._has_named:
+            return self._in_turn(seats)
         if seen.type != "error" or seen.stream_id is not None:
             self.passed_over()
             return []
         waiting = [seat for seat in seats if seat.sent and not seat.began]
         if not waiting and len(seats) > 1:
-            self.retiring = True  # about the connection: what has begun may still end well
+            self.retire()  # about the connection: what has begun may still end well
             return []
         return waiting or seats
 
+    def _in_turn(self, seats: list[Seat]) -> list[Seat]:
+        """A server that passes over the names of lanes answers one after another, in order."""
+        self._owner.without_lanes()
+        asked = [seat for seat in seats if seat.sent]
+        return [seat for seat in asked if seat.began][:1] or asked[:1]
+
     def _limit_reached(self, frame: bytes, seen: Peek) -> None:
         """The connection has served its time: who has not begun goes elsewhere, who has may still end well."""
-        self.retiring = True
+        named = self.lanes.get(seen.stream_id) if seen.stream_id is not None else None
         for seat in list(self.seats()):
-            if seat.sent and not seat.began:
+            if seat.sent and (seat.lane is named or not seat.began):
                 seat.deliver(frame, seen)
-        if not self.is_busy:
-            self.abort()
+        self.retire()
+        self._owner.limit_reached(self, limit_told(frame))
+
+    def _names_used_up(self, lane: Lane) -> None:
+        """The names that the server took before go on; this one was not taken."""
+        del self.lanes[lane.name]
+        self.max_names = len(self.lanes)
+        if not self.lanes:
+            self.retire()
 
     def is_stale(self, response_id: str | None) -> bool:
         return response_id in self._ended_ids
@@ -168,7 +213,7 @@ class Socket:
             self._ended.append(seat.response_id)
             self._ended_ids.add(seat.response_id)
         if kind == "error" and not self._owner.traits.keeps_after_error:
-            self.retiring = True
+            self.retire()
         if seat.left:
             lane.seat = None
             self._free(lane, None)
@@ -181,7 +226,7 @@ class Socket:
 
     def _free(self, lane: Lane, head: Head | None) -> None:
         lane.used = self.idle_since = self._loop.time()
-        if self.retiring and not self.is_busy:
+        if self.retiring and not self.is_wanted:
             self.abort()
         self._owner.lane_free(self, lane, head)
 
@@ -189,22 +234,29 @@ class Socket:
         """With lanes the rest is read and passed over; without, nothing can follow it but a new connection."""
         seat = lane.seat
         assert seat is not None
-        self._owner.counters.abandoned += 1
         if self.closed is not None or not seat.sent:
             lane.seat = None
             self._free(lane, None)
-        elif not self._owner.traits.lanes:
+            return
+        self._owner.counters.abandoned += 1
+        if not self.has_lanes or (self.retiring and not self.is_wanted):
             self.abort()
         else:
             self._loop.call_later(self._owner.traits.drain, self._drained, lane, seat)
 
     def _drained(self, lane: Lane, seat: Seat) -> None:
         if lane.seat is seat:
-            self.retiring = True
-            if all(other.left for other in self.seats()):
-                self.abort()
+            self.retire()
 
     # -- the connection ----------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Begin nothing here any more; the connection goes once nobody wants anything of it."""
+        if not self.retiring:
+            self.retiring = True
+            self._owner.socket_retired(self)
+        if not self.is_wanted:
+            self.abort()
 
     async def send(self, frame: bytes) -> None:
         assert self.link is not None

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from brainwires_provider.continuation import Head, Heads, Match, Miss, Outline
-from brainwires_provider.errors import ConfigError, ProviderError
+from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
 from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.sockets.counters import Counters
 from brainwires_provider.sockets.lines import Socket
 from brainwires_provider.sockets.seats import Lane, Seat
-from brainwires_provider.wires.websocket import Closed, HandshakeRefused, Link
+from brainwires_provider.wires.websocket import Closed, Link
 
 __all__ = ["Dial", "Lease", "Pool"]
 
@@ -35,6 +35,8 @@ class Dial(Protocol):
 
     secrets: tuple[str, ...]
     """What connections were opened with, and no error may show."""
+    connect_timeout: float | None
+    """The clock of the connections that are opened from now on."""
 
     def __call__(
         self, *, on_frame: Callable[[bytes], None], on_close: Callable[[Closed], None]
@@ -59,7 +61,7 @@ class Pool:
         self.sockets: list[Socket] = []
         self.http_until = float("-inf")
         """Until then, requests go over HTTP: no WebSocket came about."""
-        self._dial = dial
+        self.dial = dial
         self._random = random
         self._loop = asyncio.get_running_loop()
         self._heads: Heads[Lane] = Heads()
@@ -72,7 +74,14 @@ class Pool:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return self._dial.secrets
+        return self.dial.secrets
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing would be lost without this pool."""
+        return not (self.sockets or self._dialing or self._waiting or self._closing) and (
+            self._loop.time() >= self.http_until and not len(self._stored)
+        )
 
     # -- leases ------------------------------------------------------------------------------------------
 
@@ -180,8 +189,8 @@ class Pool:
         task = asyncio.current_task()
         assert task is not None
         try:
-            socket.link = await self._dial(on_frame=socket.on_frame, on_close=socket.on_close)
-        except (ProviderError, HandshakeRefused) as error:
+            socket.link = await self.dial(on_frame=socket.on_frame, on_close=socket.on_close)
+        except Exception as error:  # noqa: BLE001 - a key's callable may raise anything, and somebody waits for it
             self._dialing.discard(task)
             self._not_opened(error)
             return
@@ -191,9 +200,11 @@ class Pool:
             socket.abort()
             return
         self.counters.connected += 1
-        socket.expires = self.traits.expires(self._loop.time(), self._random.random())
-        if socket.closed is None:
-            self.sockets.append(socket)
+        socket.opened, socket.share = self._loop.time(), self._random.random()
+        if not socket.is_usable:  # to open another for those who wait could go on for ever
+            self._not_opened(ConnectError("the server closed the connection as soon as it stood"))
+            return
+        self.sockets.append(socket)
         self._arm()
         self._serve()
         self._grow()
@@ -229,7 +240,9 @@ class Pool:
         self._arm()
 
     def _keep(self, head: Head) -> None:
-        """The service holds a stored answer for any connection."""
+        """The service may hold a stored answer for any connection."""
+        if not self.traits.keeps_stored:
+            return
         self._stored.add(head, head.response_id)
         if len(self._stored) > _MAX_STORED:
             self._stored.remove(next(iter(self._stored.places())))
@@ -243,6 +256,17 @@ class Pool:
                 lane.guard.set_result(None)
             lane.guard = None
 
+    def limit_reached(self, socket: Socket, limit: float | None) -> None:
+        """See `lines.Owner`. Other connections are replaced before they meet the same limit."""
+        age = self._loop.time() - socket.opened
+        self.traits = self.traits.with_limit(age / 2 if limit is None else limit)
+        self._retire_old()
+        self._arm()
+
+    def socket_retired(self, socket: Socket) -> None:
+        """See `lines.Owner`."""
+        self._forget_heads(socket)
+
     def socket_lost(self, socket: Socket) -> None:
         """See `lines.Owner`."""
         if socket in self.sockets:
@@ -250,19 +274,12 @@ class Pool:
         self._forget_heads(socket)
         self._grow()
 
-    def retire(self, socket: Socket) -> None:
-        """No request begins there any more; the socket closes when the last has ended."""
-        socket.retiring = True
-        self._forget_heads(socket)
-        if not socket.is_busy:
-            socket.abort()
-
     def without_lanes(self) -> None:
         """The server turned out to have no lanes: it gets one request a connection from now on."""
         if self.traits.lanes:
             self.traits = replace(self.traits, lanes=False)
             for socket in list(self.sockets):
-                self.retire(socket)
+                socket.retire()
 
     # -- age ---------------------------------------------------------------------------------------------
 
@@ -279,7 +296,7 @@ class Pool:
         """Retire in good order: an idle socket is closed with a closing handshake."""
         socket.retiring = True
         self._forget_heads(socket)
-        if not socket.is_busy:
+        if not socket.is_wanted:
             self.sockets.remove(socket)
             task = self._loop.create_task(socket.aclose())
             self._closing.add(task)

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
+
+from msgspec.structs import replace
 
 from brainwires_provider.auth.keys import resolve_key
 from brainwires_provider.plans import Plan
@@ -44,7 +45,7 @@ class Sockets:
         self._max_event = max_event_bytes
         self._connect = connect
         self._random = random or Random()  # noqa: S311 (spreads rotations, guards nothing)
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Pool]] = WeakKeyDictionary()
+        self._pools: dict[asyncio.AbstractEventLoop, dict[Any, Pool]] = {}
 
     @property
     def counts(self) -> SocketCounts:
@@ -59,15 +60,28 @@ class Sockets:
             tuple(sorted(plan.handshake_headers("").items())),
             plan.target.socket,
         )
-        pools = self._pools.setdefault(asyncio.get_running_loop(), {})
+        pools = self._pools_here()
         pool = pools.get(key)
         if pool is None:
+            for unused in [k for k, p in pools.items() if p.is_unused]:
+                del pools[unused]  # headers of one call only, it may be
             pool = pools[key] = Pool(self.dialer(plan), plan.target.socket, self.counters, self._random)
+        pool.dial.connect_timeout = plan.timeouts.connect
         return pool
+
+    def _pools_here(self) -> dict[Any, Pool]:
+        """This loop's pools; those of loops that have ended are forgotten."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            for ended in [other for other in self._pools if other.is_closed()]:
+                del self._pools[ended]
+            self._pools[loop] = {}
+        return self._pools[loop]
 
     def dialer(self, plan: Plan) -> Dialer:
         """What opens connections for requests like this one."""
-        return Dialer(plan, self._connect, self._proxy, self._ssl, self._max_event)
+        without_body = replace(plan, call=replace(plan.call, body={}))
+        return Dialer(without_body, self._connect, self._proxy, self._ssl, self._max_event)
 
     async def aclose(self) -> None:
         """Close this loop's sockets."""
@@ -87,6 +101,7 @@ class Dialer:
         max_frame: int,
     ) -> None:
         self.secrets: tuple[str, ...] = ()
+        self.connect_timeout = plan.timeouts.connect
         self._plan = plan
         self._connect = connect
         self._proxy = proxy
@@ -104,7 +119,7 @@ class Dialer:
         handshake = Handshake(
             plan.socket_url,
             plan.handshake_headers(key),
-            connect_timeout=plan.timeouts.connect,
+            connect_timeout=self.connect_timeout,
             proxy=self._proxy,
             ssl_context=self._ssl,
             ping_interval=traits.ping,

@@ -161,7 +161,7 @@ class Seat:
 
     def _is_ours(self, seen: Peek) -> bool:
         told = seen.response_id
-        if told is not None and told != self.response_id:
+        if told is not None and told != self.response_id and seen.type.startswith("response."):
             if self.line.is_stale(told):
                 return False
             self.is_foreign = self.is_foreign or self.response_id is not None
@@ -175,11 +175,10 @@ class Seat:
         return True
 
     def _put(self, frame: bytes) -> None:
-        self.size += len(frame)
-        if self.size > self.line.max_buffered:
-            self.overflowed = True
-            self._frames.clear()
+        if self.size + len(frame) > self.line.max_buffered:
+            self.overflowed = True  # what waits already is still read: it had arrived
         else:
+            self.size += len(frame)
             self._frames.append(WireMessage(frame))
         self._wake()
 

@@ -285,8 +285,12 @@ Part: TypeAlias = (
 
 def as_parts(content: object, where: str) -> tuple[Any, ...]:
     """A string, a part, or an iterable of both, as a tuple of parts. Raises TypeError naming what is neither."""
-    if isinstance(content, tuple) and all(isinstance(p, _Part) for p in content):
-        return content
+    if type(content) is tuple:
+        for item in content:
+            if not isinstance(item, _Part):
+                break
+        else:
+            return content
     if isinstance(content, (str, _Part)):
         content = (content,)
     if not isinstance(content, (list, tuple)):

@@ -12,7 +12,7 @@ from brainwires_provider.types import Attempt
 __all__ = ["Exchange", "Outgoing", "Wire"]
 
 
-class Outgoing(Struct, frozen=True):
+class Outgoing(Struct, frozen=True, gc=False):
     """One request, final to the byte. Its headers hold the key: never show one of these."""
 
     method: str

@@ -188,6 +188,9 @@ class ChatDecoder(DecoderBase):
                 raise TypeError(f"usage is {type(usage).__name__}")
             self._counts = merged(self._counts, usage) if self._counts else usage
         extra = self.extra
+        if not extra:
+            self.extra = {n: v for n, v in chunk.items() if v is not None and n not in _TOP}
+            return
         for name, value in chunk.items():
             if value is not None and name not in _TOP:
                 extra[name] = merged(extra.get(name), value) if type(value) is dict else value
@@ -269,12 +272,11 @@ class ChatDecoder(DecoderBase):
             self._text.seed = replace(seed, extra={**(seed.extra or {}), **rest})
 
     def _rest(self, message: dict[str, Any], whole: bool) -> None:
-        for name, value in message.items():
-            if value is not None and (
-                name not in _MESSAGE or (value and name in _LISTS and type(value) is not list)
-            ):
+        rest = {n: v for n, v in message.items() if v is not None and n not in _TOLD}
+        for name, value in rest.items():
+            if name not in _MESSAGE or (value and name in _LISTS and type(value) is not list):
                 self.keep(name, value)
-        if message.keys() <= _TOLD:
+        if not any(rest.values()):
             return
         if refusal := message.get("refusal"):
             if self._refusal is None:
@@ -305,8 +307,10 @@ class ChatDecoder(DecoderBase):
     def _close_text(self) -> None:
         part, self._text = self._text, None
         if part is not None:
-            cited, self._citations = tuple(self._citations), []
-            self.parts.close(part, citations=cited)
+            if self._citations:
+                part.seed = replace(part.seed, citations=tuple(self._citations))
+                self._citations = []
+            self.parts.close(part)
 
     def _end(self) -> list[Event]:
         if self.ended:

@@ -43,7 +43,8 @@ def encode_request(request: Request, origin: Origin, quirks: ChatQuirks, *, stre
         if quirks.stream_usage:
             body["stream_options"] = {"include_usage": True}
     _tools(request, quirks, body, deviations)
-    _output(request, quirks, body, deviations)
+    if request.output is not None:
+        _output(request.output, quirks, body, deviations)
     options = request.options
     if options.set_fields():
         _tuning(options, quirks, body, deviations)
@@ -176,10 +177,9 @@ def _choice(choice: ToolChoice, quirks: ChatQuirks) -> Any:
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
 
 
-def _output(request: Request, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]) -> None:
-    output = request.output
-    if output is None:
-        return
+def _output(
+    output: JSONSchema | str, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]
+) -> None:
     if isinstance(output, str):
         body["response_format"] = {"type": "json_object"}
     elif quirks.json_schema:

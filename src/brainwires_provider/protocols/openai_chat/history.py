@@ -44,26 +44,25 @@ class HistoryEncoder:
         self._origin = origin
         self._quirks = quirks
         self._deviations = deviations
-        self._where = ""
+        self._index = 0
 
     def encode(self, messages: tuple[Message, ...]) -> list[dict[str, Any]]:
         """The wire's messages, in order."""
         encoded: list[dict[str, Any]] = []
-        for index, message in enumerate(messages):
-            self._where = f"messages[{index}]"
+        for self._index, message in enumerate(messages):
             if message.role == "assistant":
                 encoded.append(self._assistant(message))
-            elif any(isinstance(p, ToolResultPart) for p in message.content):
+            elif ToolResultPart in map(type, message.content):
                 encoded += self._tool_results(message)
             else:
                 encoded.append(self._plain(message))
         return encoded
 
     def _report(self, outcome: Any, reason: str, part: str = "") -> None:
-        self._deviations.append(Deviation(self._where + part, outcome, reason))
+        self._deviations.append(Deviation(f"messages[{self._index}]{part}", outcome, reason))
 
     def _unsupported(self, message: str) -> UnsupportedError:
-        where = f"{self._where}: {message}"
+        where = f"messages[{self._index}]: {message}"
         return UnsupportedError(where, provider=self._origin.provider, model=self._origin.model)
 
     # -- system, developer, user -------------------------------------------------------------------------

@@ -11,6 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from brainwires_provider.assembler import OpenPart
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base import DecoderBase
@@ -145,35 +148,69 @@ class AudioPieces:
             self._part = None
 
 
+class _Details(Struct):
+    """Parts of a total."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Counts(Struct):
+    """What is read of a `usage` object."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+_NO_DETAILS = _Details()
+
+
 def usage_of(counts: Mapping[str, Any]) -> Usage:
     """The buckets of a `usage` object. The details are parts of the totals, whatever a service calls them."""
     if not counts:
         return Usage()
-    prompt, completion = _details(counts, "prompt"), _details(counts, "completion")
-    cached = (
-        _count(prompt.get("cached_tokens"))
-        or _count(counts.get("prompt_cache_hit_tokens"))
-        or _count(counts.get("num_cached_tokens"))
-        or _count(counts.get("cached_tokens"))
-    )
+    try:
+        told = msgspec.convert(counts, _Counts)
+    except msgspec.ValidationError:
+        told = msgspec.convert(_mended(counts), _Counts)
+    prompt = told.prompt_tokens_details or _NO_DETAILS
+    completion = told.completion_tokens_details or _NO_DETAILS
     return split_usage(
-        input_total=_count(counts.get("prompt_tokens")),
-        output_total=_count(counts.get("completion_tokens")),
-        total=None if counts.get("total_tokens") is None else _count(counts["total_tokens"]),
-        cache_read=cached,
-        cache_write=_count(prompt.get("cache_write_tokens")),
-        audio_input=_count(prompt.get("audio_tokens")),
-        reasoning=_count(completion.get("reasoning_tokens")),
+        input_total=told.prompt_tokens or 0,
+        output_total=told.completion_tokens or 0,
+        total=told.total_tokens,
+        cache_read=(
+            prompt.cached_tokens
+            or told.prompt_cache_hit_tokens
+            or told.num_cached_tokens
+            or told.cached_tokens
+            or 0
+        ),
+        cache_write=prompt.cache_write_tokens or 0,
+        audio_input=prompt.audio_tokens or 0,
+        reasoning=completion.reasoning_tokens or 0,
         raw=dict(counts),
     )
 
 
-def _details(counts: Mapping[str, Any], which: str) -> Mapping[str, Any]:
-    details = counts.get(f"{which}_tokens_details")
-    return details if isinstance(details, dict) else {}
+def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole numbers where counts are due; what is no number, or no object of details, counts nothing."""
+    mended: dict[str, Any] = {}
+    for name, value in counts.items():
+        if name.endswith("_details"):
+            mended[name] = _mended(value) if isinstance(value, dict) else None
+        else:
+            mended[name] = None if value is None else _count(value)
+    return mended
 
 
 def _count(value: Any) -> int:
-    if type(value) is int:
-        return value
     return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0

@@ -230,7 +230,9 @@ class ResponsesDecoder(DecoderBase):
         slot = self._slots.get(key)
         if slot is None or (slot.is_done and slot.id != item.get("id")):
             if slot is not None and self._watchful:
-                self.broken(f"an event of another answer came: the item {item.get('id')!r} where {slot.id!r} was")
+                self.broken(
+                    f"an event of another answer came: the item {item.get('id')!r} where {slot.id!r} was"
+                )
             self._start()
             slot = self._slots[key] = Slot(self, item)
         return slot

@@ -7,6 +7,7 @@ Reference: the WebSocket mode guide, and the `response.create` and `response.ste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -26,6 +27,7 @@ __all__ = [
     "answer_items",
     "create_frame",
     "fault_of",
+    "limit_told",
     "peek",
     "steer_frame",
 ]
@@ -183,6 +185,15 @@ def fault_of(error: APIError) -> Fault:
     if status in (400, 422) and (param == "stream_id" or "stream_id" in error.message):
         return "lanes_unknown"
     return "other"
+
+
+_MINUTES = re.compile(rb"\((\d{1,4}) minutes?\)")
+
+
+def limit_told(frame: bytes) -> float | None:
+    """How long a connection may live, in seconds, where the error about the connection's limit says it."""
+    found = _MINUTES.search(frame)
+    return None if found is None else 60.0 * int(found[1])
 
 
 def _innermost(body: Any) -> Mapping[str, Any]:

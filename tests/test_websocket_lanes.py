@@ -1,0 +1,278 @@
+"""Lanes and places: forks, what concerns a connection as a whole, which chain gives way, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    APIError,
+    AsyncClient,
+    ConfigError,
+    OpenAIResponsesOptions,
+    ProtocolError,
+    ServerError,
+    SocketTraits,
+    StreamInterrupted,
+)
+from brainwires_provider.testing import (
+    CloseFrame,
+    Gate,
+    Job,
+    ResponsesService,
+    ScriptedSocket,
+    SocketScript,
+    Wait,
+    digest,
+)
+from socket_clients import COLOURS, LANES, MODEL, MODES, answer, config, played, pools, refusal, run, tried
+
+BOTH = pytest.mark.parametrize("colour", COLOURS)
+IN_BOTH_MODES = pytest.mark.parametrize("traits", MODES.values(), ids=MODES.keys())
+BROKE = refusal("server_error", "the gateway broke", 500)
+
+
+def said_last(job: Job) -> Any:
+    return job.body["input"][-1]["content"]
+
+
+# -- forks ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_forks_go_on_from_one_parent(colour: str) -> None:
+    async def scenario(client: Any) -> Any:
+        talk = client.conversation()
+        await talk.chat("hi")
+        forks = [talk, talk.fork(), talk.fork()]
+        turns = await asyncio.gather(*(fork.chat(f"way {n}") for n, fork in enumerate(forks)))
+        for n, turn in enumerate(turns):
+            held = service.conversation(turn.id)
+            assert turn.text == digest(held[:-1]) and held[2]["content"] == f"way {n}"
+        for n, fork in enumerate(forks):
+            turn = await fork.chat("and on")
+            assert turn.report.continuation.sent == 1
+            assert service.conversation(turn.id)[2]["content"] == f"way {n}"
+        return client.responses.counts
+
+    service = ResponsesService()
+    with ScriptedSocket(service, pace=0.001) as server:
+        counts = played(colour, server, scenario, LANES)
+    assert (counts.delta, counts.whole, counts.recovered) == (6, 1, 0) and server.connections == 1
+
+
+def test_the_parents_lane_waits_until_the_fork_has_begun() -> None:
+    """Else the service forgets the parent under it. Held up for long, and left, it lets the other go on too."""
+    gates = {"held": Gate(), "left": Gate()}
+
+    async def scenario(client: Any) -> None:
+        for name, gate in gates.items():
+            talk = client.conversation(system=name)
+            await talk.chat("hi")
+            fork = talk.fork()
+            first = asyncio.ensure_future(fork.chat(name))
+            await server.wait_requests_async(2 if name == "held" else 5)
+            second = asyncio.ensure_future(talk.chat("and?"))
+            await asyncio.sleep(0.1)
+            assert not second.done()
+            if name == "held":
+                server.open(gate)
+                assert (await first).report.continuation.sent == 1
+            else:
+                first.cancel()
+            assert (await second).report.continuation.sent == 1
+            assert (await second).text == digest(service.conversation((await second).id)[:-1])
+        server.open(gates["left"])
+
+    def hold(number: int, job: Job, event: Mapping[str, Any]) -> Any:
+        said = said_last(job)
+        return [gates[said], event] if said in gates and event["type"] == "response.created" else None
+
+    service = ResponsesService()
+    with ScriptedSocket(service, fault=hold) as server:
+        played("async", server, scenario, LANES)
+
+
+# -- the connection as a whole -------------------------------------------------------------------------------
+
+
+def test_an_error_that_names_no_lane_is_for_those_who_have_not_begun() -> None:
+    gate, after = Gate(), Gate()
+
+    async def scenario(client: Any) -> None:
+        under_way = [asyncio.ensure_future(client.chat(f"begun {n}")) for n in range(2)]
+        await server.wait_requests_async(2)
+        waiting = [asyncio.ensure_future(tried(client.chat(f"waiting {n}"))) for n in range(2)]
+        await server.wait_requests_async(4)
+        server.play(BROKE)
+        assert [type(error) for error in await asyncio.gather(*waiting)] == [ServerError] * 2
+        server.open(gate)
+        assert all(turn.text.startswith("1 items") for turn in await asyncio.gather(*under_way))
+        server.open(after)
+
+    def hold(number: int, job: Job, event: Mapping[str, Any]) -> Any:
+        if said_last(job).startswith("waiting"):
+            return [after, event]
+        return [event, gate] if event["type"] == "response.in_progress" else None
+
+    with ScriptedSocket(ResponsesService(), fault=hold) as server:
+        played("async", server, scenario, LANES)
+
+
+def test_with_all_begun_it_is_the_end_of_the_connection_not_of_the_answers() -> None:
+    gate = Gate()
+
+    async def scenario(client: Any) -> None:
+        streams = [client.stream(f"begun {n}") for n in range(2)]
+        for stream in streams:
+            await stream.__aenter__()
+        server.play([BROKE, Wait(0.01)])
+        while not any(socket.retiring for pool in pools(client) for socket in pool.sockets):
+            await asyncio.sleep(0.01)
+        assert (await client.chat("hi")).text.startswith("1 items")
+        server.open(gate)
+        for stream in streams:
+            assert (await stream.collect()).text.startswith("1 items")
+            await stream.aclose()
+        while server.open_connections > 1:
+            await asyncio.sleep(0.01)
+
+    def hold(number: int, job: Job, event: Mapping[str, Any]) -> Any:
+        is_held = said_last(job).startswith("begun") and event["type"] == "response.output_text.delta"
+        return [event, gate] if is_held else None
+
+    with ScriptedSocket(ResponsesService(), fault=hold) as server:
+        played("async", server, scenario, LANES)
+    assert server.connections == 2
+
+
+def test_what_cannot_be_read_may_be_anybodys() -> None:
+    gate = Gate()
+
+    async def scenario(client: Any) -> None:
+        asked = [asyncio.ensure_future(tried(client.chat(f"begun {n}"))) for n in range(3)]
+        await server.wait_requests_async(3)
+        server.play("\N{SNOWMAN} garbage")
+        assert [type(error) for error in await asyncio.gather(*asked)] == [ProtocolError] * 3
+        server.open(gate)
+        assert (await client.chat("hi")).text.startswith("1 items")
+
+    def hold(number: int, job: Job, event: Mapping[str, Any]) -> Any:
+        return gate if said_last(job).startswith("begun") else None
+
+    with ScriptedSocket(ResponsesService(), fault=hold) as server:
+        played("async", server, scenario, LANES)
+
+
+@BOTH
+def test_events_that_nobody_asked_for_are_counted_and_nothing_else(colour: str) -> None:
+    async def scenario(client: Any) -> Any:
+        talk = client.conversation()
+        await talk.chat("hi")
+        for lane in (None, "lane-0", "lane-7"):
+            for event in (*answer("r9", "wrong"), {"type": "codex.rate_limits"}, refusal("because")):
+                if lane is not None or event["type"].startswith("response."):
+                    server.play(event if lane is None else {**event, "stream_id": lane})
+        while client.responses.counts.stale < 5 + 7 + 7:
+            await asyncio.sleep(0.01)
+        turn = await talk.chat("and?")
+        assert turn.text == digest(service.conversation(turn.id)[:-1])
+        return client.responses.counts
+
+    service = ResponsesService()
+    with ScriptedSocket(service) as server:
+        counts = played(colour, server, scenario, LANES)
+    assert counts.stale == 19 and server.connections == 1
+
+
+# -- who gives way, and who waits ----------------------------------------------------------------------------
+
+
+@IN_BOTH_MODES
+def test_the_chain_that_rested_longest_gives_way(traits: SocketTraits) -> None:
+    async def scenario(client: Any) -> None:
+        talks = [client.conversation(system=f"talk {n}") for n in range(3)]
+        for talk in talks:
+            await talk.chat("hi")
+        await talks[0].chat("and?")
+        assert (await client.chat("another")).report.continuation.sent == 1
+        parents = [(await talk.chat("so?")).report.continuation.parent for talk in (talks[0], talks[2])]
+        assert None not in parents
+        assert (await talks[1].chat("so?")).report.continuation.parent is None
+
+    few = SocketTraits(lanes=traits.lanes, keeps_after_error=True, max_lanes=3, kept_sockets=3, max_sockets=3)
+    if traits.lanes:
+        few = SocketTraits(lanes=True, keeps_after_error=True, max_lanes=3, kept_sockets=1, max_sockets=1)
+    with ScriptedSocket(ResponsesService(lanes=traits.lanes)) as server:
+        played("async", server, scenario, few)
+    assert server.connections == (1 if traits.lanes else 3)
+
+
+@IN_BOTH_MODES
+def test_those_who_wait_are_served_in_order(traits: SocketTraits) -> None:
+    order: list[str] = []
+
+    async def scenario(client: Any) -> None:
+        async def ask(n: int) -> None:
+            await client.chat(f"number {n}")
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(20):
+                group.create_task(ask(n))
+                await asyncio.sleep(0)
+
+    def note(number: int, job: Job, event: Mapping[str, Any]) -> None:
+        if event["type"] == "response.created":
+            order.append(said_last(job))
+
+    one = SocketTraits(lanes=traits.lanes, max_active=1, max_sockets=1)
+    with ScriptedSocket(ResponsesService(lanes=traits.lanes), fault=note) as server:
+        played("async", server, scenario, one)
+    assert order == [f"number {n}" for n in range(20)]
+
+
+def test_a_stored_answer_is_continued_while_its_own_lane_is_gone() -> None:
+    """By whoever comes first; the other sends everything, and both are right."""
+
+    async def scenario(client: Any) -> None:
+        talk = client.conversation(provider_options=OpenAIResponsesOptions(store=True))
+        await talk.chat("hi")
+        others = [client.conversation(system=f"other {n}") for n in range(3)]
+        for other in others:
+            await other.chat("hi")
+        turn = await talk.chat("and?")
+        assert turn.text == digest(service.conversation(turn.id)[:-1])
+
+    service = ResponsesService(lanes=False)
+    with ScriptedSocket(service) as server:
+        played("async", server, scenario, SocketTraits(max_sockets=1, kept_sockets=1))
+
+
+def test_a_close_while_it_connects_is_told() -> None:
+    async def main() -> None:
+        client = AsyncClient(MODEL, providers=[config(server.base_url, LANES)])
+        asked = [asyncio.ensure_future(tried(client.chat(f"number {n}"))) for n in range(3)]
+        while not server.handshakes:
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        assert all(isinstance(error, ConfigError) for error in await asyncio.gather(*asked))
+
+    with ScriptedSocket(ResponsesService(), delay=0.2) as server:
+        run(main())
+        server.wait_idle(5)
+
+
+def test_a_connection_that_ends_as_it_begins_is_tried_once() -> None:
+    """The close frame comes in the same packet as the head of the 101."""
+
+    async def scenario(client: Any) -> None:
+        found = await asyncio.gather(*(tried(client.chat(f"number {n}")) for n in range(4)))
+        assert all(isinstance(error, StreamInterrupted | APIError) for error in found)
+
+    plan = [SocketScript(first=[CloseFrame(1013)])] * 4
+    with ScriptedSocket(plan) as server:
+        played("async", server, scenario, SocketTraits(http_fallback=False))
+    assert len(server.handshakes) <= 4
