@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
+from brainwires_provider.errors import Timeout, TransportError
+from brainwires_provider.types import Attempt
 from brainwires_provider.wires.base import Outgoing
 from brainwires_provider.wires.engine import Endpoint, Engine, EngineSettings, find_model
 from brainwires_provider.wires.http import HTTPExchange, HTTPWire
@@ -21,6 +24,7 @@ __all__ = ["LocalWire", "make_wire"]
 
 _engines: WeakValueDictionary[str, Engine] = WeakValueDictionary()
 _lock = threading.Lock()
+_DYING = 1.0  # seconds
 
 
 def make_wire(model: str, **transport: Any) -> LocalWire:
@@ -39,7 +43,30 @@ class LocalWire:
         self._endpoint: Endpoint | None = None
 
     async def open(self, outgoing: Outgoing) -> HTTPExchange:
-        """Load the model if it is not loaded, and send. Raises ConfigError too: no model, no extra, a bad file."""
+        """Load the model if it is not loaded, and send. Raises ConfigError too: no model, no extra, a bad file.
+
+        An engine that has just died may still be found, and not answer: another is started, once; `attempts` says it.
+        """
+        try:
+            return await self._send(outgoing)
+        except Timeout:
+            raise
+        except TransportError as error:
+            if not await self._has_died():
+                raise
+            attempt = Attempt(f"the engine had died ({error.message}); started again")
+        exchange = await self._send(outgoing)
+        exchange.attempts = (attempt, *exchange.attempts)
+        return exchange
+
+    async def _has_died(self) -> bool:
+        """A process that is killed closes its sockets a moment before it is gone."""
+        until = time.monotonic() + _DYING
+        while self._engine().alive() and time.monotonic() < until:  # noqa: ASYNC110 (a process tells no event)
+            await asyncio.sleep(0.01)
+        return not self._engine().alive()
+
+    async def _send(self, outgoing: Outgoing) -> HTTPExchange:
         endpoint = await self._engine().endpoint()
         if self._http is None or endpoint != self._endpoint:
             self._http = HTTPWire(
