@@ -523,3 +523,11 @@ def test_counts_before_the_end_are_not_complete() -> None:
     assert (decoder.usage().uncached_input, decoder.usage().complete) == (7, False)
     ended = decoder.feed(WireMessage(b'{"type":"message_stop"}'))[-1]
     assert isinstance(ended, ResponseEnd) and not ended.usage.complete
+
+
+def test_an_end_that_counts_nothing_leaves_the_usage_incomplete() -> None:
+    events = stream()
+    del events[1]["usage"]
+    response = collect(feed(events))
+    assert response.finish_reason == "stop"
+    assert not response.usage.complete

@@ -422,3 +422,9 @@ def test_a_request_round_trips_through_json() -> None:
     )
 
     assert msgspec.json.decode(msgspec.json.encode(request), type=ty.Request) == request
+
+
+def test_curl_cannot_say_a_websocket() -> None:
+    prepared = ty.Prepared("GET", "wss://a.test/v1/responses", {}, b"{}", ty.Report())
+    with pytest.raises(ValueError, match="WebSocket"):
+        prepared.curl()
