@@ -41,12 +41,12 @@ class Weather:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.done: Counter[str] = Counter()
-        self.stalled: set[int] = set()
+        self.stalled: set[Job] = set()
         self.heard: list[Mapping[str, Any]] = []
 
     def __call__(self, link: MemoryLink, job: Job, event: Mapping[str, Any]) -> Sequence[Said]:
         draw = self.random.random()
-        if id(job) in self.stalled:
+        if job in self.stalled:
             return []
         if len(self.heard) < 400 or draw < 0.05:
             self.heard.append(event)
@@ -59,7 +59,7 @@ class Weather:
             link.end(Closed(code, "", "server" if code else "lost"))
             return []
         if fault == "stall":
-            self.stalled.add(id(job))
+            self.stalled.add(job)
             return []
         if fault == "lie":
             lie = dict(self.random.choice(self.heard))
