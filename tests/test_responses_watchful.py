@@ -81,6 +81,19 @@ WELL: dict[str, list[Event]] = {
 }
 
 
+def numbered(*numbers: int | None) -> list[Event]:
+    """A whole answer whose events have these numbers."""
+    events = [added("a"), delta("a", "he"), delta("a", "llo"), done("a"), completed("a")]
+    return [e if n is None else {**e, "sequence_number": n} for e, n in zip(events, numbers, strict=True)]
+
+
+MIXED["an event told twice"] = numbered(1, 2, 2, 3, 4)
+MIXED["an event out of order"] = numbered(1, 2, 1, 3, 4)
+WELL["numbers that count up"] = numbered(1, 2, 5, 6, 7)
+WELL["numbers that say nothing"] = numbered(0, 0, 0, 0, 0)
+WELL["a number here and there"] = numbered(None, 3, None, None, 4)
+
+
 def read(events: list[Event], *, watchful: bool) -> str:
     decoder = ResponsesDecoder(ORIGIN, watchful=watchful)
     for event in [CREATED, *events]:

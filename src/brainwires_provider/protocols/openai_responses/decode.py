@@ -60,6 +60,7 @@ class ResponsesDecoder(DecoderBase):
     def __init__(self, origin: Origin, *, watchful: bool = False) -> None:
         super().__init__(origin)
         self._watchful = watchful
+        self._counts_up = False
         self.sequence: int | None = None
         self._started = False
         self._created = False
@@ -86,6 +87,8 @@ class ResponsesDecoder(DecoderBase):
             kind = event["type"] = message.event
         number = event.get("sequence_number")
         if number is not None:
+            if self._watchful and kind != "error":
+                self._in_order(number, kind)
             self.sequence = number
         handler = EVENTS.get(kind)
         if handler is None:
@@ -97,6 +100,16 @@ class ResponsesDecoder(DecoderBase):
         except _MISSHAPEN as error:
             self._misshapen(error, message.data)
         return self.parts.take()
+
+    def _in_order(self, number: Any, kind: Any) -> None:
+        """Numbers that have counted up go on to: one that does not is an event told twice, or another answer's."""
+        last = self.sequence
+        if type(number) is not int or type(last) is not int:
+            return
+        if number > last:
+            self._counts_up = True
+        elif self._counts_up:
+            self.broken(f"the event {kind} has the number {number}, and the one before it had {last}")
 
     def feed_whole(self, body: bytes) -> list[Event]:
         """The events of a whole body."""
