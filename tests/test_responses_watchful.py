@@ -78,6 +78,13 @@ WELL: dict[str, list[Event]] = {
     "a new id each time": [added("a"), delta("b", "he"), delta("c", "llo"), done("d"), completed("e")],
     "no ids": [added(None), delta(None, "he"), delta(None, "llo"), done(None), completed(None)],
     "an end that tells of nothing": [added("a"), delta("a", "hello"), done("a"), completed()],
+    "a fragment after its item's end": [
+        added("a"),
+        delta("a", "hello"),
+        done("a"),
+        delta("a", "X"),
+        completed("a"),
+    ],
 }
 
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from brainwires_provider.assembler import Assembler, well_formed
-from brainwires_provider.errors import APIError, ProtocolError
+from brainwires_provider.errors import APIError, ProtocolError, StreamInterrupted
 from brainwires_provider.events import Event
 from brainwires_provider.framing.base import Framing, WireMessage
 from brainwires_provider.types import (
@@ -269,6 +269,16 @@ class DecoderBase:
     def keep(self, name: str, value: Any) -> None:
         """A field of the message that no part has a place for."""
         self.message_extra[name] = merged(self.message_extra.get(name), value)
+
+    def cut(self, message: str) -> StreamInterrupted:
+        """The error of a stream that is over before its answer, with what had arrived."""
+        return StreamInterrupted(
+            message,
+            how="eof",
+            partial=self.partial(),
+            provider=self.origin.provider,
+            model=self.origin.model,
+        )
 
     def broken(self, message: str) -> NoReturn:
         """Raise ProtocolError with what had arrived."""

@@ -1,7 +1,8 @@
 """Rows on clouds: a host for each region, and requests that are signed instead of carrying a key.
 
 `Place` is what of a configuration decides both. An auth is made once for each place and kept, so that its tokens are
-fetched once; making it opens and reads nothing.
+fetched once; making it opens and reads nothing. What signs is loaded with the first row that wants it: it brings
+OpenSSL along.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from brainwires_provider.auth.aws import BEARER_ENV, AWSAuth, find_region
 from brainwires_provider.auth.base import Auth
-from brainwires_provider.auth.google import GoogleAuth
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
 
@@ -59,6 +58,8 @@ def url_of(template: str, place: Place, environ: Mapping[str, str] | None = None
 
 
 def _region(place: Place, environ: Mapping[str, str]) -> str:
+    from brainwires_provider.auth.aws import find_region
+
     region = find_region(place.region, environ)
     if region is None:
         raise ConfigError(
@@ -120,7 +121,11 @@ def auth_for(cloud: Cloud, place: Place, *, service: str, at_home: bool) -> Auth
 
 def _make(cloud: Cloud, place: Place, service: str, at_home: bool) -> Auth:
     if cloud == "google":
+        from brainwires_provider.auth.google import GoogleAuth
+
         return GoogleAuth(place.credentials)
+    from brainwires_provider.auth.aws import BEARER_ENV, AWSAuth
+
     given: Any = place.credentials
     profile: str | None = None
     if isinstance(given, str):

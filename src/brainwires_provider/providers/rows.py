@@ -86,15 +86,20 @@ def _anthropic(**quirks: Any) -> Callable[[], ChatProtocol]:
     return make
 
 
-def _anthropic_named(name: str) -> Callable[[], ChatProtocol]:
-    """Anthropic's Messages as one of the clouds has them."""
+def _claude_on_bedrock() -> ChatProtocol:
+    """Anthropic's Messages by InvokeModel."""
+    from brainwires_provider.protocols.anthropic import AnthropicMessages
+    from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE
 
-    def make() -> ChatProtocol:
-        from brainwires_provider.protocols.anthropic import AnthropicMessages, options
+    return AnthropicMessages(BEDROCK_INVOKE)
 
-        return AnthropicMessages(getattr(options, name))
 
-    return make
+def _claude_on_vertex() -> ChatProtocol:
+    """Anthropic's Messages by rawPredict."""
+    from brainwires_provider.protocols.anthropic import AnthropicMessages
+    from brainwires_provider.protocols.anthropic.options import VERTEX
+
+    return AnthropicMessages(VERTEX)
 
 
 def _converse(**quirks: Any) -> Callable[[], ChatProtocol]:
@@ -274,7 +279,7 @@ _ROWS = (
     ),
     Provider(
         "bedrock-invoke",
-        _anthropic_named("BEDROCK_INVOKE"),
+        _claude_on_bedrock,
         "https://bedrock-runtime.{region}.amazonaws.com",
         base_url_env="ANTHROPIC_BEDROCK_BASE_URL",
         cloud="aws",
@@ -292,7 +297,7 @@ _ROWS = (
     ),
     Provider(
         "vertex-anthropic",
-        _anthropic_named("VERTEX"),
+        _claude_on_vertex,
         "https://{host}/v1/projects/{project}/locations/{location}/publishers/anthropic",
         cloud="google",
         docs="https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude",

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
-from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.anthropic.blocks import usage_of
@@ -99,13 +98,7 @@ class AnthropicDecoder(DecoderBase):
         """The stream is over; unless the answer has ended, it was cut."""
         if self.ended:
             return []
-        raise StreamInterrupted(
-            "the stream ended before the answer did: no message_stop came",
-            how="eof",
-            partial=self.partial(),
-            provider=self.origin.provider,
-            model=self.origin.model,
-        )
+        raise self.cut("the stream ended before the answer did: no message_stop came")
 
     def usage(self) -> Usage:
         """The counts so far."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.events import Event, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, looks_like
@@ -89,12 +88,8 @@ class ConverseDecoder(DecoderBase):
         if self._stopped and clean:
             self._end()
             return self.parts.take()
-        raise StreamInterrupted(
-            "the stream ended before the answer did: no messageStop, and no metadata after it, came",
-            how="eof",
-            partial=self.partial(),
-            provider=self.origin.provider,
-            model=self.origin.model,
+        raise self.cut(
+            "the stream ended before the answer did: no messageStop, and no metadata after it, came"
         )
 
     def usage(self) -> Usage:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.events import Event, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like, merged
@@ -119,13 +118,7 @@ class GeminiDecoder(DecoderBase):
         if self.ended:
             return []
         if self._raw_finish is None and self._block is None:
-            raise StreamInterrupted(
-                "the stream ended before the answer did: no finishReason came",
-                how="eof",
-                partial=self.partial(),
-                provider=self.origin.provider,
-                model=self.origin.model,
-            )
+            raise self.cut("the stream ended before the answer did: no finishReason came")
         self._end()
         return self.parts.take()
 

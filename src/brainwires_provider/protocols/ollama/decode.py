@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from brainwires_provider.assembler import OpenPart, well_formed
-from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
@@ -95,13 +94,7 @@ class OllamaDecoder(DecoderBase):
         """The stream is over; without a line that says `done` it was cut."""
         if self.ended:
             return []
-        raise StreamInterrupted(
-            "the stream ended before the answer did: no line said done",
-            how="eof",
-            partial=self.partial(),
-            provider=self.origin.provider,
-            model=self.origin.model,
-        )
+        raise self.cut("the stream ended before the answer did: no line said done")
 
     def usage(self) -> Usage:
         """The counts so far. Thoughts are counted with the answer, for the server does not tell them apart."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from msgspec.structs import replace
 
 from brainwires_provider.assembler import OpenPart, well_formed
-from brainwires_provider.errors import APIError, ProtocolError, StreamInterrupted
+from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like, merged
@@ -159,14 +159,10 @@ class ChatDecoder(DecoderBase):
             return self._end()
         if self._started and not self._choice_seen and clean:
             self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
-        raise StreamInterrupted(
+        raise self.cut(
             "the stream ended inside a message, after the finish reason"
             if self._raw_finish
-            else "the stream ended before the answer did: no finish reason came",
-            how="eof",
-            partial=self.partial(),
-            provider=self.origin.provider,
-            model=self.origin.model,
+            else "the stream ended before the answer did: no finish reason came"
         )
 
     # -- what a chunk holds ------------------------------------------------------------------------------

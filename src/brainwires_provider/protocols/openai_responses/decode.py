@@ -17,7 +17,6 @@ from typing import Any, NoReturn, TypeAlias
 import msgspec
 
 from brainwires_provider.assembler import OpenPart
-from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like
@@ -127,12 +126,8 @@ class ResponsesDecoder(DecoderBase):
         """The stream is over; unless the answer has ended, it was cut."""
         if self.ended:
             return []
-        raise StreamInterrupted(
-            "the stream ended before the answer did: none of response.completed, .incomplete, .failed came",
-            how="eof",
-            partial=self.partial(),
-            provider=self.origin.provider,
-            model=self.origin.model,
+        raise self.cut(
+            "the stream ended before the answer did: none of response.completed, .incomplete, .failed came"
         )
 
     def usage(self) -> Usage:
