@@ -20,9 +20,11 @@ import xllamacpp
 from _measure import Targets, arguments, machine, print_table
 
 from brainwires_provider import AsyncClient, TextDelta
-from brainwires_provider.wires.engine import EngineSettings, _order, find_model
+from brainwires_provider.weights.find import installed_weights
+from brainwires_provider.weights.gguf import read_header
+from brainwires_provider.weights.settings import LocalModel
+from brainwires_provider.wires.engine import _order
 from brainwires_provider.wires.engine_child import build_params
-from brainwires_provider.wires.gguf import read_header
 
 
 class Run(NamedTuple):
@@ -38,9 +40,11 @@ def _prompt(pair: int) -> str:
 
 
 def _load_engine(folder: str) -> Any:
-    path = find_model("")
+    path = installed_weights()
     socket = None if os.name == "nt" else os.path.join(folder, "direct.sock")
-    return xllamacpp.Server(build_params(xllamacpp, _order(EngineSettings(path), read_header(path), socket)))
+    return xllamacpp.Server(
+        build_params(xllamacpp, _order(LocalModel(path), read_header(path).context_length, socket))
+    )
 
 
 def _directly(engine: Any, prompt: str, max_tokens: int) -> Run:

@@ -52,10 +52,10 @@ class Engine(NamedTuple):
 @contextmanager
 def started(template: str | None = None) -> Iterator[Engine]:
     """The engine's own child process with SmolLM2, and a chat template other than the model's own if one is given."""
-    from brainwires_provider.wires.engine import find_model
+    from brainwires_provider.weights.find import installed_weights
 
     order = {
-        "path": find_model(""),
+        "path": installed_weights(),
         "alias": "smollm2",
         "context": 2048,
         "slots": 2,

