@@ -1,0 +1,56 @@
+"""The native API of llama.cpp's server: a prompt completed as it stands, tokens, routing and embeddings."""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import APIError
+from brainwires_provider.framing.base import Framing
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.base import Call, Decoder, Reply
+from brainwires_provider.protocols.failures import error_in_reply
+from brainwires_provider.protocols.llamacpp.decode import CompletionDecoder
+from brainwires_provider.protocols.llamacpp.encode import encode_completion, prompt_of
+from brainwires_provider.protocols.llamacpp.operations import decode_tokens, models_call, tokenize_call
+from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
+from brainwires_provider.protocols.llamacpp.values import Route
+from brainwires_provider.protocols.openai_chat.models import decode_models
+from brainwires_provider.types import Model, Origin, Request, TokenCount
+
+__all__ = ["CompletionDecoder", "LlamaCpp", "LlamaCppOptions", "Route"]
+
+
+class LlamaCpp:
+    """See `protocols.base.ChatProtocol`. Its base URL is the server's root."""
+
+    name = "llamacpp"
+
+    def framing(self, max_message: int) -> Framing:
+        """Server-sent events."""
+        return SSEFraming(max_message)
+
+    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+        """`POST /completion`. Raises UnsupportedError for more than one prompt of text."""
+        return encode_completion(request, origin, stream=stream)
+
+    def decoder(self, origin: Origin) -> Decoder:
+        """A decoder for one answer."""
+        return CompletionDecoder(origin)
+
+    def decode_error(self, reply: Reply) -> APIError:
+        """The error of a refused request."""
+        return error_in_reply(reply)
+
+    def count_call(self, request: Request, origin: Origin) -> Call:
+        """`POST /tokenize`, reading control tokens as a completion does. Raises UnsupportedError as `encode`."""
+        return tokenize_call(prompt_of(request, origin), request.model or "", parse_special=True)
+
+    def decode_count(self, body: bytes) -> TokenCount:
+        """How many tokens came. Raises ProtocolError."""
+        return TokenCount(len(decode_tokens(body)))
+
+    def models_call(self, after: str | None) -> Call:
+        """`GET /v1/models`, one page."""
+        return models_call()
+
+    def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
+        """What the server has loaded, or could load. Raises ProtocolError."""
+        return decode_models(body, provider), None
