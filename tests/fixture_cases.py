@@ -27,6 +27,7 @@ from brainwires_provider.protocols.gemini import GeminiOptions
 from brainwires_provider.protocols.ollama import OllamaOptions
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.protocols.openai_responses import OpenAIResponsesOptions
+from brainwires_provider.protocols.relay import BrainwiresOptions
 from brainwires_provider.providers import PROVIDERS, Provider
 from brainwires_provider.types import (
     HostedTool,
@@ -49,6 +50,7 @@ PROTOCOLS: dict[str, tuple[str, type[ProviderOptions]]] = {
     "ollama": ("ollama", OllamaOptions),
     "openai_chat": ("openai-chat", OpenAIChatOptions),
     "openai_responses": ("openai-responses", OpenAIResponsesOptions),
+    "relay": ("brainwires", BrainwiresOptions),
 }
 """By folder: the plain row, and the protocol's own options."""
 
