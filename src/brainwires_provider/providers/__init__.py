@@ -6,6 +6,7 @@ name and what the client was given into a Target.
 
 from __future__ import annotations
 
+from brainwires_provider.providers.config import Config, NamedModel
 from brainwires_provider.providers.resolve import (
     ProviderConfig,
     Target,
@@ -17,10 +18,13 @@ from brainwires_provider.providers.resolve import (
     resolve_listing,
     split_model,
 )
-from brainwires_provider.providers.rows import PROVIDERS, Provider
+from brainwires_provider.providers.row import Provider
+from brainwires_provider.providers.rows import PROVIDERS
 
 __all__ = [
     "PROVIDERS",
+    "Config",
+    "NamedModel",
     "Provider",
     "ProviderConfig",
     "Target",

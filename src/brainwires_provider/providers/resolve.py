@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from brainwires_provider.auth.base import Auth
 from brainwires_provider.auth.keys import Key
@@ -20,8 +21,10 @@ from brainwires_provider.errors import ConfigError
 from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.protocols.base import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, is_own_host, url_of
-from brainwires_provider.providers.rows import ALIASES, PROVIDERS, Provider
+from brainwires_provider.providers.row import Provider
+from brainwires_provider.providers.rows import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
+from brainwires_provider.weights.settings import LocalModel
 
 __all__ = [
     "ProviderConfig",
@@ -42,20 +45,22 @@ class ProviderConfig(Struct, frozen=True):
     `row` is the row whose protocol it speaks (default: `name` itself). A base URL given here needs its key given
     here too, unless it is on this machine. Plain http leaves this machine only with `allow_http`. `socket` says how a
     server behaves over a WebSocket, where the row speaks through one. `region`, `project` and `credentials` are for
-    rows on clouds: see `providers.clouds.Place`.
+    rows on clouds: see `providers.clouds.Place`. `local` says how models on this machine are run; where it names a
+    file, that is the model where none is named. A header's value may be called for, as a key.
     """
 
     name: str
     row: str | None = None
     api_key: Key | None = None
     base_url: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, Key] = field(default_factory=dict)
     options: Options | None = None
     allow_http: bool = False
     socket: SocketTraits | None = None
     region: str | None = None
     project: str | None = None
     credentials: Any = None
+    local: LocalModel | None = None
 
     def __repr__(self) -> str:
         """Names only: the key and the headers are secrets."""
@@ -70,7 +75,7 @@ class Target(Struct, frozen=True):
     model: str
     base_url: str
     key: Key | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, Key]
     options: Options | None
     origin: Origin
     """What this target's answers are marked with."""
@@ -79,11 +84,19 @@ class Target(Struct, frozen=True):
     """Who signs its requests, where no key says it all."""
     asked: tuple[tuple[str, str | None], ...] | None = None
     """The environment variables that had a say, and what they said; None where that cannot be told."""
+    local: LocalModel | None = None
+    """How it is run, where it runs on this machine."""
 
     @property
     def protocol(self) -> ChatProtocol:
         """The row's protocol, one object for all its requests."""
         return _protocol(self.row)
+
+    def at_home_of(self, key: Key | None) -> Target:
+        """The same, where this key belongs, for a row whose keys have hosts of their own and no other URL given."""
+        home = self.row.home_of(key)
+        at_default = self.base_url == self.row.base_url
+        return replace(self, base_url=home) if at_default and home != self.base_url else self
 
     def is_current(self) -> bool:
         """Whether it would be the same if it were resolved again."""
@@ -171,12 +184,13 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
         auth=auth,
         asked=_asked(row, config),
+        local=config.local,
     )
     if row.wire != "local":
         fault = _url_fault(base_url, config.allow_http)
         if fault is not None:
             raise ConfigError(fault, provider=provider)
-    return target
+    return target.at_home_of(target.key) if row.host_by_key else target
 
 
 def _asked(row: Provider, config: ProviderConfig) -> tuple[tuple[str, str | None], ...] | None:
@@ -203,7 +217,7 @@ def _base_url(row: Provider, config: ProviderConfig) -> tuple[str, bool]:
         return form(os.environ[row.base_url_env].strip()).rstrip("/").removesuffix(row.versioned), False
     if not row.base_url:
         raise ConfigError(
-            f"{config.name} has a base URL for each customer: pass base_url=, or set {row.base_url_env}",
+            f"{config.name} has no base URL of its own: pass base_url=, or set {row.base_url_env}",
             provider=config.name,
         )
     return row.base_url, False
@@ -243,7 +257,10 @@ def _key(row: Provider, config: ProviderConfig, base_url: str, *, from_code: boo
         return config.api_key
     if row.keyless or any(name.lower() in ("authorization", row.auth) for name in config.headers):
         return None
-    if from_code and base_url != row.base_url.rstrip("/"):
+    names = [name for name in (row.key_env, row.other_key_env) if name]
+    said = (os.environ.get(name, "").strip() for name in names)
+    key = next((value for value in said if value), None)
+    if from_code and base_url != row.home_of(key).rstrip("/"):
         if is_loopback(base_url):
             return None
         raise ConfigError(
@@ -251,17 +268,18 @@ def _key(row: Provider, config: ProviderConfig, base_url: str, *, from_code: boo
             '(api_key="" for a server that wants none); a key from the environment stays with its own host',
             provider=config.name,
         )
-    names = [name for name in (row.key_env, row.other_key_env) if name]
-    for name in names:
-        if key := os.environ.get(name, "").strip():
-            return key
+    if key is not None:
+        return key
     where = f"set {' or '.join(names)} or pass api_key=" if names else "pass api_key="
     raise ConfigError(f"no key for {config.name}: {where}", provider=config.name)
 
 
 def is_loopback(url: str) -> bool:
     """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     return host in ("localhost", "::1") or host.endswith(".localhost") or _is_127(host)
 
 

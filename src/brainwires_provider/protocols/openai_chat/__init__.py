@@ -9,7 +9,7 @@ from brainwires_provider.protocols.base import Call, Decoder, Reply
 from brainwires_provider.protocols.failures import error_in_reply
 from brainwires_provider.protocols.openai_chat.decode import ChatDecoder
 from brainwires_provider.protocols.openai_chat.encode import encode_request
-from brainwires_provider.protocols.openai_chat.models import decode_models
+from brainwires_provider.protocols.openai_chat.models import decode_page, page_query
 from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
@@ -53,9 +53,12 @@ class OpenAIChat:
         raise NotImplementedError
 
     def models_call(self, after: str | None) -> Call:
-        """`GET /models`, one page."""
-        return Call("/models", {}, method="GET")
+        """`GET /models`; few services have pages. Raises UnsupportedError where the service lists none."""
+        if self.quirks.models_path is None:
+            raise UnsupportedError("this service does not list its models here; its documentation does")
+        query = {**self.quirks.models_query, **page_query(after)}
+        return Call(self.quirks.models_path, {}, method="GET", query=query)
 
     def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
-        """The list of `{"data": […]}`. Raises ProtocolError."""
-        return decode_models(body, provider), None
+        """One page, and the cursor of the next. Raises ProtocolError."""
+        return decode_page(body, provider)

@@ -171,8 +171,7 @@ class ChatDecoder(DecoderBase):
         """The response-level fields: the last told win, nested objects are merged."""
         model = chunk.get("model")
         if model and model != self.model:
-            self.model = str(model)
-            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+            self.answered_by(model)
         if chunk.get("id"):
             self.id = str(chunk["id"])
         if not self._started:

@@ -5,6 +5,7 @@ Reference: the API reference of "Create chat completion"; the services' own page
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from brainwires_provider.protocols.openai_chat.history import HistoryEncoder
 from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
 from brainwires_provider.types import (
     Deviation,
+    Effort,
     HostedTool,
     JSONSchema,
     Message,
@@ -37,6 +39,7 @@ def encode_request(request: Request, origin: Origin, quirks: ChatQuirks, *, stre
     body: dict[str, Any] = {
         "model": request.model,
         "messages": HistoryEncoder(origin, quirks, deviations).encode(messages),
+        **quirks.always,
     }
     if stream:
         body["stream"] = True
@@ -62,18 +65,18 @@ def _tuning(options: Options, quirks: ChatQuirks, body: dict[str, Any], deviatio
         ("temperature", "temperature", True),
         ("top_p", "top_p", True),
         ("top_k", "top_k", quirks.top_k),
-        ("seed", quirks.seed_field, True),
+        ("seed", quirks.seed_field, quirks.seed_field is not None),
         ("stop", "stop", True),
         ("presence_penalty", "presence_penalty", quirks.penalties),
-        ("frequency_penalty", "frequency_penalty", quirks.penalties),
+        ("frequency_penalty", "frequency_penalty", quirks.penalties and quirks.frequency_penalty),
         ("parallel_tool_calls", "parallel_tool_calls", quirks.parallel_tool_calls),
     )
     for name, wire_name, taken in knobs:
         value = getattr(options, name)
         if value is None:
             continue
-        if taken:
-            body[wire_name] = list(value) if name == "stop" and not isinstance(value, str) else value
+        if taken and wire_name is not None:
+            body[wire_name] = _stops(value, quirks) if name == "stop" else value
         else:
             deviations.append(Deviation(name, "dropped", "this service's Chat Completions has no such field"))
     if options.cache is not None and options.cache.mode != "off":
@@ -87,6 +90,12 @@ def _tuning(options: Options, quirks: ChatQuirks, body: dict[str, Any], deviatio
         )
 
 
+def _stops(stop: str | Sequence[str], quirks: ChatQuirks) -> str | list[str]:
+    if isinstance(stop, str):
+        return [stop] if quirks.stop_list else stop
+    return list(stop)
+
+
 def _reasoning(
     options: Options, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]
 ) -> None:
@@ -95,30 +104,49 @@ def _reasoning(
     wanted = options.reasoning
     if isinstance(wanted, str):
         wanted = Reasoning(effort=wanted)
-    unsaid = []
-    effort = None if wanted.effort is None else quirks.efforts.get(wanted.effort, wanted.effort)
-    if quirks.reasoning == "effort":
-        if effort is not None:
-            body["reasoning_effort"] = effort
-        unsaid = ["budget_tokens", "summary"]
-    elif quirks.reasoning == "object":
-        budget = {} if wanted.budget_tokens is None else {"max_tokens": wanted.budget_tokens}
-        named = {} if effort is None else {"effort": effort}
-        body["reasoning"] = {**named, **budget}
-        unsaid = ["summary"]
-    elif quirks.reasoning == "thinking":
+    unsaid = ["effort", "budget_tokens", "summary"]
+    if quirks.reasoning == "object":
+        body["reasoning"] = _reasoning_object(wanted, quirks)
+        unsaid.clear()
+    elif quirks.reasoning != "none":
+        unsaid.remove("effort")
         if wanted.effort is not None:
-            body["thinking"] = {"type": "disabled" if wanted.effort == "off" else "enabled"}
-            if wanted.effort not in ("off", "medium"):
-                reason = "this service only switches thinking on and off"
-                deviations.append(Deviation("reasoning", "adapted", reason))
-        unsaid = ["budget_tokens", "summary"]
-    else:
-        unsaid = ["effort", "budget_tokens", "summary"]
+            _effort(wanted.effort, quirks, body, deviations)
+    if quirks.budget_field is not None and wanted.budget_tokens is not None:
+        body[quirks.budget_field] = wanted.budget_tokens
+        unsaid.remove("budget_tokens")
     lost = [name for name in unsaid if getattr(wanted, name) is not None]
     if lost:
         reason = f"this service's Chat Completions cannot say {' or '.join(lost)}"
         deviations.append(Deviation("reasoning", "dropped", reason))
+
+
+def _reasoning_object(wanted: Reasoning, quirks: ChatQuirks) -> dict[str, Any]:
+    effort = None if wanted.effort is None else quirks.efforts.get(wanted.effort, wanted.effort)
+    said = {"effort": effort, "max_tokens": wanted.budget_tokens, "summary": wanted.summary}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _effort(effort: Effort, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]) -> None:
+    """By a word, by a switch, or by both."""
+    only_switched = quirks.reasoning == "thinking"
+    if effort == "off" and (only_switched or quirks.thinking_off):
+        body.update(quirks.thinking_off or {"thinking": {"type": "disabled"}})
+        return
+    if only_switched:
+        body.update(quirks.thinking_on or {"thinking": {"type": "enabled"}})
+        if effort != "medium":
+            reason = "this service only switches thinking on and off"
+            deviations.append(Deviation("reasoning", "adapted", reason))
+        return
+    word = quirks.efforts.get(effort, effort)
+    if word is None:
+        deviations.append(Deviation("reasoning", "dropped", f"this service has no effort {effort!r}"))
+        return
+    body.update(quirks.thinking_on)
+    body["reasoning_effort"] = word
+    if effort not in (word, "off"):
+        deviations.append(Deviation("reasoning", "adapted", f"this service's nearest effort is {word!r}"))
 
 
 def _tools(request: Request, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]) -> None:
@@ -126,7 +154,7 @@ def _tools(request: Request, quirks: ChatQuirks, body: dict[str, Any], deviation
     tools = request.tools
     if choice is not None and choice.names and choice.mode == "none":
         choice = ToolChoice("none")
-    if choice is not None and _is_allowance(choice) and not quirks.allowed_tools:
+    if choice is not None and _is_beyond(choice, quirks):
         tools = tuple(t for t in tools if not isinstance(t, Tool) or t.name in choice.names)
         deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
         choice = ToolChoice(choice.mode)
@@ -164,6 +192,13 @@ def _tool(tool: Tool | HostedTool, quirks: ChatQuirks, deviations: list[Deviatio
 def _is_allowance(choice: ToolChoice) -> bool:
     """Whether a choice among named tools is left to the model."""
     return choice.raw is None and len(choice.names) > (1 if choice.mode == "required" else 0)
+
+
+def _is_beyond(choice: ToolChoice, quirks: ChatQuirks) -> bool:
+    """Whether a choice names tools as this service cannot."""
+    if choice.raw is not None or not choice.names:
+        return False
+    return not (quirks.allowed_tools if _is_allowance(choice) else quirks.named_choice)
 
 
 def _choice(choice: ToolChoice, quirks: ChatQuirks) -> Any:

@@ -147,6 +147,8 @@ class HistoryEncoder:
             if part.file_id is not None:
                 return {"type": "file", "file_id": part.file_id}
             return {"type": "document_url", "document_url": part.url or self._data_url(part)}
+        if self._quirks.documents == "file_url":
+            return self._file_url(part)
         if part.file_id is not None:
             return {"type": "file", "file": {"file_id": part.file_id}}
         if part.url is not None and not self._quirks.file_urls:
@@ -155,6 +157,12 @@ class HistoryEncoder:
             )
         file = {"file_data": part.url or self._data_url(part), "filename": part.name or "file"}
         return {"type": "file", "file": file}
+
+    def _file_url(self, part: FilePart) -> dict[str, Any]:
+        if part.file_id is not None:
+            raise self._unsupported("this service takes files as data or by URL, not by file_id")
+        named = {} if part.name is None else {"file_name": part.name}
+        return {"type": "file_url", "file_url": {"url": part.url or _base64(part)}, **named}
 
     def _audio(self, part: FilePart) -> dict[str, Any]:
         if part.file_id is not None:

@@ -15,14 +15,24 @@ from brainwires_provider.types import Effort, ProviderOptions
 
 __all__ = ["ChatQuirks", "OpenAIChatOptions"]
 
-_OPENAI_EFFORTS: Mapping[Effort, str] = MappingProxyType({"off": "none"})
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
+_NO_QUERY: Mapping[str, str] = MappingProxyType({})
+_OPENAI_EFFORTS: Mapping[Effort, str | None] = MappingProxyType({"off": "none"})
 
 
 class ChatQuirks(Struct, frozen=True, kw_only=True):
     """One service's dialect. The defaults are OpenAI's own."""
 
+    always: Mapping[str, Any] = _NO_FIELDS
+    """Sent with every request: what keeps an answer apart that the service would run together."""
+    models_path: str | None = "/models"
+    """Where the models are listed, if they are."""
+    models_query: Mapping[str, str] = _NO_QUERY
+    """What the list is asked with."""
     max_tokens_field: str = "max_completion_tokens"
-    seed_field: str = "seed"
+    seed_field: str | None = "seed"
+    stop_list: bool = False
+    """Takes `stop` as a list only."""
     required_word: str = "required"
     """The word of `tool_choice` for "some tool must be called"."""
     stream_usage: bool = True
@@ -30,24 +40,35 @@ class ChatQuirks(Struct, frozen=True, kw_only=True):
     developer_role: bool = True
     top_k: bool = False
     penalties: bool = True
+    frequency_penalty: bool = True
+    """Takes `frequency_penalty` too, where it takes a penalty at all."""
     parallel_tool_calls: bool = True
     json_schema: bool = True
     """Takes `response_format` of type `json_schema`; else the schema is put into words and JSON asked for."""
     allowed_tools: bool = True
     """Takes a `tool_choice` of several names; else only those tools are sent."""
+    named_choice: bool = True
+    """Takes a `tool_choice` of one name; else only that tool is sent, and some call is required."""
     cache_marks: bool = False
     """Takes `cache_control` on content and tools."""
     reasoning: Literal["effort", "object", "thinking", "none"] = "effort"
     """How reasoning is asked for: `reasoning_effort`, a `reasoning` object, a `thinking` switch, or never."""
-    efforts: Mapping[Effort, str] = _OPENAI_EFFORTS
-    """The service's words for ours, where they differ."""
+    efforts: Mapping[Effort, str | None] = _OPENAI_EFFORTS
+    """The service's words for ours, where they differ: the nearest one, or None where there is no such thing."""
+    thinking_on: Mapping[str, Any] = _NO_FIELDS
+    """The fields that switch thinking on: beside any effort but "off", or as the `thinking` switch itself."""
+    thinking_off: Mapping[str, Any] = _NO_FIELDS
+    """The fields that switch it off, where no word for an effort does."""
+    budget_field: str | None = None
+    """Takes a budget of tokens for thinking, under this name."""
     replay_reasoning: bool = True
     """Takes reasoning back under the names it came by."""
     file_urls: bool = False
     """Takes a URL where a file's data goes."""
     video: bool = False
     """Takes `video_url`."""
-    documents: Literal["file", "document_url"] = "file"
+    documents: Literal["file", "document_url", "file_url"] = "file"
+    """As `file` with its data in an object, as `document_url`, or as `file_url` with a URL or bare base64."""
     audio: Literal["object", "text"] = "object"
     """`input_audio` holds an object of data and format, or just the data or URL."""
 

@@ -1,0 +1,170 @@
+"""A row's protocol, in its service's dialect: makers that load it when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from brainwires_provider.protocols.base import ChatProtocol
+from brainwires_provider.protocols.embeddings.base import EmbeddingProtocol
+
+__all__ = [
+    "COMPATIBLE",
+    "anthropic",
+    "bedrock_vectors",
+    "chat",
+    "claude_on_bedrock",
+    "claude_on_vertex",
+    "converse",
+    "gemini",
+    "gemini_vectors",
+    "ollama",
+    "ollama_host",
+    "ollama_vectors",
+    "openai_vectors",
+    "relay",
+    "responses",
+    "vertex_vectors",
+]
+
+
+def chat(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Chat Completions in one service's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
+
+        return OpenAIChat(ChatQuirks(**quirks))
+
+    return make
+
+
+COMPATIBLE: dict[str, Any] = {
+    "max_tokens_field": "max_tokens",
+    "developer_role": False,
+    "allowed_tools": False,
+}
+
+
+def responses(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Responses in one service's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesQuirks
+
+        return OpenAIResponses(ResponsesQuirks(**quirks))
+
+    return make
+
+
+def anthropic(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Anthropic's Messages in one service's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicQuirks
+
+        return AnthropicMessages(AnthropicQuirks(**quirks))
+
+    return make
+
+
+def claude_on_bedrock() -> ChatProtocol:
+    """Anthropic's Messages by InvokeModel."""
+    from brainwires_provider.protocols.anthropic import AnthropicMessages
+    from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE
+
+    return AnthropicMessages(BEDROCK_INVOKE)
+
+
+def claude_on_vertex() -> ChatProtocol:
+    """Anthropic's Messages by rawPredict."""
+    from brainwires_provider.protocols.anthropic import AnthropicMessages
+    from brainwires_provider.protocols.anthropic.options import VERTEX
+
+    return AnthropicMessages(VERTEX)
+
+
+def converse(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Bedrock's Converse in one service's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockQuirks
+
+        return BedrockConverse(BedrockQuirks(**quirks))
+
+    return make
+
+
+def gemini(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Google's generateContent in one service's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
+
+        return Gemini(GeminiQuirks(**quirks))
+
+    return make
+
+
+def ollama(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Ollama's API in one server's dialect, made when first used."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.ollama import Ollama, OllamaQuirks
+
+        return Ollama(OllamaQuirks(**quirks))
+
+    return make
+
+
+def relay() -> ChatProtocol:
+    """The Brainwires relay's own protocol."""
+    from brainwires_provider.protocols.relay import BrainwiresRelay
+
+    return BrainwiresRelay()
+
+
+def ollama_host(text: str) -> str:
+    """See `protocols.ollama.host`, which is loaded when first used."""
+    from brainwires_provider.protocols.ollama.host import host_url
+
+    return host_url(text)
+
+
+def openai_vectors(**quirks: Any) -> Callable[[], EmbeddingProtocol]:
+    """`POST /embeddings` in one service's dialect."""
+
+    def make() -> EmbeddingProtocol:
+        from brainwires_provider.protocols.embeddings.openai import OpenAIEmbeddings
+
+        return OpenAIEmbeddings(**quirks)
+
+    return make
+
+
+def gemini_vectors() -> EmbeddingProtocol:
+    """Embeddings of the Gemini API."""
+    from brainwires_provider.protocols.embeddings.gemini import GeminiEmbeddings
+
+    return GeminiEmbeddings()
+
+
+def vertex_vectors() -> EmbeddingProtocol:
+    """Embeddings of Vertex AI."""
+    from brainwires_provider.protocols.embeddings.gemini import VertexEmbeddings
+
+    return VertexEmbeddings()
+
+
+def ollama_vectors() -> EmbeddingProtocol:
+    """Embeddings of Ollama."""
+    from brainwires_provider.protocols.embeddings.ollama import OllamaTextEmbeddings
+
+    return OllamaTextEmbeddings()
+
+
+def bedrock_vectors() -> EmbeddingProtocol:
+    """Embeddings of Bedrock's models, by InvokeModel."""
+    from brainwires_provider.protocols.embeddings.bedrock import BedrockEmbeddings
+
+    return BedrockEmbeddings()
