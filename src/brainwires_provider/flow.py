@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import redact, resolve_key
+from brainwires_provider.auth.keys import header_secrets, redact, resolve_headers, resolve_key
 from brainwires_provider.errors import (
     APIError,
     AuthenticationError,
@@ -234,11 +234,14 @@ class Flight:
         """Sign and send."""
         plan, target = self._plan, self._plan.target
         key = "" if target.key is None else await resolve_key(target.key, target.provider)
-        self._secrets = (key,) if key else ()
-        url, headers, body = plan.url, plan.headers(key), plan.body()
+        own = await resolve_headers(target.headers, target.provider)
+        self._secrets = ((key,) if key else ()) + header_secrets(target.headers, own)
+        if target.row.host_by_key:
+            plan = replace(plan, target=target.at_home_of(key))
+        url, headers, body = plan.url, plan.headers(key, own), plan.body()
         if target.auth is not None:
             headers |= await target.auth.headers(plan.call.method, url, headers, body)
-            self._secrets = target.auth.secrets
+            self._secrets += target.auth.secrets
         wire = await self._road.wire(target)
         outgoing = Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect)
         self._exchange = await wire.open(outgoing)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import REDACTED, key_headers, redact
+from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, key_headers, redact
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base import Call
 from brainwires_provider.providers import Target
@@ -67,14 +67,17 @@ class Plan(Struct, frozen=True):
         query = "&".join(part for part in (query, urlencode(pairs, doseq=True)) if part)
         return f"{base}{self.call.path}{'?' + query if query else ''}"
 
-    def headers(self, key: str) -> dict[str, str]:
-        """What goes out, the later layer over the earlier, whatever the case of the names."""
+    def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
+        """What goes out, the later layer over the earlier, whatever the case of the names.
+
+        `own` are the target's headers with their values called for.
+        """
         target = self.target
         sent = dict(_STREAMED if self.stream else _WHOLE)
         layers = (
             self.call.headers,
             key_headers(target.row.auth, key),
-            target.headers,
+            own,
             self.extra_headers,
         )
         for layer in filter(None, layers):
@@ -87,9 +90,10 @@ class Plan(Struct, frozen=True):
         """The URL, as a WebSocket's."""
         return "ws" + self.url.removeprefix("http")
 
-    def handshake_headers(self, key: str) -> dict[str, str]:
+    def handshake_headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
         """The headers without those that speak of one request's body."""
-        return {name: value for name, value in self.headers(key).items() if name.lower() not in _OF_A_BODY}
+        sent = self.headers(key, own)
+        return {name: value for name, value in sent.items() if name.lower() not in _OF_A_BODY}
 
     def body(self) -> bytes:
         """The JSON body; none for a GET, and where there is nothing to say."""
@@ -122,6 +126,7 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
         raise UnsupportedError(
             f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
         )
+    stream = stream or target.row.streams_only
     return Plan(
         target, call, report, options.timeouts or timeouts, stream, options.extra_headers, options.extra_query
     )
@@ -156,13 +161,9 @@ def prepare(plan: Plan) -> Prepared:
     """The exact request, secrets redacted, nothing sent; over a WebSocket the handshake, and the frame after it."""
     target = plan.target
     key = REDACTED if target.key else ""
-    headers = plan.handshake_headers(key) if plan.by_socket else plan.headers(key)
-    secret = {name.lower() for name in target.headers} | {
-        "authorization",
-        "api-key",
-        "x-api-key",
-        "x-goog-api-key",
-    }
+    own = dict.fromkeys(target.headers, REDACTED)
+    headers = plan.handshake_headers(key, own) if plan.by_socket else plan.headers(key, own)
+    secret = {name.lower() for name in target.headers} | SECRET_HEADERS
     if target.auth is not None:
         headers["Authorization"] = REDACTED
     shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}

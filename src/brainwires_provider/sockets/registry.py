@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import resolve_key
+from brainwires_provider.auth.keys import header_secrets, resolve_headers, resolve_key
 from brainwires_provider.plans import Plan
 from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.sockets.counters import Counters, SocketCounts
@@ -57,7 +58,8 @@ class Sockets:
         key = (
             plan.socket_url,
             plan.target.key,
-            tuple(sorted(plan.handshake_headers("").items())),
+            tuple(sorted(plan.handshake_headers("", {}).items())),
+            tuple(sorted(plan.target.headers.items(), key=itemgetter(0))),
             plan.target.socket,
         )
         pools = self._pools_here()
@@ -114,11 +116,12 @@ class Dialer:
         plan, target = self._plan, self._plan.target
         traits: SocketTraits = target.socket
         key = "" if target.key is None else await resolve_key(target.key, target.provider)
-        if key and key not in self.secrets:
-            self.secrets = (*self.secrets, key)
+        own = await resolve_headers(target.headers, target.provider)
+        told = ((key,) if key else ()) + header_secrets(target.headers, own)
+        self.secrets += tuple(secret for secret in told if secret not in self.secrets)
         handshake = Handshake(
             plan.socket_url,
-            plan.handshake_headers(key),
+            plan.handshake_headers(key, own),
             connect_timeout=self.connect_timeout,
             proxy=self._proxy,
             ssl_context=self._ssl,

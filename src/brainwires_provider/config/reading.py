@@ -1,0 +1,221 @@
+"""Values out of a file's tables, each with a word about what does not fit.
+
+A `Reader` goes on after a fault, so that one run tells them all, each by its line. No text is ever repeated in one:
+whatever stands in the file may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from brainwires_provider.config.lines import Path, line_of
+from brainwires_provider.config.suspects import is_secret_name, looks_like_key, may_be_key
+from brainwires_provider.errors import ConfigError
+
+__all__ = ["NO_KEY", "Reader", "near", "shown"]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_MOST_TOLD = 20
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a table",
+    "array": "an array",
+}
+_MISFIT = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$(.*)`)?$")
+
+
+NO_KEY = (
+    "looks like a key, and no key is written into this file: it would be shown, copied and committed. Say where it "
+    "lies, in api_key or in headers of [providers.NAME]; and since it has stood here, replace it with a new one"
+)
+
+
+class Reader:
+    """One file: where it is, what its faults are called by, and the faults found so far."""
+
+    def __init__(self, name: str, folder: str, lines: dict[Path, int]) -> None:
+        self.name = name
+        self.folder = folder
+        self._lines = lines
+        self._faults: dict[Path, tuple[int, str]] = {}
+
+    def fault(self, path: Path, message: str) -> None:
+        """Something is wrong at `path`. The first word on a place, or on what it lies in, is enough."""
+        if not any(path[:end] in self._faults for end in range(1, len(path) + 1)):
+            self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")
+
+    def place(self, path: Path) -> str:
+        """`brainwires.toml:12: providers.groq`."""
+        line = line_of(self._lines, path)
+        return f"{self.name}:{line}: {_dotted(path)}" if line else f"{self.name}: {_dotted(path)}"
+
+    def finish(self) -> None:
+        """Raises ConfigError with every fault, one a line, in the file's order."""
+        told = [words for _, words in sorted(self._faults.values(), key=lambda fault: fault[0])]
+        if len(told) > _MOST_TOLD:
+            told[_MOST_TOLD:] = [f"{self.name}: and {len(told) - _MOST_TOLD} more"]
+        if told:
+            raise ConfigError("\n".join(told))
+
+    # -- tables ------------------------------------------------------------------------------------------
+
+    def table(self, value: Any, path: Path) -> dict[str, Any]:
+        """A table; an empty one in the place of anything else."""
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.fault(path, f"takes a table, not {_kind(value)}")
+        return {}
+
+    def check_names(
+        self, table: Mapping[str, Any], known: Iterable[str], path: Path, advice: Mapping[str, str] = {}
+    ) -> None:
+        """A fault for every key that has no meaning here, with the nearest that has, or with `advice` on it."""
+        names = tuple(known)
+        for key in table:
+            if key not in names:
+                hint = advice.get(key) or near(key, names) or f"there are: {', '.join(names)}"
+                self.fault((*path, key), f"there is no such field; {hint}")
+
+    def struct(
+        self, kind: type[T], value: Any, path: Path, own: Mapping[str, Callable[..., Any]]
+    ) -> T | None:
+        """A struct from a table, field by field; `own` reads the fields that want more than a type.
+
+        None where there is no table, or a fault in it.
+        """
+        table = self.table(value, path)
+        if not isinstance(value, dict):
+            return None
+        hints = get_type_hints(kind)
+        declared = msgspec.structs.fields(kind)
+        self.check_names(table, [field.name for field in declared], path)
+        before = len(self._faults)
+        fields = {}
+        for field in declared:
+            name, at = field.name, (*path, field.name)
+            if name in table:
+                given = table[name]
+                fields[name] = own[name](given, at) if name in own else self.value(hints[name], given, at)
+            elif field.required:
+                self.fault(path, f"says no {name}")
+        if len(self._faults) > before:
+            return None
+        try:
+            return kind(**fields)
+        except (ConfigError, ValueError) as error:
+            fault = str(error)  # of a number that cannot be
+        self.fault(path, fault)
+        return None
+
+    # -- values ------------------------------------------------------------------------------------------
+
+    def value(self, hint: Any, value: Any, path: Path) -> Any:
+        """A value of the type `hint`; None, and a fault, where it is none."""
+        try:
+            return msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            fault = _misfit(str(error), hint)
+        self.fault(path, fault)
+        return None
+
+    def text(self, value: Any, path: Path) -> str | None:
+        """One line of text that is no key."""
+        if not isinstance(value, str):
+            self.fault(path, f"takes text, not {_kind(value)}")
+        elif not value.strip() or not value.isprintable():
+            self.fault(path, "takes one line of text")
+        else:
+            return value
+        return None
+
+    def file(self, value: Any, path: Path) -> str | None:
+        """A path: from the user's folder where it begins with `~`, else from the file's own."""
+        text = self.text(value, path)
+        if text is None or text.startswith("~"):
+            return text
+        return os.path.join(self.folder, text)
+
+    def check_leaves(self, value: Any, path: Path) -> None:
+        """Faults that can be anywhere: a secret by its name or by its looks, and numbers that JSON has not."""
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, str) and inner and is_secret_name(key):
+                    self.fault((*path, key), NO_KEY)
+                self.check_leaves(inner, (*path, key))
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                self.check_leaves(inner, (*path, index))
+        elif isinstance(value, str) and looks_like_key(value):
+            self.fault(path, NO_KEY)
+        elif isinstance(value, float) and not math.isfinite(value):
+            self.fault(path, "is no finite number")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A question after the nearest name, or nothing."""
+    found = get_close_matches(name, tuple(known), 1)
+    return f"did you mean {found[0]!r}?" if found else ""
+
+
+def shown(text: str) -> str:
+    """A name as it stands in the file, unless it may be a secret."""
+    return "(not shown)" if may_be_key(text) else text
+
+
+def _dotted(path: Path) -> str:
+    """A path as TOML would have it."""
+    told = ""
+    for part in path:
+        if isinstance(part, int):
+            told += f"[{part}]"
+        else:
+            name = shown(part)
+            if name == part and not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                name = '"' + name.encode("unicode_escape").decode() + '"'
+            told += f".{name}" if told else name
+    return told
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in words."""
+    for types, words in (
+        (bool, "true or false"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (str, "text"),
+        (dict, "a table"),
+        (list, "an array"),
+    ):
+        if isinstance(value, types):
+            return words
+    return "a date or time"
+
+
+def _misfit(words: str, hint: Any) -> str:
+    """msgspec's word on a value that does not fit, in ours; it names types, never the value."""
+    told = _MISFIT.match(words)
+    if told is not None:
+        wanted, got, place = told.groups()
+        wanted = " or ".join(_WORDS.get(each, each) for each in wanted.split(" | ") if each != "null")
+        inside = f"inside, at {place.lstrip('.')}, " if place and not may_be_key(place) else ""
+        return f"{inside}takes {wanted}, not {_WORDS.get(got, 'a date or time')}"
+    choices = _choices(hint)
+    return f"takes one of: {', '.join(choices)}" if choices else "does not fit"
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    if get_origin(hint) is Literal:
+        return tuple(str(each) for each in get_args(hint))
+    return tuple(choice for each in get_args(hint) for choice in _choices(each))

@@ -1,0 +1,353 @@
+"""The tables of `brainwires.toml`, each into its value: options, providers, models.
+
+Keys and headers that may be secret are read as references to where they lie; `auth.keys` looks there when a request
+needs them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey
+from brainwires_provider.config.lines import Path
+from brainwires_provider.config.reading import Reader, near
+from brainwires_provider.config.suspects import (
+    is_secret_header,
+    looks_like_key,
+    may_be_key,
+    url_holds_secret,
+)
+from brainwires_provider.errors import ConfigError
+from brainwires_provider.providers.clouds import is_own_host
+from brainwires_provider.providers.config import NamedModel, provider_options_kinds
+from brainwires_provider.providers.resolve import ProviderConfig, find_row, is_loopback
+from brainwires_provider.providers.row import Provider
+from brainwires_provider.providers.rows import ALIASES, PROVIDERS
+from brainwires_provider.types import CacheStrategy, Options, ProviderOptions, Reasoning, Timeouts
+
+__all__ = ["model_fault", "read_models", "read_options", "read_providers"]
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_KINDS = ("env", "file", "keyring")
+
+# Fields that mean something to some rows only: which, and how to say it.
+_FITS: Mapping[str, tuple[Callable[[Provider], bool], str]] = {
+    "region": (lambda row: row.cloud is not None, "is for rows on a cloud"),
+    "project": (lambda row: row.cloud == "google", "is for rows on Google Cloud"),
+    "credentials": (lambda row: row.cloud is not None, "is for rows on a cloud"),
+    "local": (lambda row: row.wire == "local", "is for rows that run models themselves"),
+    "socket": (lambda row: row.wire == "websocket", "is for rows that speak over a WebSocket"),
+}
+_FIELDS = (
+    "row",
+    "base_url",
+    "api_key",
+    "headers",
+    "region",
+    "project",
+    "credentials",
+    "options",
+    "allow_http",
+    "local",
+    "socket",
+)
+
+
+# -- options -------------------------------------------------------------------------------------------------
+
+
+def read_options(reader: Reader, value: Any, path: Path) -> Options | None:
+    """`Options` by their names. Fields of one protocol lie in `provider_options.PROTOCOL`."""
+    own = {
+        "reasoning": lambda given, at: _word_or_struct(reader, Reasoning, "effort", given, at),
+        "cache": lambda given, at: _word_or_struct(reader, CacheStrategy, "mode", given, at),
+        "timeouts": lambda given, at: reader.struct(Timeouts, given, at, {}),
+        "provider_options": lambda given, at: _provider_options(reader, given, at),
+        "extra_headers": lambda given, at: _plain_texts(reader, given, at, "headers"),
+        "extra_query": lambda given, at: _plain_texts(reader, given, at, "the query"),
+    }
+    return None if value is None else reader.struct(Options, value, path, own)
+
+
+def _word_or_struct(reader: Reader, kind: Any, field: str, value: Any, path: Path) -> Any:
+    """A struct by its table, or by its first field alone."""
+    if not isinstance(value, str):
+        return reader.struct(kind, value, path, {})
+    word = reader.value(get_type_hints(kind)[field], value, path)
+    return None if word is None else kind(word)
+
+
+def _provider_options(reader: Reader, value: Any, path: Path) -> tuple[ProviderOptions, ...]:
+    kinds = provider_options_kinds() if value else {}
+    found = []
+    for name, fields in reader.table(value, path).items():
+        if name not in kinds:
+            hint = near(name, kinds) or f"there are: {', '.join(kinds)}"
+            reader.fault((*path, name), f"no protocol of that name has options; {hint}")
+        elif (read := reader.struct(kinds[name], fields, (*path, name), {})) is not None:
+            found.append(read)
+    return tuple(found)
+
+
+def _plain_texts(reader: Reader, value: Any, path: Path, where: str) -> dict[str, str]:
+    texts = {}
+    for name, given in reader.table(value, path).items():
+        if is_secret_header(name):
+            reader.fault(
+                (*path, name),
+                f"may be a secret: put it into headers of [providers.NAME], not into {where} here",
+            )
+        else:
+            texts[name] = reader.value(str, given, (*path, name))
+    return texts
+
+
+# -- models --------------------------------------------------------------------------------------------------
+
+
+def read_models(reader: Reader, value: Any, providers: tuple[ProviderConfig, ...]) -> dict[str, NamedModel]:
+    """`[models.NAME]`, or `NAME = "provider:model"`."""
+    models = {}
+    for name, given in reader.table(value, ("models",)).items():
+        path: Path = ("models", name)
+        table = {"model": given} if isinstance(given, str) else reader.table(given, path)
+        at = path if isinstance(given, str) else (*path, "model")
+        if not name or ":" in name:
+            reader.fault(path, 'a model\'s name has no colon: "provider:model" always means itself')
+        advice = dict.fromkeys(Options.__struct_fields__, "it belongs into options, below")
+        reader.check_names(table, ("model", "options"), path, advice)
+        options = read_options(reader, table.get("options"), (*path, "options"))
+        model = None
+        if "model" not in table:
+            reader.fault(path, 'says no model: model = "provider:model"')
+        else:
+            model = reader.text(table["model"], at)
+        if model is None:
+            continue
+        if (wrong := model_fault(model, {}, providers)) is not None:
+            reader.fault(at, wrong)
+        models[name] = NamedModel(model, options)
+    return models
+
+
+def model_fault(
+    model: str, models: Mapping[str, NamedModel], providers: tuple[ProviderConfig, ...]
+) -> str | None:
+    """What is wrong with a model's name, if anything: the name itself is not repeated."""
+    if model in models:
+        return None
+    provider, colon, _ = model.partition(":")
+    if not colon or not provider:
+        hint = near(model, models)
+        return 'takes "provider:model"' + (f", or a name of [models]; {hint}" if models else "")
+    own = [config.name for config in providers]
+    if provider in own or ALIASES.get(provider, provider) in PROVIDERS:
+        return None
+    return f"there is no provider of that name; {near(provider, (*own, *PROVIDERS, *ALIASES)) or _SEE}"
+
+
+_SEE = "`brainwires providers` shows those that there are"
+
+
+# -- providers -----------------------------------------------------------------------------------------------
+
+
+def read_providers(reader: Reader, value: Any, *, is_trusted: bool) -> tuple[ProviderConfig, ...]:
+    """`[providers.NAME]`. A file that is not `is_trusted` may send no key but to its row's own host."""
+    configs = []
+    for name, given in reader.table(value, ("providers",)).items():
+        path: Path = ("providers", name)
+        table = reader.table(given, path)
+        config = _provider(reader, name, table, path)
+        if config is not None:
+            if not is_trusted:
+                _check_home(reader, config, path)
+            configs.append(config)
+    return tuple(configs)
+
+
+def _provider(reader: Reader, name: str, table: dict[str, Any], path: Path) -> ProviderConfig | None:
+    if not name or ":" in name:
+        reader.fault(path, "a provider's name has no colon")
+    advice = dict.fromkeys(Options.__struct_fields__, "it belongs into options, below")
+    reader.check_names(table, _FIELDS, path, advice)
+    row = _row(reader, name, table, path)
+    if row is None:
+        return None
+    for field, (fits, words) in _FITS.items():
+        if field in table and not fits(row):
+            reader.fault((*path, field), f"{words}, and {row.name} is none")
+    text = {
+        field: reader.text(table[field], (*path, field)) for field in ("region", "project") if field in table
+    }
+    return ProviderConfig(
+        name,
+        row=table.get("row"),
+        base_url=_base_url(reader, table.get("base_url"), (*path, "base_url")),
+        api_key=_key(reader, table.get("api_key"), (*path, "api_key"), row.key_env),
+        headers=_headers(reader, table.get("headers"), (*path, "headers"), row.key_env),
+        options=read_options(reader, table.get("options"), (*path, "options")),
+        allow_http=bool(reader.value(bool, table.get("allow_http", False), (*path, "allow_http"))),
+        socket=_settings(reader, table, path, "socket"),
+        credentials=_credentials(reader, table, path, row),
+        local=_settings(reader, table, path, "local"),
+        **text,
+    )
+
+
+def _row(reader: Reader, name: str, table: dict[str, Any], path: Path) -> Provider | None:
+    """The row that a provider is, or is made after."""
+    at = (*path, "row") if "row" in table else path
+    given = reader.text(table["row"], at) if "row" in table else name
+    if given is None:
+        return None
+    try:
+        return find_row(given)
+    except ConfigError:
+        pass
+    hint = near(given, (*PROVIDERS, *ALIASES)) or _SEE
+    if "row" in table:
+        reader.fault(at, f"there is no such row; {hint}")
+    else:
+        reader.fault(
+            at, f'no row has that name; {hint} (one of your own says what it speaks: row = "openai-chat")'
+        )
+    return None
+
+
+def _settings(reader: Reader, table: dict[str, Any], path: Path, field: str) -> Any:
+    """A field of ProviderConfig that holds a struct, or None."""
+    if field not in table:
+        return None
+    kind = get_args(get_type_hints(ProviderConfig)[field])[0]
+    return reader.struct(kind, table[field], (*path, field), {"path": reader.file})
+
+
+def _credentials(reader: Reader, table: dict[str, Any], path: Path, row: Provider) -> str | None:
+    """A profile's name on AWS, a file's path on Google Cloud."""
+    if "credentials" not in table:
+        return None
+    read = reader.file if row.cloud == "google" else reader.text
+    return read(table["credentials"], (*path, "credentials"))
+
+
+def _base_url(reader: Reader, value: Any, path: Path) -> str | None:
+    url = None if value is None else reader.text(value, path)
+    try:
+        if url is not None and url_holds_secret(url):
+            reader.fault(
+                path, "holds a user, a password or a key, which would show in logs; put it into headers"
+            )
+    except ValueError:
+        reader.fault(path, "is no URL; it looks like https://host/v1")
+        return None
+    return url
+
+
+# -- keys ----------------------------------------------------------------------------------------------------
+
+
+def _key(reader: Reader, value: Any, path: Path, variable: str | None) -> Key | None:
+    """A reference; "" for a server that wants no key."""
+    if value is None or value == "":
+        return None if value is None else ""
+    if isinstance(value, dict):
+        return _reference(reader, value, path)
+    if isinstance(value, str):
+        reader.fault(path, _advice(variable))
+    else:
+        reader.fault(path, "takes a table that says where the key lies: " + _ways(variable))
+    return None
+
+
+def _ways(variable: str | None) -> str:
+    return (
+        f'{{ env = "{variable or "MY_KEY"}" }}, {{ file = "~/.keys/NAME" }} or '
+        '{ keyring = "SERVICE", user = "NAME" }'
+    )
+
+
+def _advice(variable: str | None) -> str:
+    return (
+        "no key is written into this file: it would be shown, copied and committed. Say where it lies: "
+        f"{_ways(variable)}; and since it has stood here, replace it with a new one"
+    )
+
+
+def _reference(reader: Reader, table: dict[str, Any], path: Path) -> Key | None:
+    """One of the three, checked as far as it can be without looking there."""
+    kinds = [kind for kind in _KINDS if kind in table]
+    known = {*kinds, "user"} if kinds == ["keyring"] else set(kinds)
+    if len(kinds) != 1 or set(table) != known:
+        reader.fault(path, "says where one key lies: " + _ways(None))
+        return None
+    texts = {name: reader.text(given, (*path, name)) for name, given in table.items()}
+    for name, text in texts.items():
+        wrong = None if text is None else _name_fault(name, text)
+        if wrong:
+            reader.fault((*path, name), wrong)
+            return None
+    where = reader.place(path)
+    match texts:
+        case {"env": str(name)}:
+            return EnvKey(name, where)
+        case {"file": str()}:
+            return FileKey(reader.file(table["file"], (*path, "file")) or "", where)
+        case {"keyring": str(service), "user": str(user)}:
+            return KeyringKey(service, user, where)
+    return None
+
+
+def _name_fault(kind: str, text: str) -> str | None:
+    """What is wrong with the name of a place. It may be the key itself, so it is not repeated."""
+    if kind == "env" and not _ENV_NAME.fullmatch(text):
+        return "takes the NAME of an environment variable, never the key itself"
+    if may_be_key(text):
+        return "looks like the key itself; it takes the name of the place where the key lies"
+    return None
+
+
+def _headers(reader: Reader, value: Any, path: Path, variable: str | None) -> dict[str, Key]:
+    headers: dict[str, Key] = {}
+    for name, given in reader.table(value, path).items():
+        at = (*path, name)
+        if not _HEADER_NAME.fullmatch(name):
+            reader.fault(at, "no header has such a name")
+        elif isinstance(given, dict):
+            reference = _reference(reader, given, at)
+            if reference is not None:
+                headers[name] = reference
+        elif isinstance(given, str) and (is_secret_header(name) or looks_like_key(given)):
+            reader.fault(at, _advice(variable))
+        else:
+            headers[name] = reader.text(given, at) or ""
+    return headers
+
+
+def _check_home(reader: Reader, config: ProviderConfig, path: Path) -> None:
+    """A file that merely lay in the current folder may be anybody's: it takes no key away from its home."""
+    row = find_row(config.row or config.name)
+    carries = bool(config.api_key) or any(not isinstance(value, str) for value in config.headers.values())
+    if config.base_url is None or not carries:
+        return
+    url = (row.base_url_form or str)(config.base_url)
+    if is_loopback(url):
+        return
+    homes = {_origin(home) for home in (row.base_url, *row.host_by_key.values())}
+    at_home = is_own_host(row.cloud, url) if row.cloud else _origin(url) in homes
+    if not at_home:
+        reader.fault(
+            (*path, "base_url"),
+            "a file found in the current folder may be anybody's, so it sends no key to a host that is not the row's "
+            f"own; name it if it is yours: load_config({reader.name!r}), --config {reader.name}, or "
+            f"BRAINWIRES_CONFIG={reader.name}; or move this table into the file of your own user",
+        )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme.replace("ws", "http"), parts.hostname, parts.port
