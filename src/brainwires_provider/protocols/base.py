@@ -20,6 +20,7 @@ from brainwires_provider.events import Event
 from brainwires_provider.framing.base import Framing, WireMessage
 from brainwires_provider.types import (
     Deviation,
+    HostedTool,
     Message,
     Model,
     Options,
@@ -28,6 +29,7 @@ from brainwires_provider.types import (
     Request,
     Response,
     TokenCount,
+    Tool,
     Usage,
 )
 
@@ -37,6 +39,7 @@ __all__ = [
     "Decoder",
     "DecoderBase",
     "Reply",
+    "callable_tools",
     "decode_json",
     "fast_decode",
     "looks_like",
@@ -193,6 +196,18 @@ def own_options(options: Options, kind: type[ProviderOptions], deviations: list[
     return merged
 
 
+def callable_tools(request: Request, deviations: list[Deviation]) -> tuple[Tool | HostedTool, ...]:
+    """For a wire without a tool choice: what one allows is said by the tools that are sent."""
+    tools, choice = tuple(request.tools), request.tool_choice
+    if choice is not None and choice.mode == "none":
+        deviations.append(Deviation("tool_choice", "emulated", "no tools are sent"))
+        return ()
+    if choice is not None and choice.names:
+        deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
+        return tuple(t for t in tools if isinstance(t, Tool) and t.name in choice.names)
+    return tools
+
+
 def looks_like(body: bytes) -> str:
     """What bytes that are not the expected JSON look like, in words for an error message."""
     head = body[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -269,6 +284,11 @@ class DecoderBase:
     def keep(self, name: str, value: Any) -> None:
         """A field of the message that no part has a place for."""
         self.message_extra[name] = merged(self.message_extra.get(name), value)
+
+    def answered_by(self, model: Any) -> None:
+        """The parts from here on are of the model that the service names."""
+        self.model = str(model)
+        self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
 
     def cut(self, message: str) -> StreamInterrupted:
         """The error of a stream that is over before its answer, with what had arrived."""

@@ -7,7 +7,7 @@ Services wrap the same few failures in many shapes: `{"error": {…}}`, `{"error
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,13 +21,14 @@ from brainwires_provider.errors import (
     NotFoundError,
     OverloadedError,
     PermissionDenied,
+    ProtocolError,
     RateLimitError,
     ServerError,
 )
 from brainwires_provider.protocols.base import Reply, decode_json, looks_like
 from brainwires_provider.types import Response
 
-__all__ = ["api_error", "error_in_body", "error_in_reply", "retry_after"]
+__all__ = ["api_error", "error_in_body", "error_in_reply", "object_in", "retry_after"]
 
 _KINDS: dict[str, type[APIError]] = {
     "invalid_api_key": AuthenticationError,
@@ -178,6 +179,25 @@ def error_in_body(
         body=dict(body),
         partial=partial,
     )
+
+
+def object_in(
+    body: bytes, what: str, refusal: Callable[[dict[str, Any]], APIError] | None = None
+) -> dict[str, Any]:
+    """A whole body that is a JSON object and no error. Raises ProtocolError, and the APIError that it is.
+
+    `refusal` makes that of the object, where a protocol has errors of its own.
+    """
+    try:
+        value = decode_json(body)
+    except ValueError as error:
+        raise ProtocolError(f"{what} is not JSON ({error}): {looks_like(body)}") from None
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{what} is not an object: {looks_like(body)}")
+    mended: dict[str, Any] = well_formed(value)
+    if mended.get("error"):
+        raise error_in_body(mended, status=None) if refusal is None else refusal(mended)
+    return mended
 
 
 def error_in_reply(reply: Reply) -> APIError:

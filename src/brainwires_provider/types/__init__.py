@@ -1,5 +1,6 @@
 """The values: what users build, read, store and match on. No I/O, no imports but msgspec."""
 
+from brainwires_provider.types.embeddings import EmbeddingArgs, Embeddings, EmbeddingTask
 from brainwires_provider.types.messages import Message, Role, dump_messages, load_messages
 from brainwires_provider.types.options import (
     Args,
@@ -29,9 +30,11 @@ from brainwires_provider.types.parts import (
 )
 from brainwires_provider.types.responses import (
     Attempt,
+    Capability,
     Continuation,
     Deviation,
     FinishReason,
+    Lifecycle,
     Model,
     Prepared,
     Report,
@@ -46,16 +49,21 @@ __all__ = [
     "Attempt",
     "Cache",
     "CacheStrategy",
+    "Capability",
     "Citation",
     "Continuation",
     "Deviation",
     "Effort",
+    "EmbeddingArgs",
+    "EmbeddingTask",
+    "Embeddings",
     "Extra",
     "FilePart",
     "FinishReason",
     "HostedTool",
     "ImagePart",
     "JSONSchema",
+    "Lifecycle",
     "Message",
     "Model",
     "OpaquePart",

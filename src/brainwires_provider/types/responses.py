@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -16,9 +17,11 @@ from brainwires_provider.types.usage import Usage
 
 __all__ = [
     "Attempt",
+    "Capability",
     "Continuation",
     "Deviation",
     "FinishReason",
+    "Lifecycle",
     "Model",
     "Prepared",
     "Report",
@@ -37,6 +40,22 @@ FinishReason: TypeAlias = Literal[
     "pending",
     "other",
 ]
+
+
+Capability: TypeAlias = Literal[
+    "chat",  # answers a conversation
+    "embedding",  # makes vectors
+    "tools",  # calls functions
+    "reasoning",  # thinks before it answers
+    "structured_output",  # keeps to a JSON schema
+    "vision",  # takes images
+    "audio",  # takes or makes sound
+    "image_generation",  # makes images
+]
+"""What a model can do. A word stands where the provider said so; that it is missing says nothing."""
+
+Lifecycle: TypeAlias = Literal["active", "preview", "deprecated", "retired"]
+"""Where in its life a model is: "deprecated" is on its way to its end, "retired" has met it."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
@@ -152,7 +171,14 @@ class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
 
 
 class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One model as its provider lists it. What the provider does not say is None; `raw` is the whole entry."""
+    """One model as its provider lists it. What nobody says is None; `raw` is the whole entry.
+
+    `created` is in seconds since 1970. Limits are in tokens; `context_window` is of the input where the provider
+    limits that instead of the sum. `capabilities` holds words of `Capability`; whatever else a provider says of what
+    it can do is in `raw`. `deprecated` and `retires` are the days announced for either. Modalities are the provider's
+    words ("text", "image", "audio", …) in lower case. The fields that `from_table` names were not told by the
+    provider, but read from the dated `table`.
+    """
 
     id: str
     provider: str
@@ -163,6 +189,13 @@ class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc
     max_output_tokens: int | None = None
     capabilities: tuple[str, ...] | None = None
     raw: Mapping[str, Any] | None = None
+    lifecycle: Lifecycle | None = None
+    deprecated: date | None = None
+    retires: date | None = None
+    input_modalities: tuple[str, ...] | None = None
+    output_modalities: tuple[str, ...] | None = None
+    from_table: tuple[str, ...] = ()
+    table: str | None = None
 
 
 class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):

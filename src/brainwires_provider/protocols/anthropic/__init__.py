@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.errors import APIError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.anthropic.decode import AnthropicDecoder
 from brainwires_provider.protocols.anthropic.encode import encode_count, encode_request
 from brainwires_provider.protocols.anthropic.failures import refusal
-from brainwires_provider.protocols.anthropic.models import decode_count, decode_models
+from brainwires_provider.protocols.anthropic.models import (
+    decode_count,
+    decode_model,
+    decode_page,
+    model_call,
+    models_call,
+)
 from brainwires_provider.protocols.anthropic.options import (
     BEDROCK_INVOKE,
     VERTEX,
@@ -27,8 +33,6 @@ __all__ = [
     "AnthropicOptions",
     "AnthropicQuirks",
 ]
-
-_PAGE = "1000"
 
 
 class AnthropicMessages:
@@ -75,13 +79,17 @@ class AnthropicMessages:
         return decode_count(body)
 
     def models_call(self, after: str | None) -> Call:
-        """`GET /v1/models`, page by page. Raises UnsupportedError where the service has no such list."""
-        if not self.quirks.listing:
-            raise UnsupportedError("this service lists no models through the Messages API")
-        headers = {"anthropic-version": self.quirks.version}
-        query = {"limit": _PAGE} | ({} if after is None else {"after_id": after})
-        return Call(f"{self.quirks.prefix}/models", {}, method="GET", headers=headers, query=query)
+        """`GET /v1/models`, page by page, or a cloud's own list. Raises UnsupportedError where there is none."""
+        return models_call(self.quirks, after)
 
     def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
         """One page, and the cursor of the next. Raises ProtocolError."""
-        return decode_models(body, provider)
+        return decode_page(self.quirks, body, provider)
+
+    def model_call(self, name: str) -> Call | None:
+        """`GET /v1/models/{id}`, which knows aliases too; None where models are listed otherwise."""
+        return model_call(self.quirks, name)
+
+    def decode_model(self, body: bytes, provider: str) -> Model:
+        """One model. Raises ProtocolError."""
+        return decode_model(body, provider)

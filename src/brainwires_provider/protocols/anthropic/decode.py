@@ -133,8 +133,7 @@ class AnthropicDecoder(DecoderBase):
     def _made_by(self, model: Any) -> None:
         """The parts from here on are this model's."""
         if model and model != self.model:
-            self.model = str(model)
-            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+            self.answered_by(model)
 
     def _start(self) -> None:
         self._started = True

@@ -45,8 +45,9 @@ class AnthropicQuirks(Struct, frozen=True, kw_only=True):
     """Takes `user_profile_id` in the body instead of a header."""
     counting: bool = True
     """Has a call that counts tokens."""
-    listing: bool = True
-    """Has `GET {prefix}/models`."""
+    listing: Literal["pages", "whole", "publishers", "foundation"] | None = "pages"
+    """How models are listed. `pages`: `GET {prefix}/models`. `whole`: the same at once, in OpenAI's form.
+    `publishers`: as Vertex AI lists a publisher's. `foundation`: as Bedrock's control plane does. None: not at all."""
 
 
 BEDROCK_INVOKE = AnthropicQuirks(
@@ -56,7 +57,7 @@ BEDROCK_INVOKE = AnthropicQuirks(
     media_urls=False,
     file_ids=False,
     profile_in_body=True,
-    listing=False,
+    listing="foundation",
 )
 """Amazon Bedrock's InvokeModel and InvokeModelWithResponseStream."""
 
@@ -65,7 +66,7 @@ VERTEX = AnthropicQuirks(
     version="vertex-2023-10-16",
     sampling_version="vertex-2023-10-16",
     file_ids=False,
-    listing=False,
+    listing="publishers",
 )
 """Claude on Vertex AI; the base URL ends in `…/publishers/anthropic`."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError, ProtocolError, UnsupportedError
+from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base import Call, Decoder, Reply, decode_json, looks_like
 from brainwires_provider.protocols.bedrock.decode import ConverseDecoder
 from brainwires_provider.protocols.bedrock.encode import encode_count, encode_request
 from brainwires_provider.protocols.bedrock.failures import refusal
+from brainwires_provider.protocols.bedrock.models import decode_page, page_call
 from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
@@ -55,11 +56,9 @@ class BedrockConverse:
         return TokenCount(count, value)
 
     def models_call(self, after: str | None) -> Call:
-        """Raises UnsupportedError: models are listed at another host."""
-        raise UnsupportedError(
-            "Bedrock lists models at its control plane, bedrock.{region}.amazonaws.com, which this row does not reach"
-        )
+        """`GET /foundation-models`, then `GET /inference-profiles`, at the control plane's host."""
+        return page_call(after)
 
     def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
-        """Raises UnsupportedError, as `models_call` does."""
-        raise UnsupportedError("Bedrock lists models at its control plane, which this row does not reach")
+        """One page, and the cursor of the next. Raises ProtocolError."""
+        return decode_page(body, provider)

@@ -9,13 +9,17 @@ from brainwires_provider.protocols.base import Call, Decoder, Reply
 from brainwires_provider.protocols.gemini.decode import GeminiDecoder
 from brainwires_provider.protocols.gemini.encode import encode_count, encode_request
 from brainwires_provider.protocols.gemini.failures import error_of
-from brainwires_provider.protocols.gemini.models import decode_count, decode_page
+from brainwires_provider.protocols.gemini.models import (
+    decode_count,
+    decode_model,
+    decode_page,
+    model_call,
+    page_call,
+)
 from brainwires_provider.protocols.gemini.options import GeminiOptions, GeminiQuirks
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["Gemini", "GeminiDecoder", "GeminiOptions", "GeminiQuirks"]
-
-_PAGE = "1000"
 
 
 class Gemini:
@@ -54,9 +58,16 @@ class Gemini:
         """`GET /models`, the page after a token. Raises UnsupportedError where the base URL has no list."""
         if not self.quirks.listing:
             raise UnsupportedError("this service does not list its models below its base URL")
-        query = {"pageSize": _PAGE} if after is None else {"pageSize": _PAGE, "pageToken": after}
-        return Call("/models", {}, method="GET", query=query)
+        return page_call(after)
 
     def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
         """One page of models, and the next page's token. Raises ProtocolError."""
         return decode_page(body, provider)
+
+    def model_call(self, name: str) -> Call | None:
+        """`GET /models/MODEL`; None where the base URL has no list."""
+        return model_call(name) if self.quirks.listing else None
+
+    def decode_model(self, body: bytes, provider: str) -> Model:
+        """One model. Raises ProtocolError."""
+        return decode_model(body, provider)

@@ -148,8 +148,7 @@ class GeminiDecoder(DecoderBase):
         """The response-level fields: the last told win."""
         model = chunk.get("modelVersion")
         if model and model != self.model:
-            self.model = str(model)
-            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+            self.answered_by(model)
         if chunk.get("responseId"):
             self.id = str(chunk["responseId"])
         if not self._started:

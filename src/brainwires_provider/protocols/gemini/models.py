@@ -1,39 +1,76 @@
-"""Reads a page of models, as AI Studio (`models`) and Vertex AI (`publisherModels`) list them, and a token count."""
+"""Reads a page of models, as AI Studio (`models`) and Vertex AI (`publisherModels`) list them, and a token count.
+
+Reference: `models.list` and `models.get` of the Gemini API; `publishers.models.list` of Vertex AI's v1beta1.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import decode_json, looks_like
+from brainwires_provider.protocols.base import Call, decode_json, looks_like
+from brainwires_provider.protocols.listings import able, count_of, object_of, read_json, stage_of, text_of
 from brainwires_provider.types import Model, TokenCount
 
-__all__ = ["decode_count", "decode_page"]
+__all__ = ["decode_count", "decode_model", "decode_page", "model_call", "page_call"]
+
+_PAGE = "1000"
+_FOLDER = re.compile(r"^(publishers/(?P<publisher>[^/]+)/)?models/")
+
+
+def page_call(after: str | None) -> Call:
+    """`GET /models`, the page after a token."""
+    query = {"pageSize": _PAGE} if after is None else {"pageSize": _PAGE, "pageToken": after}
+    return Call("/models", {}, method="GET", query=query)
 
 
 def decode_page(body: bytes, provider: str) -> tuple[list[Model], str | None]:
-    """The models of one page, and the next page's token. `capabilities` are the methods. Raises ProtocolError."""
-    value = _object(body)
-    entries = value.get("models", value.get("publisherModels"))
+    """The models of one page, and the next page's token. Raises ProtocolError."""
+    value = read_json(body, provider)
+    told = object_of(value)
+    entries = told.get("models", told.get("publisherModels"))
     if not isinstance(entries, list):
-        if entries is not None or not {"nextPageToken"} >= value.keys():
+        if entries is not None or value != told or not {"nextPageToken"} >= told.keys():
             raise ProtocolError(f"the body has no list of models: {looks_like(body)}", provider=provider)
         entries = []  # an empty page says nothing at all
-    models = [_model(entry, provider) for entry in entries if isinstance(entry, dict) and entry.get("name")]
-    after = value.get("nextPageToken")
-    return models, after if isinstance(after, str) and after else None
+    models = [_model(e, provider) for e in entries if isinstance(e, dict) and text_of(e.get("name"))]
+    return models, text_of(told.get("nextPageToken"))
 
 
-def _model(entry: dict[str, Any], provider: str) -> Model:
+def model_call(name: str) -> Call:
+    """`GET /models/MODEL`."""
+    folder = "" if name.startswith(("models/", "tunedModels/")) else "models/"
+    return Call(f"/{folder}{quote(name, safe='/@:-._~')}", {}, method="GET")
+
+
+def decode_model(body: bytes, provider: str) -> Model:
+    """One model. Raises ProtocolError."""
+    value = object_of(read_json(body, provider))
+    if text_of(value.get("name")) is None:
+        raise ProtocolError(f"the body is no model: {looks_like(body)}", provider=provider)
+    return _model(value, provider)
+
+
+def _model(entry: Mapping[str, Any], provider: str) -> Model:
+    name = str(entry["name"])
+    folder = _FOLDER.match(name)
     methods = entry.get("supportedGenerationMethods")
+    words = [word for word in methods if isinstance(word, str)] if isinstance(methods, list) else []
+    if entry.get("thinking") is True:
+        words.append("thinking")
     return Model(
-        id=str(entry["name"]).removeprefix("publishers/google/").removeprefix("models/"),
+        id=name[folder.end() :] if folder else name,
         provider=provider,
-        display_name=_text(entry.get("displayName")),
-        context_window=_whole(entry.get("inputTokenLimit")),
-        max_output_tokens=_whole(entry.get("outputTokenLimit")),
-        capabilities=tuple(map(str, methods)) if isinstance(methods, list) else None,
+        display_name=text_of(entry.get("displayName")),
+        owner=folder["publisher"] if folder else None,
+        context_window=count_of(entry.get("inputTokenLimit")),
+        max_output_tokens=count_of(entry.get("outputTokenLimit")),
+        capabilities=able(words) if isinstance(methods, list) else None,
         raw=entry,
+        lifecycle=stage_of(entry.get("launchStage")),
     )
 
 
@@ -46,7 +83,7 @@ def decode_count(body: bytes) -> TokenCount:
     return TokenCount(count, value)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> Mapping[str, Any]:
     try:
         value = decode_json(body)
     except ValueError as error:
@@ -54,11 +91,3 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError(f"the body has no object: {looks_like(body)}")
     return value
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None

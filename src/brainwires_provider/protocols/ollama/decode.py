@@ -130,8 +130,7 @@ class OllamaDecoder(DecoderBase):
         """The fields of the answer itself."""
         model = line.get("model")
         if model and model != self.model:
-            self.model = str(model)
-            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+            self.answered_by(model)
         if not self._started:
             self._started = True
             self.parts.events.append(ResponseStart(None, self.model))

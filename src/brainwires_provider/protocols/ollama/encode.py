@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base import Call, own_options
+from brainwires_provider.protocols.base import Call, callable_tools, own_options
 from brainwires_provider.protocols.ollama.history import HistoryEncoder
 from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, OllamaOptions, OllamaQuirks
 from brainwires_provider.types import (
@@ -173,13 +173,7 @@ def _think(options: Options, quirks: OllamaQuirks, body: Body, deviations: list[
 
 
 def _tools(request: Request, origin: Origin, body: Body, deviations: list[Deviation]) -> None:
-    tools, choice = request.tools, request.tool_choice
-    if choice is not None and choice.mode == "none":
-        tools = ()
-        deviations.append(Deviation("tool_choice", "emulated", "no tools are sent"))
-    elif choice is not None and choice.names:
-        tools = tuple(t for t in tools if isinstance(t, Tool) and t.name in choice.names)
-        deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
+    tools, choice = callable_tools(request, deviations), request.tool_choice
     if choice is not None and choice.mode == "required":
         _drop("tool_choice", "Ollama cannot make a model call a tool: it may answer without", deviations)
     if choice is not None and choice.raw is not None:

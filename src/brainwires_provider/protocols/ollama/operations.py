@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brainwires_provider.assembler import well_formed
 from brainwires_provider.errors import ConfigError, ProtocolError
-from brainwires_provider.protocols.base import Call, decode_json, looks_like
+from brainwires_provider.protocols.base import Call, looks_like
+from brainwires_provider.protocols.failures import object_in
+from brainwires_provider.protocols.listings import able
 from brainwires_provider.protocols.ollama.encode import NDJSON
 from brainwires_provider.protocols.ollama.failures import error_in_line
 from brainwires_provider.protocols.ollama.history import HistoryEncoder
@@ -155,17 +156,7 @@ def unload_call(name: str) -> Call:
 
 
 def _object(body: bytes, what: str) -> dict[str, Any]:
-    """A JSON object that is no error. Raises ProtocolError, and the APIError that it is."""
-    try:
-        value = decode_json(body)
-    except ValueError as error:
-        raise ProtocolError(f"{what} is not JSON ({error}): {looks_like(body)}") from None
-    if not isinstance(value, dict):
-        raise ProtocolError(f"{what} is not an object: {looks_like(body)}")
-    mended: dict[str, Any] = well_formed(value)
-    if mended.get("error"):
-        raise error_in_line(mended, None, _NOBODY)
-    return mended
+    return object_in(body, what, lambda value: error_in_line(value, None, _NOBODY))
 
 
 def _entries(body: bytes, what: str) -> list[dict[str, Any]]:
@@ -190,18 +181,26 @@ def decode_running(body: bytes) -> tuple[OllamaRunningModel, ...]:
 
 
 def decode_models(body: bytes, provider: str) -> list[Model]:
-    """The same list as `decode_list`, in the form that all providers have. Raises ProtocolError."""
+    """The same list as `decode_list`, in the form that all providers have. Raises ProtocolError.
+
+    It tells no limits: `client.ollama.show` does, of one model.
+    """
     return [
         Model(
             id=model.name,
             provider=provider,
             display_name=_label(model),
-            capabilities=model.capabilities,
+            capabilities=None if model.capabilities is None else able(map(_ability, model.capabilities)),
             raw=model.raw,
         )
         for model in decode_list(body)
         if model.name
     ]
+
+
+def _ability(word: str) -> str:
+    """A model that completes is one that chats: `/api/chat` asks for no more."""
+    return "chat" if word == "completion" else word
 
 
 def _label(model: OllamaModel) -> str:

@@ -7,7 +7,7 @@ from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base import Call, Decoder, Reply, decode_json, looks_like
 from brainwires_provider.protocols.failures import error_in_reply
-from brainwires_provider.protocols.openai_chat.models import decode_models
+from brainwires_provider.protocols.openai_chat.models import decode_page, page_query
 from brainwires_provider.protocols.openai_responses.decode import ResponsesDecoder
 from brainwires_provider.protocols.openai_responses.encode import encode_count, encode_request
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
@@ -59,9 +59,10 @@ class OpenAIResponses:
         return TokenCount(count, value)
 
     def models_call(self, after: str | None) -> Call:
-        """`GET /models`, one page."""
-        return Call("/models", {}, method="GET")
+        """`GET /models`; few services have pages."""
+        query = {**self.quirks.models_query, **page_query(after)}
+        return Call("/models", {}, method="GET", query=query)
 
     def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
-        """The list of `{"data": […]}`. Raises ProtocolError."""
-        return decode_models(body, provider), None
+        """One page, and the cursor of the next. Raises ProtocolError."""
+        return decode_page(body, provider)

@@ -149,8 +149,7 @@ class ResponsesDecoder(DecoderBase):
         """The response-level fields: the last told win."""
         model = response.get("model")
         if model and model != self.model:
-            self.model = str(model)
-            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+            self.answered_by(model)
         if response.get("id"):
             self.id = str(response["id"])
         self._start()

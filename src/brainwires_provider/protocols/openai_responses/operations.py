@@ -16,10 +16,9 @@ from urllib.parse import quote
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from brainwires_provider.assembler import well_formed
 from brainwires_provider.errors import ConfigError, ProtocolError
-from brainwires_provider.protocols.base import Call, decode_json, looks_like
-from brainwires_provider.protocols.failures import error_in_body
+from brainwires_provider.protocols.base import Call, looks_like
+from brainwires_provider.protocols.failures import object_in
 from brainwires_provider.protocols.openai_responses.items import part_of_item, parts_of_message, usage_of
 from brainwires_provider.types import Deviation, Extra, Message, OpaquePart, Origin, Part, Report, Usage
 
@@ -143,14 +142,14 @@ def check_deleted(body: bytes) -> None:
     """Raises ProtocolError where the answer does not say that the response is gone."""
     if not body.strip():
         return
-    value = _object(body, "the answer to a deletion")
+    value = object_in(body, "the answer to a deletion")
     if value.get("deleted") is False:
         raise ProtocolError(f"the service says that it deleted nothing: {looks_like(body)}")
 
 
 def decode_items(body: bytes) -> tuple[list[Mapping[str, Any]], str | None]:
     """One page, and the id after which the next begins; None on the last. Raises ProtocolError."""
-    value = _object(body, "the list of input items")
+    value = object_in(body, "the list of input items")
     items = value.get("data")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ProtocolError(f"the list of input items holds no items: {looks_like(body)}")
@@ -164,7 +163,7 @@ def decode_items(body: bytes) -> tuple[list[Mapping[str, Any]], str | None]:
 
 def decode_compaction(body: bytes, origin: Origin) -> Compaction:
     """The window that the service made, every item of it kept. Raises ProtocolError."""
-    value = _object(body, "the compaction")
+    value = object_in(body, "the compaction")
     output = value.get("output")
     if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
         raise ProtocolError(f"the compaction has no output: {looks_like(body)}")
@@ -186,17 +185,3 @@ def _window_parts(item: dict[str, Any], origin: Origin) -> list[Part]:
         case "reasoning":
             return [OpaquePart("reasoning", item, origin=origin)]
     return [part_of_item(item, origin)]
-
-
-def _object(body: bytes, what: str) -> dict[str, Any]:
-    """A JSON object that is no error. Raises ProtocolError, and the APIError that it is."""
-    try:
-        value = decode_json(body)
-    except ValueError as error:
-        raise ProtocolError(f"{what} is not JSON ({error}): {looks_like(body)}") from None
-    if not isinstance(value, dict):
-        raise ProtocolError(f"{what} is not an object: {looks_like(body)}")
-    mended: dict[str, Any] = well_formed(value)
-    if mended.get("error"):
-        raise error_in_body(mended, status=None)
-    return mended

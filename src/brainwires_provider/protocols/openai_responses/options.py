@@ -16,6 +16,7 @@ from brainwires_provider.types import Effort, ProviderOptions
 __all__ = ["OpenAIResponsesOptions", "ResponsesQuirks"]
 
 _OPENAI_EFFORTS: Mapping[Effort, str] = MappingProxyType({"off": "none"})
+_NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
 
 class ResponsesQuirks(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,8 @@ class ResponsesQuirks(Struct, frozen=True, kw_only=True):
     """Takes a `tool_choice` of several names; else only those tools are sent."""
     counting: bool = True
     """Has `POST /responses/input_tokens`."""
+    models_query: Mapping[str, str] = _NO_QUERY
+    """What the list of models is asked with."""
 
 
 class OpenAIResponsesOptions(ProviderOptions, frozen=True, kw_only=True):
