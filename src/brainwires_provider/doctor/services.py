@@ -1,0 +1,275 @@
+"""Examines one provider of the table, or of the set-up: what it has, what it lacks, and whether it answers.
+
+The listing goes first, since it costs nothing; then one chat of a few tokens. Both go the way of every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.util import find_spec
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey, header_secrets, resolve_key
+from brainwires_provider.client import AsyncClient
+from brainwires_provider.doctor.asking import cleaned
+from brainwires_provider.doctor.case import first_to_talk_to
+from brainwires_provider.doctor.findings import Examination, Finding
+from brainwires_provider.errors import (
+    AuthenticationError,
+    ConfigError,
+    ConnectError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDenied,
+    ProtocolError,
+    ProviderError,
+    RateLimitError,
+    ServerError,
+    Timeout,
+    TransportError,
+    UnsupportedError,
+)
+from brainwires_provider.providers import (
+    Config,
+    Provider,
+    ProviderConfig,
+    Target,
+    find_row,
+    resolve_listing,
+)
+from brainwires_provider.types import Model, Response, Timeouts
+
+__all__ = ["examine_provider", "key_finding", "variables"]
+
+T = TypeVar("T")
+
+_LIMIT = 32  # tokens: some services refuse less than 16
+_CLOUDS: Mapping[str, tuple[tuple[str, ...], str, str, str]] = {
+    "aws": (("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID"), "botocore", "bedrock", "a profile, a role"),
+    "google": (
+        ("GOOGLE_APPLICATION_CREDENTIALS",),
+        "google.auth",
+        "vertex",
+        "gcloud's own file, a machine's role",
+    ),
+}
+_FAULTS: tuple[tuple[type[ProviderError], str], ...] = (
+    (ConfigError, "the set-up's fault"),
+    (UnsupportedError, "nobody's fault: this service has no such call"),
+    (AuthenticationError, "the key's fault"),
+    (PermissionDenied, "the key's fault: it may not do this"),
+    (RateLimitError, "the account's fault: its limit or its quota is used up"),
+    (OverloadedError, "the service's fault: it is out of capacity; try again later"),
+    (ServerError, "the service's fault; try again later"),
+    (NotFoundError, "the model's name, or the base URL"),
+    (InvalidRequestError, "the request's fault: this model may not take it; name another by --model"),
+    (ProtocolError, "the service's fault: it breaks its protocol; is base_url right?"),
+    (ConnectError, "the network's fault, or nobody listens there"),
+    (Timeout, "the network's or the service's fault; --timeout gives it more time"),
+    (TransportError, "the network's fault; try again"),
+)
+
+
+async def examine_provider(
+    name: str,
+    *,
+    config: Config | None,
+    model: str | None,
+    api_key: Key | None,
+    seconds: float,
+    total: float,
+) -> Examination:
+    """See `doctor.examine`."""
+    began = time.monotonic()
+    setup = config or Config()
+    given = {each.name: each for each in setup.providers}.get(name) or ProviderConfig(name)
+    row = find_row(given.row or name)
+    if api_key is not None:
+        given = replace(given, api_key=api_key)
+    findings = [_row(row, given), *_parts(row)]
+    try:
+        target = resolve_listing(name, {name: given})
+        secrets = await _secrets(target, name)
+    except ConfigError as error:
+        findings.append(Finding("key", "no", cleaned(error.message)))
+        return _told(name, findings, None, began, 0)
+    findings.append(key_finding(target, given))
+    clocks = Timeouts(connect=min(10, seconds), first_event=seconds, idle=seconds, attempt=seconds)
+    client = AsyncClient(providers=[given], config=Config(options=setup.options), timeouts=clocks)
+    async with client:
+        if target.row.wire == "http":
+            await client.wire(target)  # the engine takes its time to import, which is not the service's
+        service = _Service(client, name, secrets)
+        try:
+            async with asyncio.timeout(total):
+                chosen = await service.ask(model or row.default_model, is_chosen=model is not None)
+        except TimeoutError:
+            service.found.append(Finding("time", "no", f"{total:g} s were over before all was asked"))
+            chosen = model
+    return _told(name, [*findings, *service.found], chosen, began, service.requests)
+
+
+def _told(name: str, findings: list[Finding], model: str | None, began: float, requests: int) -> Examination:
+    chat = next((finding for finding in findings if finding.name == "chat"), None)
+    well = chat is not None and chat.verdict == "yes" and all(f.verdict != "no" for f in findings)
+    seconds = round(time.monotonic() - began, 2)
+    return Examination(name, "provider", well, tuple(findings), model, requests, seconds)
+
+
+# -- what is there -------------------------------------------------------------------------------------------
+
+
+def _row(row: Provider, config: ProviderConfig) -> Finding:
+    after = f", made after {row.name}" if row.name != config.name else ""
+    note = f"; {row.note}" if row.note else ""
+    return Finding("row", "yes", f"{row.protocol().name}{after}; {row.docs}{note}")
+
+
+def _parts(row: Provider) -> list[Finding]:
+    """The packages that only some rows need."""
+    if row.wire == "local":
+        return [_package("engine", "xllamacpp", "local")]
+    if row.cloud is not None:
+        _, module, extra, _ = _CLOUDS[row.cloud]
+        return [_package("package", module, extra)]
+    return []
+
+
+def _package(name: str, module: str, extra: str) -> Finding:
+    try:
+        there = find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it
+        there = False
+    if there:
+        return Finding(name, "yes", f"{module} is installed")
+    advice = f'pip install "brainwires-provider[{extra}]"'
+    if module == "xllamacpp":
+        return Finding(name, "no", f"{module} is not installed", advice)
+    return Finding(name, "unclear", f"{module} is not installed; some credentials need it", advice)
+
+
+def variables(row: Provider) -> tuple[str, ...]:
+    """The names of the environment variables that a row's key is looked for in."""
+    if row.cloud is not None:
+        return _CLOUDS[row.cloud][0]
+    return tuple(name for name in (row.key_env, row.other_key_env) if name)
+
+
+def key_finding(target: Target, config: ProviderConfig) -> Finding:
+    """Whether there is a key, and where it lies; never what it is."""
+    row = target.row
+    host = "this machine" if row.wire == "local" else urlsplit(target.base_url).netloc.rpartition("@")[2]
+    if row.wire == "local":
+        return Finding("key", "yes", "none is needed: it runs on this machine")
+    if config.api_key:
+        return Finding("key", "yes", f"{_where(config.api_key)}, for {host}")
+    names = variables(row)
+    told = [name for name in names if os.environ.get(name, "").strip()]
+    if told and (target.key or target.auth):
+        return Finding("key", "yes", f"{told[0]} is set, for {host}")
+    if target.auth is not None and row.cloud is not None:
+        where = f"none of {', '.join(names)} is set; {_CLOUDS[row.cloud][3]} may do, and is asked now"
+        return Finding("key", "unclear", where)
+    if config.headers:
+        return Finding("key", "yes", f"in the headers that are set up, for {host}")
+    return Finding("key", "yes", f"none is sent to {host}")
+
+
+def _where(key: Key) -> str:
+    match key:
+        case EnvKey(name=name):
+            return f"in the environment variable {name}"
+        case FileKey(path=path):
+            return f"in the file {path}"
+        case KeyringKey(service=service, user=user):
+            return f"in the keyring, under {service!r} of {user!r}"
+    return "given in code"
+
+
+async def _secrets(target: Target, name: str) -> tuple[str, ...]:
+    """What must not show. Raises ConfigError where a reference leads nowhere."""
+    secrets = [await resolve_key(target.key, name)] if target.key else []
+    told = {header: value for header, value in target.headers.items() if isinstance(value, str)}
+    told |= {
+        header: await resolve_key(value, name) for header, value in target.headers.items() if callable(value)
+    }
+    return (*secrets, *header_secrets(target.headers, told))
+
+
+# -- asking it -----------------------------------------------------------------------------------------------
+
+
+class _Service:
+    """One provider under examination."""
+
+    def __init__(self, client: AsyncClient, name: str, secrets: tuple[str, ...]) -> None:
+        self._client, self._name, self._secrets = client, name, secrets
+        self.found: list[Finding] = []
+        self.requests = 0
+
+    async def ask(self, model: str | None, *, is_chosen: bool) -> str | None:
+        """The listing, then a chat with `model` or the first that is listed; the model that was asked."""
+        listed = await self._timed("models", self._client.models(self._name), self._listed)
+        has_default = model is not None
+        if model is None:
+            model = first_to_talk_to(listed or ())
+        if model is None:
+            self.found.append(
+                Finding("chat", "unclear", "not asked: no model is known", "name one: --model NAME")
+            )
+            return None
+        chat = self._client.chat("Say hello.", model=f"{self._name}:{model}", max_tokens=_LIMIT)
+        await self._timed("chat", chat, self._answered, certain=is_chosen or has_default, model=model)
+        return model
+
+    async def _timed(
+        self,
+        name: str,
+        work: Awaitable[T],
+        tell: Callable[[T, float], str],
+        *,
+        certain: bool = True,
+        model: str = "",
+    ) -> T | None:
+        """Await it, and find something either way."""
+        began = time.monotonic()
+        self.requests += 1
+        try:
+            result = await work
+        except ProviderError as error:
+            self.found.append(self._failure(name, error, certain=certain, model=model))
+            return None
+        took = time.monotonic() - began
+        self.found.append(Finding(name, "yes", cleaned(tell(result, took), self._secrets)))
+        return result
+
+    def _listed(self, models: list[Model], took: float) -> str:
+        names = ", ".join(repr(model.id) for model in models[:3])
+        return (
+            f"{len(models)} in {took:.2f} s{f': {names}' if names else ''}{', …' if len(models) > 3 else ''}"
+        )
+
+    def _answered(self, response: Response, took: float) -> str:
+        usage = response.usage
+        counts = f"; {usage.input_tokens} tokens in, {usage.output_tokens} out" if usage.total_tokens else ""
+        return f"{response.model or 'it'} answered in {took:.2f} s, ended by {response.finish_reason}{counts}"
+
+    def _failure(self, name: str, error: ProviderError, *, certain: bool, model: str) -> Finding:
+        words = cleaned(error.message.removeprefix(f"{self._name}: "), self._secrets)
+        status = getattr(error, "status", None)
+        told = f"HTTP {status}: {words}" if status else words
+        whose = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), "")
+        if name == "models" and isinstance(error, (UnsupportedError, NotFoundError)):
+            return Finding(name, "unclear", told, "this service may list none")
+        if not certain and isinstance(error, (NotFoundError, InvalidRequestError)):
+            return Finding(
+                name, "unclear", f"{model!r}, taken from the list: {told}", "name one: --model NAME"
+            )
+        return Finding(name, "no", told, whose)

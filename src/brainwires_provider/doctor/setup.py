@@ -1,0 +1,176 @@
+"""Looks at what is set up here: the file, the keys, the packages, the models and servers of this machine.
+
+Only this machine is asked: keys are looked for and not tried, and a server is asked only on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from msgspec.structs import replace
+
+from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey
+from brainwires_provider.client import AsyncClient
+from brainwires_provider.doctor.asking import cleaned
+from brainwires_provider.doctor.findings import Examination, Finding
+from brainwires_provider.doctor.services import key_finding, variables
+from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
+from brainwires_provider.providers import (
+    PROVIDERS,
+    Config,
+    ProviderConfig,
+    Target,
+    find_row,
+    is_loopback,
+    resolve_listing,
+)
+from brainwires_provider.types import Timeouts
+
+__all__ = ["look_around"]
+
+_PACKAGES = {
+    "local": ("xllamacpp", "models on this machine"),
+    "hub": ("huggingface_hub", "models from the Hugging Face Hub"),
+    "bedrock": ("botocore", "AWS credentials of every kind"),
+    "vertex": ("google.auth", "Google credentials of every kind"),
+    "keyring": ("keyring", "keys in the system's keyring"),
+    "prices": ("genai_prices", "limits and prices of models"),
+}
+
+
+async def look_around(config: Config | None = None, *, seconds: float = 2) -> Examination:
+    """What is set up on this machine. Asks nobody but servers on loopback, `seconds` each at most."""
+    began = time.monotonic()
+    setup = config or Config()
+    configs = {each.name: each for each in setup.providers}
+    findings = [_file(setup), _model(setup), *_local()]
+    keyed, keyless, targets = await asyncio.to_thread(_providers, configs)
+    asked = await asyncio.gather(*(_ask(target, configs, seconds) for target in targets))
+    findings += [*keyed, *asked, *keyless, *_packages()]
+    usable = [f for f in (*keyed, *asked) if f.verdict == "yes"] or [f for f in findings if _is_local(f)]
+    return Examination(
+        "this machine",
+        "setup",
+        bool(usable) and not any(f.name in configs and f.verdict == "no" for f in findings),
+        tuple(findings),
+        setup.model,
+        len(targets),
+        round(time.monotonic() - began, 2),
+    )
+
+
+def _file(setup: Config) -> Finding:
+    if setup.source is None:
+        return Finding("configuration", "no", "there is no brainwires.toml, and none is needed")
+    told = f"{len(setup.providers)} providers, {len(setup.models)} models"
+    return Finding("configuration", "yes", f"{setup.source}: {told}")
+
+
+def _model(setup: Config) -> Finding:
+    if setup.model is None:
+        return Finding("default model", "no", "none is set up; calls name theirs")
+    return Finding("default model", "yes", setup.model)
+
+
+def _local() -> list[Finding]:
+    from brainwires_provider.weights.find import find_model
+
+    try:
+        path = find_model("").path
+    except ConfigError as error:
+        return [Finding("local model", "no", cleaned(error.message))]
+    if not os.path.exists(os.path.expanduser(path)):
+        return [Finding("local model", "no", f"{path} is not there")]
+    return [Finding("local model", "yes", path)]
+
+
+def _is_local(finding: Finding) -> bool:
+    return finding.name == "local model" and finding.verdict == "yes" and find_spec("xllamacpp") is not None
+
+
+def _packages() -> list[Finding]:
+    found = []
+    for extra, (module, use) in _PACKAGES.items():
+        name = f"package {module}"
+        try:
+            there = find_spec(module) is not None
+        except ModuleNotFoundError:
+            there = False
+        if there:
+            found.append(Finding(name, "yes", use))
+        else:
+            found.append(Finding(name, "no", use, f'pip install "brainwires-provider[{extra}]"'))
+    return found
+
+
+# -- providers -----------------------------------------------------------------------------------------------
+
+
+def _providers(
+    configs: dict[str, ProviderConfig],
+) -> tuple[list[Finding], list[Finding], list[Target]]:
+    """Those that have a key or a fault, one word on those that have none, and the servers on loopback."""
+    found: list[Finding] = []
+    without: list[str] = []
+    servers: list[Target] = []
+    for name in dict.fromkeys((*configs, *PROVIDERS)):
+        config = configs.get(name) or ProviderConfig(name)
+        row = find_row(config.row or name)
+        if row.wire == "local" and name not in configs:
+            continue
+        is_meant = name in configs or _is_set((*variables(row), row.base_url_env))
+        if row.cloud is not None and not is_meant:
+            without.append(f"{name} ({' or '.join(variables(row))})")
+            continue
+        try:
+            target = resolve_listing(name, {name: config})
+        except ConfigError as error:
+            if is_meant:
+                found.append(Finding(name, "no", cleaned(error.message)))
+            else:
+                without.append(f"{name} ({' or '.join(variables(row)) or row.base_url_env})")
+            continue
+        if row.wire != "local" and is_loopback(target.base_url):
+            servers.append(target)
+        else:
+            found.append(_held(name, target, config))
+    told = [Finding("without a key", "no", ", ".join(without))] if without else []
+    return found, told, servers
+
+
+def _held(name: str, target: Target, config: ProviderConfig) -> Finding:
+    """Whether a reference to a key leads anywhere is looked at, and what it gives is let go."""
+    try:
+        if isinstance(target.key, (EnvKey, FileKey, KeyringKey)):
+            target.key()
+    except ConfigError as error:
+        return Finding(name, "no", cleaned(error.message))
+    return replace(key_finding(target, config), name=name)
+
+
+def _is_set(names: Iterable[str | None]) -> bool:
+    return any(os.environ.get(name, "").strip() for name in names if name)
+
+
+async def _ask(target: Target, configs: dict[str, ProviderConfig], seconds: float) -> Finding:
+    """Whether a server of this machine lists its models."""
+    name = target.provider
+    clocks = Timeouts(connect=seconds, first_event=seconds, idle=seconds, attempt=seconds)
+    config = configs.get(name)
+    client = AsyncClient(providers=[config] if config else (), timeouts=clocks, proxy=None)
+    place = target.base_url
+    try:
+        async with client:
+            await client.wire(target)  # the engine takes its time to import, which is not the server's
+            models = await client.models(name)
+    except ConnectError:
+        return Finding(name, "no", f"nobody listens at {place}")
+    except ProviderError as error:
+        return Finding(name, "unclear", cleaned(f"{place}: {error.message.removeprefix(f'{name}: ')}"))
+    names = ", ".join(repr(model.id) for model in models[:3])
+    told = f"{place} answers, with {len(models)} models{f': {names}' if names else ''}"
+    return Finding(name, "yes", cleaned(told))
