@@ -7,14 +7,18 @@ import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from brainwires_provider import __version__
 from brainwires_provider.cli.asking import Asking
 from brainwires_provider.cli.chat import INTERRUPTED
+from brainwires_provider.cli.doctor import add_doctor
+from brainwires_provider.cli.local import add_local
+from brainwires_provider.cli.models import add_models
 from brainwires_provider.cli.ollama import add_ollama
+from brainwires_provider.cli.providers import add_providers
 
 __all__ = ["app"]
 
@@ -36,8 +40,10 @@ class FramingName(StrEnum):
     whole = "whole"
 
 
-def _temperature(text: str) -> float | None:
+def _temperature(text: str | None) -> float | Literal["unset"] | None:
     """A number, or "none" for a model that takes no temperature."""
+    if text is None:
+        return "unset"
     if text.lower() == "none":
         return None
     try:
@@ -50,18 +56,22 @@ def _temperature(text: str) -> float | None:
 
 
 Model = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model",
         "-m",
         metavar="PROVIDER:MODEL",
-        help="For example openai-chat:gpt-6, or local:/models/x.gguf; local: is the installed SmolLM2.",
+        help="For example openai-chat:gpt-6, or local:/models/x.gguf, or a name from brainwires.toml; unless that "
+        "names one, the default is local:, the installed SmolLM2.",
     ),
 ]
 System = Annotated[str | None, typer.Option(help="Standing instructions.")]
 Temperature = Annotated[
-    str,
-    typer.Option(metavar="NUMBER", help="none sends no temperature, for models that take none."),
+    str | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="none sends no temperature, for models that take none; the default is 0, or what brainwires.toml says.",
+    ),
 ]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")]
 BaseURL = Annotated[
@@ -106,12 +116,12 @@ def brainwires(
 def chat(
     prompt: Annotated[str | None, typer.Argument(help="What to say.", show_default=False)] = None,
     *,
-    model: Model = "local:",
+    model: Model = None,
     system: System = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as one JSON object instead.")
     ] = False,
-    temperature: Temperature = "0",
+    temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     base_url: BaseURL = None,
     api_key_env: KeyEnv = None,
@@ -139,9 +149,9 @@ def chat(
 def prepare(
     prompt: Annotated[str, typer.Argument(help="What to say.")],
     *,
-    model: Model = "local:",
+    model: Model = None,
     system: System = None,
-    temperature: Temperature = "0",
+    temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     base_url: BaseURL = None,
     api_key_env: KeyEnv = None,
@@ -202,4 +212,8 @@ def replay(
     _finish(lambda: run(files))
 
 
+add_providers(app, _finish)
+add_models(app, _finish)
+add_doctor(app, _finish)
+add_local(app, _finish)
 add_ollama(app, _finish)

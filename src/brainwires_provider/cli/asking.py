@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from msgspec import Struct
 
 from brainwires_provider.assembler import well_formed
 from brainwires_provider.client import AsyncClient
+from brainwires_provider.config import load_config
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.types import Args
 
@@ -15,18 +17,29 @@ __all__ = ["Asking"]
 
 
 class Asking(Struct, frozen=True):
-    """The options of one question. `api_key_env` names an environment variable: a key is never typed."""
+    """The options of one question, over what a set-up file says.
 
-    model: str
+    `model` None is the set-up's own, or the local one; `temperature` "unset" is the set-up's, or 0 without one, and
+    None sends none. `api_key_env` names an environment variable: a key is never typed.
+    """
+
+    model: str | None = None
     system: str | None = None
-    temperature: float | None = 0.0
+    temperature: float | Literal["unset"] | None = "unset"
     max_tokens: int | None = None
     base_url: str | None = None
     api_key_env: str | None = None
 
     def client(self) -> AsyncClient:
         """Raises ConfigError: an unknown provider, or no key where one was said to be."""
-        return AsyncClient(self.model, api_key=self._key(), base_url=self.base_url)
+        setup = load_config()
+        model = self.model or (None if setup.model else "local:")
+        return AsyncClient(model, api_key=self._key(), base_url=self.base_url, config=setup)
+
+    @property
+    def name(self) -> str:
+        """The model by the name that a person knows it by."""
+        return self.model or load_config().model or "local:"
 
     def _key(self) -> str | None:
         if self.api_key_env is None:
@@ -45,7 +58,10 @@ class Asking(Struct, frozen=True):
         args: Args = {}
         if self.system is not None:
             args["system"] = well_formed(self.system)
-        if self.temperature is not None:
+        if self.temperature == "unset":
+            if load_config().source is None:
+                args["temperature"] = 0.0
+        elif self.temperature is not None:
             args["temperature"] = self.temperature
         if self.max_tokens is not None:
             args["max_tokens"] = self.max_tokens

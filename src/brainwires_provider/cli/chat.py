@@ -45,7 +45,7 @@ def chat(prompt: str | None, asking: Asking, *, as_json: bool, show_reasoning: b
         return _FAILED
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for letters that a terminal's encoding lacks
-    teller = Teller(asking.model, as_json=as_json, show_reasoning=show_reasoning)
+    teller = Teller(asking.name, as_json=as_json, show_reasoning=show_reasoning)
     if prompt is None and is_terminal(sys.stdin):
         return _converse(client, asking, teller)
     if prompt is None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from brainwires_provider.cli.output import dump
+from brainwires_provider.cli.tables import print_table, size_words, time_words
 from brainwires_provider.cli.terminal import is_terminal, note, print_line
 from brainwires_provider.protocols.ollama.values import (
     OllamaModel,
@@ -34,7 +35,6 @@ __all__ = [
     "tell",
 ]
 
-_UNITS = ("B", "KB", "MB", "GB", "TB")
 _SHORT = 12  # characters of a digest
 
 
@@ -69,19 +69,32 @@ def _shape(value: Any) -> Any:
 def print_models(models: Sequence[OllamaModel]) -> None:
     """A line for each model."""
     rows = [
-        (m.name, _digest(m.digest), _size(m.size), m.details.quantization or "", _time(m.modified_at))
+        (
+            m.name,
+            _digest(m.digest),
+            size_words(m.size),
+            m.details.quantization or "",
+            time_words(m.modified_at),
+        )
         for m in models
     ]
-    _print_table(("NAME", "ID", "SIZE", "QUANTIZATION", "MODIFIED"), rows)
+    print_table(("NAME", "ID", "SIZE", "QUANTIZATION", "MODIFIED"), rows)
 
 
 def print_running(models: Sequence[OllamaRunningModel]) -> None:
     """A line for each model in memory."""
     rows = [
-        (m.name, _digest(m.digest), _size(m.size), _gpu(m), str(m.context_length or ""), _time(m.expires_at))
+        (
+            m.name,
+            _digest(m.digest),
+            size_words(m.size),
+            _gpu(m),
+            str(m.context_length or ""),
+            time_words(m.expires_at),
+        )
         for m in models
     ]
-    _print_table(("NAME", "ID", "SIZE", "ON GPU", "CONTEXT", "UNTIL"), rows)
+    print_table(("NAME", "ID", "SIZE", "ON GPU", "CONTEXT", "UNTIL"), rows)
 
 
 def print_info(info: OllamaModelInfo) -> None:
@@ -101,33 +114,14 @@ def print_info(info: OllamaModelInfo) -> None:
             print_text(f"{name + ':':<16}{value}")
 
 
-def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
-        print_text("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
 def _digest(digest: str | None) -> str:
     return (digest or "").removeprefix("sha256:")[:_SHORT]
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    number, unit = float(size), 0
-    while number >= 1000 and unit + 1 < len(_UNITS):
-        number, unit = number / 1000, unit + 1
-    return f"{number:.0f} {_UNITS[unit]}" if unit < 2 else f"{number:.1f} {_UNITS[unit]}"
 
 
 def _gpu(model: OllamaRunningModel) -> str:
     if not model.size or model.size_vram is None:
         return ""
     return f"{100 * model.size_vram / model.size:.0f}%"
-
-
-def _time(when: datetime | None) -> str:
-    return "" if when is None else when.strftime("%Y-%m-%d %H:%M")
 
 
 # -- progress ------------------------------------------------------------------------------------------------
@@ -177,7 +171,7 @@ class _Lines(_JSONView):
     def show(self, step: OllamaProgress) -> None:
         if step.status != self._last:
             self._last = step.status
-            tell(f"{step.status} ({_size(step.total)})" if step.total else step.status)
+            tell(f"{step.status} ({size_words(step.total)})" if step.total else step.status)
         if step.digest and step.fraction == 1.0 and step.digest not in self._whole:
             self._whole.add(step.digest)
             tell(f"{step.status}: whole")

@@ -1,0 +1,390 @@
+"""`local`: the models on this machine, under the names that they have after `local:`.
+
+The names and options of the commands stand here; what they do in `local_models` and `local_bench`, what they print
+for a person in `local_views`. With --json every value is one object a line, with every key that it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from brainwires_provider.cli import local_models as models
+from brainwires_provider.cli import local_views as views
+from brainwires_provider.cli.output import dump, failure_shape
+from brainwires_provider.cli.tables import size_words
+from brainwires_provider.cli.terminal import complain, explain, print_line
+from brainwires_provider.errors import ConfigError, ProviderError
+from brainwires_provider.weights.registry import LocalRegistry
+from brainwires_provider.weights.settings import CacheType, Pooling
+
+__all__ = ["add_local"]
+
+Finish = Callable[[Callable[[], int]], NoReturn]
+AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line instead.")]
+Registered = Annotated[str, typer.Argument(metavar="NAME", help="Of a registered model.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Take the name from the model that has it.")]
+Default = Annotated[bool, typer.Option("--default", help="`local:` means this model from now on.")]
+CacheKind = Annotated[CacheType | None, typer.Option(help="How its half of the cache is kept; default: f16.")]
+
+
+def add_local(app: typer.Typer, finish: Finish) -> None:
+    """Add the commands; `finish` leaves with what one gives."""
+    local = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help="Manage the models on this machine, which run in an engine of their own.",
+    )
+    app.add_typer(local, name="local")
+    for add in (_add_looking, _add_adding, _add_pulling, _add_removing, _add_default, _add_bench):
+        add(local, finish)
+
+
+def _run(work: Callable[[], None], as_json: bool) -> int:
+    """Do it, and give the exit status; a failure is told in one line."""
+    try:
+        work()
+    except ProviderError as error:
+        if as_json:
+            print_line(dump(failure_shape(error)))
+        complain(explain(error))
+        return 1
+    return 0
+
+
+# -- commands that only look ---------------------------------------------------------------------------------
+
+
+def _add_looking(local: typer.Typer, finish: Finish) -> None:
+    @local.command("list")
+    def list_models(
+        *,
+        known: Annotated[
+            bool, typer.Option("--known", help="Also the models that can be pulled by a short name.")
+        ] = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """List the models: registered, installed, and in Ollama's store. A star is before the default.
+
+        \b
+        brainwires local list --known
+        brainwires chat -m local:NAME "Hello"
+        """
+        finish(lambda: _run(lambda: _list(known, as_json), as_json))
+
+    @local.command()
+    def show(
+        model: Annotated[
+            str,
+            typer.Argument(metavar="NAME|PATH", help="Default: what `local:` means.", show_default=False),
+        ] = "",
+        *,
+        template: Annotated[bool, typer.Option("--template", help="Only its chat template.")] = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """Show what a model is, how it is run, and how much memory that is estimated to take.
+
+        \b
+        brainwires local show smollm2
+        brainwires local show ./model.gguf --template
+        """
+        finish(lambda: _run(lambda: _show(model, template, as_json), as_json))
+
+
+def _list(known: bool, as_json: bool) -> None:
+    registry = LocalRegistry()
+    found = models.find_models(registry)
+    pullable = models.pullable_models(registry) if known else ()
+    if as_json:
+        views.print_json((*found, *pullable))
+        return
+    views.print_found(found)
+    if known:
+        views.print_text("")
+        views.print_pullable(pullable)
+
+
+def _show(model: str, template: bool, as_json: bool) -> None:
+    shown = models.show_model(LocalRegistry(), model.removeprefix("local:"))
+    if not template:
+        (views.print_json if as_json else views.print_shown)(shown)
+        return
+    own = shown.settings.chat_template or shown.metadata.chat_template
+    if own is None:
+        raise ConfigError(
+            f"{shown.path!r} has no chat template; register it with --template FILE to give it one"
+        )
+    if as_json:
+        views.print_json({"template": own, "named": shown.metadata.named_templates})
+    else:
+        views.print_lines(own)
+
+
+# -- commands that bring a model -----------------------------------------------------------------------------
+
+
+def _add_adding(local: typer.Typer, finish: Finish) -> None:
+    @local.command()
+    def add(
+        name: Annotated[str, typer.Argument(metavar="NAME", help="May be left out: then after the file.")],
+        place: Annotated[
+            str | None,
+            typer.Argument(metavar="PLACE", help="A GGUF file, a folder of them, ollama:NAME, or smollm2."),
+        ] = None,
+        *,
+        context: Annotated[int | None, typer.Option(help="Tokens, shared by the slots.")] = None,
+        slots: Annotated[int | None, typer.Option(help="Requests that run at once.")] = None,
+        threads: Annotated[int | None, typer.Option(help="Default: the engine's choice.")] = None,
+        batch: Annotated[int | None, typer.Option(help="Prompt tokens computed in one step.")] = None,
+        gpu_layers: Annotated[int | None, typer.Option(help="Default: as many as fit.")] = None,
+        cache_type_k: CacheKind = None,
+        cache_type_v: CacheKind = None,
+        template: Annotated[
+            str | None, typer.Option(metavar="FILE", help="A Jinja chat template in place of the file's.")
+        ] = None,
+        pooling: Annotated[Pooling | None, typer.Option(help="For embeddings, and nothing else.")] = None,
+        idle_timeout: Annotated[
+            float | None,
+            typer.Option(metavar="SECONDS", help="Out of memory after so long without a request."),
+        ] = None,
+        load_timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="For loading it.")] = None,
+        mmap: Annotated[
+            bool | None, typer.Option("--mmap/--no-mmap", help="Map the file, or read it.")
+        ] = None,
+        mlock: Annotated[
+            bool | None, typer.Option("--mlock/--no-mlock", help="Keep it from being swapped.")
+        ] = None,
+        default: Default = False,
+        replace: Replace = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """Give a model a name, and say how it is run. Its file stays where it is. A folder is scanned.
+
+        \b
+        brainwires local add coder ./coder-Q4_K_M.gguf --context 16384 --default
+        brainwires local add llama ollama:llama3.2:3b --idle-timeout 300
+        brainwires local add ~/models
+        """
+        given = {
+            "context": context,
+            "slots": slots,
+            "threads": threads,
+            "batch": batch,
+            "gpu_layers": gpu_layers,
+            "cache_type_k": cache_type_k,
+            "cache_type_v": cache_type_v,
+            "chat_template": template,
+            "pooling": pooling,
+            "idle_timeout": idle_timeout,
+            "load_timeout": load_timeout,
+            "mmap": mmap,
+            "mlock": mlock,
+        }
+        named = (None, name) if place is None else (name, place)
+        own = {key: value for key, value in given.items() if value is not None}
+        finish(
+            lambda: _run(lambda: _add(named, own, default=default, replace=replace, as_json=as_json), as_json)
+        )
+
+
+def _add(
+    named: tuple[str | None, str], given: dict[str, Any], *, default: bool, replace: bool, as_json: bool
+) -> None:
+    name, place = named
+    registry = LocalRegistry()
+    if os.path.isdir(os.path.expanduser(place)):
+        if name is not None or given or default or replace:
+            raise ConfigError(
+                f"{place!r} is a folder: its models are named after their files and take no options here; "
+                "give the folder alone, or a file"
+            )
+        _scan(registry, place, as_json)
+        return
+    if "chat_template" in given:
+        given["chat_template"] = models.read_template(given["chat_template"])
+    entry, metadata = models.add_model(registry, name, place, given, default=default, replacing=replace)
+    if as_json:
+        views.print_json(entry)
+        return
+    views.tell(f"added local:{entry.name}{' as the default' if default else ''}")
+    if metadata.is_embedding_model and entry.model.pooling is None:
+        views.tell(
+            f"the file says that it is for embeddings: --pooling {metadata.pooling} runs it for them alone"
+        )
+
+
+def _scan(registry: LocalRegistry, folder: str, as_json: bool) -> None:
+    added, skipped = models.scan(registry, folder)
+    if as_json:
+        views.print_json(added)
+    for path, reason in skipped:
+        views.tell(f"passed over {path}: {reason}")
+    if not as_json:
+        for entry in added:
+            views.tell(f"added local:{entry.name}")
+    if not added:
+        views.tell(f"found no new model in {folder}")
+
+
+def _add_pulling(local: typer.Typer, finish: Finish) -> None:
+    @local.command()
+    def pull(
+        model: Annotated[
+            str,
+            typer.Argument(metavar="MODEL", help="A known name, or hf:OWNER/REPO[@REVISION]/FILE.gguf."),
+        ],
+        *,
+        name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it here.")] = None,
+        folder: Annotated[
+            str | None, typer.Option(metavar="FOLDER", help="Default: the hub's cache.")
+        ] = None,
+        sha256: Annotated[
+            str | None, typer.Option("--sha256", metavar="HEX", help="The digest that the file must have.")
+        ] = None,
+        force: Annotated[bool, typer.Option("--force", help="Fetch it even if it is here.")] = False,
+        default: Default = False,
+        replace: Replace = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """Fetch a model from the Hugging Face hub, check its SHA-256, and register it. Pulled again, it goes on.
+
+        \b
+        brainwires local list --known
+        brainwires local pull qwen3-0.6b --default
+        brainwires local pull hf:ggml-org/embeddinggemma-300M-GGUF/embeddinggemma-300M-Q8_0.gguf --name embed
+        """
+        options = {"name": name, "folder": folder, "sha256": sha256, "force": force, "replace": replace}
+        finish(lambda: _run(lambda: _pull(model, options, default=default, as_json=as_json), as_json))
+
+
+def _pull(model: str, options: dict[str, Any], *, default: bool, as_json: bool) -> None:
+    from brainwires_provider.weights.hub import pull
+
+    registry = LocalRegistry()
+    with views.pull_view(as_json) as view:
+        pulled = pull(model, registry=registry, on_progress=view.show, **options)
+    if default:
+        registry.set_default(pulled.name)
+    if as_json:
+        views.print_json(pulled)
+    else:
+        views.tell(f"local:{pulled.name} is here and checked: {pulled.path} ({size_words(pulled.size)})")
+
+
+# -- commands that change the registry -----------------------------------------------------------------------
+
+
+def _add_removing(local: typer.Typer, finish: Finish) -> None:
+    @local.command()
+    def remove(
+        name: Registered,
+        *,
+        file: Annotated[bool, typer.Option("--file", help="Delete its file too, if it was pulled.")] = False,
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """Forget a model. Its file stays, unless --file is given for one that was pulled into the hub's cache.
+
+        \b
+        brainwires local remove coder
+        brainwires local remove qwen3-0.6b --file
+        """
+        finish(lambda: _run(lambda: _remove(name, file=file, yes=yes, as_json=as_json), as_json))
+
+
+def _remove(name: str, *, file: bool, yes: bool, as_json: bool) -> None:
+    registry = LocalRegistry()
+    files = models.removable_files(registry, name) if file else ()
+    if files and not yes:
+        _ask(f"Forget {name!r}, and delete {files[0]}?")
+    freed = models.forget(registry, name, files)
+    if as_json:
+        views.print_json({"removed": name, "deleted": list(files), "freed": freed})
+    else:
+        views.tell(f"forgot {name}" + (f", and deleted {size_words(freed)}" if files else ""))
+
+
+def _ask(question: str) -> None:
+    """Raises ConfigError unless somebody says yes."""
+    answer = views.ask(question)
+    if answer is None:
+        raise ConfigError("nobody is there to be asked; --yes deletes the file without asking")
+    if answer.lower() not in ("y", "yes"):
+        raise ConfigError("left as it was")
+
+
+def _add_default(local: typer.Typer, finish: Finish) -> None:
+    @local.command()
+    def default(
+        name: Annotated[
+            str | None, typer.Argument(metavar="NAME", help="The new one.", show_default=False)
+        ] = None,
+        *,
+        unset: Annotated[bool, typer.Option("--unset", help="The installed SmolLM2 again.")] = False,
+        as_json: AsJSON = False,
+    ) -> None:
+        """Say which model `local:` means, or choose it.
+
+        \b
+        brainwires local default
+        brainwires local default coder
+        """
+        if name is not None and unset:
+            raise typer.BadParameter("give a name, or --unset, not both")
+        finish(lambda: _run(lambda: _default(name, unset=unset, as_json=as_json), as_json))
+
+
+def _default(name: str | None, *, unset: bool, as_json: bool) -> None:
+    registry = LocalRegistry()
+    if name is not None or unset:
+        registry.set_default(name)
+    now = registry.default
+    if as_json:
+        views.print_json({"default": now})
+    elif now is not None and name is None:
+        views.print_text(now)
+    else:
+        views.tell(
+            f"local: means {now}" if now else "no default is chosen: local: means the installed SmolLM2"
+        )
+
+
+# -- the bench -----------------------------------------------------------------------------------------------
+
+
+def _add_bench(local: typer.Typer, finish: Finish) -> None:
+    @local.command()
+    def bench(
+        model: Annotated[
+            str, typer.Argument(metavar="MODEL", help="As after `local:`; default: what it means alone.")
+        ] = "",
+        *,
+        prompt_tokens: Annotated[int, typer.Option(min=8, help="Tokens of a prompt.")] = 128,
+        tokens: Annotated[int, typer.Option(min=2, help="Tokens of an answer.")] = 64,
+        requests: Annotated[int, typer.Option(min=1, help="Rounds one by one; a third as many at once.")] = 6,
+        at_once: Annotated[int, typer.Option(min=1, help="Also so many answers at once; 1: do not.")] = 8,
+        as_json: AsJSON = False,
+    ) -> None:
+        """Measure a model's speed and memory through this library, beside its engine driven directly.
+
+        \b
+        brainwires local bench
+        brainwires local bench coder --prompt-tokens 512 --at-once 1
+        """
+        from brainwires_provider.cli.local_bench import BenchOrder
+
+        order = BenchOrder(model.removeprefix("local:"), prompt_tokens, tokens, requests, at_once)
+        finish(lambda: _run(lambda: _bench(order, as_json), as_json))
+
+
+def _bench(order: Any, as_json: bool) -> None:
+    from brainwires_provider.cli.local_bench import bench
+
+    result = asyncio.run(bench(order, views.tell))
+    (views.print_json if as_json else views.print_bench)(result)
