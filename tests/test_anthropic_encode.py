@@ -684,12 +684,13 @@ def test_listing() -> None:
             1_782_864_000,
             1_000_000,
             128_000,
-            ("batch", "effort", "effort.high", "thinking", "thinking.types.adaptive"),
+            ("reasoning",),
             ENTRY,
+            "active",
         )
     ]
     with pytest.raises(UnsupportedError, match="lists no models"):
-        AnthropicMessages(VERTEX).models_call(None)
+        AnthropicMessages(AnthropicQuirks(listing=None)).models_call(None)
 
 
 @pytest.mark.parametrize(

@@ -674,13 +674,6 @@ def test_recorded_counts() -> None:
     assert [CONVERSE.decode_count(r.data).input_tokens for r in told] == [11, 375, 23, 19]
 
 
-def test_listing_is_at_another_host() -> None:
-    with pytest.raises(UnsupportedError, match="control plane"):
-        CONVERSE.models_call(None)
-    with pytest.raises(UnsupportedError, match="control plane"):
-        CONVERSE.decode_models(b"{}", "bedrock")
-
-
 # -- properties ----------------------------------------------------------------------------------------------
 
 TURN = st.lists(

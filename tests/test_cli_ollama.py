@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from brainwires_provider.cli import ollama_views as views
 from brainwires_provider.cli.app import app
+from brainwires_provider.cli.tables import size_words
 from brainwires_provider.protocols.ollama.values import OllamaModelInfo, OllamaProgress, OllamaRunningModel
 from brainwires_provider.testing import Answer, ScriptedServer
 from ollama_service import ABSENT, MODEL, STEPS, service, streamed, whole
@@ -196,14 +197,14 @@ SIZES = {None: "", 0: "0 B", 999: "999 B", 1000: "1 KB", 1_500_000: "1.5 MB", 2_
 
 @pytest.mark.parametrize("size", [*SIZES, 5 * 10**15])
 def test_sizes(size: int | None) -> None:
-    assert views._size(size) == SIZES.get(size, "5000.0 TB")
+    assert size_words(size) == SIZES.get(size, "5000.0 TB")
 
 
 def test_what_is_not_known_is_left_out(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     views.print_info(OllamaModelInfo("a"))
     views.print_running([OllamaRunningModel("b", size=0, size_vram=0)])
     out = capfdbinary.readouterr().out.decode().splitlines()
-    assert out == ["name:           a", "NAME  ID  SIZE  ON GPU  CONTEXT  UNTIL", "b         0 B"]
+    assert out == ["name:           a", "NAME  SIZE", "b     0 B"]
 
 
 def test_help_without_a_command() -> None:

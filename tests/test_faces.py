@@ -29,6 +29,8 @@ from brainwires_provider import (
     Stream,
     StreamInterrupted,
 )
+from brainwires_provider.local import AsyncLocal, AsyncLocalPool
+from brainwires_provider.sync.local import Local, LocalPool
 from brainwires_provider.testing import Answer, Drop, RecordedRequest, ScriptedServer, sse
 
 PAIRS = [
@@ -39,6 +41,8 @@ PAIRS = [
     (AsyncResponsesConnection, ResponsesConnection),
     (AsyncOllama, Ollama),
     (AsyncOllamaProgressStream, OllamaProgressStream),
+    (AsyncLocal, Local),
+    (AsyncLocalPool, LocalPool),
 ]
 RENAMED = {
     "aclose": "close",
@@ -60,6 +64,8 @@ MADE_BY_THE_CLIENT = (
     AsyncResponsesConnection,
     AsyncOllama,
     AsyncOllamaProgressStream,
+    AsyncLocal,
+    AsyncLocalPool,
 )
 PROTOCOL = {"__init__", "__repr__", *RENAMED, *RENAMED.values()}
 ASYNC_WORDS = re.compile(r"Async(?=[A-Z])")
@@ -99,6 +105,8 @@ def examples() -> list[tuple[type, object, type, object]]:
         ),
         (AsyncOllama, a.ollama, Ollama, s.ollama),
         (AsyncOllamaProgressStream, a.ollama.pull("x"), OllamaProgressStream, s.ollama.pull("x")),
+        (AsyncLocal, a.local, Local, s.local),
+        (AsyncLocalPool, a.local.pool(["local:"]), LocalPool, s.local.pool(["local:"])),
     ]
 
 

@@ -152,7 +152,7 @@ def test_models_come_in_pages() -> None:
     assert after == "p2"
     assert (model.id, model.provider, model.display_name) == ("gemini-3-flash", "google", "Gemini 3 Flash")
     assert (model.context_window, model.max_output_tokens) == (100, 10)
-    assert model.capabilities == ("generateContent",)
+    assert model.capabilities == ("chat",)
     assert model.raw == entry
 
 

@@ -574,12 +574,12 @@ def test_tokens_are_counted_and_models_listed_as_by_google_genai(
     says[0] = {"models": [entry]}
     [model] = ours.models("google")
     [listed] = list(theirs.models.list())
-    assert (model.display_name, model.context_window, model.max_output_tokens, model.capabilities) == (
+    assert (model.display_name, model.context_window, model.max_output_tokens) == (
         listed.display_name,
         listed.input_token_limit,
         listed.output_token_limit,
-        tuple(listed.supported_actions),
     )
+    assert model.raw is not None and model.raw["supportedGenerationMethods"] == listed.supported_actions
     assert model.id == "gemini-3-flash"
 
 

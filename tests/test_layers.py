@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ PACKAGE = "brainwires_provider"
 # Each room: the floors below it that it may look into. A room may always look into itself.
 GROUND = {"types", "errors", "events"}
 PURE = {"framing", "assembler", "protocols", "continuation"}
-WORLD = {"auth", "wires"}
+WORLD = {"auth", "weights", "wires"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": {"types"},
@@ -26,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "continuation": GROUND,
     "policy": GROUND,
     "auth": GROUND,
-    "wires": GROUND | {"auth"},
+    "weights": GROUND,
+    "wires": GROUND | {"auth", "weights"},
     "requests": GROUND,
     "providers": GROUND | PURE | WORLD | {"policy"},
     "plans": GROUND | PURE | WORLD | {"providers"},
@@ -35,17 +37,53 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sockets": GROUND | PURE | WORLD | {"continuation", "policy", "providers", "requests", "plans", "flow"},
     "responses": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream", "sockets"},
     "ollama": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream"},
+    "local": GROUND | PURE | WORLD | {"providers", "requests", "plans", "flow", "stream", "embeddings"},
+    "tables": GROUND,
+    "listing": GROUND | PURE | {"providers", "plans", "flow", "tables"},
+    "embeddings": GROUND | PURE | WORLD | {"providers", "plans", "flow"},
+    "config": GROUND | {"auth", "weights", "providers"},
     "client": GROUND
     | PURE
     | WORLD
-    | {"providers", "requests", "plans", "flow", "stream", "responses", "ollama", "sockets"},
+    | {"providers", "requests", "plans", "flow", "stream", "sockets"}
+    | {"responses", "ollama", "local", "listing", "embeddings"},
     "portal": GROUND | {"wires", "client"},
     "pump": GROUND | {"stream", "portal"},
     "sync": GROUND
     | PURE
     | WORLD
-    | {"providers", "requests", "stream", "responses", "ollama", "sockets", "client", "portal", "pump"},
-    "cli": GROUND | PURE | WORLD | {"providers", "flow", "requests", "stream", "ollama", "client", "sync"},
+    | {
+        "providers",
+        "requests",
+        "stream",
+        "responses",
+        "ollama",
+        "local",
+        "sockets",
+        "client",
+        "portal",
+        "pump",
+    },
+    "doctor": GROUND
+    | PURE
+    | WORLD
+    | {"providers", "requests", "plans", "flow", "stream", "listing", "client"},
+    "cli": GROUND
+    | PURE
+    | WORLD
+    | {
+        "providers",
+        "flow",
+        "requests",
+        "stream",
+        "ollama",
+        "local",
+        "config",
+        "listing",
+        "doctor",
+        "client",
+        "sync",
+    },
     "testing": set(),
 }
 FORBIDDEN_IN_PURE = {
@@ -71,6 +109,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Every import of a file, deferred ones and those under TYPE_CHECKING included."""
     found = set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from brainwires_provider import (
     SocketCounts,
     SocketTraits,
 )
-from litellm_proxy import KEY, MODEL, Proxy, Relay, serving
+from litellm_proxy import KEY, MODEL, Proxy, Relay
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and process groups"),
@@ -55,9 +54,8 @@ class Served(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("litellm")) as (proxy, relay):
-        yield Served(proxy, relay)
+def served(litellm: tuple[Proxy, Relay]) -> Served:
+    return Served(*litellm)
 
 
 def providers(proxy: Proxy, **traits: bool) -> list[ProviderConfig]:

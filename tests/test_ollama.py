@@ -423,8 +423,8 @@ def test_models_are_listed() -> None:
     models, after = Ollama().decode_models(body, "ollama")
     assert after is None
     assert [(m.id, m.display_name, m.capabilities) for m in models] == [
-        ("llama3.2:3b", "llama3.2:3b (3.2B)", ("completion", "tools")),
-        ("llama3.2:3b", "llama3.2:3b (Q4_K_M)", ("completion", "tools")),
+        ("llama3.2:3b", "llama3.2:3b (3.2B)", ("chat", "tools")),
+        ("llama3.2:3b", "llama3.2:3b (Q4_K_M)", ("chat", "tools")),
         ("bare", "bare", None),
     ]
     assert operations.decode_list(b'{"models": null}') == ()

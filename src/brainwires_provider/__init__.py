@@ -14,7 +14,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from brainwires_provider.auth.aws import Credentials
+    from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey
     from brainwires_provider.client import AsyncClient, AsyncConversation
+    from brainwires_provider.config import load_config
     from brainwires_provider.errors import (
         APIError,
         AuthenticationError,
@@ -50,10 +52,14 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
+    from brainwires_provider.local import AsyncLocal, AsyncLocalPool
     from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
     from brainwires_provider.policy.sockets import SocketTraits
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
+    from brainwires_provider.protocols.gemini.options import GeminiOptions
+    from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
+    from brainwires_provider.protocols.llamacpp.values import Route
     from brainwires_provider.protocols.ollama.options import OllamaOptions
     from brainwires_provider.protocols.ollama.values import (
         OllamaDetails,
@@ -67,13 +73,15 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
-    from brainwires_provider.providers import PROVIDERS, Provider, ProviderConfig
+    from brainwires_provider.protocols.relay.options import BrainwiresOptions
+    from brainwires_provider.providers import PROVIDERS, Config, NamedModel, Provider, ProviderConfig
     from brainwires_provider.responses import AsyncResponses
     from brainwires_provider.sockets.connection import AsyncResponsesConnection
     from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.stream import AsyncStream
     from brainwires_provider.sync.client import Client, Conversation
     from brainwires_provider.sync.connection import ResponsesConnection
+    from brainwires_provider.sync.local import Local, LocalPool
     from brainwires_provider.sync.ollama import Ollama, OllamaProgressStream
     from brainwires_provider.sync.responses import Responses
     from brainwires_provider.sync.stream import Stream
@@ -82,13 +90,17 @@ if TYPE_CHECKING:
         Attempt,
         Cache,
         CacheStrategy,
+        Capability,
         Citation,
         Continuation,
         Deviation,
+        Embeddings,
+        EmbeddingTask,
         FilePart,
         HostedTool,
         ImagePart,
         JSONSchema,
+        Lifecycle,
         Message,
         Model,
         OpaquePart,
@@ -115,6 +127,11 @@ if TYPE_CHECKING:
         dump_messages,
         load_messages,
     )
+    from brainwires_provider.weights.estimate import MemoryEstimate, estimate_memory
+    from brainwires_provider.weights.gguf import GGUFMetadata, read_metadata
+    from brainwires_provider.weights.registry import LocalRegistry, RegisteredModel
+    from brainwires_provider.weights.settings import LocalModel
+    from brainwires_provider.wires.local import EngineStatus
 
 __all__ = [
     "PROVIDERS",
@@ -123,6 +140,8 @@ __all__ = [
     "Args",
     "AsyncClient",
     "AsyncConversation",
+    "AsyncLocal",
+    "AsyncLocalPool",
     "AsyncOllama",
     "AsyncOllamaProgressStream",
     "AsyncResponses",
@@ -131,11 +150,14 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BedrockOptions",
+    "BrainwiresOptions",
     "Cache",
     "CacheStrategy",
+    "Capability",
     "Citation",
     "Client",
     "Compaction",
+    "Config",
     "ConfigError",
     "ConnectError",
     "ContextLengthError",
@@ -143,15 +165,31 @@ __all__ = [
     "Conversation",
     "Credentials",
     "Deviation",
+    "EmbeddingTask",
+    "Embeddings",
+    "EngineStatus",
+    "EnvKey",
     "Event",
+    "FileKey",
     "FilePart",
     "FramingError",
+    "GGUFMetadata",
+    "GeminiOptions",
     "HostedTool",
     "ImagePart",
     "InvalidRequestError",
     "JSONSchema",
+    "KeyringKey",
+    "Lifecycle",
+    "LlamaCppOptions",
+    "Local",
+    "LocalModel",
+    "LocalPool",
+    "LocalRegistry",
+    "MemoryEstimate",
     "Message",
     "Model",
+    "NamedModel",
     "NotFoundError",
     "Ollama",
     "OllamaDetails",
@@ -186,6 +224,7 @@ __all__ = [
     "ReasoningPart",
     "RefusalDelta",
     "RefusalPart",
+    "RegisteredModel",
     "Report",
     "Request",
     "Response",
@@ -193,6 +232,7 @@ __all__ = [
     "ResponseStart",
     "Responses",
     "ResponsesConnection",
+    "Route",
     "ServerError",
     "SocketCounts",
     "SocketTraits",
@@ -216,10 +256,26 @@ __all__ = [
     "Usage",
     "collect",
     "dump_messages",
+    "estimate_memory",
+    "load_config",
     "load_messages",
+    "read_metadata",
 ]
 
 _HOMES = {
+    "wires.local": "EngineStatus",
+    "protocols.llamacpp.values": "Route",
+    "protocols.llamacpp.options": "LlamaCppOptions",
+    "protocols.gemini.options": "GeminiOptions",
+    "weights.estimate": "MemoryEstimate estimate_memory",
+    "weights.gguf": "GGUFMetadata read_metadata",
+    "sync.local": "Local LocalPool",
+    "local": "AsyncLocal AsyncLocalPool",
+    "weights.registry": "LocalRegistry RegisteredModel",
+    "weights.settings": "LocalModel",
+    "protocols.relay.options": "BrainwiresOptions",
+    "auth.keys": "EnvKey FileKey KeyringKey",
+    "config": "load_config",
     "client": "AsyncClient AsyncConversation",
     "errors": "APIError AuthenticationError ConfigError ConnectError ContextLengthError FramingError "
     "InvalidRequestError NotFoundError OverloadedError PermissionDenied ProtocolError ProviderError "
@@ -235,7 +291,7 @@ _HOMES = {
     "protocols.openai_chat.quirks": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
-    "providers": "PROVIDERS Provider ProviderConfig",
+    "providers": "Config NamedModel PROVIDERS Provider ProviderConfig",
     "responses": "AsyncResponses",
     "stream": "AsyncStream",
     "auth.aws": "Credentials",

@@ -14,11 +14,22 @@ from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.protocols.base import Decoder
-from brainwires_provider.providers import ProviderConfig, Target, resolve, resolve_listing, split_model
+from brainwires_provider.providers import (
+    Config,
+    NamedModel,
+    ProviderConfig,
+    Target,
+    resolve,
+    resolve_listing,
+    split_model,
+)
 from brainwires_provider.requests import Input, build_request, check_args, messages_of, stored_args
 from brainwires_provider.stream import AsyncStream
 from brainwires_provider.types import (
     Args,
+    EmbeddingArgs,
+    Embeddings,
+    EmbeddingTask,
     Message,
     Model,
     Options,
@@ -34,6 +45,7 @@ from brainwires_provider.wires.base import Wire
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from brainwires_provider.local import AsyncLocal
     from brainwires_provider.ollama import AsyncOllama
     from brainwires_provider.responses import AsyncResponses
     from brainwires_provider.sockets.pool import Pool
@@ -48,8 +60,9 @@ class AsyncClient:
     """Talks to any provider. Cheap to make: nothing is opened, read or imported before the first request.
 
     `model` is the default, `"provider:model"`. `api_key`, `base_url` and `headers` belong to the provider of `model`
-    and go to no other; `providers` sets up others, or the same in full. `proxy` is a URL, `"env"` for what the
-    environment says, or None. `max_event_bytes` limits one event, or one whole body, of an answer.
+    and go to no other; `providers` sets up others, or the same in full, and `config` (see `load_config`) is a whole
+    set-up, which the other arguments go before. `proxy` is a URL, `"env"` for what the environment says, or None.
+    `max_event_bytes` limits one event, or one whole body, of an answer.
 
     Raises ConfigError for an unknown provider. One client serves many tasks; in another event loop it opens
     connections of its own.
@@ -63,6 +76,7 @@ class AsyncClient:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         providers: Iterable[ProviderConfig] = (),
+        config: Config | None = None,
         options: Options | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 (a frozen value)
         strict: bool = False,
@@ -71,12 +85,21 @@ class AsyncClient:
         max_connections: int = 1000,
         max_event_bytes: int = DEFAULT_MAX_MESSAGE,
     ) -> None:
+        setup = config or Config()
         self.max_event_bytes = max_event_bytes
-        self._model = model
-        self._configs = {config.name: config for config in providers}
+        self._named = setup.models
+        self._model = model or setup.model
+        coded = {each.name: each for each in providers}
+        self._coded = frozenset(coded)
+        self._configs = {each.name: each for each in setup.providers} | coded
         self._own_provider(model, api_key, base_url, headers)
+        self._filed = setup.options
         self._options = merge_options(Options(strict=True), options) if strict else options
         self._timeouts = timeouts
+        if self._filed is not None and self._filed.timeouts is not None and timeouts == Timeouts():
+            self._timeouts = self._filed.timeouts
+        elif config is not None and timeouts != Timeouts():
+            self._options = merge_options(Options(timeouts=timeouts), self._options)
         self._transport: dict[str, Any] = {
             "proxy": proxy,
             "ssl_context": ssl_context,
@@ -88,18 +111,26 @@ class AsyncClient:
         self._closed = False
 
     def _own_provider(
-        self, model: str | None, api_key: Key | None, base_url: str | None, headers: Mapping[str, str] | None
+        self,
+        model: str | None,
+        api_key: Key | None,
+        base_url: str | None,
+        headers: Mapping[str, str] | None,
     ) -> None:
-        """Bind the three to the provider of `model`."""
-        if model is None:
-            if api_key is not None or base_url is not None or headers is not None:
-                raise ConfigError(
-                    "api_key, base_url and headers belong to the provider of `model`: name a model, or use "
-                    "providers=[ProviderConfig(…)]"
-                )
+        """Bind the three to the provider of `model`, and never to one that only the set-up names."""
+        if self._model is not None:
+            self._own_name("of api_key, base_url and headers")
+        if api_key is None and base_url is None and headers is None:
             return
-        provider, _ = split_model(model)
+        if model is None:
+            raise ConfigError(
+                "api_key, base_url and headers belong to the provider of `model`: name a model, or use "
+                "providers=[ProviderConfig(…)]"
+            )
+        provider = split_model(self._spelt_out(model))[0]
         known = self._configs.get(provider) or ProviderConfig(provider)
+        if provider not in self._coded and base_url not in (None, known.base_url):
+            known = replace(known, api_key=None, headers={})  # the set-up's stay with its own base URL
         self._configs[provider] = replace(
             known,
             api_key=known.api_key if api_key is None else api_key,
@@ -130,17 +161,36 @@ class AsyncClient:
 
     async def models(self, provider: str | None = None) -> list[Model]:
         """Every model that a provider lists, all pages; by default the provider of the client's model."""
-        provider = provider or self._own_name("whose models to list")
-        target = resolve_listing(provider, self._configs)
-        found: list[Model] = []
-        cursor: str | None = None
-        while True:
-            call = target.protocol.models_call(cursor)
-            listing = plans.plan_call(call, None, target, timeouts=self._timeouts)
-            page, cursor = target.protocol.decode_models(await flow.fetch(listing, self), provider)
-            found += page
-            if cursor is None:
-                return found
+        from brainwires_provider.listing import list_models
+
+        return await list_models(self, provider or self._own_name("whose models to list"))
+
+    async def max_output_tokens(self, model: str | None = None) -> int | None:
+        """The longest answer of a model, in tokens, as its provider says; None where it does not."""
+        from brainwires_provider.listing import max_output_tokens
+
+        return await max_output_tokens(self, self._whole_name(model))
+
+    async def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        task: EmbeddingTask | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> Embeddings:
+        """A vector for each text, in as many requests as the service needs.
+
+        `dimensions` asks for shorter vectors, and `task` says what they are for, where the model knows it. Raises
+        UnsupportedError where the provider has no embeddings, or cannot take a field that was given.
+        """
+        from brainwires_provider.embeddings import embed
+
+        asked = EmbeddingArgs(dimensions, task, extra_body)
+        return await embed(
+            self, [texts] if isinstance(texts, str) else list(texts), self._whole_name(model), asked
+        )
 
     def conversation(self, *, messages: Iterable[Message] = (), **args: Unpack[Args]) -> AsyncConversation:
         """A history that grows with each turn that ends well. `args` hold for every turn."""
@@ -160,15 +210,39 @@ class AsyncClient:
 
         return AsyncOllama(self)
 
+    @property
+    def local(self) -> AsyncLocal:
+        """What a model on this machine does besides chatting: loaded and unloaded, plain completion, routing."""
+        from brainwires_provider.local import AsyncLocal
+
+        return AsyncLocal(self)
+
     # -- the road ----------------------------------------------------------------------------------------
+
+    def _whole_name(self, model: str | None) -> str:
+        """The `"provider:model"` that a call without a request is for."""
+        model = model or self._model
+        if model is None:
+            raise ConfigError('name a model: model="provider:model", here or when the client is made')
+        return self._spelt_out(model)
 
     def _request(self, input: Input, args: Args, *, empty: bool = False) -> tuple[Target, Request]:
         model = args.get("model") or getattr(input, "model", None) or self._model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
-        target = self._target(model)
-        defaults = merge_options(self._options, target.options) if target.options else self._options
+        named = self._named.get(model)
+        target = self._target(model if named is None else named.model)
+        defaults = self._defaults(target, named)
         return target, build_request(input, args, model=target.model, defaults=defaults, empty=empty)
+
+    def _defaults(self, target: Target, named: NamedModel | None) -> Options | None:
+        """What holds unless the call says otherwise: the code's over the file's, in each the closer over the wider."""
+        own, by_name = target.options, None if named is None else named.options
+        if own is None and by_name is None and self._filed is None:
+            return self._options
+        if target.provider in self._coded:
+            return merge_options(self._filed, by_name, self._options, own)
+        return merge_options(self._filed, own, by_name, self._options)
 
     def _target(self, model: str) -> Target:
         """`resolve`, anew only when the environment says otherwise than it did."""
@@ -183,13 +257,19 @@ class AsyncClient:
         """The provider of the client's model."""
         if self._model is None:
             raise ConfigError(f"name the provider {why}")
-        return split_model(self._model)[0]
+        return split_model(self._spelt_out(self._model))[0]
+
+    def _spelt_out(self, model: str) -> str:
+        """`"provider:model"` of a name that the set-up gives a meaning to."""
+        named = self._named.get(model)
+        return model if named is None else named.model
 
     def _place(self, provider: str | None) -> Target:
         """A provider without a request: as for the client's own model, where it is that model's provider."""
         provider = provider or self._own_name("to ask")
-        if self._model is not None and split_model(self._model)[0] == provider:
-            return resolve(self._model, self._configs)
+        own = self._model and self._spelt_out(self._model)
+        if own and split_model(own)[0] == provider:
+            return resolve(own, self._configs)
         return resolve_listing(provider, self._configs)
 
     def _plan(self, input: Input, args: Args, *, stream: bool, fork: bool = False) -> plans.Plan:
@@ -228,14 +308,14 @@ class AsyncClient:
         if self._closed:
             raise ConfigError("this client is closed; make a new one")
         kind = "local" if target.row.wire == "local" else "http"
-        name = kind if kind == "http" else f"{kind}:{target.model}"
+        name = kind if kind == "http" else f"{kind}:{target.provider}:{target.model}:{target.local!r}"
         wire = self._wires.get(name)
         if wire is None:
             # The HTTP engine takes a tenth of a second to import: not on the loop.
             import asyncio
 
             module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.wires.{kind}")
-            wire = self._wires.get(name) or module.make_wire(target.model, **self._transport)
+            wire = self._wires.get(name) or module.make_wire(target.model, target.local, **self._transport)
             self._wires[name] = wire
         return wire
 

@@ -9,17 +9,19 @@ import atexit
 import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.client import AsyncClient, AsyncConversation
 from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
-from brainwires_provider.providers import ProviderConfig
+from brainwires_provider.providers import Config, ProviderConfig
 from brainwires_provider.requests import Input, messages_of
 from brainwires_provider.sync.stream import Stream
 from brainwires_provider.types import (
     Args,
+    Embeddings,
+    EmbeddingTask,
     Message,
     Model,
     Options,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from brainwires_provider.portal import Share
+    from brainwires_provider.sync.local import Local
     from brainwires_provider.sync.ollama import Ollama
     from brainwires_provider.sync.responses import Responses
 
@@ -57,6 +60,7 @@ class Client:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         providers: Iterable[ProviderConfig] = (),
+        config: Config | None = None,
         options: Options | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 (a frozen value)
         strict: bool = False,
@@ -71,6 +75,7 @@ class Client:
             base_url=base_url,
             headers=headers,
             providers=providers,
+            config=config,
             options=options,
             timeouts=timeouts,
             strict=strict,
@@ -124,6 +129,30 @@ class Client:
         """Every model that a provider lists, all pages; by default the provider of the client's model."""
         return self._share.call(lambda: self._core.models(provider))
 
+    def max_output_tokens(self, model: str | None = None) -> int | None:
+        """The longest answer of a model, in tokens, as its provider says; None where it does not."""
+        return self._share.call(lambda: self._core.max_output_tokens(model))
+
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        task: EmbeddingTask | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> Embeddings:
+        """A vector for each text, in as many requests as the service needs.
+
+        `dimensions` asks for shorter vectors, and `task` says what they are for, where the model knows it. Raises
+        UnsupportedError where the provider has no embeddings, or cannot take a field that was given.
+        """
+        return self._share.call(
+            lambda: self._core.embed(
+                texts, model=model, dimensions=dimensions, task=task, extra_body=extra_body
+            )
+        )
+
     def conversation(self, *, messages: Iterable[Message] = (), **args: Unpack[Args]) -> Conversation:
         """A history that grows with each turn that ends well. `args` hold for every turn."""
         return Conversation(self, self._core.conversation(messages=messages, **args))
@@ -141,6 +170,13 @@ class Client:
         from brainwires_provider.sync.ollama import Ollama
 
         return Ollama(self, self._core.ollama)
+
+    @property
+    def local(self) -> Local:
+        """What a model on this machine does besides chatting: loaded and unloaded, plain completion, routing."""
+        from brainwires_provider.sync.local import Local
+
+        return Local(self, self._core.local)
 
     def close(self) -> None:
         """Close the connections. What is still under way ends with a typed error; later calls raise ConfigError."""

@@ -1,0 +1,35 @@
+"""The tests see neither the models nor the set-up of whoever runs them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_home() -> Iterator[None]:
+    """Data and configuration folders that are empty, for this process and for those that it starts."""
+    known = {name: os.environ.get(name) for name in ("BRAINWIRES_DATA_DIR", "XDG_CONFIG_HOME")}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BRAINWIRES_DATA_DIR"] = str(Path(folder) / "data")
+        os.environ["XDG_CONFIG_HOME"] = str(Path(folder) / "config")
+        yield
+    for name, value in known.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def litellm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any]]:
+    """LiteLLM's proxy before the local model, and the relay between them: slow to start, so one serves all."""
+    from litellm_proxy import serving
+
+    with serving(tmp_path_factory.mktemp("litellm")) as served:
+        yield served
