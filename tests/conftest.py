@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,12 +23,3 @@ def nobodys_home() -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-@pytest.fixture(scope="session")
-def litellm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any]]:
-    """LiteLLM's proxy before the local model, and the relay between them: slow to start, so one serves all."""
-    from litellm_proxy import serving
-
-    with serving(tmp_path_factory.mktemp("litellm")) as served:
-        yield served

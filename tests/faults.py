@@ -386,6 +386,7 @@ class FaultTests:
             assert partial.usage.complete is False
 
     @BOTH
+    @pytest.mark.many
     def test_a_stream_cut_at_every_byte_is_never_passed_off_as_whole(self, colour: str) -> None:
         """By FIN without the last chunk: transport or protocol, something must notice."""
         text = self.dialect.text
@@ -397,6 +398,7 @@ class FaultTests:
                     self.asked(colour, f"{server.url}/v1")
             server.wait_idle(5)
 
+    @pytest.mark.many
     def test_a_stream_closed_at_every_byte_ends_whole_only_at_its_end(self) -> None:
         """Without a length there is only the protocol to tell a cut."""
         text = self.dialect.text

@@ -186,6 +186,7 @@ def test_ids_are_made_acceptable_the_same_on_both_sides() -> None:
 
 
 @given(st.text(), st.text())
+@pytest.mark.many
 def test_ids_never_collide(one: str, other: str) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", wire_id(one)) or wire_id(one) == one
     assert (wire_id(one) == wire_id(other)) == (one == other)

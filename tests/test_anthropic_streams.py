@@ -86,6 +86,7 @@ def outcome(chunks: list[bytes]) -> list[Event]:
 
 
 @pytest.mark.parametrize("name", SPLIT)
+@pytest.mark.many
 def test_a_stream_is_the_same_at_every_split_point(name: str) -> None:
     data = SPLIT[name]
     events = outcome([data])
@@ -203,6 +204,7 @@ EVENT = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(EVENT, max_size=8))
+@pytest.mark.many
 def test_any_events_are_a_response_or_a_typed_error(told: list[dict[str, Any]]) -> None:
     decoder, events = AnthropicDecoder(ORIGIN), []
     try:

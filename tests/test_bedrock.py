@@ -494,6 +494,7 @@ def failure(data: bytes) -> APIError:
     return caught.value
 
 
+@pytest.mark.many
 def test_a_stream_is_the_same_at_every_split_point() -> None:
     expected = streamed(STREAM)
     assert collect(expected).text == "Hello"
@@ -502,6 +503,7 @@ def test_a_stream_is_the_same_at_every_split_point() -> None:
         assert streamed(STREAM[:at], STREAM[at:]) == expected
 
 
+@pytest.mark.many
 def test_a_stream_cut_anywhere_is_never_passed_off_as_whole() -> None:
     ends = {len(START + SAID + STOP), len(STREAM)}
     for at in range(len(STREAM) + 1):
@@ -512,6 +514,14 @@ def test_a_stream_cut_anywhere_is_never_passed_off_as_whole() -> None:
             streamed(STREAM[:at])
         assert caught.value.how == "eof"
     assert not collect(streamed(START + SAID + STOP)).usage.complete
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("delta", [{"text": 3}, {"reasoningContent": {"signature": 3}}])
+def test_a_text_that_is_no_text(place: int, delta: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="not the shape of Converse") as caught:
+        streamed(START, SAID, event("contentBlockDelta", contentBlockIndex=place, delta=delta))
+    assert caught.value.partial is not None and caught.value.partial.text == "Hello"
 
 
 def test_every_flipped_bit_of_a_message_is_caught() -> None:
@@ -578,6 +588,7 @@ def settled(events: Callable[[], list[Event]]) -> str:
 
 
 @pytest.mark.long
+@pytest.mark.many
 def test_odd_values_anywhere_end_in_a_response_or_an_error_of_ours() -> None:
     told: Counter[str] = Counter()
     for path in sorted((ROOT / "bedrock_converse").glob("*_whole/wire.json")):

@@ -345,6 +345,7 @@ class Writer:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.dictionaries(NAMES, st.dictionaries(NAMES, VALUES, max_size=3), max_size=3))
+@pytest.mark.many
 def test_lines_of_any_document(data: st.DataObject, document: dict[str, dict[str, Any]]) -> None:
     writer = Writer(data.draw)
     for name, table in document.items():

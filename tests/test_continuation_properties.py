@@ -46,7 +46,7 @@ from corpus import turns
 from corpus_responses import response_of
 from test_corpus_openai_responses_kept import their_items, why_not
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 CASES = int(os.environ.get("CONTINUATION_CASES", "150"))
 SOME = settings(max_examples=CASES, deadline=None)

@@ -30,7 +30,7 @@ from brainwires_provider.types import Deviation, OpaquePart, Response, TextPart,
 from corpus import Record, records, turns
 from corpus_anthropic import FILES, documents_of, events_of, good, response_of, sent_back
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 STREAMED = 35
 

@@ -39,7 +39,7 @@ from brainwires_provider.types import (
 )
 from corpus import Record, answers, read, records, turns
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 CONVERSE = BedrockConverse()
 FILE = "bedrock_converse"

@@ -44,7 +44,7 @@ from brainwires_provider.types import (
 )
 from corpus import Record, answers, corpus_dir, read, records, turns
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 GEMINI = Gemini()
 # Eight recordings of the Interactions and the Live API lie among them: other protocols, which must say so.

@@ -20,7 +20,7 @@ from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.types import Message, Request, Response
 from corpus import Record, answers, read, records, turns
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 CHAT = OpenAIChat()
 

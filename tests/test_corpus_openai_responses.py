@@ -20,7 +20,7 @@ from brainwires_provider.types import Response, TextPart, ToolCallPart
 from corpus import Record, answers, records
 from corpus_responses import BROKEN, FILES, RESPONSES, events_of, first_answer, good, response_of, sent_back
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 REFUSED = {"AuthenticationError": 1, "InvalidRequestError": 7, "NotFoundError": 1}
 CUT_SHORT = (

@@ -17,7 +17,7 @@ from brainwires_provider.types import Message, Request
 from corpus import Record, turns
 from corpus_responses import RESPONSES, documents_of, events_of, first_answer, good, response_of, sent_back
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 

@@ -43,6 +43,7 @@ def test_the_request_is_encoded(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ANSWERED, ids=named)
+@pytest.mark.many
 def test_the_answer_is_decoded_however_it_is_cut(case: Case) -> None:
     expected = case.expected("events.json")
     kind, data = case.wire or ("", b"")

@@ -62,6 +62,12 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         (),
         ("$: required: ['a'], of which there is no property",),
     ),
+    "required and nothing is": (
+        {"type": "object", "required": []},
+        {"type": "OBJECT"},
+        ("$: required is left out: it is empty",),
+        (),
+    ),
     "no further properties": (
         {"type": "object", "additionalProperties": False},
         {"type": "OBJECT"},
@@ -565,6 +571,7 @@ SCHEMAS = st.recursive(JSON, schema_of, max_leaves=8)
 
 @settings(max_examples=100, deadline=None)
 @given(SCHEMAS)
+@pytest.mark.many
 def test_everything_compiles_to_the_dialect(schema: Any) -> None:
     made = compile_schema(schema)
     for node in nodes(made.schema):
@@ -591,6 +598,7 @@ FLAT = st.fixed_dictionaries(
 
 @settings(max_examples=100, deadline=None)
 @given(FLAT)
+@pytest.mark.many
 def test_no_keyword_goes_silently(schema: dict[str, Any]) -> None:
     """Each is sent as it was, or named in the report."""
     made = compile_schema(schema)
@@ -605,6 +613,7 @@ def test_no_keyword_goes_silently(schema: dict[str, Any]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(SCHEMAS, st.lists(JSON, min_size=1, max_size=6))
+@pytest.mark.many
 def test_what_is_not_reported_lost_means_the_same(schema: Any, values: list[Any]) -> None:
     """Where nothing is lost, what the compiled schema allows, the schema allowed; and the other way round, unless a
     type had to be added."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -24,7 +25,9 @@ from brainwires_provider import (
     SocketCounts,
     SocketTraits,
 )
-from litellm_proxy import KEY, MODEL, Proxy, Relay
+from doctor_command import Ran
+from doctor_verdicts import PROXY, check
+from litellm_proxy import KEY, MODEL, Proxy, Relay, serving
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and process groups"),
@@ -54,8 +57,9 @@ class Served(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def served(litellm: tuple[Proxy, Relay]) -> Served:
-    return Served(*litellm)
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("litellm")) as (proxy, relay):
+        yield Served(proxy, relay)
 
 
 def providers(proxy: Proxy, **traits: bool) -> list[ProviderConfig]:
@@ -178,3 +182,12 @@ def test_ten_turns_while_the_proxy_is_killed_twice(
     assert counts.whole == 1 + len(KILLED_BEFORE)
     assert counts.delta == TURNS - counts.whole + refused
     assert (counts.recovered, counts.fell_back, counts.stale) == (refused, 0, 0)
+
+
+def test_what_the_doctor_finds(served: Served) -> None:
+    """Here, for the proxy takes long to start."""
+    args = ["--api-key-env", "PROXY_KEY", "--max-tokens", "24", "--json"]
+    ran = Ran(served.proxy.base_url, *args, PROXY_KEY=KEY)
+    told = ran.json
+    check({each["name"]: each["verdict"] for each in told["findings"]}, PROXY)
+    assert (ran.status, told["model"], told["well"]) == (0, "smollm2", True)

@@ -56,6 +56,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def eight() -> Iterator[Engine]:
     """The engine of `EIGHT`, kept for the clients of all tests here."""
+    _elsewhere.update(children())
     wire = LocalWire("", EIGHT, max_connections=1)
     asyncio.run(wire.load())
     assert wire._engine is not None
@@ -72,11 +73,15 @@ def pid_of(engine: Engine) -> int:
     return engine.pid
 
 
+_elsewhere: set[int] = set()
+"""Engines of other tests, which this process may have running."""
+
+
 def children() -> list[int]:
     listed = subprocess.run(
         ["pgrep", "-P", str(os.getpid()), "-f", "engine_child"], capture_output=True, check=False
     )
-    return [int(pid) for pid in listed.stdout.split()]
+    return [pid for pid in map(int, listed.stdout.split()) if pid not in _elsewhere]
 
 
 async def working(engine: Engine) -> int:

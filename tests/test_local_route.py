@@ -116,6 +116,7 @@ LABEL = st.text("abc éè日'\"\\", min_size=1, max_size=6).map(str.strip).filte
     st.text(min_size=1, max_size=20).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t)),
     st.sampled_from((in_threes, in_words, lambda text: list(text.encode()))),
 )
+@pytest.mark.many
 def test_it_is_the_likeliest_label_by_the_models_own_word(
     labels: list[str], text: str, cut: Callable[[str], list[int]]
 ) -> None:

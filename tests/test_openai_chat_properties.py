@@ -28,7 +28,7 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.many]
 
 CHAT = OpenAIChat()
 ORIGIN = Origin("openai_chat", "openai-chat", "m")

@@ -737,6 +737,7 @@ def same(response: Response, other: Response) -> bool:
     ("how", "colour", "step"),
     [("eof", "async", 1), ("reset", "sync", 1), ("reset", "async", 7), ("eof", "sync", 7)],
 )
+@pytest.mark.many
 def test_a_stream_cut_at_any_byte_and_resumed_loses_and_repeats_nothing(
     how: str, colour: str, step: int
 ) -> None:

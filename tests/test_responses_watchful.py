@@ -94,6 +94,20 @@ def numbered(*numbers: int | None) -> list[Event]:
     return [e if n is None else {**e, "sequence_number": n} for e, n in zip(events, numbers, strict=True)]
 
 
+REFUSED: Event = {
+    "type": "response.refusal.delta",
+    "output_index": 0,
+    "content_index": 1,
+    "item_id": "b",
+    "delta": "No",
+}
+MIXED["a fragment of a refusal"] = [
+    added("a"),
+    delta("a", "hello"),
+    REFUSED,
+    done("a"),
+    completed("a"),
+]
 MIXED["an event told twice"] = numbered(1, 2, 2, 3, 4)
 MIXED["an event out of order"] = numbered(1, 2, 1, 3, 4)
 WELL["numbers that count up"] = numbered(1, 2, 5, 6, 7)

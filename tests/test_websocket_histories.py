@@ -236,6 +236,7 @@ def run_cases(numbers: range) -> tuple[int, int]:
 
 
 @pytest.mark.long
+@pytest.mark.many
 @pytest.mark.parametrize("block", range(MEMORY_CASES // BLOCK))
 def test_the_server_holds_what_the_caller_passed(block: int) -> None:
     turns, continued = run_cases(range(block * BLOCK, (block + 1) * BLOCK))
@@ -262,6 +263,7 @@ def traits_of(service: ResponsesService, random: Random) -> SocketTraits:
 
 
 @pytest.mark.long
+@pytest.mark.many
 @pytest.mark.parametrize("lanes", [True, False])
 def test_the_same_over_sockets(lanes: bool) -> None:
     author = Author(Random(0))

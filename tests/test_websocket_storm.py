@@ -152,6 +152,7 @@ def storm(seed: int, requests: int, *, lanes: bool) -> Storm:
 
 
 @pytest.mark.long
+@pytest.mark.many
 @pytest.mark.parametrize("lanes", [True, False])
 def test_every_request_ends_in_the_right_answer_or_a_typed_error(lanes: bool) -> None:
     run = storm(1, REQUESTS, lanes=lanes)
