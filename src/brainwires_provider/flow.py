@@ -234,8 +234,11 @@ class Flight:
         """Sign and send."""
         plan, target = self._plan, self._plan.target
         key = "" if target.key is None else await resolve_key(target.key, target.provider)
-        own = await resolve_headers(target.headers, target.provider)
-        self._secrets = ((key,) if key else ()) + header_secrets(target.headers, own)
+        self._secrets = (key,) if key else ()
+        own: Mapping[str, str] = {}
+        if target.headers:
+            own = await resolve_headers(target.headers, target.provider)
+            self._secrets += header_secrets(target.headers, own)
         if target.row.host_by_key:
             plan = replace(plan, target=target.at_home_of(key))
         url, headers, body = plan.url, plan.headers(key, own), plan.body()
