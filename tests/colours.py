@@ -57,5 +57,32 @@ def ask(colour: str, url: str, *, stream: bool = True, input: Any = "hi", **sett
     return run(make(model, base_url=url, **settings), input, stream=stream, **args)
 
 
+def operate(colour: str, act: Callable[[Any], Any], *args: Any, **settings: Any) -> Any:
+    """What `act` makes of a client with these settings, awaited where it has to be."""
+    if colour == "sync":
+        with Client(*args, **settings) as client:
+            return act(client)
+
+    async def run() -> Any:
+        async with AsyncClient(*args, **settings) as client:
+            told = act(client)
+            return await told if asyncio.iscoroutine(told) else told
+
+    return asyncio.run(run())
+
+
+def listed(stream: Any) -> Any:
+    """All that a stream of either colour gives."""
+    if not hasattr(stream, "__aiter__"):
+        with stream:
+            return list(stream)
+
+    async def read() -> list[Any]:
+        async with stream:
+            return [each async for each in stream]
+
+    return read()
+
+
 def history(*texts: str) -> list[Message]:
     return [Message.user(text) for text in texts]

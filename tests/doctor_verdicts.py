@@ -6,33 +6,33 @@ true.
 
 from __future__ import annotations
 
-__all__ = ["ENGINE", "PROXY", "check"]
+__all__ = ["ENGINE", "PLAIN", "PROXY", "check"]
 
-ENGINE = dict.fromkeys(
-    [
-        "models",
-        "chat",
-        "usage",
-        "max_tokens",
-        "max_completion_tokens",
-        "temperature",
-        "streaming",
-        "stream_arrival",
-        "stream_type",
-        "stream_done",
-        "stream_finish",
-        "stream_chunks",
-        "stream_usage",
-        "json_schema",
-        "json_object",
-        "n",
-        "responses_api",
-        "messages_api",
-        "error_shape",
-        "key_needed",
-    ],
-    "yes",
-) | {
+PLAIN = (
+    "models",
+    "chat",
+    "usage",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "streaming",
+    "stream_arrival",
+    "stream_type",
+    "stream_done",
+    "stream_finish",
+    "stream_chunks",
+    "stream_usage",
+    "json_schema",
+    "json_object",
+    "n",
+    "responses_api",
+    "messages_api",
+    "error_shape",
+    "key_needed",
+)
+"""What any server can do that is compatible, whatever its model."""
+
+ENGINE = dict.fromkeys(PLAIN, "yes") | {
     # The template of these weights has no place for tools: llama.cpp takes them, and the model never hears of them.
     "tool_choice_required": "ignored",
     "tool_choice_named": "ignored",

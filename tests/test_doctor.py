@@ -41,6 +41,7 @@ from doctor_servers import (
     Talker,
     openai_error,
 )
+from doctor_verdicts import PLAIN
 
 __all__ = ["alone"]
 
@@ -62,38 +63,19 @@ def verdicts(found: Examination) -> dict[str, str]:
 
 TRUE = dict.fromkeys(
     [
-        "models",
-        "chat",
-        "usage",
-        "max_tokens",
-        "max_completion_tokens",
-        "temperature",
-        "streaming",
-        "stream_arrival",
-        "stream_type",
-        "stream_done",
-        "stream_finish",
-        "stream_chunks",
-        "stream_usage",
+        *PLAIN,
         "tools",
         "tool_choice_required",
         "tool_choice_named",
         "parallel_tools",
         "streamed_arguments",
-        "json_schema",
-        "json_object",
-        "n",
         "seed",
         "stop",
         "stop_text",
         "developer_role",
         "images",
         "reasoning_field",
-        "responses_api",
-        "messages_api",
         "unknown_model",
-        "error_shape",
-        "key_needed",
     ],
     "yes",
 ) | {"reasoning_field": "unclear", "responses_api": "no", "messages_api": "no", "unknown_model": "refused"}

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import colours
 from brainwires_provider import (
     AsyncClient,
     Client,
@@ -26,10 +27,11 @@ from brainwires_provider import (
     Tool,
     UnsupportedError,
 )
-from brainwires_provider.events import Event, collect
+from brainwires_provider.events import collect
 from brainwires_provider.local import AsyncLocalPool
 from brainwires_provider.protocols.llamacpp import LlamaCppOptions
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, Stall, cut, split, sse
+from colours import listed
 from engines import NEEDS_ENGINE
 from llamacpp_answers import CHUNKS, PLACES, VECTORS, last, read
 
@@ -59,31 +61,7 @@ def config(url: str, key: str = "k") -> ProviderConfig:
 def operate(
     colour: str, url: str, act: Callable[[Any], Any], model: str | None = "box:m", **more: Any
 ) -> Any:
-    """What `act` makes of a client, awaited where it has to be."""
-    settings = {"providers": [config(url)], **more}
-    if colour == "sync":
-        with Client(model, **settings) as client:
-            return act(client)
-
-    async def run() -> Any:
-        async with AsyncClient(model, **settings) as client:
-            told = act(client)
-            return await told if asyncio.iscoroutine(told) else told
-
-    return asyncio.run(run())
-
-
-def listed(stream: Any) -> Any:
-    """All events of a stream of either colour."""
-    if not hasattr(stream, "__aiter__"):
-        with stream:
-            return list(stream)
-
-    async def gather() -> list[Event]:
-        async with stream:
-            return [each async for each in stream]
-
-    return gather()
+    return colours.operate(colour, act, model, **{"providers": [config(url)], **more})
 
 
 @BOTH

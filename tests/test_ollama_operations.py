@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,9 +9,9 @@ from typing import Any
 
 import pytest
 
+import colours
 from brainwires_provider import (
     APIError,
-    AsyncClient,
     Client,
     ConfigError,
     ConnectError,
@@ -33,38 +32,16 @@ from brainwires_provider import (
     UnsupportedError,
 )
 from brainwires_provider.testing import Answer, ScriptedServer, Stall, refuse
+from colours import listed
 from ollama_service import ABSENT, MODEL, RUNNING, SHOWN, STEPS, lines, service, streamed, whole
 
 COLOURS = ("async", "sync")
+
 BOTH = pytest.mark.parametrize("colour", COLOURS)
 
 
 def operate(colour: str, url: str, act: Callable[[Any], Any], model: str = "ollama:m", **more: Any) -> Any:
-    """What `act` makes of a client, awaited where it has to be."""
-    settings = {"model": model, "base_url": url, **more}
-    if colour == "sync":
-        with Client(**settings) as client:
-            return act(client)
-
-    async def run() -> Any:
-        async with AsyncClient(**settings) as client:
-            told = act(client)
-            return await told if asyncio.iscoroutine(told) else told
-
-    return asyncio.run(run())
-
-
-def listed(stream: Any) -> Any:
-    """All that a stream gives, of either colour."""
-    if not hasattr(stream, "__aiter__"):
-        with stream:
-            return list(stream)
-
-    async def read() -> list[Any]:
-        async with stream:
-            return [each async for each in stream]
-
-    return read()
+    return colours.operate(colour, act, model, **{"base_url": url, **more})
 
 
 @BOTH

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from brainwires_provider.cli.local_models import Found, PullableModel, ShownModel
 from brainwires_provider.cli.ollama_views import (
@@ -17,18 +17,18 @@ from brainwires_provider.cli.ollama_views import (
     progress_view,
     tell,
 )
+from brainwires_provider.cli.steps import StepView
 from brainwires_provider.cli.tables import print_table, size_words, time_words
 from brainwires_provider.cli.terminal import is_terminal, print_line
 from brainwires_provider.protocols.ollama.values import OllamaProgress
+from brainwires_provider.weights.hub import PullProgress
 from brainwires_provider.weights.settings import LocalModel
 
 if TYPE_CHECKING:
     from brainwires_provider.cli.local_bench import BenchResult
     from brainwires_provider.cli.local_shots import Comparison, Speeds
-    from brainwires_provider.weights.hub import PullProgress
 
 __all__ = [
-    "PullView",
     "ask",
     "describe",
     "print_bench",
@@ -182,26 +182,12 @@ def describe(settings: LocalModel) -> str:
 # -- a pull --------------------------------------------------------------------------------------------------
 
 
-class PullView(Protocol):
-    """Shows one pull while its `with` lasts."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, step: PullProgress) -> None:
-        """One step."""
-        ...
-
-
-def pull_view(as_json: bool) -> PullView:
+def pull_view(as_json: bool) -> StepView[PullProgress]:
     """JSON lines on standard output, or on standard error bars at a terminal and lines elsewhere."""
     return _JSONSteps() if as_json else _Steps()
 
 
-class _Steps:
+class _Steps(StepView[PullProgress]):
     """As a pull of Ollama's is shown: downloading a file is one layer of it, verifying it another."""
 
     def __init__(self) -> None:
@@ -221,19 +207,11 @@ class _Steps:
         self._view.show(OllamaProgress(words, words, step.total, step.done))
 
 
-class _JSONSteps:
+class _JSONSteps(StepView[PullProgress]):
     """A line where a phase begins or ends, and for each hundredth of a file."""
 
     def __init__(self) -> None:
         self._last: PullProgress | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def show(self, step: PullProgress) -> None:
         last = self._last

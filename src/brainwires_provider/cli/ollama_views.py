@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import msgspec
 
 from brainwires_provider.cli.output import dump
+from brainwires_provider.cli.steps import StepView
 from brainwires_provider.cli.tables import print_table, size_words, time_words
 from brainwires_provider.cli.terminal import is_terminal, note, print_line
 from brainwires_provider.protocols.ollama.values import (
@@ -25,7 +26,6 @@ from brainwires_provider.protocols.ollama.values import (
 )
 
 __all__ = [
-    "ProgressView",
     "print_info",
     "print_json",
     "print_models",
@@ -127,41 +127,19 @@ def _gpu(model: OllamaRunningModel) -> str:
 # -- progress ------------------------------------------------------------------------------------------------
 
 
-class ProgressView(Protocol):
-    """Shows one operation, step by step, while its `with` lasts."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, step: OllamaProgress) -> None:
-        """One step."""
-        ...
-
-
-def progress_view(as_json: bool) -> ProgressView:
+def progress_view(as_json: bool) -> StepView[OllamaProgress]:
     """JSON lines on standard output, or on standard error bars at a terminal and lines elsewhere."""
     if as_json:
         return _JSONView()
     return _Bars() if is_terminal(sys.stderr) else _Lines()
 
 
-class _JSONView:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
+class _JSONView(StepView[OllamaProgress]):
     def show(self, step: OllamaProgress) -> None:
         print_json(step)
 
 
-class _Lines(_JSONView):
+class _Lines(StepView[OllamaProgress]):
     """A line where the words change, and one where a layer is whole."""
 
     def __init__(self) -> None:
@@ -177,7 +155,7 @@ class _Lines(_JSONView):
             tell(f"{step.status}: whole")
 
 
-class _Bars(_JSONView):
+class _Bars(StepView[OllamaProgress]):
     """A bar for each layer; words that have none stand above."""
 
     def __init__(self) -> None:
