@@ -1,8 +1,8 @@
 """The one road: sign and send what was planned, frame, decode.
 
 `chat` sends a plan and collects; `Flight` sends it and gives events batch by batch.
-Both colours and both forms, streamed and whole, go this way. One timer a request looks at the clocks; no clock is
-touched per event.
+Both colours and both forms, streamed and whole, go this way. The loop's one timer looks at the clocks (see `watch`);
+none is touched per event.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from brainwires_provider.protocols.base import Decoder, Reply, looks_like
 from brainwires_provider.protocols.reading import feed_rest, request_id
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Report, Response
+from brainwires_provider.watch import Watch, watch_of
 from brainwires_provider.wires.base import Exchange, Outgoing, Wire
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Flight:
         self._exchange: Exchange | None = None
         self._framing: Framing | None = None
         self._secrets: tuple[str, ...] = ()
-        self._timer: asyncio.TimerHandle | None = None
+        self._watch: Watch | None = None
         self._expired: Any = None
         self._failed: ProviderError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,6 +136,7 @@ class Flight:
         try:
             if not self._begun:
                 self._begun = True
+                await self._take_off()
                 if early := await self._begin():
                     return early
             if self._failed is not None:
@@ -201,8 +203,7 @@ class Flight:
     # -- taking off --------------------------------------------------------------------------------------
 
     async def _begin(self) -> list[Event]:
-        """Send, and wait for the answer's head; the events of an answer that comes as one body."""
-        await self._take_off()
+        """The answer's head is there: the events of an answer that comes as one body."""
         if self._is_refused():
             raise await self._refusal()
         if self._plan.stream and not self._is_whole():
@@ -219,6 +220,7 @@ class Flight:
         assert task is not None
         others = task.cancelling()
         self._clocks = self._clocks or Clocks(self._plan.timeouts, loop.time())
+        self._watch = watch_of(loop)
         self._arm()
         try:
             await self._depart()
@@ -272,21 +274,25 @@ class Flight:
     # -- the clocks --------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        """Wake at the next clock's end. Done at the start, at the first event, and by the timer itself."""
-        self._disarm()
-        assert self._clocks is not None and self._loop is not None
+        """Be watched until the next clock's end. Done at the start, at the first event, and by `ring` itself."""
+        assert self._clocks is not None and self._loop is not None and self._watch is not None
         due = self._clocks.next_due(self._loop.time())
         if due is not None:
-            self._timer = self._loop.call_at(due[0], self._tick)
+            self._watch.add(self, due[0])
 
     def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._watch is not None:
+            self._watch.drop(self)
 
-    def _tick(self) -> None:
+    def next_look(self, now: float) -> float | None:
+        """When the next clock runs out."""
+        assert self._clocks is not None
+        due = self._clocks.next_due(now)
+        return None if due is None else due[0]
+
+    def ring(self) -> None:
+        """A clock has run out, unless something has come in the meantime."""
         assert self._clocks is not None and self._loop is not None
-        self._timer = None
         self._expired = self._clocks.expired(self._loop.time())
         if self._expired is None:
             self._arm()
@@ -356,11 +362,15 @@ class Flight:
         return body
 
     async def _read_some(self, limit: int) -> bytes:
+        exchange = self._exchange
+        assert exchange is not None
         chunks: list[bytes] = []
         size = 0
         while size < limit and (chunk := await self._read()):
             chunks.append(chunk)
             size += len(chunk)
+            if exchange.ended:
+                break
             if self._clocks is not None and self._loop is not None:
                 self._clocks.waiting_since = self._loop.time()
         return b"".join(chunks)

@@ -266,6 +266,10 @@ class _TappedExchange:
         self._exchange, self._tap = exchange, tap
         self.status, self.headers, self.attempts = exchange.status, exchange.headers, exchange.attempts
 
+    @property
+    def ended(self) -> bool:
+        return self._exchange.ended
+
     async def read(self) -> bytes:
         piece = await self._exchange.read()
         tap = self._tap

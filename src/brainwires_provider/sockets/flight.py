@@ -77,7 +77,6 @@ class SocketFlight(Flight):
         return await super().pull()
 
     async def _begin(self) -> list[Event]:
-        await self._take_off()
         if self._over_http is not None:
             self._disarm()  # its own clocks go on
         assert self._clocks is not None and self._loop is not None
@@ -275,8 +274,8 @@ class SocketFlight(Flight):
         if decoder.ended and events and type(events[-1]) is ResponseEnd:
             self._end = events[-1]
 
-    def _tick(self) -> None:
-        super()._tick()
+    def ring(self) -> None:
+        super().ring()
         if self._expired is not None and self._task is None:
             self._stop()
 

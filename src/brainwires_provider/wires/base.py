@@ -34,6 +34,11 @@ class Exchange(Protocol):
     attempts: tuple[Attempt, ...]
     """Tries that this exchange replaced."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the body is known to be read to its end; `read` gives nothing more then."""
+        ...
+
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end. Raises StreamInterrupted when the body is cut."""
         ...

@@ -57,6 +57,11 @@ class HTTPExchange:
         self.headers: Mapping[str, str] = {k.lower(): v for k, v in response.headers.items()}
         self.attempts = attempts
 
+    @property
+    def ended(self) -> bool:
+        """Whether the body is read to its end."""
+        return self._content.at_eof()
+
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end."""
         if self._content.at_eof():

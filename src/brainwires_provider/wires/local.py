@@ -127,6 +127,11 @@ class LocalExchange:
         self.headers: Mapping[str, str] = exchange.headers
         self.attempts = (*attempts, *exchange.attempts)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the body is read to its end."""
+        return self._exchange.ended
+
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end."""
         try:
