@@ -51,10 +51,9 @@ def test_parts_interleave_and_keep_the_order_of_their_starts() -> None:
 def test_what_has_arrived_is_known_by_kind() -> None:
     parts = Assembler()
     call = parts.open(ToolCallPart("a", "one", ""))
-    assert parts.has(ToolCallPart)
-    assert not parts.has(TextPart)
+    assert parts.kinds == {ToolCallPart}
     parts.close(call)
-    assert parts.has(ToolCallPart)
+    assert parts.kinds == {ToolCallPart}
 
 
 @pytest.mark.parametrize(

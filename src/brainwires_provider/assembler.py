@@ -78,17 +78,18 @@ class OpenPart:
 class Assembler:
     """One answer's parts. Decoders append their own events to `events` too; `take` empties it.
 
-    `ragged` says that a lone surrogate may have come in: then everything is mended on its way out.
+    `ragged` says that a lone surrogate may have come in: then everything is mended on its way out. `kinds` holds the
+    types of the parts that have arrived.
     """
 
-    __slots__ = ("_closed", "_kinds", "_open", "events", "ragged")
+    __slots__ = ("_closed", "_open", "events", "kinds", "ragged")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ragged = False
         self._open: dict[int, OpenPart] = {}
         self._closed: dict[int, Part] = {}
-        self._kinds: set[type[Part]] = set()
+        self.kinds: set[type[Part]] = set()
 
     def take(self) -> list[Event]:
         """The events since the last call."""
@@ -104,7 +105,7 @@ class Assembler:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
         index = len(self._open) + len(self._closed)
         part = self._open[index] = OpenPart(index, seed, grown)
-        self._kinds.add(type(seed))
+        self.kinds.add(type(seed))
         self.events.append(PartStart(index, seed))
         return part
 
@@ -147,10 +148,6 @@ class Assembler:
         """What has arrived, whole or not, in order."""
         seen = {index: part.part() for index, part in self._open.items()} | self._closed
         return tuple(seen[index] for index in sorted(seen))
-
-    def has(self, kind: type[Part]) -> bool:
-        """Whether a part of this kind has arrived."""
-        return kind in self._kinds
 
 
 def _emptied(part: Part) -> Part:

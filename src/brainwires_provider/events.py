@@ -212,8 +212,10 @@ class Collector:
     def feed_all(self, events: Iterable[Event]) -> None:
         """Several events, of which only those that count cost a call."""
         for event in events:
-            if type(event) is PartEnd or type(event) is ResponseEnd:
-                self.feed(event)
+            if type(event) is PartEnd:
+                self.parts[event.index] = event.part
+            elif type(event) is ResponseEnd:
+                self.end = event
 
     def response(
         self,

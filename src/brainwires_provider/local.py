@@ -306,6 +306,9 @@ class AsyncLocalPool:
         }
 
 
+_NATIVE = LlamaCpp()
+
+
 def _runs_llamacpp(target: Target) -> bool:
     """Whether it runs on this machine, or may be a llama.cpp server that somebody set up: only trying would tell."""
     row = target.row
@@ -323,7 +326,7 @@ def _native(target: Target) -> Target:
         )
     return replace(
         target,
-        row=replace(target.row, name=LlamaCpp.name, protocol=LlamaCpp),
+        protocol=_NATIVE,
         base_url=target.base_url.rstrip("/").removesuffix("/v1"),
         origin=Origin(LlamaCpp.name, target.provider, target.model),
     )

@@ -18,18 +18,18 @@ from brainwires_provider.types import Deviation, Options, Prepared, Report, Requ
 __all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
 
 _OF_A_BODY = ("content-type", "accept", "accept-encoding")
-# Headers by their names in lower case, each with the name and value that go out.
 _WHOLE = {
-    "content-type": ("Content-Type", "application/json"),
-    "accept": ("Accept", "application/json"),
-    "user-agent": ("User-Agent", "brainwires-provider/0.1.0"),
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "User-Agent": "brainwires-provider/0.1.0",
 }
 _STREAMED = {
     **_WHOLE,
-    "accept": ("Accept", "text/event-stream"),
-    "accept-encoding": ("Accept-Encoding", "identity"),  # compressed, events wait for each other
+    "Accept": "text/event-stream",
+    "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
 _NAMED = ("system", "tools", "tool_choice", "output")
+_NOT_SENT = ("timeouts", "strict")
 
 
 class Plan(Struct, frozen=True):
@@ -72,15 +72,12 @@ class Plan(Struct, frozen=True):
 
         `own` are the target's headers with their values called for.
         """
-        target = self.target
-        sent = dict(_STREAMED if self.stream else _WHOLE)
-        layers = (
-            self.call.headers,
-            key_headers(target.row.auth, key),
-            own,
-            self.extra_headers,
-        )
-        for layer in filter(None, layers):
+        usual = _STREAMED if self.stream else _WHOLE
+        of_key = key_headers(self.target.row.auth, key)
+        if not (self.call.headers or own or self.extra_headers):
+            return usual | of_key
+        sent = {name.lower(): (name, value) for name, value in usual.items()}
+        for layer in (self.call.headers, of_key, own, self.extra_headers or {}):
             for name, value in layer.items():
                 sent[name.lower()] = name, value
         return dict(sent.values())
@@ -153,8 +150,9 @@ def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: 
 
 def _set_fields(request: Request) -> tuple[str, ...]:
     named = (request.system, request.tools, request.tool_choice, request.output)
-    own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else ()
-    return (*own, *(name for name in request.options.set_fields() if name not in ("timeouts", "strict")))
+    own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else []
+    own += [name for name in request.options.set_fields() if name not in _NOT_SENT]
+    return tuple(own)
 
 
 def prepare(plan: Plan) -> Prepared:

@@ -79,6 +79,8 @@ class Target(Struct, frozen=True):
     options: Options | None
     origin: Origin
     """What this target's answers are marked with."""
+    protocol: ChatProtocol
+    """The row's protocol, one object for all its requests."""
     socket: SocketTraits = SocketTraits()
     auth: Auth | None = None
     """Who signs its requests, where no key says it all."""
@@ -86,11 +88,6 @@ class Target(Struct, frozen=True):
     """The environment variables that had a say, and what they said; None where that cannot be told."""
     local: LocalModel | None = None
     """How it is run, where it runs on this machine."""
-
-    @property
-    def protocol(self) -> ChatProtocol:
-        """The row's protocol, one object for all its requests."""
-        return _protocol(self.row)
 
     def at_home_of(self, key: Key | None) -> Target:
         """The same, where this key belongs, for a row whose keys have hosts of their own and no other URL given."""
@@ -100,7 +97,10 @@ class Target(Struct, frozen=True):
 
     def is_current(self) -> bool:
         """Whether it would be the same if it were resolved again."""
-        return self.asked is not None and all(os.environ.get(name) == said for name, said in self.asked)
+        asked = self.asked
+        return asked == () or (
+            asked is not None and all(os.environ.get(name) == said for name, said in asked)
+        )
 
     def __repr__(self) -> str:
         return f"Target({self.provider}:{self.model} at {_bare(self.base_url)})"
@@ -172,6 +172,7 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         if row.wire == "websocket":
             base_url = _http_form(base_url)
         key = None if row.wire == "local" else _key(row, config, base_url, from_code=from_code)
+    protocol = _protocol(row)
     target = Target(
         provider=provider,
         row=row,
@@ -180,7 +181,8 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         key=key,
         headers=config.headers,
         options=config.options,
-        origin=Origin(_protocol(row).name, provider, name),
+        origin=Origin(protocol.name, provider, name),
+        protocol=protocol,
         socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
         auth=auth,
         asked=_asked(row, config),

@@ -80,7 +80,7 @@ class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     @property
     def text(self) -> str:
         """The joined text parts: no reasoning, no refusal."""
-        return "".join(p.text for p in self.content if isinstance(p, TextPart))
+        return "".join([p.text for p in self.content if isinstance(p, TextPart)])
 
     @property
     def reasoning(self) -> str:

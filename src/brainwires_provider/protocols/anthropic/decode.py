@@ -167,7 +167,7 @@ class AnthropicDecoder(DecoderBase):
         self.ended = True
         raw = None if self._stop_reason is None else str(self._stop_reason)
         reason = _FINISH.get(raw, "other")
-        if reason == "stop" and self.parts.has(ToolCallPart):
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
             reason = "tool_calls"
         self.parts.events.append(ResponseEnd(reason, raw, self.usage(), self.id, self.model, self.extra))
 

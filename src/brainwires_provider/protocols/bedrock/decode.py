@@ -180,7 +180,7 @@ class ConverseDecoder(DecoderBase):
         self.ended = True
         raw = None if self._stop is None else str(self._stop)
         reason = _FINISH.get(raw or "end_turn", "other")
-        if reason == "stop" and self.parts.has(ToolCallPart):
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
             reason = "tool_calls"
         end = ResponseEnd(
             reason, raw, self.usage(), self.id, self.model, self.extra, dict(self.message_extra) or None

@@ -211,7 +211,7 @@ class GeminiDecoder(DecoderBase):
         if self._raw_finish is None and self._block is not None:
             return "content_filter", self._block
         reason = FINISH_REASONS.get(self._raw_finish or "STOP", "other")
-        if reason == "stop" and self.parts.has(ToolCallPart):
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
             reason = "tool_calls"
         return reason, self._raw_finish
 

@@ -233,7 +233,7 @@ class OllamaDecoder(DecoderBase):
         self.ended = True
         raw = self._raw_finish
         reason = _FINISH.get(raw or "stop", "other")
-        if reason == "stop" and self.parts.has(ToolCallPart):
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
             reason = "tool_calls"
         self.parts.events.append(
             ResponseEnd(

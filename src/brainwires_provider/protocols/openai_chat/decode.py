@@ -68,6 +68,7 @@ _TOP = frozenset(("id", "model", "choices", "usage"))
 _CHOICE = frozenset(("index", "delta", "message", "finish_reason"))
 _USUAL = _CHOICE | {"logprobs"}
 _LISTS = frozenset(("annotations", "images"))
+_SEARCHED = frozenset(("search_results", "citations"))
 _REASONING = frozenset(("reasoning_content", "reasoning", "reasoning_details"))
 _TOLD = _REASONING | {"role", "content"}
 _MESSAGE = frozenset(
@@ -225,8 +226,8 @@ class ChatDecoder(DecoderBase):
                 self._say(content)
             else:
                 self._pieces(content)
-        if not plain:
-            self._rest(message, whole)
+        if not plain and self._keep_rest(message):
+            self._others(message, whole)
 
     def _say(self, text: str) -> None:
         part = self._text
@@ -266,13 +267,19 @@ class ChatDecoder(DecoderBase):
             seed = self._text.seed
             self._text.seed = replace(seed, extra={**(seed.extra or {}), **rest})
 
-    def _rest(self, message: dict[str, Any], whole: bool) -> None:
-        rest = {n: v for n, v in message.items() if v is not None and n not in _TOLD}
-        for name, value in rest.items():
+    def _keep_rest(self, message: dict[str, Any]) -> bool:
+        """Keep what no part has a place for; whether there is something for other parts than text and reasoning."""
+        told = False
+        for name, value in message.items():
+            if value is None or name in _TOLD:
+                continue
             if name not in _MESSAGE or (value and name in _LISTS and type(value) is not list):
                 self.keep(name, value)
-        if not any(rest.values()):
-            return
+            elif value:
+                told = True
+        return told
+
+    def _others(self, message: dict[str, Any], whole: bool) -> None:
         if refusal := message.get("refusal"):
             if self._refusal is None:
                 self._refusal = self.parts.open(RefusalPart("", origin=self.origin))
@@ -312,7 +319,8 @@ class ChatDecoder(DecoderBase):
             return []
         if not self._choice_seen:
             self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
-        self._citations += search_citations(self.extra)
+        if not self.extra.keys().isdisjoint(_SEARCHED):
+            self._citations += search_citations(self.extra)
         if self._citations and self._text is None:
             self._text = self.parts.open(TextPart("", origin=self.origin))
         if self._reasoning is not None:
@@ -322,7 +330,8 @@ class ChatDecoder(DecoderBase):
             if pieces is not None:
                 pieces.close()
         self._reasoning = self._audio = self._calls = None
-        self.parts.close_all()
+        if self._refusal is not None:
+            self.parts.close(self._refusal)
         self.ended = True
         self.parts.events.append(
             ResponseEnd(
@@ -342,9 +351,9 @@ class ChatDecoder(DecoderBase):
         # Gemini's compatible endpoint explains after a colon.
         reason = _FINISH.get(said) or _FINISH.get(said.partition(":")[0], "other")
         if reason == "stop" or not said:
-            if self.parts.has(ToolCallPart):
+            if ToolCallPart in self.parts.kinds:
                 return "tool_calls"
-            if self.parts.has(RefusalPart):
+            if RefusalPart in self.parts.kinds:
                 return "refusal"
         return reason
 

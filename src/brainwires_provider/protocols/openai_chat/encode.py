@@ -45,7 +45,8 @@ def encode_request(request: Request, origin: Origin, quirks: ChatQuirks, *, stre
         body["stream"] = True
         if quirks.stream_usage:
             body["stream_options"] = {"include_usage": True}
-    _tools(request, quirks, body, deviations)
+    if request.tools or request.tool_choice is not None:
+        _tools(request, quirks, body, deviations)
     if request.output is not None:
         _output(request.output, quirks, body, deviations)
     options = request.options

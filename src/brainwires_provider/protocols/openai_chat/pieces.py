@@ -53,8 +53,6 @@ def citations_of(annotations: list[Any]) -> list[Citation]:
 
 def search_citations(extra: Mapping[str, Any]) -> list[Citation]:
     """Citations that a search service lists beside the choices; the lists themselves stay in `extra`."""
-    if "search_results" not in extra and "citations" not in extra:
-        return []
     found = []
     for item in _list(extra.get("search_results")):
         url = _text(item.get("url")) if isinstance(item, dict) else None

@@ -188,7 +188,7 @@ class RelayDecoder(DecoderBase):
     def _end(self) -> None:
         self._close()
         self.ended = True
-        reason: FinishReason = "tool_calls" if self.parts.has(ToolCallPart) else "stop"
+        reason: FinishReason = "tool_calls" if ToolCallPart in self.parts.kinds else "stop"
         self.parts.events.append(
             ResponseEnd(reason, None, self.usage(), self.id, self.model, self.extra, None)
         )
