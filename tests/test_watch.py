@@ -19,7 +19,7 @@ class HandLoop:
     def __init__(self) -> None:
         self.now = 0.0
         self.timers: list[asyncio.TimerHandle] = []
-        self.soon: list[tuple[Any, ...]] = []
+        self.faults: list[Any] = []
 
     def time(self) -> float:
         return self.now
@@ -29,8 +29,8 @@ class HandLoop:
         self.timers.append(timer)
         return timer
 
-    def call_soon(self, callback: Any, *args: Any) -> None:
-        self.soon.append((callback, *args))
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.faults.append(context["exception"])
 
     def get_debug(self) -> bool:
         return False
@@ -43,11 +43,6 @@ class HandLoop:
         for timer in [t for t in self.timers if t.when() <= now]:
             self.timers.remove(timer)
             timer._run()
-
-    def run_soon(self) -> None:
-        soon, self.soon = self.soon, []
-        for callback, *args in soon:
-            callback(*args)
 
     @property
     def wakes_at(self) -> list[float]:
@@ -91,11 +86,9 @@ def test_who_is_due_is_rung_once_and_the_next_is_waited_for(loop: HandLoop, watc
     watch.add(late, 600)
 
     loop.at(5)
-    loop.run_soon()
     assert (early.rung, late.rung, loop.wakes_at) == (1, 0, [600])
 
     loop.at(600)
-    loop.run_soon()
     assert (early.rung, late.rung, loop.wakes_at) == (1, 1, [])
 
 
@@ -109,21 +102,34 @@ def test_a_moment_that_has_moved_is_seen_when_the_timer_wakes(
 
     loop.at(5)
 
-    assert not loop.soon and request.rung == 0
+    assert request.rung == 0
     assert loop.wakes_at == wakes_at
 
 
 def test_who_is_done_is_not_rung(loop: HandLoop, watch: Watch) -> None:
-    before, between = Request(5), Request(5)
-    watch.add(before, 5)
-    watch.add(between, 5)
-    watch.drop(before)
+    request = Request(5)
+    watch.add(request, 5)
+    watch.drop(request)
 
     loop.at(5)
-    watch.drop(between)
-    loop.run_soon()
 
-    assert (before.rung, between.rung) == (0, 0)
+    assert request.rung == 0
+
+
+def test_who_is_taken_along_by_another_is_not_rung(loop: HandLoop, watch: Watch) -> None:
+    class Both(Request):
+        def ring(self) -> None:
+            super().ring()
+            for each in pair:
+                watch.drop(each)
+
+    pair = [Both(5), Both(5)]
+    for request in pair:
+        watch.add(request, 5)
+
+    loop.at(5)
+
+    assert sum(request.rung for request in pair) == 1
 
 
 def test_what_one_raises_is_nothing_to_the_others(loop: HandLoop, watch: Watch) -> None:
@@ -131,18 +137,15 @@ def test_what_one_raises_is_nothing_to_the_others(loop: HandLoop, watch: Watch) 
         def ring(self) -> None:
             raise RuntimeError
 
-    good = Request(5)
-    for request in (Bad(5), good, Bad(5)):
+    requests = [Bad(5), Request(5), Bad(5), Request(6)]
+    for request in requests:
         watch.add(request, 5)
 
     loop.at(5)
-    for callback, *args in loop.soon:
-        try:
-            callback(*args)
-        except RuntimeError:
-            continue
 
-    assert good.rung == 1
+    assert [type(fault) for fault in loop.faults] == [RuntimeError, RuntimeError]
+    assert [request.rung for request in requests] == [0, 1, 0, 0]
+    assert loop.wakes_at == [6]
 
 
 def test_a_loop_has_one_watch_and_a_thread_knows_its_last() -> None:

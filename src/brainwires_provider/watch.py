@@ -46,10 +46,7 @@ class Watch:
         """Look at it at this time, or earlier."""
         self._watched.add(watched)
         if due < self._wakes:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._wakes = due
-            self._timer = self._loop.call_at(due, self._wake)
+            self._sleep_until(due)
 
     def drop(self, watched: Watched) -> None:
         """It is done, or has no clock any more."""
@@ -59,22 +56,32 @@ class Watch:
         """Whether it is this loop's."""
         return self._loop is loop
 
+    def _sleep_until(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes = due
+        self._timer = self._loop.call_at(due, self._wake)
+
     def _wake(self) -> None:
         self._timer, self._wakes = None, _NEVER
         now = self._loop.time()
-        for watched in tuple(self._watched):
-            due = watched.next_look(now)
+        dues = {watched: watched.next_look(now) for watched in self._watched}
+        earliest = min((due for due in dues.values() if due is not None and due > now), default=None)
+        if earliest is not None:
+            self._sleep_until(earliest)
+        for watched, due in dues.items():
             if due is None:
-                self._watched.discard(watched)
-            elif due > now:
-                self.add(watched, due)
-            else:
-                self._loop.call_soon(self._ring, watched)  # what one of them raises is nothing to the others
+                self.drop(watched)
+            elif due <= now and watched in self._watched:  # one that rang may have taken it along
+                self.drop(watched)
+                self._ring(watched)
 
     def _ring(self, watched: Watched) -> None:
-        if watched in self._watched:  # unless it was done in the meantime
-            self._watched.discard(watched)
+        """At once: a call later, an answer could slip in. What one of them raises is nothing to the others."""
+        try:
             watched.ring()
+        except Exception as error:  # noqa: BLE001
+            self._loop.call_exception_handler({"message": "a clock's end raised", "exception": error})
 
 
 class _Here(threading.local):
