@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from brainwires_provider.assembler import Assembler, well_formed
 from brainwires_provider.errors import APIError, ProtocolError, StreamInterrupted
-from brainwires_provider.events import Event
+from brainwires_provider.events import Event, ResponseStart
 from brainwires_provider.framing.base import Framing, WireMessage
 from brainwires_provider.types import (
     Deviation,
@@ -230,6 +230,7 @@ class DecoderBase:
     """What decoders share: the assembler, both names, the partial, and how JSON is read."""
 
     def __init__(self, origin: Origin) -> None:
+        self.started = False
         self.ended = False
         self.parts = Assembler()
         self.origin = origin
@@ -285,10 +286,17 @@ class DecoderBase:
         """A field of the message that no part has a place for."""
         self.message_extra[name] = merged(self.message_extra.get(name), value)
 
+    def start(self) -> None:
+        """Announce the answer, once, by what is known of it."""
+        if not self.started:
+            self.started = True
+            self.parts.events.append(ResponseStart(self.id, self.model))
+
     def answered_by(self, model: Any) -> None:
-        """The parts from here on are of the model that the service names."""
-        self.model = str(model)
-        self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+        """The parts from here on are of the model that the service names, if it names one."""
+        if model and model != self.model:
+            self.model = str(model)
+            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
 
     def cut(self, message: str) -> StreamInterrupted:
         """The error of a stream that is over before its answer, with what had arrived."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
-from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.anthropic.blocks import usage_of
 from brainwires_provider.protocols.anthropic.failures import error_in_event
@@ -43,7 +43,6 @@ class AnthropicDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._started = False
         self._announced = False
         self._counted = False
         self._usage: Any = None
@@ -88,7 +87,7 @@ class AnthropicDecoder(DecoderBase):
             self._top(value)
             self._counted = True
             self._blocks(content)
-            self._made_by(value.get("model"))
+            self.answered_by(value.get("model"))
             self._end()
         except _MISSHAPEN as error:
             self._misshapen(error, body)
@@ -120,24 +119,14 @@ class AnthropicDecoder(DecoderBase):
         """The message's own fields."""
         if message.get("id"):
             self.id = str(message["id"])
-        self._made_by(message.get("model"))
-        if not self._started:
-            self._start()
+        self.answered_by(message.get("model"))
+        self.start()
         self._stop_reason = message.get("stop_reason") or self._stop_reason
         if message.get("usage"):
             self._usage = merged(self._usage, message["usage"])
         for name, value in message.items():
             if value is not None and name not in _TOP:
                 self.extra[name] = value
-
-    def _made_by(self, model: Any) -> None:
-        """The parts from here on are this model's."""
-        if model and model != self.model:
-            self.answered_by(model)
-
-    def _start(self) -> None:
-        self._started = True
-        self.parts.events.append(ResponseStart(self.id, self.model))
 
     def _more(self, event: dict[str, Any]) -> None:
         """What an event says of the message beside its delta."""
@@ -177,21 +166,20 @@ class AnthropicDecoder(DecoderBase):
         """The blocks of a whole body. Where models took over from each other, each part is its own model's."""
         handovers = [block for block in content if _is_fallback(block)]
         if handovers:
-            self._made_by(handovers[0]["from"]["model"])
+            self.answered_by(handovers[0]["from"]["model"])
         for block in content:
             self._open(None, block).finish()
             self._slots.clear()
 
     def _open(self, place: Any, block: Any) -> Slot:
         """A new block. One that never stopped ends where another begins at its place."""
-        if not self._started:
-            self._start()
+        self.start()
         before = self._slots.pop(place, None)
         if before is not None:
             before.finish()
         slot = self._slots[place] = Slot(self, block)
         if _is_fallback(block):
-            self._made_by(block["to"]["model"])
+            self.answered_by(block["to"]["model"])
         return slot
 
     def _on_block(self, event: dict[str, Any]) -> None:
@@ -230,7 +218,7 @@ class AnthropicDecoder(DecoderBase):
         """An object without a type: an error in another protocol's shape, or no answer at all."""
         if event.get("error"):
             self._on_error(event)
-        if not self._started:
+        if not self.started:
             self.broken(f"is this a Messages endpoint? An event without a type came: {looks_like(data)}")
 
     def _no_content(self, value: dict[str, Any], body: bytes) -> NoReturn:

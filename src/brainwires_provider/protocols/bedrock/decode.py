@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from brainwires_provider.events import Event, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, looks_like
 from brainwires_provider.protocols.bedrock.blocks import part_of_block, usage_of
@@ -45,7 +45,6 @@ class ConverseDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._begun = False
         self._stop: str | None = None
         self._stopped = False
         self._usage: Any = None
@@ -99,15 +98,10 @@ class ConverseDecoder(DecoderBase):
     # -- a stream --------------------------------------------------------------------------------------------
 
     def _on_start(self, event: dict[str, Any]) -> None:
-        if self._begun:
+        if self.started:
             self.broken("a second messageStart came before the first answer's end")
-        self._start()
+        self.start()
         self._turn_fields(event)
-
-    def _start(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self.parts.events.append(ResponseStart(self.id, self.model))
 
     def _turn_fields(self, message: Mapping[str, Any]) -> None:
         for name, value in message.items():
@@ -118,7 +112,7 @@ class ConverseDecoder(DecoderBase):
         index = event["contentBlockIndex"]
         slot = self._slots.get(index)
         if slot is None:
-            self._start()
+            self.start()
             slot = self._slots[index] = Slot(self)
         return slot
 
@@ -132,7 +126,7 @@ class ConverseDecoder(DecoderBase):
         self._slot(event).close()
 
     def _on_stop(self, event: dict[str, Any]) -> None:
-        self._start()
+        self.start()
         for slot in self._slots.values():
             slot.close()
         self._slots = {}  # they refer back to here
@@ -161,7 +155,7 @@ class ConverseDecoder(DecoderBase):
 
     def _whole(self, value: dict[str, Any]) -> None:
         output = value["output"]
-        self._start()
+        self.start()
         for name, inner in output.items():
             if name == "message":
                 for block in inner["content"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from brainwires_provider.events import Event, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like, merged
 from brainwires_provider.protocols.gemini.citations import gathered, place_citations
@@ -66,7 +66,6 @@ class GeminiDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._started = False
         self._raw_finish: str | None = None
         self._block: str | None = None
         self._counts: dict[str, Any] = {}
@@ -133,7 +132,7 @@ class GeminiDecoder(DecoderBase):
             self._fail(chunk)
         if _OURS.isdisjoint(chunk):
             foreign = next((name for key, name in _OTHERS.items() if key in chunk), None)
-            if foreign is not None and not self._started:
+            if foreign is not None and not self.started:
                 self.broken(f"this is an answer of {foreign}, and has no candidates: {looks_like(data)}")
             return
         try:
@@ -146,14 +145,10 @@ class GeminiDecoder(DecoderBase):
 
     def _top(self, chunk: dict[str, Any]) -> None:
         """The response-level fields: the last told win."""
-        model = chunk.get("modelVersion")
-        if model and model != self.model:
-            self.answered_by(model)
+        self.answered_by(chunk.get("modelVersion"))
         if chunk.get("responseId"):
             self.id = str(chunk["responseId"])
-        if not self._started:
-            self._started = True
-            self.parts.events.append(ResponseStart(self.id, self.model))
+        self.start()
         if chunk.get("usageMetadata"):
             self._counts.update(chunk["usageMetadata"])
         feedback = chunk.get("promptFeedback")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.assembler import OpenPart, well_formed
-from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, looks_like
 from brainwires_provider.protocols.failures import error_in_body
@@ -46,7 +46,6 @@ class CompletionDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._started = False
         self._text: OpenPart | None = None
         self._last: dict[str, Any] = {}
 
@@ -60,7 +59,7 @@ class CompletionDecoder(DecoderBase):
     def feed_whole(self, body: bytes) -> list[Event]:
         """The events of a body, whether or not it says that it is the last."""
         self._read(self.read_json(body), body)
-        if not self._started:
+        if not self.started:
             self.broken(f"the body has no content: {looks_like(body)}")
         if not self.ended:
             self._end()
@@ -84,7 +83,7 @@ class CompletionDecoder(DecoderBase):
             error.provider, error.model = self.origin.provider, self.origin.model
             raise error
         if _OURS.isdisjoint(chunk):
-            if not self._started and "choices" in chunk:
+            if not self.started and "choices" in chunk:
                 self.broken(f"this is an answer of Completions, not of /completion: {looks_like(data)}")
             return
         try:
@@ -97,12 +96,8 @@ class CompletionDecoder(DecoderBase):
 
     def _top(self, chunk: dict[str, Any]) -> None:
         """The fields of the answer itself."""
-        model = chunk.get("model")
-        if model and model != self.model:
-            self.answered_by(model)
-        if not self._started:
-            self._started = True
-            self.parts.events.append(ResponseStart(None, self.model))
+        self.answered_by(chunk.get("model"))
+        self.start()
         if chunk.get("prompt_progress"):
             self.parts.events.append(OpaqueDelta(None, "progress", chunk["prompt_progress"]))
         for name in _GATHERED:

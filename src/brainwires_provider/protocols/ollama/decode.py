@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from brainwires_provider.assembler import OpenPart, well_formed
-from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like
@@ -53,7 +53,6 @@ class OllamaDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._started = False
         self._growing: OpenPart | None = None
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
@@ -82,7 +81,7 @@ class OllamaDecoder(DecoderBase):
             return events + self.finish()
         value = self.read_json(body)
         self._read(value, body)
-        if not self._started:
+        if not self.started:
             self.broken(f"the body has no message and no response: {looks_like(body)}")
         if value.get("done") is False:
             return self.finish()  # the first line of a stream that went no further
@@ -112,7 +111,7 @@ class OllamaDecoder(DecoderBase):
             raise error_in_line(line, self.partial(), self.origin)
         if _OURS.isdisjoint(line):
             foreign = next((name for key, name in _OTHERS.items() if key in line), None)
-            if foreign is not None and not self._started:
+            if foreign is not None and not self.started:
                 self.broken(f"this is an answer of {foreign}, and has no message: {looks_like(data)}")
             return
         try:
@@ -128,12 +127,8 @@ class OllamaDecoder(DecoderBase):
 
     def _top(self, line: dict[str, Any]) -> None:
         """The fields of the answer itself."""
-        model = line.get("model")
-        if model and model != self.model:
-            self.answered_by(model)
-        if not self._started:
-            self._started = True
-            self.parts.events.append(ResponseStart(None, self.model))
+        self.answered_by(line.get("model"))
+        self.start()
         if line.get("done_reason"):
             self._raw_finish = str(line["done_reason"])
         for name in _COUNTS:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from brainwires_provider.assembler import OpenPart, well_formed
 from brainwires_provider.errors import APIError, ProtocolError
-from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like, merged
 from brainwires_provider.protocols.failures import error_in_body
@@ -93,7 +93,6 @@ class ChatDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._started = False
         self._choice_seen = False
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
@@ -158,7 +157,7 @@ class ChatDecoder(DecoderBase):
             return []
         if self._raw_finish and clean:
             return self._end()
-        if self._started and not self._choice_seen and clean:
+        if self.started and not self._choice_seen and clean:
             self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
         raise self.cut(
             "the stream ended inside a message, after the finish reason"
@@ -171,13 +170,12 @@ class ChatDecoder(DecoderBase):
     def _top(self, chunk: dict[str, Any]) -> None:
         """The response-level fields: the last told win, nested objects are merged."""
         model = chunk.get("model")
-        if model and model != self.model:
+        if model != self.model:
             self.answered_by(model)
         if chunk.get("id"):
             self.id = str(chunk["id"])
-        if not self._started:
-            self._started = True
-            self.parts.events.append(ResponseStart(self.id, self.model))
+        if not self.started:
+            self.start()
         usage = chunk.get("usage")
         if usage:
             if type(usage) is not dict:

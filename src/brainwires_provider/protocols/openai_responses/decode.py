@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeAlias
 import msgspec
 
 from brainwires_provider.assembler import OpenPart
-from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base import DecoderBase, fast_decode, looks_like
 from brainwires_provider.protocols.failures import error_in_body
@@ -61,7 +61,6 @@ class ResponsesDecoder(DecoderBase):
         self._watchful = watchful
         self._counts_up = False
         self.sequence: int | None = None
-        self._started = False
         self._created = False
         self._usage: Any = None
         self._slots: dict[Any, Slot] = {}
@@ -147,22 +146,15 @@ class ResponsesDecoder(DecoderBase):
 
     def _top(self, response: dict[str, Any]) -> None:
         """The response-level fields: the last told win."""
-        model = response.get("model")
-        if model and model != self.model:
-            self.answered_by(model)
+        self.answered_by(response.get("model"))
         if response.get("id"):
             self.id = str(response["id"])
-        self._start()
+        self.start()
         if response.get("usage"):
             self._usage = response["usage"]
         for name, value in response.items():
             if value is not None and name not in _TOP:
                 self.extra[name] = value
-
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self.parts.events.append(ResponseStart(self.id, self.model))
 
     def _on_terminal(self, event: dict[str, Any]) -> None:
         response, told = event["response"], event["type"].removeprefix("response.")
@@ -240,7 +232,7 @@ class ResponsesDecoder(DecoderBase):
                 self.broken(
                     f"an event of another answer came: the item {item.get('id')!r} where {slot.id!r} was"
                 )
-            self._start()
+            self.start()
             slot = self._slots[key] = Slot(self, item)
         return slot
 
@@ -346,7 +338,7 @@ class ResponsesDecoder(DecoderBase):
         self.parts.events.append(OpaqueDelta(None if part is None else part.index, kind, event))
 
     def _on_audio(self, event: dict[str, Any]) -> None:
-        self._start()
+        self.start()
         self._audio = self._audio or AudioSlot(self)
         self._audio.feed(event)
 
@@ -359,7 +351,7 @@ class ResponsesDecoder(DecoderBase):
         """An object without a type: an error in the shape of a whole body, or another protocol."""
         if event.get("error"):
             self._on_error(event)
-        if not self._started:
+        if not self.started:
             self.broken(f"is this a Responses endpoint? An event without a type came: {looks_like(data)}")
 
     def _no_output(self, value: dict[str, Any], body: bytes) -> NoReturn:

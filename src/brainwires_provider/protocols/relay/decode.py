@@ -16,7 +16,7 @@ import msgspec
 
 from brainwires_provider.assembler import OpenPart, well_formed
 from brainwires_provider.errors import APIError
-from brainwires_provider.events import Event, ResponseEnd, ResponseStart
+from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base import DecoderBase, decode_json, looks_like
@@ -40,7 +40,6 @@ class RelayDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._started = False
         self._growing: OpenPart | None = None
         self._calls: list[dict[str, Any]] = []
         self._called_last = False
@@ -114,7 +113,7 @@ class RelayDecoder(DecoderBase):
     # -- one event -------------------------------------------------------------------------------------------
 
     def _delta(self, value: dict[str, Any]) -> None:
-        self._start()
+        self.start()
         text = value.get("delta")
         if text is not None and type(text) is not str:
             raise TypeError(f"a delta is {type(text).__name__}")
@@ -127,7 +126,7 @@ class RelayDecoder(DecoderBase):
 
     def _tool_call(self, value: dict[str, Any]) -> None:
         """One call, whole. One that is told twice is one call."""
-        self._start()
+        self.start()
         if value.get("callId") and value in self._calls:
             return
         self._calls.append(value)
@@ -155,7 +154,7 @@ class RelayDecoder(DecoderBase):
         self._keep(value)
 
     def _complete(self, value: dict[str, Any]) -> None:
-        self._start()
+        self.start()
         if value.get("usage") is not None:
             self._counts = dict(value["usage"])
         self._keep(value, "usage")
@@ -174,11 +173,6 @@ class RelayDecoder(DecoderBase):
                 self.extra[name] = field
 
     # -- parts and ends --------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self.parts.events.append(ResponseStart(None, None))
 
     def _close(self) -> None:
         if self._growing is not None:
