@@ -1,8 +1,8 @@
 """What the benchmarks share: CPU time of this process, rounds that interleave the contestants, tables, targets.
 
 CPU time is user and system time of all threads, so that waiting costs nothing and the server, a process of its own,
-is not counted. Contestants take turns within a round, so that a slow minute of the machine hits all of them; the
-median over the rounds is what is printed.
+is not counted. Contestants take turns within a round, so that a slow minute of the machine hits all of them. What is
+printed is the median over the rounds, and of the ratios the median of the rounds' own.
 """
 
 from __future__ import annotations
@@ -13,12 +13,32 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import NamedTuple
 
-__all__ = ["Targets", "arguments", "cpu_seconds", "interleaved", "machine", "print_table"]
+__all__ = ["Rounds", "Targets", "arguments", "cpu_seconds", "interleaved", "machine", "print_table"]
+
+
+class Rounds:
+    """What each contestant took, round by round."""
+
+    def __init__(self, taken: Mapping[str, Sequence[float]]) -> None:
+        self._taken = taken
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._taken)
+
+    def median(self, name: str) -> float:
+        """The median of one contestant."""
+        return median(self._taken[name])
+
+    def ratio(self, name: str, other: str) -> float:
+        """How much more one took than another: what slows a whole round is in both."""
+        return median(
+            mine / theirs for mine, theirs in zip(self._taken[name], self._taken[other], strict=True)
+        )
 
 
 class _Target(NamedTuple):
@@ -77,8 +97,8 @@ def cpu_seconds(work: Callable[[], None]) -> float:
     return time.process_time() - begin
 
 
-def interleaved(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median of each contestant over the rounds, after one that does not count."""
+def interleaved(contestants: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
+    """Let the contestants take turns, after a round that does not count."""
     for measure in contestants.values():
         measure()
     results: dict[str, list[float]] = {name: [] for name in contestants}
@@ -87,7 +107,7 @@ def interleaved(contestants: Mapping[str, Callable[[], float]], rounds: int) -> 
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             results[name].append(contestants[name]())
-    return {name: median(values) for name, values in results.items()}
+    return Rounds(results)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 import openai
-from _measure import Targets, arguments, cpu_seconds, interleaved, machine, print_table
+from _measure import Rounds, Targets, arguments, cpu_seconds, interleaved, machine, print_table
 from _server import Server, stream_text
 
 from brainwires_provider import AsyncClient, Client, TextDelta
@@ -187,7 +187,7 @@ def _verify(lengths: list[int], load: Load) -> None:
         raise SystemExit(f"{len(wrong)} streams had {wrong[0]} characters instead of {expected}")
 
 
-def _measure(load: Load, server: Server, runner: asyncio.Runner) -> dict[str, float]:
+def _measure(load: Load, server: Server, runner: asyncio.Runner) -> Rounds:
     """CPU seconds of each contestant."""
     url = server.stream_url(load.pace, load.streams, load.events)
 
@@ -221,27 +221,27 @@ def _measure(load: Load, server: Server, runner: asyncio.Runner) -> dict[str, fl
             runner.run(close())
 
 
-def _print(load: Load, measured: dict[str, float]) -> None:
+def _print(load: Load, measured: Rounds) -> None:
     events = load.streams * load.events
     print(f"### {load.title} ({events} text events, median of {load.rounds})\n")
     rows = []
-    for name, seconds in measured.items():
-        ratios = (seconds / measured[FLOOR], seconds / measured[AIOHTTP], seconds / measured[OPENAI])
-        rows.append((name, f"{seconds / events * 1e6:.1f}", *(f"{ratio:.2f}" for ratio in ratios)))
+    for name in measured:
+        ratios = [measured.ratio(name, other) for other in (FLOOR, AIOHTTP, OPENAI)]
+        rows.append((name, f"{measured.median(name) / events * 1e6:.1f}", *(f"{r:.2f}" for r in ratios)))
     print_table(("client", "CPU µs per event", "÷ floor", "÷ aiohttp", "÷ openai"), rows)
 
 
-def _judge(load: Load, measured: dict[str, float], targets: Targets) -> None:
-    ours, title = measured[ASYNC], load.title
+def _judge(load: Load, measured: Rounds, targets: Targets) -> None:
+    title = load.title
     if load.pace == "spread":
         return
     if load.streams >= 500:
-        targets.at_most(f"{title}: async ÷ raw aiohttp", ours / measured[AIOHTTP], 1.5)
+        targets.at_most(f"{title}: async ÷ raw aiohttp", measured.ratio(ASYNC, AIOHTTP), 1.5)
         return
     async_limit, sync_limit, openai_limit = (1.7, 3.5, 4.0) if load.pace == "ticks" else (1.6, 2.2, 8.0)
-    targets.at_most(f"{title}: async ÷ floor", ours / measured[FLOOR], async_limit)
-    targets.at_most(f"{title}: sync ÷ floor", measured[SYNC] / measured[FLOOR], sync_limit)
-    targets.at_least(f"{title}: openai ÷ async", measured[OPENAI] / ours, openai_limit)
+    targets.at_most(f"{title}: async ÷ floor", measured.ratio(ASYNC, FLOOR), async_limit)
+    targets.at_most(f"{title}: sync ÷ floor", measured.ratio(SYNC, FLOOR), sync_limit)
+    targets.at_least(f"{title}: openai ÷ async", measured.ratio(OPENAI, ASYNC), openai_limit)
 
 
 def main() -> int:

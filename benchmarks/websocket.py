@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import openai
-from _measure import Targets, arguments, cpu_seconds, interleaved, machine, print_table
+from _measure import Rounds, Targets, arguments, cpu_seconds, interleaved, machine, print_table
 from _socket_server import SocketServer, stream_text
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -137,7 +137,7 @@ def _ours_reader(client: AsyncClient) -> Read:
     return read
 
 
-def _measure(load: Load, server: SocketServer, runner: asyncio.Runner) -> dict[str, float]:
+def _measure(load: Load, server: SocketServer, runner: asyncio.Runner) -> Rounds:
     """CPU seconds of each contestant for one text event."""
     url = server.stream_url(load.pace, load.streams, load.events)
     expected = len(stream_text(load.events))
@@ -176,14 +176,19 @@ def _events(loads: tuple[Load, ...], targets: Targets, runner: asyncio.Runner, *
             count = load.batches * load.streams * load.events
             print(f"### {load.title} ({count} text events, median of {load.rounds})\n")
             rows = [
-                (name, f"{s * 1e6:.1f}", f"{s / measured[RAW]:.2f}", f"{s / measured[OPENAI]:.2f}")
-                for name, s in measured.items()
+                (
+                    name,
+                    f"{measured.median(name) * 1e6:.1f}",
+                    f"{measured.ratio(name, RAW):.2f}",
+                    f"{measured.ratio(name, OPENAI):.2f}",
+                )
+                for name in measured
             ]
             print_table(("client", "CPU µs per event", "÷ raw", "÷ openai"), rows)
             if load.pace != "saturated" or quick:
                 continue
-            targets.at_most(f"{load.title}: ours ÷ raw", measured[ASYNC] / measured[RAW], 1.6)
-            targets.at_least(f"{load.title}: openai ÷ ours", measured[OPENAI] / measured[ASYNC], 3.5)
+            targets.at_most(f"{load.title}: ours ÷ raw", measured.ratio(ASYNC, RAW), 1.6)
+            targets.at_least(f"{load.title}: openai ÷ ours", measured.ratio(OPENAI, ASYNC), 3.5)
 
 
 # -- tool calls ------------------------------------------------------------------------------------------
