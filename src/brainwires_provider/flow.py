@@ -189,10 +189,12 @@ class Flight:
 
     def abort(self) -> None:
         """Leave now. What was read to its end keeps its connection, everything else drops it."""
+        if self.landed:
+            return
         self._disarm()
-        if self._exchange is not None and not self.landed:
-            self._exchange.abort()
         self.landed = True
+        if self._exchange is not None:
+            self._exchange.abort()
 
     async def leave(self) -> None:
         """Leave in good order: after the answer's end the connection is kept, before it dropped."""

@@ -14,8 +14,9 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import payload
@@ -48,11 +49,15 @@ _NO_CLOCK = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock
 class HTTPExchange:
     """See `wires.base.Exchange`."""
 
-    __slots__ = ("__weakref__", "_content", "_response", "attempts", "headers", "status")
+    __slots__ = ("_content", "_peers", "_response", "attempts", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse, attempts: tuple[Attempt, ...]) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, attempts: tuple[Attempt, ...], peers: set[HTTPExchange]
+    ) -> None:
         self._response = response
         self._content = response.content
+        self._peers = peers
+        peers.add(self)
         self.status = response.status
         self.headers: Mapping[str, str] = {k.lower(): v for k, v in response.headers.items()}
         self.attempts = attempts
@@ -75,6 +80,7 @@ class HTTPExchange:
 
     def abort(self) -> None:
         """Drop the connection; a waiting `read` raises at once."""
+        self._peers.discard(self)
         response = self._response
         if not response.closed:
             self._content.set_exception(ConnectionResetError("aborted"))
@@ -82,6 +88,7 @@ class HTTPExchange:
 
     def release(self) -> None:
         """aiohttp takes the connection back by itself once the body is at its end."""
+        self._peers.discard(self)
         if not self._response.closed:
             self._response.close()
 
@@ -101,7 +108,7 @@ class HTTPWire:
         self._ssl = ssl_context
         self._max_connections = max_connections
         self._socket_path = socket_path
-        self._proxies: dict[tuple[str, ...], str | None] = {}
+        self._proxies: dict[str, str | None] = {}
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
 
     async def open(self, outgoing: Outgoing) -> HTTPExchange:
@@ -127,15 +134,13 @@ class HTTPWire:
                     attempts = (Attempt(f"a reused connection had died ({_say(error)}); sent once more"),)
                     continue
                 raise _translate(error, outgoing, proxy) from None
-            exchange = HTTPExchange(response, attempts)
-            session.exchanges.add(exchange)
-            return exchange
+            return HTTPExchange(response, attempts, session.exchanges)
 
     def _proxy_for(self, url: str) -> str | None:
         """Told once for each origin: reading the environment costs as much as a request."""
         if self._socket_path:
             return None
-        origin = tuple(url.split("/", 3)[:3])
+        origin = url[: url.find("/", 8)]  # a request's URL always has a path
         if origin not in self._proxies:
             self._proxies[origin] = proxy_for(url, self._proxy)
         return self._proxies[origin]
@@ -187,7 +192,7 @@ class _Session:
             max_line_size=_HEADER_LIMIT,
             max_field_size=_HEADER_LIMIT,
         )
-        self.exchanges: WeakSet[HTTPExchange] = WeakSet()
+        self.exchanges: set[HTTPExchange] = set()  # those that were neither aborted nor released yet
         self._guard = self._until_shutdown()
 
     async def start(self) -> None:
@@ -248,13 +253,17 @@ class _UnixConnector(_Connector, aiohttp.UnixConnector):
     pass
 
 
+@lru_cache(256)
 def _exact(url: str) -> str | URL:
     """As it is, to the letter: aiohttp would write `%3A` in a path as a colon, and break a signature over it."""
     return URL(url, encoded=True) if url.isascii() and " " not in url else url
 
 
-def _body(body: bytes) -> payload.Payload | bytes:
-    return payload.BytesIOPayload(io.BytesIO(body)) if len(body) > _LARGE_BODY else body
+def _body(body: bytes) -> payload.Payload:
+    """Made here, for aiohttp takes longer to find the kind. The request's own content type goes before this one."""
+    if len(body) > _LARGE_BODY:
+        return payload.BytesIOPayload(io.BytesIO(body))
+    return payload.BytesPayload(body, content_type="application/json")
 
 
 _clocks: dict[float | None, aiohttp.ClientTimeout] = {None: _NO_CLOCK}
