@@ -110,7 +110,7 @@ def main() -> int:
     """Measure, print, judge."""
     args = arguments(__doc__)
     print(f"{machine()}\n")
-    pairs, max_tokens = (1, 8) if args.quick else (6, 64)
+    pairs, max_tokens = (1, 8) if args.quick else (6, 256)
     with tempfile.TemporaryDirectory() as folder:
         direct, ours = asyncio.run(_pairs(_load_engine(folder), pairs, max_tokens))
     ratio = median(o.tokens_per_second / d.tokens_per_second for o, d in zip(ours, direct, strict=True))

@@ -34,7 +34,7 @@ LOG_ERRORS = 1  # of llama.cpp's levels; the log is read for error messages only
 
 # How long a thread of libgomp's spins for the others before it sleeps. Its own 300,000 rounds were measured to take
 # the engine from 60 tokens a second to 2 on two cores that others use too. With 1,000, its own number for more
-# threads than cores, it is 20 to 80 there, and as fast as before on two free cores.
+# threads than cores, it is 20 to 80 there, and about a twentieth slower on two free cores; with 20,000, 3 to 4.
 SPIN_ROUNDS = "1000"
 
 
