@@ -17,6 +17,7 @@ import pytest
 
 from brainwires_provider import AsyncClient, ConfigError, ProviderError, StreamInterrupted, TransportError
 from brainwires_provider.testing import Answer, Gate, Paced, RecordedRequest, ScriptedServer, Stall, sse
+from brainwires_provider.wires.http import HTTPExchange
 from test_faults import KEY, TEXT, WHOLE, chunk
 
 
@@ -129,6 +130,9 @@ def test_a_thousand_cancelled_streams_leave_nothing_open_and_lose_nothing() -> N
             # All four places of the pool are free again.
             assert await asyncio.wait_for(asyncio.gather(*(one(ours) for _ in range(8))), 20) == [whole] * 8
             assert len(asyncio.all_tasks()) == 1
+            del tasks, task, done  # their tracebacks hold the streams
+            gc.collect()
+            assert not [each for each in gc.get_objects() if type(each) is HTTPExchange]
         await server.wait_idle_async(5)
 
     with ScriptedServer(lambda _: Answer(body=[Paced(pieces, every=0.001)])) as server:

@@ -203,14 +203,11 @@ class Collector:
         self.end: ResponseEnd | None = None
 
     def feed(self, event: Event) -> None:
-        """Deltas need no work: PartEnd has their sum."""
-        if type(event) is PartEnd:
-            self.parts[event.index] = event.part
-        elif type(event) is ResponseEnd:
-            self.end = event
+        """One event."""
+        self.feed_all((event,))
 
     def feed_all(self, events: Iterable[Event]) -> None:
-        """Several events, of which only those that count cost a call."""
+        """Several events. Deltas need no work: PartEnd has their sum."""
         for event in events:
             if type(event) is PartEnd:
                 self.parts[event.index] = event.part

@@ -127,8 +127,7 @@ class AsyncStream(AsyncIterator[Event]):
         if not batch:
             self._ended = True
             self._tell_if_whole()
-        for event in batch:
-            self._collector.feed(event)
+        self._collector.feed_all(batch)
         return batch
 
     def _tell_if_whole(self) -> None:

@@ -140,7 +140,8 @@ class HTTPWire:
         """Told once for each origin: reading the environment costs as much as a request."""
         if self._socket_path:
             return None
-        origin = url[: url.find("/", 8)]  # a request's URL always has a path
+        end = url.find("/", 8)  # the first after the scheme's own two
+        origin = url if end < 0 else url[:end]
         if origin not in self._proxies:
             self._proxies[origin] = proxy_for(url, self._proxy)
         return self._proxies[origin]
