@@ -7,7 +7,7 @@ Everything that the engine prints goes to standard error.
 Standard input then stays open as long as the parent lives. Its end ends this process: while the model
 loads, xllamacpp holds the interpreter's lock and no Python thread runs, so there the kernel is asked for
 a signal; afterwards a thread reads, and the main thread watches who its parent is (a process that the
-parent forked would keep the pipe open). The process leaves by `os._exit`: xllamacpp's destructor was
+parent forked would keep the pipe open), and how crowded the cores are (see `engine_spin`). The process leaves by `os._exit`: xllamacpp's destructor was
 measured to hang for over a minute on a TCP listener.
 """
 
@@ -23,6 +23,8 @@ import threading
 import time
 from typing import Any, TypedDict
 
+from brainwires_provider.wires.engine_spin import LOOK, settle_spinning, spin_control
+
 __all__ = ["Order", "build_params", "main"]
 
 PARENT_CHECK = 1.0  # seconds between two looks at the parent's id
@@ -31,11 +33,6 @@ PARENT_CHECK = 1.0  # seconds between two looks at the parent's id
 PROMPT_CACHE_MIB = 1024
 
 LOG_ERRORS = 1  # of llama.cpp's levels; the log is read for error messages only
-
-# How long a thread of libgomp's spins for the others before it sleeps. Its own 300,000 rounds were measured to take
-# the engine from 60 tokens a second to 2 on two cores that others use too. With 1,000, its own number for more
-# threads than cores, it is 20 to 80 there, and about a twentieth slower on two free cores; with 20,000, 3 to 4.
-SPIN_ROUNDS = "1000"
 
 
 class _Needed(TypedDict):
@@ -79,8 +76,11 @@ def main() -> None:
     _set_kernel_guard(False)
     threading.Thread(target=_leave_at_end_of_input, args=(order["socket"],), daemon=True).start()
     _say(answer, {"address": address})
+    spinning = spin_control()
     while os.name == "nt" or os.getppid() == parent:
-        time.sleep(PARENT_CHECK)
+        time.sleep(PARENT_CHECK if spinning is None else LOOK)
+        if spinning is not None:
+            spinning.look()
     _leave(order["socket"])
 
 
@@ -133,8 +133,7 @@ def _set_memory(xllamacpp: Any, params: Any, order: Order) -> None:
 
 def _serve(order: Order) -> tuple[str, Any]:
     """Load, and listen. The server lives as long as the object, so the caller keeps it."""
-    if "OMP_WAIT_POLICY" not in os.environ:  # else the user has a say in the same
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_ROUNDS)
+    settle_spinning()
     xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types
     server = xllamacpp.Server(build_params(xllamacpp, order))
     return str(server.listening_address), server
