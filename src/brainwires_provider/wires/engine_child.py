@@ -7,8 +7,8 @@ Everything that the engine prints goes to standard error.
 Standard input then stays open as long as the parent lives. Its end ends this process: while the model
 loads, xllamacpp holds the interpreter's lock and no Python thread runs, so there the kernel is asked for
 a signal; afterwards a thread reads, and the main thread watches who its parent is (a process that the
-parent forked would keep the pipe open), and how crowded the cores are (see `engine_spin`). The process leaves by `os._exit`: xllamacpp's destructor was
-measured to hang for over a minute on a TCP listener.
+parent forked would keep the pipe open), and how crowded the cores are (see `engine_spin`). The process
+leaves by `os._exit`: xllamacpp's destructor was measured to hang for over a minute on a TCP listener.
 """
 
 from __future__ import annotations
