@@ -146,10 +146,9 @@ print(json.dumps(team.formed))
 @pytest.mark.engine
 @linux_only
 @needs_engine
-@pytest.mark.parametrize(
-    "room", [0, 12 * 2**20], ids=["none", "one"]
-)  # for the stacks of new threads, 8 MiB each
+@pytest.mark.parametrize("room", [0, 12 * 2**20], ids=["none", "one"])
 def test_a_process_that_gets_no_more_threads_goes_on(room: int) -> None:
+    """`room` is for the stacks of new threads, 8 MiB each."""
     code = f"""
 import json, os, resource, time
 import xllamacpp
@@ -167,6 +166,29 @@ while threads() > before:
     time.sleep(0.005)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(json.dumps(team.formed))
+"""
+    assert in_a_process(code) is True
+
+
+@pytest.mark.engine
+@linux_only
+@needs_engine
+def test_a_process_that_may_open_no_more_files_goes_on() -> None:
+    code = """
+import json, resource, time
+import xllamacpp
+from brainwires_provider.wires.engine_spin import LOOK, spin_control
+
+control = spin_control()
+begin = time.process_time()
+while time.process_time() - begin < LOOK:  # only a process that works is looked at
+    pass
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+control.look()
+found = spin_control()
+resource.setrlimit(resource.RLIMIT_NOFILE, before)
+print(json.dumps(found is None))
 """
     assert in_a_process(code) is True
 

@@ -4,7 +4,7 @@ llama.cpp computes on threads that meet hundreds of times a token, and libgomp l
 milliseconds before it sleeps. On free cores that is right, for waking up takes longer than most waits. Where another
 process wants a core, two threads may share the other, and the one that spins uses up the turns of the one that it
 waits for: beside one busy process on two cores often less than one token a second was left of ninety. With hardly any
-spinning it is 30 to 40 there, but 80 on free cores.
+spinning it is 20 to 40 there, but 80 on free cores.
 
 While libgomp manages more threads than there are cores, it spins for 100 rounds instead of 300,000 (GOMP_SPINCOUNT in
 https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). So while the engine's threads are kept waiting for
@@ -125,7 +125,11 @@ class SpinControl:
         worked, self._cpu = cpu - self._cpu, cpu
         if worked < WORKING * LOOK:
             return
-        if not self._crowding.look(read_times()):
+        try:
+            times = read_times()
+        except OSError:  # out of files, say: no reason to end the engine
+            return
+        if not self._crowding.look(times):
             self._team.dissolve()
         elif not self._team.formed:
             self._team.form()
@@ -138,10 +142,13 @@ def settle_spinning(told_by: str = "/proc/thread-self/schedstat") -> None:
 
 
 def spin_control() -> SpinControl | None:
-    """For this process, once the engine is loaded; None where it is settled, or where libgomp is not used."""
-    if sys.platform != "linux" or _is_settled() or (path := _path_of_libgomp()) is None:
+    """For this process, once the engine is loaded; None where it is settled, or where libgomp is not found."""
+    if sys.platform != "linux" or _is_settled():
         return None
-    return SpinControl(IdleTeam(ctypes.CDLL(path), len(os.sched_getaffinity(0)) + 1))
+    with contextlib.suppress(OSError):
+        if (path := _path_of_libgomp()) is not None:
+            return SpinControl(IdleTeam(ctypes.CDLL(path), len(os.sched_getaffinity(0)) + 1))
+    return None
 
 
 def _is_settled() -> bool:
