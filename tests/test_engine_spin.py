@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import pytest
 
 from brainwires_provider import Client, ProviderConfig
 from brainwires_provider.weights.settings import LocalModel
-from brainwires_provider.wires import local
 from brainwires_provider.wires.engine_spin import CALM_LOOKS, Crowding, settle_spinning
 from local_engines import CLOCK
 
@@ -197,24 +197,32 @@ print(json.dumps(found is None))
 @linux_only
 @needs_engine
 def test_beside_busy_processes_the_engine_spins_hardly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     cores = len(os.sched_getaffinity(0))
-    own = LocalModel(load_timeout=100)  # no other test's engine
-    with Client("local:", providers=[ProviderConfig("local", local=own)]) as client, ExitStack() as busy:
-        client.chat("Hi", max_tokens=2)
-        (engine,) = (engine for engine in local.engines() if engine.loaded)
-        tasks = Path(f"/proc/{engine.pid}/task")
-        before = len(list(tasks.iterdir()))
+    with ExitStack() as busy:
         for _ in range(cores):
             process = busy.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
             busy.callback(process.kill)
-        end = time.monotonic() + CLOCK
-        threads = before
-        while threads <= before + cores:  # as many as there are cores, and the one that leads them
-            assert time.monotonic() < end, f"{threads} threads, as before"
-            with client.stream("Count from one to a thousand, in words.", max_tokens=100) as stream:
+        # An engine whose spinning is settled forms no team, however busy the cores are.
+        monkeypatch.setenv("GOMP_SPINCOUNT", "100")
+        alone = most_threads(LocalModel(load_timeout=100), lambda _, answers: answers == 2)
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+        wanted = alone + cores + 1  # as many as there are cores, and the one that leads them
+        own = LocalModel(load_timeout=101)  # not the engine before
+        assert most_threads(own, lambda threads, _: threads >= wanted) >= wanted
+
+
+def most_threads(settings: LocalModel, enough: Callable[[int, int], bool]) -> int:
+    """How many threads an engine had at most, while it answered until that was enough, or the time was over."""
+    end = time.monotonic() + CLOCK
+    most = answers = 0
+    with Client("local:", providers=[ProviderConfig("local", local=settings)]) as client:
+        while not enough(most, answers) and time.monotonic() < end:
+            with client.stream(
+                "Count from one to a thousand, in words.", max_tokens=30, temperature=0
+            ) as stream:
                 for _ in stream:
-                    threads = len(list(tasks.iterdir()))
-                    if threads > before + cores or time.monotonic() > end:
-                        break
+                    tasks = Path(f"/proc/{client.local.status().pid}/task")
+                    most = max(most, len(list(tasks.iterdir())))
+            answers += 1
+    return most
