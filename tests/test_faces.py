@@ -29,7 +29,7 @@ from brainwires_provider import (
     Stream,
     StreamInterrupted,
 )
-from brainwires_provider.local import AsyncLocal, AsyncLocalPool
+from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
 from brainwires_provider.sync.local import Local, LocalPool
 from brainwires_provider.testing import Answer, Drop, RecordedRequest, ScriptedServer, sse
 

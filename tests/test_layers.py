@@ -16,7 +16,7 @@ PACKAGE = "brainwires_provider"
 # Each room: the floors below it that it may look into. A room may always look into itself.
 GROUND = {"types", "errors", "events"}
 PURE = {"framing", "assembler", "protocols", "continuation"}
-WORLD = {"auth", "weights", "wires"}
+WORLD = {"auth", "local", "wires"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": {"types"},
@@ -27,8 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "continuation": GROUND,
     "policy": GROUND,
     "auth": GROUND,
-    "weights": GROUND,
-    "wires": GROUND | {"auth", "weights"},
+    "wires": GROUND | {"auth"},
+    "local": GROUND | {"wires"},
     "requests": GROUND,
     "providers": GROUND | PURE | WORLD | {"policy"},
     "plans": GROUND | PURE | WORLD | {"providers"},
@@ -37,17 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": GROUND | {"protocols", "providers", "plans", "flow"},
     "sockets": GROUND | PURE | WORLD | {"continuation", "policy", "providers", "requests", "plans", "flow"},
     "responses": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream", "sockets"},
-    "ollama": GROUND | PURE | {"providers", "requests", "plans", "flow", "stream"},
-    "local": GROUND | PURE | WORLD | {"providers", "requests", "plans", "flow", "stream", "embeddings"},
+    "resources": GROUND | PURE | WORLD | {"providers", "requests", "plans", "flow", "stream", "embeddings"},
     "tables": GROUND,
     "listing": GROUND | PURE | {"providers", "plans", "flow", "tables"},
     "embeddings": GROUND | PURE | WORLD | {"providers", "plans", "flow"},
-    "config": GROUND | {"auth", "weights", "providers"},
+    "config": GROUND | {"auth", "local", "providers"},
     "client": GROUND
     | PURE
     | WORLD
     | {"providers", "requests", "plans", "flow", "stream", "sockets"}
-    | {"responses", "ollama", "local", "listing", "embeddings"},
+    | {"responses", "resources", "listing", "embeddings"},
     "portal": GROUND | {"wires", "client"},
     "pump": GROUND | {"stream", "portal"},
     "sync": GROUND
@@ -58,8 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "requests",
         "stream",
         "responses",
-        "ollama",
-        "local",
+        "resources",
         "sockets",
         "client",
         "portal",
@@ -77,8 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "flow",
         "requests",
         "stream",
-        "ollama",
-        "local",
+        "resources",
         "config",
         "listing",
         "doctor",

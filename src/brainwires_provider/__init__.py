@@ -52,8 +52,11 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
-    from brainwires_provider.local import AsyncLocal, AsyncLocalPool
-    from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
+    from brainwires_provider.local.memory import MemoryEstimate, estimate_memory
+    from brainwires_provider.local.settings import LocalModel
+    from brainwires_provider.local.transport import EngineStatus
+    from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
+    from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
     from brainwires_provider.policy.sockets import SocketTraits
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
@@ -75,6 +78,8 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.protocols.relay.options import BrainwiresOptions
     from brainwires_provider.providers import PROVIDERS, Config, NamedModel, Provider, ProviderConfig
+    from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
+    from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
     from brainwires_provider.responses import AsyncResponses
     from brainwires_provider.sockets.connection import AsyncResponsesConnection
     from brainwires_provider.sockets.counters import SocketCounts
@@ -127,11 +132,6 @@ if TYPE_CHECKING:
         dump_messages,
         load_messages,
     )
-    from brainwires_provider.weights.estimate import MemoryEstimate, estimate_memory
-    from brainwires_provider.weights.gguf import GGUFMetadata, read_metadata
-    from brainwires_provider.weights.registry import LocalRegistry, RegisteredModel
-    from brainwires_provider.weights.settings import LocalModel
-    from brainwires_provider.wires.local import EngineStatus
 
 __all__ = [
     "PROVIDERS",
@@ -263,16 +263,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "wires.local": "EngineStatus",
+    "local.transport": "EngineStatus",
     "protocols.llamacpp.values": "Route",
     "protocols.llamacpp.options": "LlamaCppOptions",
     "protocols.gemini.options": "GeminiOptions",
-    "weights.estimate": "MemoryEstimate estimate_memory",
-    "weights.gguf": "GGUFMetadata read_metadata",
+    "local.memory": "MemoryEstimate estimate_memory",
+    "local.weights.gguf": "GGUFMetadata read_metadata",
     "sync.local": "Local LocalPool",
-    "local": "AsyncLocal AsyncLocalPool",
-    "weights.registry": "LocalRegistry RegisteredModel",
-    "weights.settings": "LocalModel",
+    "resources.local": "AsyncLocal AsyncLocalPool",
+    "local.weights.registry": "LocalRegistry RegisteredModel",
+    "local.settings": "LocalModel",
     "protocols.relay.options": "BrainwiresOptions",
     "auth.keys": "EnvKey FileKey KeyringKey",
     "config": "load_config",
@@ -284,7 +284,7 @@ _HOMES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.anthropic.options": "AnthropicOptions",
-    "ollama": "AsyncOllama AsyncOllamaProgressStream",
+    "resources.ollama": "AsyncOllama AsyncOllamaProgressStream",
     "protocols.ollama.options": "OllamaOptions",
     "protocols.ollama.values": "OllamaDetails OllamaEmbeddings OllamaLoad OllamaModel OllamaModelInfo OllamaProgress "
     "OllamaRunningModel",
