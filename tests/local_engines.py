@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.wires.base import Outgoing
+from brainwires_provider.transports.base import Outgoing
 from brainwires_provider.wires.engine import Engine
 from brainwires_provider.wires.local import LocalWire
 

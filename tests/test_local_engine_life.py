@@ -28,9 +28,9 @@ from brainwires_provider import (
     StreamInterrupted,
     TextDelta,
 )
+from brainwires_provider.transports.base import Outgoing
 from brainwires_provider.weights.find import installed_weights
 from brainwires_provider.weights.settings import LocalModel
-from brainwires_provider.wires.base import Outgoing
 from brainwires_provider.wires.engine import Engine
 from brainwires_provider.wires.local import EngineStatus, LocalWire, engines, overlay
 from brainwires_provider.wires.memory import process_memory
