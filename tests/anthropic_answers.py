@@ -11,7 +11,7 @@ import msgspec
 
 from brainwires_provider.events import Event, collect
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.anthropic.decode import AnthropicDecoder
+from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
 from brainwires_provider.types import (
     OpaquePart,
     Origin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicQuirks
-from brainwires_provider.protocols.base import Call
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import Message, Options, Origin, Request, Tool
 
 NEW, OLD, BOTH, OPUS_41 = "claude-opus-5", "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-1"

@@ -20,7 +20,7 @@ import pytest
 from msgspec import Struct
 
 from brainwires_provider.events import Event
-from brainwires_provider.protocols.base import ChatProtocol, Decoder, Reply
+from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
 from brainwires_provider.types import Origin
 
 _LIMIT = 64 * 1024 * 1024

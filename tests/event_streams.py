@@ -23,7 +23,7 @@ from brainwires_provider import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     RateLimitError,
     ServerError,
     StreamInterrupted,
@@ -156,7 +156,7 @@ EXCEPTIONS: dict[str, tuple[bytes, type[APIError], int | None, bool]] = {
     ),
     "accessDeniedException": (
         exception("accessDeniedException", "slow down"),
-        PermissionDenied,
+        PermissionDeniedError,
         403,
         False,
     ),
@@ -205,7 +205,9 @@ NOES = {
         "is expired",
         {"x-amzn-errortype": "ExpiredTokenException"},
     ),
-    "no access": No(403, TOLD, PermissionDenied, "as told", {"x-amzn-errortype": "AccessDeniedException"}),
+    "no access": No(
+        403, TOLD, PermissionDeniedError, "as told", {"x-amzn-errortype": "AccessDeniedException"}
+    ),
     "no such model": No(
         404,
         TOLD,

@@ -26,14 +26,14 @@ from brainwires_provider import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ProviderError,
     RateLimitError,
+    RequestTimeout,
     ServerError,
     StreamInterrupted,
     StreamTimeout,
-    Timeout,
     Timeouts,
     TransportError,
 )
@@ -91,7 +91,7 @@ NOES = {
     "wrong key": No(
         401, refusal(f"Incorrect key: {KEY}", code="invalid_api_key"), AuthenticationError, "check the key"
     ),
-    "forbidden": No(403, refusal("not yours"), PermissionDenied, "not yours"),
+    "forbidden": No(403, refusal("not yours"), PermissionDeniedError, "not yours"),
     "unknown model": No(
         404, refusal("no such model", code="model_not_found"), NotFoundError, "check the model's name, 'm'"
     ),
@@ -243,19 +243,19 @@ BROKEN: dict[str, Broken] = {
     ),
     "never answers": Broken(
         lambda d, s: Answer(stall_before_headers=True),
-        Timeout,
+        RequestTimeout,
         "no answer began within 0.2 s",
         settings={"timeouts": Timeouts(first_event=0.2)},
     ),
     "head only": Broken(
         lambda d, s: d.streamed(Stall()) if s else Answer(headers={"content-length": "9"}),
-        Timeout,
+        RequestTimeout,
         "no answer began within 0.2 s",
         settings={"timeouts": Timeouts(first_event=0.2)},
     ),
     "attempt clock": Broken(
         lambda d, s: Answer(stall_before_headers=True),
-        Timeout,
+        RequestTimeout,
         "Timeouts.attempt",
         settings={"timeouts": Timeouts(attempt=0.2)},
     ),

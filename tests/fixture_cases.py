@@ -21,7 +21,7 @@ from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import Event
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.protocols.anthropic import AnthropicOptions
-from brainwires_provider.protocols.base import ChatProtocol, Decoder, Reply
+from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
 from brainwires_provider.protocols.bedrock import BedrockOptions
 from brainwires_provider.protocols.gemini import GeminiOptions
 from brainwires_provider.protocols.ollama import OllamaOptions

@@ -17,7 +17,7 @@ import msgspec
 
 from brainwires_provider.testing import ResponsesService
 from brainwires_provider.testing.responses_rules import Job
-from brainwires_provider.wires.websocket import Closed, Handshake, LinkLost
+from brainwires_provider.transports.websocket.connection import Closed, Handshake, LinkLost
 
 Said = Mapping[str, Any] | bytes
 Fault = Callable[["MemoryLink", Job, Mapping[str, Any]], Sequence[Said]]

@@ -29,8 +29,8 @@ from brainwires_provider.errors import (
 from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.anthropic.blocks import citation, part_of_block, usage_of
-from brainwires_provider.protocols.anthropic.decode import EVENTS, AnthropicDecoder
 from brainwires_provider.protocols.anthropic.replay import assistant_blocks
+from brainwires_provider.protocols.anthropic.response import EVENTS, AnthropicDecoder
 from brainwires_provider.types import (
     Citation,
     Deviation,

@@ -22,7 +22,7 @@ from brainwires_provider.protocols.anthropic import (
     AnthropicQuirks,
 )
 from brainwires_provider.protocols.anthropic.abilities import Abilities, abilities
-from brainwires_provider.protocols.base import Call, Reply
+from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.types import (
     HostedTool,

@@ -35,10 +35,10 @@ from brainwires_provider.errors import (
 from brainwires_provider.events import Event, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.anthropic.decode import EVENTS, AnthropicDecoder
-from brainwires_provider.protocols.anthropic.failures import refusal
+from brainwires_provider.protocols.anthropic.errors import refusal
 from brainwires_provider.protocols.anthropic.replay import assistant_blocks
-from brainwires_provider.protocols.base import Reply
+from brainwires_provider.protocols.anthropic.response import EVENTS, AnthropicDecoder
+from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import (
     OpaquePart,
 )

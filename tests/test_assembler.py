@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainwires_provider.assembler import Assembler, well_formed
 from brainwires_provider.events import Event, PartEnd, PartStart, ReasoningDelta, TextDelta, ToolCallDelta
+from brainwires_provider.protocols.base.assembler import Assembler, well_formed
 from brainwires_provider.types import (
     Citation,
     ImagePart,

@@ -25,7 +25,7 @@ from brainwires_provider.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ProviderError,
     RateLimitError,
@@ -36,7 +36,7 @@ from brainwires_provider.errors import (
 from brainwires_provider.events import Event, collect
 from brainwires_provider.framing import EventStreamFraming
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base import Reply
+from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockOptions, BedrockQuirks
 from brainwires_provider.protocols.bedrock.blocks import FORMATS
 from brainwires_provider.types import (
@@ -160,7 +160,7 @@ def test_every_stop_reason_of_the_service_model_is_mapped(service: Any) -> None:
 
 
 KINDS = {
-    "AccessDeniedException": PermissionDenied,
+    "AccessDeniedException": PermissionDeniedError,
     "InternalServerException": ServerError,
     "ModelErrorException": ServerError,
     "ModelNotReadyException": OverloadedError,
@@ -638,9 +638,9 @@ REFUSALS: list[tuple[int, str | None, bytes, type[APIError], str | None]] = [
     (400, "ServiceQuotaExceededException", b"{}", RateLimitError, "ServiceQuotaExceededException"),
     (403, None, NO_KEY, AuthenticationError, None),
     (403, "AccessDeniedException", NO_KEY, AuthenticationError, "AccessDeniedException"),
-    (403, "AccessDeniedException", NO, PermissionDenied, "AccessDeniedException"),
+    (403, "AccessDeniedException", NO, PermissionDeniedError, "AccessDeniedException"),
     (403, "InvalidSignatureException", NO, AuthenticationError, "InvalidSignatureException"),
-    (403, "NovelException", NO, PermissionDenied, "NovelException"),
+    (403, "NovelException", NO, PermissionDeniedError, "NovelException"),
     (403, "ExpiredTokenException", b"", AuthenticationError, "ExpiredTokenException"),
     (
         404,

@@ -16,7 +16,13 @@ from brainwires_provider.cli.app import app
 from brainwires_provider.cli.local_bench import BenchOrder, BenchResult, _settings, bench
 from brainwires_provider.cli.local_direct import DirectEngine
 from brainwires_provider.cli.local_shots import Comparison, Round, Shot, Speeds, compare
-from brainwires_provider.errors import ConfigError, ProtocolError, ProviderError, Timeout, TransportError
+from brainwires_provider.errors import (
+    ConfigError,
+    ProtocolError,
+    ProviderError,
+    RequestTimeout,
+    TransportError,
+)
 from brainwires_provider.local.engine.engine import Endpoint
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.gguf import GGUFMetadata
@@ -148,7 +154,10 @@ def test_a_direct_answer_that_is_none(case: str) -> None:
 
 
 def test_a_direct_answer_that_does_not_come() -> None:
-    with ScriptedServer(Answer(body=[Stall()])) as server, pytest.raises(Timeout, match=r"within 0\.05 s"):
+    with (
+        ScriptedServer(Answer(body=[Stall()])) as server,
+        pytest.raises(RequestTimeout, match=r"within 0\.05 s"),
+    ):
         complete(server, clock=0.05)
     with refuse() as port, pytest.raises(TransportError):
         asyncio.run(DirectEngine(Endpoint(f"http://127.0.0.1:{port}/v1")).count("Hi"))

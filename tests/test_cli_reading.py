@@ -10,8 +10,7 @@ import pytest
 from brainwires_provider.errors import APIError, FramingError, ProtocolError, ProviderError, StreamInterrupted
 from brainwires_provider.events import Event, ResponseEnd, ResponseStart, TextDelta
 from brainwires_provider.framing.base import Framing, WireMessage
-from brainwires_provider.protocols.openai_chat import OpenAIChat
-from brainwires_provider.protocols.reading import (
+from brainwires_provider.protocols.base.bodies import (
     FRAMINGS,
     feed_rest,
     framing_named,
@@ -19,6 +18,7 @@ from brainwires_provider.protocols.reading import (
     request_id,
     tell_framing,
 )
+from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.types import Origin
 
 CHAT = OpenAIChat()

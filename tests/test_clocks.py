@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brainwires_provider import Timeouts
-from brainwires_provider.policy.timeouts import Clocks
+from brainwires_provider._core.deadlines import Clocks
 
 NONE = Timeouts(connect=None, first_event=None, idle=None)
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.continuation import Head, Heads, Match, Miss, head_of, items_of, outline
+from brainwires_provider.protocols.openai_responses.continuation import (
+    Head,
+    Heads,
+    Match,
+    Miss,
+    head_of,
+    items_of,
+    outline,
+)
 from brainwires_provider.protocols.openai_responses.items import BY_KIND
 
 HI = {"role": "user", "content": "Hi"}

@@ -18,12 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from brainwires_provider.continuation import Head, Heads, Match, Miss, Outline, head_of, items_of, outline
 from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.openai_responses import OpenAIResponses, OpenAIResponsesOptions
-from brainwires_provider.protocols.openai_responses.frames import answer_items, create_frame
+from brainwires_provider.protocols.openai_responses.continuation import (
+    Head,
+    Heads,
+    Match,
+    Miss,
+    Outline,
+    head_of,
+    items_of,
+    outline,
+)
 from brainwires_provider.protocols.openai_responses.items import BY_KIND
+from brainwires_provider.protocols.openai_responses.ws import answer_items, create_frame
 from brainwires_provider.types import (
     Cache,
     FilePart,

@@ -24,8 +24,8 @@ from brainwires_provider.events import (
     collect,
 )
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.anthropic.decode import AnthropicDecoder
 from brainwires_provider.protocols.anthropic.replay import assistant_blocks
+from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
 from brainwires_provider.types import Deviation, OpaquePart, Response, TextPart, ToolCallPart
 from corpus import Record, records, turns
 from corpus_anthropic import FILES, documents_of, events_of, good, response_of, sent_back

@@ -18,7 +18,7 @@ from brainwires_provider.errors import (
     RateLimitError,
     UnsupportedError,
 )
-from brainwires_provider.protocols.embeddings.base import EmbeddingProtocol
+from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
 from brainwires_provider.protocols.embeddings.bedrock import BedrockEmbeddings
 from brainwires_provider.protocols.embeddings.gemini import GeminiEmbeddings, VertexEmbeddings
 from brainwires_provider.protocols.embeddings.ollama import OllamaTextEmbeddings

@@ -16,14 +16,16 @@ from brainwires_provider.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     RateLimitError,
     ServerError,
     UnsupportedError,
 )
-from brainwires_provider.protocols.base import Reply, decode_json, looks_like, merged, own_options
-from brainwires_provider.protocols.failures import api_error, error_in_reply, retry_after
+from brainwires_provider.protocols.base.errors import api_error, error_in_reply, retry_after
+from brainwires_provider.protocols.base.json import decode_json, looks_like, merged
+from brainwires_provider.protocols.base.options import own_options
+from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChat, OpenAIChatOptions
 from brainwires_provider.types import Deviation, Options, Origin, ProviderOptions, Request
 
@@ -43,7 +45,7 @@ TABLE: tuple[tuple[int, Any, type[APIError], str], ...] = (
     (400, error(message="no"), InvalidRequestError, "no"),
     (401, error(message="key"), AuthenticationError, "key"),
     (402, error(message="pay"), RateLimitError, "pay"),
-    (403, error(message="no"), PermissionDenied, "no"),
+    (403, error(message="no"), PermissionDeniedError, "no"),
     (404, b"404 page not found", NotFoundError, "404 page not found"),
     (405, b"", NotFoundError, "an empty body"),
     (413, error(message="too big"), InvalidRequestError, "too big"),

@@ -17,7 +17,7 @@ from brainwires_provider.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     RateLimitError,
     ServerError,
@@ -26,10 +26,10 @@ from brainwires_provider.errors import (
 )
 from brainwires_provider.events import Event, ToolCallDelta, collect
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base import Reply
+from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.gemini import Gemini, GeminiOptions, GeminiQuirks
 from brainwires_provider.protocols.gemini.arguments import ArgumentsWriter
-from brainwires_provider.protocols.gemini.decode import FINISH_REASONS
+from brainwires_provider.protocols.gemini.response import FINISH_REASONS
 from brainwires_provider.protocols.gemini.usage import usage_of
 from brainwires_provider.types import (
     Cache,
@@ -381,7 +381,7 @@ def refused(status: int, told: Any, headers: dict[str, str] | None = None) -> AP
         (400, "INVALID_ARGUMENT", InvalidRequestError),
         (400, "FAILED_PRECONDITION", InvalidRequestError),
         (401, "UNAUTHENTICATED", AuthenticationError),
-        (403, "PERMISSION_DENIED", PermissionDenied),
+        (403, "PERMISSION_DENIED", PermissionDeniedError),
         (404, "NOT_FOUND", NotFoundError),
         (429, "RESOURCE_EXHAUSTED", RateLimitError),
         (500, "INTERNAL", ServerError),

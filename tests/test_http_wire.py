@@ -17,7 +17,7 @@ import pytest
 
 from brainwires_provider import AsyncClient, ConfigError, ProviderError, StreamInterrupted, TransportError
 from brainwires_provider.testing import Answer, Gate, Paced, RecordedRequest, ScriptedServer, Stall, sse
-from brainwires_provider.wires.http import HTTPExchange
+from brainwires_provider.transports.http import HTTPExchange
 from test_faults import KEY, TEXT, WHOLE, chunk
 
 

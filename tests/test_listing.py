@@ -22,14 +22,14 @@ from brainwires_provider.errors import (
     NotFoundError,
     ProtocolError,
     ProviderError,
+    RequestTimeout,
     ServerError,
-    Timeout,
     UnsupportedError,
 )
 from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicQuirks
+from brainwires_provider.protocols.base.models import able, count_of, day_of, seconds_of, stage_of
 from brainwires_provider.protocols.bedrock import BedrockConverse
 from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
-from brainwires_provider.protocols.listings import able, count_of, day_of, seconds_of, stage_of
 from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.protocols.openai_chat.models import decode_page
 from brainwires_provider.providers import PROVIDERS
@@ -806,7 +806,7 @@ def test_a_clock_ends_a_page_that_does_not_come() -> None:
         "/v1/models?limit=1000": {"data": [{"id": "a"}], "has_more": True, "last_id": "a"},
         "/v1/models?limit=1000&after_id=a": Answer(stall_before_headers=True, body=[Stall()]),
     }
-    with pytest.raises(Timeout):
+    with pytest.raises(RequestTimeout):
         listed("anthropic", pages, timeouts=Timeouts(first_event=0.3))
 
 

@@ -28,7 +28,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.events import collect
 from brainwires_provider.ollama import OllamaOptions
-from brainwires_provider.protocols.base import Call
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import LlamaCpp, LlamaCppOptions, operations
 from brainwires_provider.types import Request, TextPart
 from llamacpp_answers import CHUNKS, ORIGIN, PLACES, TIMINGS, last, piece, read

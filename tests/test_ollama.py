@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ServerError,
     StreamInterrupted,
@@ -33,6 +33,7 @@ from brainwires_provider.errors import (
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
+from brainwires_provider.protocols.base.bodies import feed_rest
 from brainwires_provider.protocols.ollama import (
     Ollama,
     OllamaDecoder,
@@ -40,11 +41,10 @@ from brainwires_provider.protocols.ollama import (
     OllamaQuirks,
     operations,
 )
-from brainwires_provider.protocols.ollama.failures import error_in_line
+from brainwires_provider.protocols.ollama.errors import error_in_line
 from brainwires_provider.protocols.ollama.host import host_url
 from brainwires_provider.protocols.ollama.progress import ProgressDecoder
 from brainwires_provider.protocols.ollama.values import OllamaProgress
-from brainwires_provider.protocols.reading import feed_rest
 from brainwires_provider.types import (
     ImagePart,
     Message,
@@ -302,7 +302,9 @@ WORDS: dict[str, type[APIError]] = {
     'model "x:1b" not found, try pulling it first': NotFoundError,
     "model 'x' not found": NotFoundError,
     "pull model manifest: file does not exist": NotFoundError,
-    "you are not authorized to push to this namespace, create the model under a namespace you own": PermissionDenied,
+    "you are not authorized to push to this namespace, create the model under a namespace you own": (
+        PermissionDeniedError
+    ),
     "unauthorized": AuthenticationError,
     '"x" does not support thinking': InvalidRequestError,
     "invalid model name": InvalidRequestError,

@@ -8,7 +8,7 @@ import pytest
 
 from brainwires_provider.events import ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
 from brainwires_provider.types import Message, Options, Origin, Reasoning, Request, Usage
 

@@ -21,8 +21,8 @@ from brainwires_provider.protocols.openai_responses import (
     ResponsesDecoder,
     ResponsesQuirks,
 )
-from brainwires_provider.protocols.openai_responses.decode import EVENTS
-from brainwires_provider.protocols.openai_responses.encode import encode_request
+from brainwires_provider.protocols.openai_responses.request import encode_request
+from brainwires_provider.protocols.openai_responses.response import EVENTS
 from brainwires_provider.types import (
     Cache,
     FilePart,

@@ -35,7 +35,7 @@ from brainwires_provider import (
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.events import collect
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.reading import feed_rest
+from brainwires_provider.protocols.base.bodies import feed_rest
 from brainwires_provider.protocols.relay import BrainwiresOptions, BrainwiresRelay, RelayDecoder, RelayQuirks
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, split

@@ -10,10 +10,10 @@ import pytest
 
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base import Reply
+from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.openai_responses import OpenAIResponses
-from brainwires_provider.protocols.openai_responses.decode import EVENTS
-from brainwires_provider.protocols.openai_responses.frames import (
+from brainwires_provider.protocols.openai_responses.response import EVENTS
+from brainwires_provider.protocols.openai_responses.ws import (
     TERMINAL,
     Peek,
     answer_items,

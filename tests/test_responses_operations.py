@@ -25,11 +25,11 @@ from brainwires_provider import (
     OpenAIResponsesOptions,
     ProtocolError,
     RateLimitError,
+    RequestTimeout,
     Response,
     ResponseEnd,
     ServerError,
     StreamInterrupted,
-    Timeout,
     Timeouts,
     UnsupportedError,
 )
@@ -594,7 +594,7 @@ def waiting(url: str, **args: Any) -> tuple[Any, list[float]]:
             responses = AsyncResponses(client, sleep=time.sleep, clock=time.clock)
             try:
                 return await responses.wait(first, **args)
-            except Timeout as error:
+            except RequestTimeout as error:
                 return error
 
     return asyncio.run(run()), time.slept
@@ -612,7 +612,7 @@ def test_waiting_looks_every_so_often_until_it_is_ready() -> None:
 def test_waiting_has_an_end() -> None:
     with ScriptedServer(Service(ready=99)) as server:
         error, slept = waiting(server.url, every=4, timeout=10)
-    assert isinstance(error, Timeout)
+    assert isinstance(error, RequestTimeout)
     assert "resp_1 was still pending after 10 s" in str(error)
     assert (error.clock, slept) == ("total", [4, 4, 2])
 
@@ -630,7 +630,7 @@ def test_both_colours_wait(colour: str) -> None:
 @BOTH
 def test_a_look_that_stalls_does_not_outlast_the_wait(colour: str) -> None:
     with ScriptedServer(Answer(stall_before_headers=True)) as server:
-        with pytest.raises(Timeout, match=r"resp_1 was still pending after 0\.2 s"):
+        with pytest.raises(RequestTimeout, match=r"resp_1 was still pending after 0\.2 s"):
             operate(colour, server.url, lambda c: c.responses.wait(ID, timeout=0.2))
         server.wait_idle(5)
 
@@ -638,7 +638,7 @@ def test_a_look_that_stalls_does_not_outlast_the_wait(colour: str) -> None:
 @BOTH
 def test_a_look_has_clocks_of_its_own(colour: str) -> None:
     with ScriptedServer(Answer(stall_before_headers=True)) as server:
-        with pytest.raises(Timeout, match=r"Timeouts\.first_event"):
+        with pytest.raises(RequestTimeout, match=r"Timeouts\.first_event"):
             clocks = Timeouts(first_event=0.2)
             operate(colour, server.url, lambda c: c.responses.wait(ID, timeout=9), timeouts=clocks)
         server.wait_idle(5)

@@ -30,7 +30,7 @@ from brainwires_provider import (
     JSONSchema,
     Message,
     Options,
-    Prepared,
+    PreparedRequest,
     ProviderConfig,
     Reasoning,
     TextPart,
@@ -40,7 +40,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
 from brainwires_provider.providers import find_row
-from brainwires_provider.providers.rows import ALIASES
+from brainwires_provider.providers.table import ALIASES
 from brainwires_provider.types import Origin, Request
 from corpus import corpus_dir
 
@@ -88,7 +88,7 @@ def config(name: str) -> ProviderConfig:
     )
 
 
-def prepared(name: str, case: str) -> Prepared:
+def prepared(name: str, case: str) -> PreparedRequest:
     content, args = CASES[case]
     return AsyncClient(providers=[config(name)]).prepare(content, model=f"{name}:m", **args)
 

@@ -55,7 +55,7 @@ VALUES: tuple[Any, ...] = (
     ty.Options(max_tokens=1, stop=("a",), reasoning=ty.Reasoning("low"), timeouts=ty.Timeouts(total=3.5)),
     ty.Attempt("429", 429, "req"),
     ty.Model("m", "p", "M", "o", 1, 2, 3, ("tools",), {"x": 1}),
-    ty.Prepared("POST", "https://a.test", {"a": "b"}, b"{}", REPORT),
+    ty.PreparedRequest("POST", "https://a.test", {"a": "b"}, b"{}", REPORT),
     ty.Response(
         "r", "p", "m", MESSAGE, "stop", "end", USAGE, {"x": 1}, REPORT, "req", {"a": "b"}, (ty.Attempt("x"),)
     ),
@@ -293,8 +293,8 @@ def test_a_call_is_answered_by_its_id_or_ours() -> None:
 
 
 def test_options_and_keywords_are_the_same_fields() -> None:
-    assert tuple(ty.Options.__struct_fields__) == tuple(typing.get_type_hints(ty.Tuning))
-    assert set(ty.Tuning.__annotations__) < set(ty.Args.__annotations__)
+    assert tuple(ty.Options.__struct_fields__) == tuple(typing.get_type_hints(ty.OptionParams))
+    assert set(ty.OptionParams.__annotations__) < set(ty.ChatParams.__annotations__)
 
 
 def test_options_are_merged_field_by_field() -> None:
@@ -329,7 +329,9 @@ def test_a_report_sorts_its_fields() -> None:
 
 
 def test_a_prepared_request_is_a_shell_command() -> None:
-    prepared = ty.Prepared("POST", "https://a.test/v1?x=1", {"A": "b c"}, b'{"a": "it\'s"}', ty.Report())
+    prepared = ty.PreparedRequest(
+        "POST", "https://a.test/v1?x=1", {"A": "b c"}, b'{"a": "it\'s"}', ty.Report()
+    )
     assert prepared.curl() == (
         """curl -X POST 'https://a.test/v1?x=1' -H 'A: b c' --data-binary '{"a": "it'"'"'s"}'"""
     )
@@ -425,6 +427,6 @@ def test_a_request_round_trips_through_json() -> None:
 
 
 def test_curl_cannot_say_a_websocket() -> None:
-    prepared = ty.Prepared("GET", "wss://a.test/v1/responses", {}, b"{}", ty.Report())
+    prepared = ty.PreparedRequest("GET", "wss://a.test/v1/responses", {}, b"{}", ty.Report())
     with pytest.raises(ValueError, match="WebSocket"):
         prepared.curl()

@@ -15,7 +15,7 @@ from brainwires_provider import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProviderConfig,
     RateLimitError,
 )
@@ -326,7 +326,11 @@ NOES: dict[str, tuple[Answer, type[APIError], str]] = {
         AuthenticationError,
         "check the Google Cloud credentials: credentials=",
     ),
-    "no right": (no(403, "PERMISSION_DENIED", "denied on resource"), PermissionDenied, "denied on resource"),
+    "no right": (
+        no(403, "PERMISSION_DENIED", "denied on resource"),
+        PermissionDeniedError,
+        "denied on resource",
+    ),
     "no such model": (
         no(404, "NOT_FOUND", "Publisher Model was not found"),
         NotFoundError,

@@ -10,7 +10,7 @@ from weakref import ref
 
 import pytest
 
-from brainwires_provider.watch import Watch, watch_of
+from brainwires_provider._core.timer import Watch, watch_of
 
 
 class HandLoop:

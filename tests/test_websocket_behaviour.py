@@ -22,7 +22,7 @@ from brainwires_provider import (
     Message,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     RateLimitError,
     ServerError,
     SocketTraits,
@@ -409,7 +409,7 @@ def test_what_had_arrived_stays(colour: str) -> None:
 
 REFUSED: Mapping[int, type[Exception]] = {
     401: AuthenticationError,
-    403: PermissionDenied,
+    403: PermissionDeniedError,
     404: NotFoundError,
     429: RateLimitError,
     500: ServerError,

@@ -17,10 +17,10 @@ from brainwires_provider import (
     InvalidRequestError,
     Message,
     Reasoning,
+    RequestTimeout,
     ServerError,
     SocketTraits,
     StreamInterrupted,
-    Timeout,
     Timeouts,
     Tool,
 )
@@ -213,8 +213,8 @@ def test_silence_has_a_clock(colour: str) -> None:
         clocks = Timeouts(first_event=0.4, idle=0.3)
         none, start, some = played(colour, server, scenario, timeouts=clocks)
 
-    assert type(none) is type(start) is Timeout and none.clock == start.clock == "first_event"
-    assert isinstance(some, StreamInterrupted) and isinstance(some, Timeout)
+    assert type(none) is type(start) is RequestTimeout and none.clock == start.clock == "first_event"
+    assert isinstance(some, StreamInterrupted) and isinstance(some, RequestTimeout)
     assert (some.clock, some.partial.text) == ("idle", "hel")
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from brainwires_provider import Message, OpenAIResponsesOptions, SocketTraits, Timeouts, Tool
 from brainwires_provider.sockets.registry import Sockets
 from brainwires_provider.testing import Job, ResponsesService, ScriptedSocket, digest, function_call
-from brainwires_provider.wires.websocket import Closed, Handshake
+from brainwires_provider.transports.websocket.connection import Closed, Handshake
 from socket_clients import LANES, MODES, client_of, config, played
 from socket_memory import MemoryLink, MemoryNet, VirtualLoop
 

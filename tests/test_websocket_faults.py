@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from brainwires_provider import ConnectError, SocketTraits, Timeout, Timeouts
+from brainwires_provider import ConnectError, RequestTimeout, SocketTraits, Timeouts
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedSocket, digest
 from socket_clients import COLOURS, KEY, LANES, MODES, played, tried
 from test_websocket_behaviour import table
@@ -399,7 +399,7 @@ def test_odd_settings_are_taken_at_their_word(colour: str) -> None:
     async def scenario(client: Any) -> None:
         for clock in ("first_event", "total"):
             error = await tried(client.chat("hi", timeouts=Timeouts(**{clock: 1e-9})))
-            assert isinstance(error, Timeout) and error.clock == clock
+            assert isinstance(error, RequestTimeout) and error.clock == clock
         assert (await client.chat("hi")).text.startswith("1 items")
         assert (await client.chat("hi", extra_headers={"AUTHORIZATION": "Bearer other"})).text
 
@@ -415,7 +415,7 @@ def test_each_request_brings_its_own_clock_for_the_connection() -> None:
     async def scenario(client: Any) -> None:
         patient = Timeouts(connect=5)
         error = await tried(client.chat("hi", timeouts=Timeouts(connect=0.2)))
-        assert isinstance(error, Timeout | ConnectError)
+        assert isinstance(error, RequestTimeout | ConnectError)
         assert (await client.chat("hi", timeouts=patient)).text.startswith("1 items")
 
     def plan(handshake: Any) -> Any:

@@ -12,9 +12,9 @@ from brainwires_provider import (
     ConfigError,
     InvalidRequestError,
     ProtocolError,
+    RequestTimeout,
     SocketTraits,
     StreamInterrupted,
-    Timeout,
     Timeouts,
     UnsupportedError,
 )
@@ -134,12 +134,12 @@ def test_silence_garbage_and_a_reader_that_is_too_slow(colour: str) -> None:
         async with client.responses.connect() as connection:
             await connection.create("hi")
             assert (await connection.receive())["type"] == "response.created"
-            with pytest.raises(Timeout) as raised:
+            with pytest.raises(RequestTimeout) as raised:
                 for _ in range(9):
                     await connection.receive()
             assert raised.value.clock == "idle"
             error = await tried(connection.warm_up("hi"))
-            assert isinstance(error, Timeout) and error.clock == "first_event"
+            assert isinstance(error, RequestTimeout) and error.clock == "first_event"
 
     async def garbage(client: Any) -> None:
         async with client.responses.connect() as connection:

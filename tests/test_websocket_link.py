@@ -24,9 +24,9 @@ import pytest
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 
-from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, Timeout
-from brainwires_provider.wires.proxies import proxy_for
-from brainwires_provider.wires.websocket import (
+from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, RequestTimeout
+from brainwires_provider.transports.proxies import proxy_for
+from brainwires_provider.transports.websocket.connection import (
     Closed,
     Handshake,
     HandshakeRefused,
@@ -498,7 +498,7 @@ def test_one_clock_for_every_phase(phase: str, monkeypatch: pytest.MonkeyPatch) 
                 monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
                 url = url.replace("127.0.0.1", "localhost")
             begun = time.monotonic()
-            with pytest.raises(Timeout, match=r"within 0.2 s.*Timeouts.connect") as late:
+            with pytest.raises(RequestTimeout, match=r"within 0.2 s.*Timeouts.connect") as late:
                 await opened(url, proxy=proxy, connect_timeout=0.2)
             assert late.value.clock == "connect" and PASSWORD not in str(late.value)
             assert time.monotonic() - begun < 2
@@ -531,7 +531,7 @@ def test_the_first_address_that_answers_wins(monkeypatch: pytest.MonkeyPatch) ->
                 assert 0.2 < time.monotonic() - begun < 2
                 link.abort()
                 del names[2]
-                with pytest.raises(Timeout):
+                with pytest.raises(RequestTimeout):
                     await opened(url, connect_timeout=0.4)
                 names[:] = [unbound.getsockname()] * 3
                 with pytest.raises(ConnectError, match=r"refused|Connect call failed"):
@@ -1178,7 +1178,7 @@ def test_a_hundred_links_leave_no_task_and_no_socket(way: str) -> None:
 
 PROGRAM = """
 import asyncio, gc, os, sys
-from brainwires_provider.wires.websocket import Handshake, connect
+from brainwires_provider.transports.websocket.connection import Handshake, connect
 
 ends = []
 

@@ -21,9 +21,9 @@ from brainwires_provider import (
     OpenAIResponsesOptions,
     ProtocolError,
     ProviderError,
+    RequestTimeout,
     SocketTraits,
     StreamInterrupted,
-    Timeout,
     Timeouts,
 )
 from brainwires_provider.sockets.registry import Sockets
@@ -38,7 +38,7 @@ from brainwires_provider.testing import (
     SocketScript,
     digest,
 )
-from brainwires_provider.wires.websocket import HandshakeRefused
+from brainwires_provider.transports.websocket.connection import HandshakeRefused
 from socket_clients import (
     COLOURS,
     LANES,
@@ -285,7 +285,9 @@ def test_without_the_fallback_the_error_is_told() -> None:
     for case, (first, settings) in NO_SOCKETS.items():
         with ScriptedSocket([first]) as server:
             [error] = played("async", server, lambda c: told(c, "hi"), only, **settings)
-        assert isinstance(error, APIError | ConnectError | ProtocolError | Timeout | StreamInterrupted), case
+        assert isinstance(
+            error, APIError | ConnectError | ProtocolError | RequestTimeout | StreamInterrupted
+        ), case
         assert not server.http_requests
     with ScriptedSocket([]) as server:
         [error] = played("async", server, lambda c: told(c, "x" * 16_000_000), only)

@@ -19,16 +19,16 @@ from brainwires_provider import (
     ProtocolError,
     ProviderConfig,
     RateLimitError,
+    RequestTimeout,
     ServerError,
     SocketTraits,
     StreamInterrupted,
-    Timeout,
     Timeouts,
 )
 from brainwires_provider.sockets.registry import Sockets
 from brainwires_provider.testing import Failure, ResponsesService, digest
 from brainwires_provider.testing.responses_rules import Job
-from brainwires_provider.wires.websocket import Closed
+from brainwires_provider.transports.websocket.connection import Closed
 from socket_memory import MemoryLink, MemoryNet, Said, VirtualLoop
 
 TASKS, REQUESTS = 50, 5_000
@@ -116,7 +116,7 @@ class Storm:
                     history = []
                     continue
                 response = await client.chat(history)
-            except (Timeout, StreamInterrupted, ProtocolError, RateLimitError, ServerError) as error:
+            except (RequestTimeout, StreamInterrupted, ProtocolError, RateLimitError, ServerError) as error:
                 self.told.append(type(error).__name__)
                 history = []
                 continue

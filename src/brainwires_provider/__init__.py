@@ -15,6 +15,7 @@ from brainwires_provider._lazy import lazy_names
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from brainwires_provider._core.stream import AsyncStream
     from brainwires_provider.auth.aws import Credentials
     from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey
     from brainwires_provider.client import AsyncClient, AsyncConversation
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
         InvalidRequestError,
         NotFoundError,
         OverloadedError,
-        PermissionDenied,
+        PermissionDeniedError,
         ProtocolError,
         ProviderError,
         RateLimitError,
+        RequestTimeout,
         ServerError,
         StreamInterrupted,
         StreamTimeout,
-        Timeout,
         ToolArgumentsError,
         TransportError,
         UnsupportedError,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
-    from brainwires_provider.policy.sockets import SocketTraits
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
     from brainwires_provider.protocols.gemini.options import GeminiOptions
@@ -63,20 +63,19 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.protocols.relay.options import BrainwiresOptions
     from brainwires_provider.providers import PROVIDERS, Config, NamedModel, Provider, ProviderConfig
-    from brainwires_provider.responses import AsyncResponses
-    from brainwires_provider.sockets.connection import AsyncResponsesConnection
+    from brainwires_provider.resources.responses import AsyncResponses
+    from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
     from brainwires_provider.sockets.counters import SocketCounts
-    from brainwires_provider.stream import AsyncStream
     from brainwires_provider.sync.client import Client, Conversation
     from brainwires_provider.sync.connection import ResponsesConnection
     from brainwires_provider.sync.responses import Responses
     from brainwires_provider.sync.stream import Stream
     from brainwires_provider.types import (
-        Args,
         Attempt,
         Cache,
         CacheStrategy,
         Capability,
+        ChatParams,
         Citation,
         Continuation,
         Deviation,
@@ -90,10 +89,11 @@ if TYPE_CHECKING:
         Message,
         Model,
         OpaquePart,
+        OptionParams,
         Options,
         Origin,
         Part,
-        Prepared,
+        PreparedRequest,
         ProviderOptions,
         Reasoning,
         ReasoningPart,
@@ -108,17 +108,16 @@ if TYPE_CHECKING:
         ToolCallPart,
         ToolChoice,
         ToolResultPart,
-        Tuning,
         Usage,
         dump_messages,
         load_messages,
     )
+    from brainwires_provider.types.websocket import SocketTraits
 
 __all__ = [
     "PROVIDERS",
     "APIError",
     "AnthropicOptions",
-    "Args",
     "AsyncClient",
     "AsyncConversation",
     "AsyncResponses",
@@ -131,6 +130,7 @@ __all__ = [
     "Cache",
     "CacheStrategy",
     "Capability",
+    "ChatParams",
     "Citation",
     "Client",
     "Compaction",
@@ -164,14 +164,15 @@ __all__ = [
     "OpaquePart",
     "OpenAIChatOptions",
     "OpenAIResponsesOptions",
+    "OptionParams",
     "Options",
     "Origin",
     "OverloadedError",
     "Part",
     "PartEnd",
     "PartStart",
-    "PermissionDenied",
-    "Prepared",
+    "PermissionDeniedError",
+    "PreparedRequest",
     "ProtocolError",
     "Provider",
     "ProviderConfig",
@@ -185,6 +186,7 @@ __all__ = [
     "RefusalPart",
     "Report",
     "Request",
+    "RequestTimeout",
     "Response",
     "ResponseEnd",
     "ResponseStart",
@@ -198,7 +200,6 @@ __all__ = [
     "StreamTimeout",
     "TextDelta",
     "TextPart",
-    "Timeout",
     "Timeouts",
     "TokenCount",
     "Tool",
@@ -208,7 +209,6 @@ __all__ = [
     "ToolChoice",
     "ToolResultPart",
     "TransportError",
-    "Tuning",
     "UnsupportedError",
     "Usage",
     "collect",
@@ -225,8 +225,8 @@ _MODULES = {
     "config": "load_config",
     "client": "AsyncClient AsyncConversation",
     "errors": "APIError AuthenticationError ConfigError ConnectError ContextLengthError FramingError "
-    "InvalidRequestError NotFoundError OverloadedError PermissionDenied ProtocolError ProviderError "
-    "RateLimitError ServerError StreamInterrupted StreamTimeout Timeout ToolArgumentsError "
+    "InvalidRequestError NotFoundError OverloadedError PermissionDeniedError ProtocolError ProviderError "
+    "RateLimitError ServerError StreamInterrupted StreamTimeout RequestTimeout ToolArgumentsError "
     "TransportError UnsupportedError",
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
@@ -235,12 +235,12 @@ _MODULES = {
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
     "providers": "Config NamedModel PROVIDERS Provider ProviderConfig",
-    "responses": "AsyncResponses",
-    "stream": "AsyncStream",
+    "resources.responses": "AsyncResponses",
+    "_core.stream": "AsyncStream",
     "auth.aws": "Credentials",
     "protocols.bedrock.options": "BedrockOptions",
-    "policy.sockets": "SocketTraits",
-    "sockets.connection": "AsyncResponsesConnection",
+    "types.websocket": "SocketTraits",
+    "resources.responses_connection": "AsyncResponsesConnection",
     "sockets.counters": "SocketCounts",
     "sync.client": "Client Conversation",
     "sync.connection": "ResponsesConnection",

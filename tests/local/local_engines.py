@@ -13,7 +13,7 @@ import pytest
 
 from brainwires_provider.local.engine.engine import Engine
 from brainwires_provider.local.transport import LocalWire
-from brainwires_provider.wires.base import Outgoing
+from brainwires_provider.transports.base import Outgoing
 
 CLOCK = 60.0  # seconds: a hang's end, not a speed claim
 

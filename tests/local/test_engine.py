@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.errors import ConfigError, ConnectError, ProviderError, Timeout
+from brainwires_provider.errors import ConfigError, ConnectError, ProviderError, RequestTimeout
 from brainwires_provider.local.engine import engine as engine_module
 from brainwires_provider.local.engine.engine import Endpoint, Engine
 from brainwires_provider.local.settings import LocalModel
@@ -472,7 +472,7 @@ def test_a_crash_while_loading_says_how_it_ended(engine: Engine) -> None:
 @needs_engine
 def test_the_load_has_a_clock() -> None:
     engine = Engine(LocalModel(installed_weights(), load_timeout=0.01))
-    with pytest.raises(Timeout, match=r"within 0\.01 s") as caught:
+    with pytest.raises(RequestTimeout, match=r"within 0\.01 s") as caught:
         asyncio.run(engine.endpoint())
     assert caught.value.clock == "connect"
     assert not engine.alive()

@@ -33,7 +33,7 @@ from brainwires_provider.local.engine.process_memory import process_memory
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.transport import EngineStatus, LocalWire, engines, overlay
 from brainwires_provider.local.weights.find import installed_weights
-from brainwires_provider.wires.base import Outgoing
+from brainwires_provider.transports.base import Outgoing
 from engines import NEEDS_ENGINE
 from local_engines import CLOCK, get, gone, posix_only, soon, until
 

@@ -21,7 +21,13 @@ from huggingface_hub.errors import FileMetadataError, XetDownloadError
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 from brainwires_provider import errors
-from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, StreamInterrupted, Timeout
+from brainwires_provider.errors import (
+    ConfigError,
+    ConnectError,
+    ProtocolError,
+    RequestTimeout,
+    StreamInterrupted,
+)
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights import hub as pulling
 from brainwires_provider.local.weights.hub import DigestError, PulledModel, PullProgress, pull
@@ -336,10 +342,10 @@ def refused(status: int, code: str | None = None, text: str | None = None, **hea
 REFUSALS: dict[str, tuple[Answer, type[Exception], str]] = {
     "gated": (
         refused(403, "GatedRepo", "Access to model acme/tiny-GGUF is restricted"),
-        errors.PermissionDenied,
+        errors.PermissionDeniedError,
         r"acme/tiny-GGUF is gated: accept its licence at http://127.0.0.1:\d+/acme/tiny-GGUF .* HF_TOKEN",
     ),
-    "gated without a token": (refused(401, "GatedRepo"), errors.PermissionDenied, "accept its licence"),
+    "gated without a token": (refused(401, "GatedRepo"), errors.PermissionDeniedError, "accept its licence"),
     "no repository": (refused(404, "RepoNotFound"), errors.NotFoundError, "no repository acme/tiny-GGUF"),
     "no repository that is public": (
         refused(401, "RepoNotFound", "Invalid username or password."),
@@ -358,7 +364,7 @@ REFUSALS: dict[str, tuple[Answer, type[Exception], str]] = {
     ),
     "disabled": (
         refused(403, text="Access to this resource is disabled."),
-        errors.PermissionDenied,
+        errors.PermissionDeniedError,
         "disabled on the hub",
     ),
     "a bad token": (
@@ -366,7 +372,7 @@ REFUSALS: dict[str, tuple[Answer, type[Exception], str]] = {
         errors.AuthenticationError,
         "make a new one",
     ),
-    "forbidden": (refused(403), errors.PermissionDenied, "the token may not read it"),
+    "forbidden": (refused(403), errors.PermissionDeniedError, "the token may not read it"),
     "plain 404": (refused(404), errors.NotFoundError, "check the reference"),
     "too many": (refused(429, **{"retry-after": "7"}), errors.RateLimitError, "wait, or give a token"),
     "overloaded": (refused(503), errors.OverloadedError, "try again later"),
@@ -374,7 +380,7 @@ REFUSALS: dict[str, tuple[Answer, type[Exception], str]] = {
     "bad request": (refused(400), errors.APIError, "answered 400"),
     "no hub": (Answer(body=b"hello", headers={"etag": '"abc"'}), ProtocolError, "no Hugging Face hub"),
     "cut": (Answer(raw=b""), StreamInterrupted, "pull it again"),
-    "silent": (Answer(stall_before_headers=True), Timeout, "the hub fell silent"),
+    "silent": (Answer(stall_before_headers=True), RequestTimeout, "the hub fell silent"),
     "too large": (Answer(headers=told(**{"x-linked-size": str(10**18)})), ConfigError, "no room on the disk"),
 }
 
@@ -392,7 +398,7 @@ def test_a_refusal_says_what_to_do(case: str, home: Home) -> None:
     if isinstance(error, errors.APIError):
         assert (error.status, error.request_id) == (answer.status, "r-1")
         assert error.retry_after == (7.0 if answer.status == 429 else None)
-    if isinstance(error, Timeout):
+    if isinstance(error, RequestTimeout):
         assert error.clock == "first_event"
     assert home.registry.list() == ()
 
@@ -405,7 +411,7 @@ def test_no_server_is_told_at_once(home: Home) -> None:
 def test_a_store_that_refuses_names_no_signature(home: Home) -> None:
     with ScriptedServer(refused(403)) as store:
         redirect = Answer(302, headers=told(location=f"{store.url}/blob?Signature=secret"))
-        denied = pytest.raises(errors.PermissionDenied, match="was fetched")
+        denied = pytest.raises(errors.PermissionDeniedError, match="was fetched")
         with ScriptedServer({AT: redirect}) as server, denied as caught:
             home.pull(server)
     assert "secret" not in f"{caught.value!r} {caught.value.__dict__}"
@@ -434,8 +440,8 @@ RARE: list[tuple[Exception, type[Exception], str]] = [
         ConfigError,
         "file system refused .* Permission denied",
     ),
-    (httpx2.ConnectTimeout("x", request=REQUEST), Timeout, "no connection to the hub in time"),
-    (httpx2.ReadTimeout("x", request=REQUEST), Timeout, "HF_HUB_DOWNLOAD_TIMEOUT"),
+    (httpx2.ConnectTimeout("x", request=REQUEST), RequestTimeout, "no connection to the hub in time"),
+    (httpx2.ReadTimeout("x", request=REQUEST), RequestTimeout, "HF_HUB_DOWNLOAD_TIMEOUT"),
     (httpx2.ProxyError("x", request=REQUEST), ConnectError, "check the network"),
     (FileMetadataError("secret"), ProtocolError, "no Hugging Face hub"),
     (XetDownloadError("secret"), errors.TransportError, r"gave up \(XetDownloadError\)"),

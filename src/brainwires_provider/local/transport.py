@@ -18,14 +18,14 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from brainwires_provider.errors import ConnectError, StreamInterrupted, Timeout, TransportError
+from brainwires_provider.errors import ConnectError, RequestTimeout, StreamInterrupted, TransportError
 from brainwires_provider.local.engine.engine import UNLOAD_GRACE, Engine, Lease
 from brainwires_provider.local.engine.process_memory import process_memory
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import find_model
+from brainwires_provider.transports.base import Outgoing
+from brainwires_provider.transports.http import HTTPExchange, HTTPWire
 from brainwires_provider.types import Attempt
-from brainwires_provider.wires.base import Outgoing
-from brainwires_provider.wires.http import HTTPExchange, HTTPWire
 
 __all__ = ["EngineStatus", "LocalWire", "engines", "make_wire"]
 
@@ -116,7 +116,7 @@ def make_wire(model: str, local: LocalModel | None, **transport: Any) -> LocalWi
 
 
 class LocalExchange:
-    """See `wires.base.Exchange`. Its end gives the engine's lease back."""
+    """See `transports.base.Exchange`. Its end gives the engine's lease back."""
 
     __slots__ = ("_exchange", "_lease", "attempts", "headers", "status")
 
@@ -153,7 +153,7 @@ class LocalExchange:
 
 
 class LocalWire:
-    """See `wires.base.Wire`. Nothing is looked for or loaded before the first request.
+    """See `transports.base.Wire`. Nothing is looked for or loaded before the first request.
 
     `model` is a name as `find_model` takes it; what `local` sets goes before the settings that come with the name,
     and its path is the file where `model` is "".
@@ -184,7 +184,12 @@ class LocalWire:
                 lease.release()
                 if lease.cut and not self._closed:
                     raise ConnectError(_UNLOADED) from None
-                if isinstance(error, Timeout) or self._closed or attempts or not await _has_died(engine):
+                if (
+                    isinstance(error, RequestTimeout)
+                    or self._closed
+                    or attempts
+                    or not await _has_died(engine)
+                ):
                     raise
                 attempts = (Attempt(f"the engine had died ({error.message}); started again"),)
             except BaseException:

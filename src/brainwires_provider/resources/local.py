@@ -17,17 +17,18 @@ from weakref import WeakKeyDictionary, WeakSet
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from brainwires_provider import flow, plans
-from brainwires_provider.embeddings import embed
+from brainwires_provider._core import attempt as flow
+from brainwires_provider._core import plan as plans
+from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.errors import ConfigError, UnsupportedError
-from brainwires_provider.protocols.base import Call
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import LlamaCpp, LlamaCppOptions, Route
 from brainwires_provider.protocols.llamacpp.routing import Ask, Choosing, Prior, question_of
 from brainwires_provider.providers import Target, is_loopback
-from brainwires_provider.requests import Input
-from brainwires_provider.stream import AsyncStream
+from brainwires_provider.resources.embeddings import embed
 from brainwires_provider.types import (
-    Args,
+    ChatParams,
     EmbeddingArgs,
     Embeddings,
     Origin,
@@ -62,11 +63,11 @@ class Desk(flow.Road, Protocol):
 
     def _target(self, model: str) -> Target: ...
 
-    def _request(self, input: Input, args: Args, *, empty: bool = False) -> tuple[Target, Request]: ...
+    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]: ...
 
-    async def chat(self, input: Input, **args: Unpack[Args]) -> Response: ...
+    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response: ...
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> AsyncStream: ...
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream: ...
 
 
 # For each client, how its models lean without a text: half of what a routing costs, and always the same.
@@ -92,7 +93,7 @@ class AsyncLocal:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[Args],
+        **args: Unpack[ChatParams],
     ) -> Response:
         """Go on with a text as it stands, without turns or a chat template.
 
@@ -108,7 +109,7 @@ class AsyncLocal:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[Args],
+        **args: Unpack[ChatParams],
     ) -> AsyncStream:
         """As `generate`, as it comes. Nothing is sent before the stream is entered or iterated."""
         return AsyncStream(self._completion(prompt, grammar, logprobs, args, stream=True), self._client)
@@ -196,7 +197,7 @@ class AsyncLocal:
         return _native(self._client._target(self._name(model)))
 
     def _completion(
-        self, prompt: str, grammar: str | None, logprobs: int | None, args: Args, *, stream: bool
+        self, prompt: str, grammar: str | None, logprobs: int | None, args: ChatParams, *, stream: bool
     ) -> plans.Plan:
         if not isinstance(prompt, str):
             raise TypeError(f"a prompt is text, not {type(prompt).__name__}; client.chat takes messages")
@@ -268,13 +269,13 @@ class AsyncLocalPool:
         with self._lock:
             return self._loads()
 
-    async def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
         """One whole answer of the least busy model. The arguments are those of `AsyncClient.chat`, but `model`."""
         with self._taken(args) as model:
             args["model"] = model
             return await self._client.chat(input, **args)
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> AsyncStream:
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream:
         """An answer as it comes, of the least busy model. The arguments are those of `AsyncClient.stream`."""
         with self._taken(args) as model:
             args["model"] = model
@@ -284,7 +285,7 @@ class AsyncLocalPool:
             return stream
 
     @contextmanager
-    def _taken(self, args: Args) -> Iterator[str]:
+    def _taken(self, args: ChatParams) -> Iterator[str]:
         """The least busy model, busier by one."""
         if "model" in args:
             raise ConfigError("the pool chooses the model: call it without model=, or the client with it")

@@ -14,10 +14,13 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from msgspec.structs import replace
 
-from brainwires_provider import flow, plans
+from brainwires_provider._core import attempt as flow
+from brainwires_provider._core import plan as plans
+from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.stream import AsyncStream, Cut
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.events import Collector, OpaqueDelta
-from brainwires_provider.protocols.base import Call
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.ollama import Ollama, operations
 from brainwires_provider.protocols.ollama.progress import ProgressDecoder
 from brainwires_provider.protocols.ollama.values import (
@@ -30,9 +33,7 @@ from brainwires_provider.protocols.ollama.values import (
     progress_of,
 )
 from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
-from brainwires_provider.requests import Input
-from brainwires_provider.stream import AsyncStream, Cut
-from brainwires_provider.types import Args, Message, Request, Timeouts
+from brainwires_provider.types import ChatParams, Message, Request, Timeouts
 
 __all__ = ["AsyncOllama", "AsyncOllamaProgressStream"]
 
@@ -51,7 +52,7 @@ class Desk(flow.Road, Protocol):
 
     def _place(self, provider: str | None) -> Target: ...
 
-    def _request(self, input: Input, args: Args, *, empty: bool = False) -> tuple[Target, Request]: ...
+    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]: ...
 
 
 class AsyncOllama:
@@ -220,7 +221,7 @@ class AsyncOllama:
         read = partial(operations.decode_embeddings, inputs=input)
         return await self._ask(call, read, target, _held(name))
 
-    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[Args]) -> AsyncStream:
+    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[ChatParams]) -> AsyncStream:
         """Complete one prompt, without turns or tools: the same events, and `collect` for the whole answer.
 
         The arguments are those of `stream`, `model` with its provider; `OllamaOptions` has `raw`, `template`, `suffix`

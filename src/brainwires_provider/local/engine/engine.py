@@ -130,7 +130,8 @@ class Engine:
 
         Many waiters share one start. A cancelled waiter leaves it running for the others. While the engine unloads
         this waits, and then loads it again. Raises ConfigError (the extra or the model is missing or bad, or the
-        engine was closed), ConnectError (the child died, or was ended, while loading) or Timeout (`load_timeout`).
+        engine was closed), ConnectError (the child died, or was ended, while loading) or RequestTimeout
+        (`load_timeout`).
         """
         while isinstance(entered := self._state.enter(), Future):
             await asyncio.wrap_future(entered)

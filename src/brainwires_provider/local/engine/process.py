@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from brainwires_provider.errors import ConfigError, ConnectError, Timeout
+from brainwires_provider.errors import ConfigError, ConnectError, RequestTimeout
 
 if TYPE_CHECKING:
     from brainwires_provider.local.engine.child import Order
@@ -64,7 +64,7 @@ class EngineProcess:
             line = answer.readline()
         clock.cancel()
         if late.is_set():
-            raise Timeout(
+            raise RequestTimeout(
                 f"the local engine did not load {self._path!r} within {timeout:g} s; "
                 f"give it a longer load_timeout{self._tail()}",
                 clock="connect",

@@ -111,9 +111,9 @@ def pull(
     or the one of `hf auth login`, which go to the hub of HF_ENDPOINT and never to an `endpoint` given here.
 
     Raises ConfigError (a bad name or reference, no `hub` extra, no room on the disk), NotFoundError,
-    AuthenticationError, PermissionDenied (such as for a licence that must be accepted first), RateLimitError,
-    OverloadedError, ServerError, ConnectError, Timeout, StreamInterrupted, TransportError, ProtocolError (no hub
-    answers) and DigestError.
+    AuthenticationError, PermissionDeniedError (such as for a licence that must be accepted first), RateLimitError,
+    OverloadedError, ServerError, ConnectError, RequestTimeout, StreamInterrupted, TransportError, ProtocolError
+    (no hub answers) and DigestError.
     """
     wanted = _wanted(model, sha256)
     hub = Hub(endpoint, token, timeout, folder)

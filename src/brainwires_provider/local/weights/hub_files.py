@@ -26,13 +26,13 @@ from brainwires_provider.errors import (
     ConnectError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ProviderError,
     RateLimitError,
+    RequestTimeout,
     ServerError,
     StreamInterrupted,
-    Timeout,
     TransportError,
 )
 
@@ -311,7 +311,7 @@ class _Failure(Struct, frozen=True):
         repo, revision, file = self.wanted.repo, self.wanted.revision, self.wanted.file
         page = f"{self.endpoint}/{repo}"
         if isinstance(error, hub.GatedRepoError):
-            return PermissionDenied, (
+            return PermissionDeniedError, (
                 f"{repo} is gated: accept its licence at {page} with your account on the hub, then give a token "
                 "of that account, in HF_TOKEN or as token="
             )
@@ -328,16 +328,21 @@ class _Failure(Struct, frozen=True):
                 f"{page}/tree/{revision} lists its files"
             )
         if isinstance(error, hub.DisabledRepoError):
-            return PermissionDenied, f"{repo} has been disabled on the hub; choose another copy of the model"
+            return (
+                PermissionDeniedError,
+                f"{repo} has been disabled on the hub; choose another copy of the model",
+            )
         return None
 
     def _network(self, error: BaseException) -> TransportError:
         import httpx2
 
         if isinstance(error, httpx2.ConnectTimeout):
-            return Timeout(f"no connection to the hub in time when {self._what}; try again", clock="connect")
+            return RequestTimeout(
+                f"no connection to the hub in time when {self._what}; try again", clock="connect"
+            )
         if isinstance(error, httpx2.TimeoutException):
-            return Timeout(
+            return RequestTimeout(
                 f"the hub fell silent when {self._what}; try again, or allow more time "
                 "(timeout= and HF_HUB_DOWNLOAD_TIMEOUT are in seconds)",
                 clock="idle" if self.downloading else "first_event",
@@ -374,7 +379,7 @@ def _by_status(status: int, what: str) -> tuple[type[APIError], str]:
             f"the hub does not accept the token (401) when {what}; make a new one, for HF_TOKEN or token="
         )
     if status == 403:
-        return PermissionDenied, f"the hub refused (403) when {what}; the token may not read it"
+        return PermissionDeniedError, f"the hub refused (403) when {what}; the token may not read it"
     if status == 404:
         return NotFoundError, f"there was nothing (404) when {what}; check the reference"
     if status == 429:
