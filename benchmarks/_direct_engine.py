@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, cast
 
 from brainwires_provider.local.engine.child import build_params
-from brainwires_provider.local.engine.engine import _order
+from brainwires_provider.local.engine.engine import engine_config
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import installed_weights
 from brainwires_provider.local.weights.gguf import read_header
@@ -69,8 +69,8 @@ def _load(socket: str) -> Any:
     xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types
     path = installed_weights()
     address = None if os.name == "nt" else socket
-    order = _order(LocalModel(path), read_header(path).context_length, address)
-    return xllamacpp.Server(build_params(xllamacpp, order))
+    config = engine_config(LocalModel(path), read_header(path).context_length, address)
+    return xllamacpp.Server(build_params(xllamacpp, config))
 
 
 def _answer(engine: Any, prompt: str, max_tokens: int, seconds: float | None) -> Run:

@@ -25,7 +25,7 @@ from brainwires_provider.errors import ConfigError
 from brainwires_provider.events import TextDelta
 from brainwires_provider.local.memory import engine_context, estimate_memory
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.transport import LocalWire
+from brainwires_provider.local.transport import LocalTransport
 from brainwires_provider.local.weights.find import find_model
 from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
 from brainwires_provider.protocols.llamacpp import LlamaCppOptions
@@ -107,8 +107,8 @@ async def bench(order: BenchOrder, say: Callable[[str], object]) -> BenchResult:
         began = time.perf_counter()
         await client.local.load()
         load_seconds = time.perf_counter() - began
-        wire = cast("LocalWire", await client.wire(client._target(name)))
-        lease = await wire.lease()
+        wire = cast("LocalTransport", await client.wire(client._target(name)))
+        lease = await wire.acquire()
         try:
             contest = _Contest(client, DirectEngine(lease.endpoint), order)
             singles, bursts = await contest.run(say)
