@@ -32,7 +32,7 @@ from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights import hub as pulling
 from brainwires_provider.local.weights.hub import DigestError, PulledModel, PullProgress, pull
 from brainwires_provider.local.weights.hub_files import HubFile, _bar, _Failure
-from brainwires_provider.local.weights.known import KNOWN_MODELS, KnownModel, find_known
+from brainwires_provider.local.weights.known import KnownModel, find_known, known_models
 from brainwires_provider.local.weights.names import check_name
 from brainwires_provider.local.weights.registry import LocalRegistry
 from brainwires_provider.testing import Answer, ScriptedServer, cut, refuse
@@ -568,7 +568,7 @@ def test_a_token_of_the_environment_stays_with_the_hub_of_the_environment(
 # -- the table -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", KNOWN_MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", known_models(), ids=lambda model: model.name)
 def test_a_known_model_is_whole(model: KnownModel) -> None:
     check_name(model.name)
     assert not model.name.startswith("ollama") and model.name not in ("smollm2", "smollm2-135m")
@@ -583,12 +583,12 @@ def test_a_known_model_is_whole(model: KnownModel) -> None:
 
 
 def test_known_names_and_files_are_unique() -> None:
-    assert len({model.name for model in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    assert len({model.sha256 for model in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    assert all(find_known(model.name) is model for model in KNOWN_MODELS)
+    assert len({model.name for model in known_models()}) == len(known_models())
+    assert len({model.sha256 for model in known_models()}) == len(known_models())
+    assert all(find_known(model.name) is model for model in known_models())
     assert find_known("no-such-model") is None
 
 
 def test_the_six_names_of_the_crate_are_there() -> None:
     six = ["lfm2-350m", "lfm2-1.2b", "lfm2-2.6b-exp", "granite-nano-350m", "granite-nano-1.5b", "gemma-4-e2b"]
-    assert [model.name for model in KNOWN_MODELS[:6]] == six
+    assert [model.name for model in known_models()[:6]] == six

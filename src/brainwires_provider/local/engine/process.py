@@ -23,7 +23,7 @@ __all__ = ["EXIT_GRACE", "KILL_GRACE", "EngineProcess"]
 
 LOG_TAIL: Final = 4096  # bytes of the child's log that are kept
 EXIT_GRACE: Final = 0.5  # seconds that the child has to exit by itself
-SPIN_COUNT: Final = "1000"
+SPIN_COUNT: Final = "500"
 """How often a thread of libgomp checks whether another is done before it sleeps; libgomp's default is 300,000.
 
 llama.cpp's threads wait for one another hundreds of times per token. Many checks are fastest on free cores and very

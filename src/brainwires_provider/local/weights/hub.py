@@ -26,7 +26,7 @@ from brainwires_provider.errors import ConfigError, ProtocolError
 from brainwires_provider.local.settings import LocalModel, Pooling
 from brainwires_provider.local.weights.gguf import read_header
 from brainwires_provider.local.weights.hub_files import Hub, HubFile, Remote
-from brainwires_provider.local.weights.known import KNOWN_MODELS, find_known
+from brainwires_provider.local.weights.known import find_known, known_models
 from brainwires_provider.local.weights.names import check_name, name_after, near_names
 from brainwires_provider.local.weights.registry import LocalRegistry
 
@@ -96,24 +96,25 @@ def pull(
     endpoint: str | None = None,
     timeout: float = 10.0,
 ) -> PulledModel:
-    """Fetch a model that is not here yet, check its SHA-256, and register it.
+    """Download a model if it is not on this machine yet, check its SHA-256, and register it.
 
-    `model` is a known name (`KNOWN_MODELS`), or hf:OWNER/NAME[@REVISION]/FILE.gguf, where FILE may lie in folders and
-    the revision is a commit, tag or branch (default: main); of a model in parts, name the first. A known name has its
-    digest; for a reference, `sha256` is the digest to check against, and without it the one that the hub tells. With
-    a digest known beforehand, a file that is here already needs no network. A file goes to the hub's cache, or to
-    `folder`, and is registered in `registry` (default: the user's) as `name` (default: the known name, or one after
-    the file). Pulled again, a model keeps the settings that it has; a name that means another model is not taken
-    without `replace`. `force` fetches a file that is here anew.
+    `model` is a name of `brainwires local list --known`, or hf:OWNER/NAME[@REVISION]/FILE.gguf. FILE may be in folders;
+    the revision is a commit, tag or branch (default: main); for a model in parts, name the first. Known names have
+    their digest. For a reference, `sha256` is the digest to check against, by default the one that the hub reports.
+    With a digest that is known beforehand, a file that is already here needs no network. Files are stored in the hub's
+    cache, or in `folder`, and registered in `registry` (default: the user's) as `name` (default: the known name, or one
+    derived from the file). A model that is downloaded again keeps its settings. A name of another model is refused
+    without `replace`. `force` downloads a file that is already here again.
 
-    `on_progress` is called as bytes come and as they are checked, perhaps on another thread; what it raises ends the
-    pull. `timeout`, in seconds, bounds each wait for the hub's first answer. `token` is the hub's; default: HF_TOKEN
-    or the one of `hf auth login`, which go to the hub of HF_ENDPOINT and never to an `endpoint` given here.
+    `on_progress` is called while bytes arrive and while they are checked, perhaps on another thread; an exception that
+    it raises ends the download. `timeout`, in seconds, bounds each wait for the hub's first response. `token` is the
+    hub's token; default: HF_TOKEN or the one of `hf auth login`, which are sent to the hub of HF_ENDPOINT and never to
+    an `endpoint` given here.
 
-    Raises ConfigError (a bad name or reference, no `hub` extra, no room on the disk), NotFoundError,
-    AuthenticationError, PermissionDeniedError (such as for a licence that must be accepted first), RateLimitError,
+    Raises ConfigError (an invalid name or reference, no `hub` extra, too little disk space), NotFoundError,
+    AuthenticationError, PermissionDeniedError (for example a licence that must be accepted first), RateLimitError,
     OverloadedError, ServerError, ConnectError, RequestTimeout, StreamInterrupted, TransportError, ProtocolError
-    (no hub answers) and DigestError.
+    (the server is not a hub) and DigestError.
     """
     wanted = _wanted(model, sha256)
     hub = Hub(endpoint, token, timeout, folder)
@@ -160,7 +161,7 @@ def _wanted(model: str, sha256: str | None) -> _Wanted:
 
 def _parse(reference: str) -> HubFile:
     if not reference.startswith("hf:"):
-        near = near_names(reference, [model.name for model in KNOWN_MODELS])
+        near = near_names(reference, [model.name for model in known_models()])
         raise ConfigError(f"no known model is called {reference!r}{near}; any other is named {_GRAMMAR}")
     found = _REFERENCE.fullmatch(reference)
     if found is None or any(part in ("", ".", "..") for part in found["file"].split("/")):
