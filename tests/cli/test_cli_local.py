@@ -127,7 +127,7 @@ def test_what_a_person_sees_of_all_models(home: Home) -> None:
         ["ollama:llama3.2:3b", "1", "KB", "llama", "Q8_0", "2048", blob],
     ]
     assert ran.status == 0
-    assert ran.err.startswith("broken: ") and "cut short" in ran.err
+    assert ran.err.startswith("broken: ") and "incomplete" in ran.err
 
 
 def test_what_a_script_reads_of_all_models(home: Home) -> None:
@@ -266,13 +266,13 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no such file": (["add", "x", "nowhere.gguf"], "there is no model file"),
     "no such name": (["add", "x", "tinny"], "no local model is called 'tinny'"),
     "no GGUF": (["add", "x", "text.gguf"], "not a GGUF file"),
-    "cut": (["add", "x", "cut.gguf"], "cut short"),
+    "cut": (["add", "x", "cut.gguf"], "incomplete"),
     "a projector": (["add", "x", "mmproj.gguf"], r"no model by itself but a part for one \(projector\)"),
     "an adapter": (["add", "x", "adapter.gguf"], r"no model by itself but a part for one \(adapter\)"),
     "a bad name": (["add", "a/b", "tiny.gguf"], "is not a valid name of a local model"),
     "no name": (["add", "ollama:llama3.2"], "give a name before 'ollama:llama3.2'"),
     "no place": (["add", "x", ""], "the place of the model is empty"),
-    "a bad number": (["add", "x", "tiny.gguf", "--context", "-1"], "must be above zero"),
+    "a bad number": (["add", "x", "tiny.gguf", "--context", "-1"], "must be greater than zero"),
     "no template": (["add", "x", "tiny.gguf", "--template", "nowhere"], "cannot be read: No such file"),
     "a binary template": (["add", "x", "tiny.gguf", "--template", "latin"], "is no UTF-8 text"),
     "a huge template": (["add", "x", "tiny.gguf", "--template", "huge"], "is larger than 1 MiB"),
@@ -419,7 +419,7 @@ def test_a_pull_is_told_as_json(hub: Home) -> None:
 def test_a_pull_with_another_digest_is_refused(hub: Home) -> None:
     ran = hub.run(*PULL, "--sha256", "0" * 64)
 
-    assert ran.status == 1 and "Nothing was fetched" in ran.err
+    assert ran.status == 1 and "Nothing was downloaded" in ran.err
     assert hub.registry.list() == ()
 
 
