@@ -453,7 +453,7 @@ def test_a_server_that_only_answers_streams() -> None:
 
 
 class Reasons(Honest):
-    """Newer models of OpenAI's: one name for the limit, no temperature, thoughts apart, JSON incomplete."""
+    """Newer models of OpenAI's: one name for the limit, no temperature, thoughts apart, JSON cut short."""
 
     def check(self, body: dict[str, Any]) -> None:
         for name in ("max_tokens", "temperature"):
@@ -514,7 +514,7 @@ FAULTS = [
     ("ftp://h.example/v1", {}, "no http"),
     ("http://[::1/v1", {}, "no URL"),
     ("no-such-provider", {}, "there is no provider"),
-    ("http://localhost/v1", {"most": 0}, "most must be greater than zero"),
+    ("http://localhost/v1", {"most": 0}, "most must be above zero"),
 ]
 
 
