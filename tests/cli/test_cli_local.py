@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a folder with settings": (["add", ".", "--slots", "2"], "is a folder"),
     "not in Ollama's store": (["add", "x", "ollama:nothing"], "Ollama has no model 'nothing:latest'"),
     "show nothing": (["show", "nobody"], "no local model is called 'nobody'"),
-    "show no template": (["show", "tiny.gguf", "--template"], "has no chat template; register the model with --template"),
+    "show no template": (["show", "tiny.gguf", "--template"], "no chat template; register the model with --template"),
     "remove nothing": (["remove", "nobody"], "no registered model is called 'nobody'"),
     "default nothing": (["default", "nobody"], "no registered model is called 'nobody'"),
     "pull nothing": (["pull", "qwen3-0.6"], "no known model is called 'qwen3-0.6' .did you mean 'qwen3-0.6b'"),
