@@ -8,6 +8,7 @@ be shown, compared, pickled and written into a file.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ __all__ = [
     "FileKey",
     "Key",
     "KeyringKey",
+    "header_fault",
     "header_secrets",
     "key_headers",
     "redact",
@@ -35,6 +37,9 @@ Key: TypeAlias = str | Callable[[], str | Awaitable[str]]
 REDACTED = "[redacted]"
 SECRET_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key"))
 """The headers, in lower case, that carry keys."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OF_THE_CONNECTION = frozenset(("host", "content-length", "transfer-encoding"))
 
 _LARGEST_KEY = 65_536  # bytes; a service account's token is the longest known, at a few thousand
 _from_keyring: dict[tuple[str, str], str] = {}
@@ -179,6 +184,18 @@ async def resolve_key(key: Key, provider: str) -> str:
             provider=provider,
         )
     return text
+
+
+def header_fault(name: str) -> str | None:
+    """Why a header of this name cannot be set, whoever sets it; None where it can.
+
+    The host and the length are the connection's own to say: another `Host` would take a request elsewhere.
+    """
+    if not name:
+        return "a header has a name"
+    if name.lower() in _OF_THE_CONNECTION:
+        return f"the header {name} follows from the URL and the body, and cannot be set"
+    return None if _HEADER_NAME.fullmatch(name) else "no header has such a name"
 
 
 def header_secrets(given: Mapping[str, Key], told: Mapping[str, str]) -> tuple[str, ...]:

@@ -50,23 +50,26 @@ class Reader:
         self._lines = lines
         self._faults: dict[Path, tuple[int, str]] = {}
 
-    def fault(self, path: Path, message: str) -> None:
-        """Something is wrong at `path`. The first word on a place, or on what it lies in, is enough."""
-        if not any(path[:end] in self._faults for end in range(1, len(path) + 1)):
-            self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")
+    def fault(self, path: Path, message: str) -> bool:
+        """Something is wrong at `path`. The first fault of a place, or of what it lies in, is enough: whether this is
+        one that is reported."""
+        if any(path[:end] in self._faults for end in range(1, len(path) + 1)):
+            return False
+        self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")
+        return True
 
     def place(self, path: Path) -> str:
         """`brainwires.toml:12: providers.groq`."""
         line = line_of(self._lines, path)
         return f"{self.name}:{line}: {_dotted(path)}" if line else f"{self.name}: {_dotted(path)}"
 
-    def finish(self) -> None:
-        """Raises ConfigError with every fault, one a line, in the file's order."""
+    def finish(self, advice: str = "") -> None:
+        """Raises ConfigError with every fault, one a line, in the file's order, and `advice` after them."""
         told = [words for _, words in sorted(self._faults.values(), key=lambda fault: fault[0])]
         if len(told) > _MOST_TOLD:
             told[_MOST_TOLD:] = [f"{self.name}: and {len(told) - _MOST_TOLD} more"]
         if told:
-            raise ConfigError("\n".join(told))
+            raise ConfigError("\n".join([*told, f"{self.name}: {advice}"] if advice else told))
 
     # -- tables ------------------------------------------------------------------------------------------
 
