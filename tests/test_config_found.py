@@ -7,6 +7,7 @@ recorded: nothing may reach another host than the provider table's, and no file 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -26,6 +27,7 @@ from brainwires_provider.config import load_config, sections
 from brainwires_provider.config.found import ALLOWED
 from brainwires_provider.providers import Config, find_row, is_loopback, resolve
 from brainwires_provider.providers.config import provider_options_kinds
+from brainwires_provider.weights.find import find_model
 from brainwires_provider.weights.registry import LocalRegistry
 from brainwires_provider.weights.settings import LocalModel
 from config_files import SECRET, alone, key_file, write
@@ -248,6 +250,9 @@ def check(config: Config) -> None:
         if target.base_url == row.express_url:  # the same host, for those that pass no token
             continue
         assert is_usual or (is_loopback(target.base_url) and not target.key and target.auth is None)
+        if row.wire == "local":
+            with contextlib.suppress(ConfigError):
+                assert "planted" not in find_model(target.model).path
         if target.key:
             assert asyncio.run(resolve_key(target.key, name)) == OWN
             assert isinstance(target.key, str) or (

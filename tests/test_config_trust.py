@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from hashlib import sha256
@@ -195,3 +196,15 @@ def test_a_pipe_that_is_found_is_not_waited_for() -> None:
     os.mkfifo(FILE)
     with pytest.raises(ConfigError, match="is no plain file"):
         load_config(environ={})
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    tests = Path(__file__).parent
+    page = (tests.parent / "SECURITY.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(test_\w+)`", page)
+    there = set(
+        re.findall(
+            r"^def (test_\w+)", "\n".join(f.read_text("utf-8") for f in tests.rglob("test_*.py")), re.M
+        )
+    )
+    assert names and [name for name in names if name not in there] == []
