@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from msgspec.structs import replace
 
-from brainwires_provider import flow, plans
+from brainwires_provider._core import attempt as flow
+from brainwires_provider._core import plan as plans
+from brainwires_provider._core.inputs import Input, build_request, check_args, messages_of, stored_args
+from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
-from brainwires_provider.protocols.base import Decoder
+from brainwires_provider.protocols.base.protocol import Decoder
 from brainwires_provider.providers import (
     Config,
     NamedModel,
@@ -23,31 +26,29 @@ from brainwires_provider.providers import (
     resolve_listing,
     split_model,
 )
-from brainwires_provider.requests import Input, build_request, check_args, messages_of, stored_args
-from brainwires_provider.stream import AsyncStream
+from brainwires_provider.transports.base import Wire
 from brainwires_provider.types import (
-    Args,
+    ChatParams,
     EmbeddingArgs,
     Embeddings,
     EmbeddingTask,
     Message,
     Model,
     Options,
-    Prepared,
+    PreparedRequest,
     Request,
     Response,
     Timeouts,
     TokenCount,
 )
 from brainwires_provider.types.options import merge_options
-from brainwires_provider.wires.base import Wire
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from brainwires_provider.local import AsyncLocal
-    from brainwires_provider.ollama import AsyncOllama
-    from brainwires_provider.responses import AsyncResponses
+    from brainwires_provider.resources.local import AsyncLocal
+    from brainwires_provider.resources.ollama import AsyncOllama
+    from brainwires_provider.resources.responses import AsyncResponses
     from brainwires_provider.sockets.pool import Pool
     from brainwires_provider.sockets.registry import Sockets
 
@@ -143,19 +144,19 @@ class AsyncClient:
 
     # -- calls -------------------------------------------------------------------------------------------
 
-    async def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
         """One whole answer. Raises every ProviderError."""
         return await flow.chat(self._plan(input, args, stream=False), self)
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> AsyncStream:
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream:
         """An answer as it comes. Nothing is sent before the stream is entered or iterated."""
         return AsyncStream(self._plan(input, args, stream=True), self)
 
-    def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[Args]) -> Prepared:
+    def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[ChatParams]) -> PreparedRequest:
         """The exact request, secrets redacted, nothing sent. Raises ConfigError, UnsupportedError."""
         return plans.prepare(self._plan(input, args, stream=stream))
 
-    async def count_tokens(self, input: Input, **args: Unpack[Args]) -> TokenCount:
+    async def count_tokens(self, input: Input, **args: Unpack[ChatParams]) -> TokenCount:
         """How many tokens the request would take in. Raises UnsupportedError where the provider cannot count."""
         target, request = self._request(input, args)
         call = target.protocol.count_call(request, target.origin)
@@ -164,13 +165,13 @@ class AsyncClient:
 
     async def models(self, provider: str | None = None) -> list[Model]:
         """Every model that a provider lists, all pages; by default the provider of the client's model."""
-        from brainwires_provider.listing import list_models
+        from brainwires_provider.resources.models import list_models
 
         return await list_models(self, provider or self._own_name("whose models to list"))
 
     async def max_output_tokens(self, model: str | None = None) -> int | None:
         """The longest answer of a model, in tokens, as its provider says; None where it does not."""
-        from brainwires_provider.listing import max_output_tokens
+        from brainwires_provider.resources.models import max_output_tokens
 
         return await max_output_tokens(self, self._whole_name(model))
 
@@ -188,35 +189,37 @@ class AsyncClient:
         `dimensions` asks for shorter vectors, and `task` says what they are for, where the model knows it. Raises
         UnsupportedError where the provider has no embeddings, or cannot take a field that was given.
         """
-        from brainwires_provider.embeddings import embed
+        from brainwires_provider.resources.embeddings import embed
 
         asked = EmbeddingArgs(dimensions, task, extra_body)
         return await embed(
             self, [texts] if isinstance(texts, str) else list(texts), self._whole_name(model), asked
         )
 
-    def conversation(self, *, messages: Iterable[Message] = (), **args: Unpack[Args]) -> AsyncConversation:
+    def conversation(
+        self, *, messages: Iterable[Message] = (), **args: Unpack[ChatParams]
+    ) -> AsyncConversation:
         """A history that grows with each turn that ends well. `args` hold for every turn."""
         return AsyncConversation(self, messages, args)
 
     @property
     def responses(self) -> AsyncResponses:
         """What the Responses API does besides answering: stored and background answers, compaction."""
-        from brainwires_provider.responses import AsyncResponses
+        from brainwires_provider.resources.responses import AsyncResponses
 
         return AsyncResponses(self)
 
     @property
     def ollama(self) -> AsyncOllama:
         """What an Ollama server does besides chatting: its models listed, pulled, loaded, …, and embeddings."""
-        from brainwires_provider.ollama import AsyncOllama
+        from brainwires_provider.resources.ollama import AsyncOllama
 
         return AsyncOllama(self)
 
     @property
     def local(self) -> AsyncLocal:
         """What a model on this machine does besides chatting: loaded and unloaded, plain completion, routing."""
-        from brainwires_provider.local import AsyncLocal
+        from brainwires_provider.resources.local import AsyncLocal
 
         return AsyncLocal(self)
 
@@ -229,7 +232,7 @@ class AsyncClient:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
         return self._spelt_out(model)
 
-    def _request(self, input: Input, args: Args, *, empty: bool = False) -> tuple[Target, Request]:
+    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]:
         model = args.get("model") or getattr(input, "model", None) or self._model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
@@ -275,7 +278,7 @@ class AsyncClient:
             return resolve(own, self._configs)
         return resolve_listing(provider, self._configs)
 
-    def _plan(self, input: Input, args: Args, *, stream: bool, fork: bool = False) -> plans.Plan:
+    def _plan(self, input: Input, args: ChatParams, *, stream: bool, fork: bool = False) -> plans.Plan:
         if self._closed:
             raise ConfigError("this client is closed; make a new one")
         target, request = self._request(input, args)
@@ -317,7 +320,8 @@ class AsyncClient:
             # The HTTP engine takes a tenth of a second to import: not on the loop.
             import asyncio
 
-            module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.wires.{kind}")
+            place = "local.transport" if kind == "local" else "transports.http"
+            module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.{place}")
             wire = self._wires.get(name) or module.make_wire(target.model, target.local, **self._transport)
             self._wires[name] = wire
         return wire
@@ -353,28 +357,28 @@ class AsyncClient:
 class AsyncConversation:
     """A history and the settings of its turns. `messages` change only when a turn has ended well."""
 
-    def __init__(self, client: AsyncClient, messages: Iterable[Message], args: Args) -> None:
+    def __init__(self, client: AsyncClient, messages: Iterable[Message], args: ChatParams) -> None:
         check_args(args)
         self.messages: list[Message] = list(messages)
         self._client = client
         self._args = args
         self._is_fork = False
 
-    def _take_plan(self, said: tuple[Message, ...], args: Args, *, stream: bool) -> plans.Plan:
+    def _take_plan(self, said: tuple[Message, ...], args: ChatParams, *, stream: bool) -> plans.Plan:
         """The next turn. A fork's first leaves what it goes on from for the others."""
         fork, self._is_fork = self._is_fork, False
         return self._client._plan(
             [*self.messages, *said], stored_args(self._args, args), stream=stream, fork=fork
         )
 
-    async def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
         """One turn: what is said and the whole answer join `messages`."""
         said = messages_of(input)
         response = await flow.chat(self._take_plan(said, args, stream=False), self._client)
         self.messages += [*said, response.message]
         return response
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> AsyncStream:
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream:
         """One turn as it comes; it joins `messages` once it has come to its end."""
         said = messages_of(input)
 
@@ -385,7 +389,7 @@ class AsyncConversation:
         stream.when_whole(remember)
         return stream
 
-    def begin_turn(self, said: tuple[Message, ...], args: Args) -> AsyncStream:
+    def begin_turn(self, said: tuple[Message, ...], args: ChatParams) -> AsyncStream:
         """`stream`, of which nothing is remembered."""
         return AsyncStream(self._take_plan(said, args, stream=True), self._client)
 

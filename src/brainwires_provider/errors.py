@@ -8,11 +8,11 @@ secret. All of them survive `pickle` and `copy`.
     ├─ UnsupportedError                the caller: this protocol cannot say that
     ├─ TransportError                  the network
     │  ├─ ConnectError                 (also a ConnectionError)
-    │  ├─ Timeout                      (also a TimeoutError) .clock
+    │  ├─ RequestTimeout                      (also a TimeoutError) .clock
     │  └─ StreamInterrupted            an answer that was cut; .how, .partial
-    │     └─ StreamTimeout             (also a Timeout)
+    │     └─ StreamTimeout             (also a RequestTimeout)
     ├─ APIError                        the provider said no
-    │  ├─ AuthenticationError  PermissionDenied  NotFoundError  RateLimitError  OverloadedError  ServerError
+    │  ├─ AuthenticationError  PermissionDeniedError  NotFoundError  RateLimitError  OverloadedError  ServerError
     │  └─ InvalidRequestError
     │     └─ ContextLengthError
     └─ ProtocolError                   the provider broke its contract; .partial
@@ -35,14 +35,14 @@ __all__ = [
     "InvalidRequestError",
     "NotFoundError",
     "OverloadedError",
-    "PermissionDenied",
+    "PermissionDeniedError",
     "ProtocolError",
     "ProviderError",
     "RateLimitError",
+    "RequestTimeout",
     "ServerError",
     "StreamInterrupted",
     "StreamTimeout",
-    "Timeout",
     "ToolArgumentsError",
     "TransportError",
     "UnsupportedError",
@@ -99,7 +99,7 @@ class ConnectError(TransportError, ConnectionError):
     """No connection came about: refused, unresolved, TLS failed, or the proxy refused."""
 
 
-class Timeout(TransportError, TimeoutError):
+class RequestTimeout(TransportError, TimeoutError):
     """A clock of `Timeouts` ran out; `clock` names it."""
 
     def __init__(self, message: str, *, clock: Clock, **context: Any) -> None:
@@ -120,8 +120,8 @@ class StreamInterrupted(TransportError):
         self.partial = partial
 
 
-class StreamTimeout(StreamInterrupted, Timeout):
-    """A clock ran out in mid-answer: both a `StreamInterrupted` (with `partial`) and a `Timeout`."""
+class StreamTimeout(StreamInterrupted, RequestTimeout):
+    """A clock ran out in mid-answer: both a `StreamInterrupted` (with `partial`) and a `RequestTimeout`."""
 
     def __init__(
         self, message: str, *, clock: Clock, partial: Response | None = None, **context: Any
@@ -165,7 +165,7 @@ class AuthenticationError(APIError):
     """The key is missing, wrong or expired (401)."""
 
 
-class PermissionDenied(APIError):
+class PermissionDeniedError(APIError):
     """The key is good, but not for this (403)."""
 
 

@@ -31,7 +31,7 @@ from brainwires_provider import (
     Options,
     PartEnd,
     PartStart,
-    Prepared,
+    PreparedRequest,
     ProviderConfig,
     RateLimitError,
     Reasoning,
@@ -119,7 +119,7 @@ async def every_member_async(client: AsyncClient) -> None:
     assert_type(stream.partial, Response)
     assert_type(stream.response, Response)
     await stream.aclose()
-    assert_type(client.prepare("hi", stream=True), Prepared)
+    assert_type(client.prepare("hi", stream=True), PreparedRequest)
     assert_type(await client.count_tokens("hi"), TokenCount)
     assert_type(await client.models("groq"), list[Model])
     talk = client.conversation(messages=[Message.system("x")], system="y")
@@ -144,7 +144,7 @@ def every_member_sync(client: Client) -> None:
             assert_type(stream.partial, Response)
             assert_type(stream.response, Response)
             stream.close()
-        assert_type(client.prepare("hi", stream=True), Prepared)
+        assert_type(client.prepare("hi", stream=True), PreparedRequest)
         assert_type(client.count_tokens("hi"), TokenCount)
         assert_type(client.models(), list[Model])
         talk = client.conversation(system="y")

@@ -7,11 +7,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-from brainwires_provider.assembler import well_formed
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.config import load_config
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.types import Args
+from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.types import ChatParams
 
 __all__ = ["Asking"]
 
@@ -53,9 +53,9 @@ class Asking(Struct, frozen=True):
             )
         return key
 
-    def args(self) -> Args:
+    def args(self) -> ChatParams:
         """Only what was set."""
-        args: Args = {}
+        args: ChatParams = {}
         if self.system is not None:
             args["system"] = well_formed(self.system)
         if self.temperature == "unset":

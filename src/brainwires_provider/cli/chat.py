@@ -11,7 +11,7 @@ import io
 import sys
 from collections.abc import Callable
 
-from brainwires_provider.assembler import well_formed
+from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.cli.asking import Asking
 from brainwires_provider.cli.output import dump, failure_shape, response_shape
 from brainwires_provider.cli.terminal import (
@@ -27,7 +27,7 @@ from brainwires_provider.cli.terminal import (
 )
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.stream import AsyncStream
+from brainwires_provider.protocols.base.assembler import well_formed
 
 __all__ = ["INTERRUPTED", "chat"]
 

@@ -25,8 +25,9 @@ from brainwires_provider.cli.terminal import complain, print_line, standard_inpu
 from brainwires_provider.errors import APIError, ConfigError, ProviderError
 from brainwires_provider.events import Collector, Event, ResponseEnd, ResponseStart
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
-from brainwires_provider.protocols.base import ChatProtocol, Reply, decode_json
-from brainwires_provider.protocols.reading import framing_named, read_body, request_id, tell_framing
+from brainwires_provider.protocols.base.bodies import framing_named, read_body, request_id, tell_framing
+from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.protocol import ChatProtocol, Reply
 from brainwires_provider.providers import PROVIDERS, protocol_named
 from brainwires_provider.types import Origin, Response
 

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from brainwires_provider.cli.local_shots import Shot
-from brainwires_provider.errors import ProtocolError, Timeout, TransportError
-from brainwires_provider.wires.engine import Endpoint
+from brainwires_provider.errors import ProtocolError, RequestTimeout, TransportError
+from brainwires_provider.local.engine.engine import Endpoint
 
 __all__ = ["DirectEngine"]
 
@@ -26,7 +26,7 @@ _SHOWN = 300  # bytes of an unexpected answer
 class DirectEngine:
     """The engine at `endpoint`; a request has `clock` seconds.
 
-    Raises TransportError, Timeout, and ProtocolError for an answer that is none of llama.cpp's.
+    Raises TransportError, RequestTimeout, and ProtocolError for an answer that is none of llama.cpp's.
     """
 
     def __init__(self, endpoint: Endpoint, clock: float = 600.0) -> None:
@@ -72,7 +72,7 @@ class DirectEngine:
                 writer.write(self._request(path, json.dumps(body).encode()))
                 yield _lines(await _body(reader))
         except TimeoutError:
-            raise Timeout(
+            raise RequestTimeout(
                 f"the engine did not answer a direct request within {self._clock:g} s", clock="total"
             ) from None
         except (OSError, EOFError) as error:

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from brainwires_provider.cli.output import Shape, compaction_shape
-from brainwires_provider.protocols.base import ChatProtocol, decode_json
+from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.types import Model, Origin, TokenCount
 
 __all__ = ["OPERATIONS", "Operation"]

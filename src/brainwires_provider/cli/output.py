@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.assembler import well_formed
 from brainwires_provider.events import Event
+from brainwires_provider.protocols.base.assembler import well_formed
 from brainwires_provider.protocols.openai_responses.operations import Compaction
 from brainwires_provider.types import (
     Deviation,

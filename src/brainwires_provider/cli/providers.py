@@ -22,7 +22,7 @@ from brainwires_provider.cli.terminal import complain, note, print_line
 from brainwires_provider.config import load_config
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.providers import PROVIDERS, Provider, ProviderConfig, find_row, resolve_listing
-from brainwires_provider.providers.rows import ALIASES
+from brainwires_provider.providers.table import ALIASES
 
 __all__ = ["add_providers"]
 

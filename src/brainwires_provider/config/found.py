@@ -15,9 +15,9 @@ from brainwires_provider.config.lines import Path
 from brainwires_provider.config.reading import Reader
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.providers.config import Config
+from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.resolve import ProviderConfig, find_row
-from brainwires_provider.providers.row import Provider
-from brainwires_provider.providers.rows import ALIASES, PROVIDERS
+from brainwires_provider.providers.table import ALIASES, PROVIDERS
 
 __all__ = ["ALLOWED", "check_found"]
 
@@ -114,7 +114,7 @@ def _is_plain_model(model: str, own: Mapping[str, ProviderConfig]) -> bool:
 
 def _is_registered(name: str) -> bool:
     """Whether a local model's name leads to a file that the user chose, and never to one that lies around here."""
-    from brainwires_provider.weights.registry import LocalRegistry
+    from brainwires_provider.local.weights.registry import LocalRegistry
 
     if not name or name.startswith("ollama:"):
         return True

@@ -43,7 +43,7 @@ def is_trusted(path: str, content: bytes) -> bool:
 
 def remember(path: str, content: bytes) -> str:
     """Trust this content at this place, in place of an earlier one; its SHA-256. Raises ConfigError."""
-    from brainwires_provider.weights.folders import write_whole
+    from brainwires_provider.local.weights.folders import write_whole
 
     folder = _folder()
     if folder is None:
@@ -79,7 +79,7 @@ def forget(path: str, *, but: str | None = None) -> bool:
 
 def _folder() -> str | None:
     """Where the records lie. None where that would begin at the current folder, which may be anybody's."""
-    from brainwires_provider.weights.folders import DATA_FOLDER_VARIABLE, data_folder
+    from brainwires_provider.local.weights.folders import DATA_FOLDER_VARIABLE, data_folder
 
     given = os.path.expanduser(os.environ.get(DATA_FOLDER_VARIABLE, ""))
     folder = data_folder()

@@ -21,9 +21,9 @@ from brainwires_provider.config.suspects import (
 )
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.providers.config import NamedModel, provider_options_kinds
+from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.resolve import ProviderConfig, find_row
-from brainwires_provider.providers.row import Provider
-from brainwires_provider.providers.rows import ALIASES, PROVIDERS
+from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import CacheStrategy, Options, ProviderOptions, Reasoning, Timeouts
 
 __all__ = ["model_fault", "read_models", "read_options", "read_providers"]

@@ -7,7 +7,7 @@ from typing import Any
 from brainwires_provider.doctor.asking import Reply
 from brainwires_provider.doctor.case import COUNT, SMALL, Case, failed
 from brainwires_provider.doctor.findings import Finding
-from brainwires_provider.errors import AuthenticationError, NotFoundError, StreamInterrupted, Timeout
+from brainwires_provider.errors import AuthenticationError, NotFoundError, RequestTimeout, StreamInterrupted
 from brainwires_provider.types import Usage
 
 __all__ = ["chat", "reasoning", "stream_usage", "streaming"]
@@ -88,7 +88,7 @@ def _advice(reply: Reply, case: Case) -> str:
             return "give a key: --api-key-env NAME, or api_key="
         case NotFoundError():
             return "check the URL and the model: --model NAME"
-        case Timeout():
+        case RequestTimeout():
             return "give it more time: --timeout SECONDS"
     return "name another model: --model NAME" if reply.refuses("model") else ""
 
@@ -161,7 +161,7 @@ async def streaming(case: Case) -> list[Finding]:
 def _no_stream(reply: Reply) -> Finding:
     if reply.response is not None:
         return Finding("streaming", "ignored", f"one whole body came, as {reply.kind}")
-    if isinstance(reply.error, StreamInterrupted) and not isinstance(reply.error, Timeout):
+    if isinstance(reply.error, StreamInterrupted) and not isinstance(reply.error, RequestTimeout):
         return Finding("streaming", "no", reply.words)
     return failed("streaming", reply, "stream")
 
@@ -180,7 +180,7 @@ def _pieces(reply: Reply, texts: list[str]) -> Finding:
     count, size = len(texts), sum(map(len, texts))
     told = f"{size} characters in {count} chunk{'' if count == 1 else 's'}"
     if reply.response is None:
-        broken = isinstance(reply.error, StreamInterrupted) and not isinstance(reply.error, Timeout)
+        broken = isinstance(reply.error, StreamInterrupted) and not isinstance(reply.error, RequestTimeout)
         return Finding("streaming", "no" if broken else "unclear", f"{told}, and then: {reply.words}")
     if count > 1:
         return Finding("streaming", "yes", told)

@@ -16,7 +16,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider import flow
+from brainwires_provider._core import attempt as flow
+from brainwires_provider._core.plan import Plan
 from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import (
@@ -24,29 +25,29 @@ from brainwires_provider.errors import (
     AuthenticationError,
     ConnectError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ProviderError,
     RateLimitError,
+    RequestTimeout,
     StreamInterrupted,
     StreamTimeout,
-    Timeout,
 )
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.plans import Plan
-from brainwires_provider.protocols import base
-from brainwires_provider.protocols.base import Call, decode_json, looks_like
-from brainwires_provider.protocols.failures import error_in_reply
+from brainwires_provider.protocols.base.errors import error_in_reply
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.protocol import Call, Decoder
+from brainwires_provider.protocols.base.protocol import Reply as ProtocolReply
 from brainwires_provider.providers import Target
+from brainwires_provider.transports.base import Exchange, Outgoing, Wire
 from brainwires_provider.types import Report, Response, Timeouts
-from brainwires_provider.wires.base import Exchange, Outgoing, Wire
 
 __all__ = ["Asker", "Reply", "Spent", "cleaned", "is_unreachable"]
 
 _LARGEST = 4_194_304  # bytes of one reply
 _TOLD = 160  # characters of what a server says
 _REFUSING = (400, 422, 501)
-_NOT_ABOUT_THE_REQUEST = (AuthenticationError, PermissionDenied, RateLimitError, OverloadedError)
+_NOT_ABOUT_THE_REQUEST = (AuthenticationError, PermissionDeniedError, RateLimitError, OverloadedError)
 _TELLING = 8  # characters of a secret by which it is known again, where it is cut
 
 
@@ -183,12 +184,12 @@ class Asker:
         match error:
             case StreamTimeout():
                 return f"the answer stalled, and was left after {limit:g} s"
-            case Timeout() if error.clock != "connect":
+            case RequestTimeout() if error.clock != "connect":
                 return f"no answer within {limit:g} s"
             case StreamInterrupted(how="reset"):
                 return "the connection was lost in mid-answer"
             case APIError() if reply.status is not None and reply.status >= 400 and reply.pieces:
-                refusal = base.Reply(reply.status, {}, self.clean_bytes(reply.body), time.time())
+                refusal = ProtocolReply(reply.status, {}, self.clean_bytes(reply.body), time.time())
                 told = error_in_reply(refusal).message
                 message = told if told.startswith("HTTP ") else f"HTTP {reply.status}: {told}"
             case APIError() if reply.status is not None and reply.status >= 400:
@@ -242,7 +243,7 @@ class _Tap:
         """The client's wire, tapped."""
         return _TappedWire(await self._client.wire(target), self)
 
-    def flight(self, plan: Plan, decoder: base.Decoder | None = None) -> flow.Flight:
+    def flight(self, plan: Plan, decoder: Decoder | None = None) -> flow.Flight:
         """Over HTTP."""
         return flow.Flight(plan, self, decoder)
 
@@ -294,5 +295,5 @@ def _are_objects(value: Any) -> bool:
 def is_unreachable(reply: Reply) -> bool:
     """Whether no connection came about at all."""
     return isinstance(reply.error, ConnectError) or (
-        isinstance(reply.error, Timeout) and reply.error.clock == "connect"
+        isinstance(reply.error, RequestTimeout) and reply.error.clock == "connect"
     )

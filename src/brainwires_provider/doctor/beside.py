@@ -7,7 +7,7 @@ from typing import Any
 from brainwires_provider.doctor.asking import Reply
 from brainwires_provider.doctor.case import CHAT, COUNT, SMALL, Case
 from brainwires_provider.doctor.findings import Finding
-from brainwires_provider.errors import AuthenticationError, PermissionDenied
+from brainwires_provider.errors import AuthenticationError, PermissionDeniedError
 
 __all__ = ["key_needed", "messages_api", "responses_api", "unknown_model"]
 
@@ -80,12 +80,12 @@ async def key_needed(case: Case) -> list[Finding]:
     if not case.has_key:
         if case.works:
             return [Finding(name, "no", "all of this was asked without a key")]
-        if isinstance(case.first_error, (AuthenticationError, PermissionDenied)):
+        if isinstance(case.first_error, (AuthenticationError, PermissionDeniedError)):
             return [Finding(name, "yes", case.findings["chat"].evidence)]
         return [Finding(name, "unclear", "asked without a key, and no chat was answered")]
     reply = await case.chat(COUNT, limit=SMALL, with_key=False)
     if reply.response is not None:
         return [Finding(name, "no", "a chat without the key is answered")]
-    if isinstance(reply.error, (AuthenticationError, PermissionDenied)):
+    if isinstance(reply.error, (AuthenticationError, PermissionDeniedError)):
         return [Finding(name, "yes", reply.words)]
     return [Finding(name, "unclear", reply.words)]

@@ -27,12 +27,12 @@ from brainwires_provider.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ProviderError,
     RateLimitError,
+    RequestTimeout,
     ServerError,
-    Timeout,
     TransportError,
     UnsupportedError,
 )
@@ -64,7 +64,7 @@ _FAULTS: tuple[tuple[type[ProviderError], str], ...] = (
     (ConfigError, "the set-up's fault"),
     (UnsupportedError, "nobody's fault: this service has no such call"),
     (AuthenticationError, "the key's fault"),
-    (PermissionDenied, "the key's fault: it may not do this"),
+    (PermissionDeniedError, "the key's fault: it may not do this"),
     (RateLimitError, "the account's fault: its limit or its quota is used up"),
     (OverloadedError, "the service's fault: it is out of capacity; try again later"),
     (ServerError, "the service's fault; try again later"),
@@ -72,7 +72,7 @@ _FAULTS: tuple[tuple[type[ProviderError], str], ...] = (
     (InvalidRequestError, "the request's fault: this model may not take it; name another by --model"),
     (ProtocolError, "the service's fault: it breaks its protocol; is base_url right?"),
     (ConnectError, "the network's fault, or nobody listens there"),
-    (Timeout, "the network's or the service's fault; --timeout gives it more time"),
+    (RequestTimeout, "the network's or the service's fault; --timeout gives it more time"),
     (TransportError, "the network's fault; try again"),
 )
 

@@ -19,7 +19,7 @@ from brainwires_provider.doctor.paste import config_table, python_row, shown_url
 from brainwires_provider.errors import (
     AuthenticationError,
     ConfigError,
-    PermissionDenied,
+    PermissionDeniedError,
     ProtocolError,
     ProviderError,
 )
@@ -159,7 +159,7 @@ async def _find(asker: Asker, targets: list[Target]) -> _Place:
         replies.append((target, reply))
         if (models := _models(target, reply)) is not None:
             return _Place(target, models, _listed(models, reply, asker))
-        if isinstance(reply.error, (AuthenticationError, PermissionDenied)):
+        if isinstance(reply.error, (AuthenticationError, PermissionDeniedError)):
             return _Place(target, [], Finding("models", "unclear", reply.words, "give a key"))
     for target, reply in replies:
         asker.target = target

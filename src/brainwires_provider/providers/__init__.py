@@ -7,6 +7,7 @@ name and what the client was given into a Target.
 from __future__ import annotations
 
 from brainwires_provider.providers.config import Config, NamedModel
+from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.resolve import (
     ProviderConfig,
     Target,
@@ -18,8 +19,7 @@ from brainwires_provider.providers.resolve import (
     resolve_listing,
     split_model,
 )
-from brainwires_provider.providers.row import Provider
-from brainwires_provider.providers.rows import PROVIDERS
+from brainwires_provider.providers.table import PROVIDERS
 
 __all__ = [
     "PROVIDERS",

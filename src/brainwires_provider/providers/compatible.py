@@ -14,7 +14,7 @@ from brainwires_provider.providers.dialects import (
     openai_vectors,
 )
 from brainwires_provider.providers.lists import up_from
-from brainwires_provider.providers.row import Provider
+from brainwires_provider.providers.registry import Provider
 
 __all__ = ["COMPATIBLE_ROWS"]
 

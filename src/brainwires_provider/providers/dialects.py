@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from brainwires_provider.protocols.base import ChatProtocol
-from brainwires_provider.protocols.embeddings.base import EmbeddingProtocol
+from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
+from brainwires_provider.protocols.base.protocol import ChatProtocol
 
 __all__ = [
     "COMPATIBLE",

@@ -19,13 +19,13 @@ from brainwires_provider.auth.base import Auth
 from brainwires_provider.auth.hosts import is_own_host
 from brainwires_provider.auth.keys import Key, header_fault
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.policy.sockets import SocketTraits
-from brainwires_provider.protocols.base import ChatProtocol
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, url_of
-from brainwires_provider.providers.row import Provider
-from brainwires_provider.providers.rows import ALIASES, PROVIDERS
+from brainwires_provider.providers.registry import Provider
+from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
-from brainwires_provider.weights.settings import LocalModel
+from brainwires_provider.types.websocket import SocketTraits
 
 __all__ = [
     "ProviderConfig",

@@ -12,31 +12,38 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from msgspec.structs import replace
 
+from brainwires_provider._core.attempt import Flight, Road
+from brainwires_provider._core.plan import Plan
 from brainwires_provider.auth.keys import redact
-from brainwires_provider.continuation import Head, Miss, Outline, head_of, items_of, outline
 from brainwires_provider.errors import (
     APIError,
     ConnectError,
     FramingError,
     ProtocolError,
     ProviderError,
+    RequestTimeout,
     StreamInterrupted,
-    Timeout,
 )
 from brainwires_provider.events import Collector, Event, ResponseEnd, ResponseStart
-from brainwires_provider.flow import Flight, Road
-from brainwires_provider.plans import Plan
-from brainwires_provider.protocols.openai_responses.decode import ResponsesDecoder
-from brainwires_provider.protocols.openai_responses.frames import answer_items, create_frame
-from brainwires_provider.protocols.reading import request_id
+from brainwires_provider.protocols.base.bodies import request_id
+from brainwires_provider.protocols.openai_responses.continuation import (
+    Head,
+    Miss,
+    Outline,
+    head_of,
+    items_of,
+    outline,
+)
+from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
+from brainwires_provider.protocols.openai_responses.ws import answer_items, create_frame
 from brainwires_provider.sockets.ladder import Oversize, Rung, refusal_error, rung_for
 from brainwires_provider.sockets.pool import Lease, Pool
 from brainwires_provider.sockets.seats import Lost
+from brainwires_provider.transports.websocket.connection import HandshakeRefused
 from brainwires_provider.types import Attempt, Continuation, Report, Response
-from brainwires_provider.wires.websocket import HandshakeRefused
 
 if TYPE_CHECKING:
-    from brainwires_provider.wires.websocket import Closed
+    from brainwires_provider.transports.websocket.connection import Closed
 
 __all__ = ["SocketFlight", "SocketRoad"]
 
@@ -194,7 +201,7 @@ class SocketFlight(Flight):
                 pool.http_until = self._loop.time() + pool.traits.fallback
                 try:
                     await self._go_over_http(rung)
-                except (ConnectError, Timeout):
+                except (ConnectError, RequestTimeout):
                     # Nothing answers there either: a WebSocket may be as good.
                     pool.http_until = float("-inf")
                     raise

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from enum import Enum
 
-from brainwires_provider.errors import APIError, ConnectError, ProtocolError, Timeout, TransportError
-from brainwires_provider.policy.sockets import SocketTraits
-from brainwires_provider.protocols.base import ChatProtocol, Reply
-from brainwires_provider.protocols.openai_responses.frames import fault_of
+from brainwires_provider.errors import APIError, ConnectError, ProtocolError, RequestTimeout, TransportError
+from brainwires_provider.protocols.base.protocol import ChatProtocol, Reply
+from brainwires_provider.protocols.openai_responses.ws import fault_of
 from brainwires_provider.sockets.seats import Lost
-from brainwires_provider.wires.websocket import Closed, HandshakeRefused
+from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused
+from brainwires_provider.types.websocket import SocketTraits
 
 __all__ = ["Oversize", "Rung", "refusal_error", "rung_for"]
 
@@ -92,7 +92,7 @@ def _no_connection(error: Exception, *, fresh_key: bool) -> Rung | None:
             return Rung.NEW_KEY if fresh_key else None
         case HandshakeRefused(status=status):
             return Rung.HTTP if status in _NO_SOCKETS_HERE or 200 <= status < 300 else None
-        case ConnectError() | ProtocolError() | Timeout(clock="connect") | TransportError():
+        case ConnectError() | ProtocolError() | RequestTimeout(clock="connect") | TransportError():
             return Rung.HTTP
     return None
 

@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from brainwires_provider.continuation import Head
-from brainwires_provider.policy.sockets import SocketTraits
-from brainwires_provider.protocols.openai_responses.frames import Peek, limit_told, peek
+from brainwires_provider.protocols.openai_responses.continuation import Head
+from brainwires_provider.protocols.openai_responses.ws import Peek, limit_told, peek
 from brainwires_provider.sockets.counters import Counters
 from brainwires_provider.sockets.seats import Lane, Lost, Seat
-from brainwires_provider.wires.websocket import Closed, Link, LinkLost
+from brainwires_provider.transports.websocket.connection import Closed, Link, LinkLost
+from brainwires_provider.types.websocket import SocketTraits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from brainwires_provider.continuation import Head, Heads, Match, Miss, Outline
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
-from brainwires_provider.policy.sockets import SocketTraits
+from brainwires_provider.protocols.openai_responses.continuation import Head, Heads, Match, Miss, Outline
 from brainwires_provider.sockets.counters import Counters
 from brainwires_provider.sockets.lines import Socket
 from brainwires_provider.sockets.seats import Lane, Seat
-from brainwires_provider.wires.websocket import Closed, Link
+from brainwires_provider.transports.websocket.connection import Closed, Link
+from brainwires_provider.types.websocket import SocketTraits
 
 __all__ = ["Dial", "Lease", "Pool"]
 

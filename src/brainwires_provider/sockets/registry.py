@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
+from brainwires_provider._core.plan import Plan
 from brainwires_provider.auth.keys import header_secrets, resolve_headers, resolve_key
-from brainwires_provider.plans import Plan
-from brainwires_provider.policy.sockets import SocketTraits
 from brainwires_provider.sockets.counters import Counters, SocketCounts
 from brainwires_provider.sockets.pool import Pool
-from brainwires_provider.wires.websocket import Closed, Handshake, Link, connect
+from brainwires_provider.transports.websocket.connection import Closed, Handshake, Link, connect
+from brainwires_provider.types.websocket import SocketTraits
 
 if TYPE_CHECKING:
     from ssl import SSLContext

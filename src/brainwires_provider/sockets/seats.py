@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.openai_responses.frames import TERMINAL, Peek
+from brainwires_provider.protocols.openai_responses.ws import TERMINAL, Peek
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brainwires_provider.continuation import Head
-    from brainwires_provider.wires.websocket import Closed
+    from brainwires_provider.protocols.openai_responses.continuation import Head
+    from brainwires_provider.transports.websocket.connection import Closed
 
 __all__ = ["Lane", "Line", "Lost", "Seat"]
 

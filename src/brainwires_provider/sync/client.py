@@ -11,21 +11,21 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+from brainwires_provider._core.inputs import Input, messages_of
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.client import AsyncClient, AsyncConversation
 from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.providers import Config, ProviderConfig
-from brainwires_provider.requests import Input, messages_of
 from brainwires_provider.sync.stream import Stream
 from brainwires_provider.types import (
-    Args,
+    ChatParams,
     Embeddings,
     EmbeddingTask,
     Message,
     Model,
     Options,
-    Prepared,
+    PreparedRequest,
     Response,
     Timeouts,
     TokenCount,
@@ -34,9 +34,9 @@ from brainwires_provider.types import (
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from brainwires_provider.portal import Share
     from brainwires_provider.sync.local import Local
     from brainwires_provider.sync.ollama import Ollama
+    from brainwires_provider.sync.portal import Share
     from brainwires_provider.sync.responses import Responses
 
 __all__ = ["Client", "Conversation"]
@@ -92,7 +92,7 @@ class Client:
         if known is not None:
             return known
         try:
-            from brainwires_provider.portal import Share
+            from brainwires_provider.sync.portal import Share
         except RuntimeError:  # asyncio cannot be loaded any more
             raise ConfigError("the interpreter is exiting: no request can be made any more") from None
         share: Share = self.__dict__.setdefault("_made", Share(self._core))  # one, whoever comes first
@@ -103,25 +103,25 @@ class Client:
         """The limit of one event, or one whole body, of an answer."""
         return self._core.max_event_bytes
 
-    def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+    def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
         """One whole answer. Raises every ProviderError."""
         return self._share.call(lambda: self._core.chat(input, **args))
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> Stream:
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> Stream:
         """An answer as it comes. Nothing is sent before the stream is entered or iterated."""
         try:
             return Stream(self._core.stream(input, **args), self)
         except ProviderError as error:
             raise error.with_traceback(None) from None
 
-    def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[Args]) -> Prepared:
+    def prepare(self, input: Input, *, stream: bool = False, **args: Unpack[ChatParams]) -> PreparedRequest:
         """The exact request, secrets redacted, nothing sent. Raises what sending would, ConfigError and all."""
         try:
             return self._core.prepare(input, stream=stream, **args)
         except ProviderError as error:
             raise error.with_traceback(None) from None
 
-    def count_tokens(self, input: Input, **args: Unpack[Args]) -> TokenCount:
+    def count_tokens(self, input: Input, **args: Unpack[ChatParams]) -> TokenCount:
         """How many tokens the request would take in. Raises UnsupportedError where the provider cannot count."""
         return self._share.call(lambda: self._core.count_tokens(input, **args))
 
@@ -153,7 +153,7 @@ class Client:
             )
         )
 
-    def conversation(self, *, messages: Iterable[Message] = (), **args: Unpack[Args]) -> Conversation:
+    def conversation(self, *, messages: Iterable[Message] = (), **args: Unpack[ChatParams]) -> Conversation:
         """A history that grows with each turn that ends well. `args` hold for every turn."""
         return Conversation(self, self._core.conversation(messages=messages, **args))
 
@@ -215,11 +215,11 @@ class Conversation:
     def messages(self, messages: list[Message]) -> None:
         self._core.messages = messages
 
-    def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+    def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
         """One turn: what is said and the whole answer join `messages`."""
         return self._client._share.call(lambda: self._core.chat(input, **args))
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> Stream:
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> Stream:
         """One turn as it comes; it joins `messages` once it has come to its end."""
         said = messages_of(input)
 
@@ -239,7 +239,7 @@ class Conversation:
 
 
 def _end_portal() -> None:
-    portal = sys.modules.get("brainwires_provider.portal")
+    portal = sys.modules.get("brainwires_provider.sync.portal")
     if portal is not None:
         portal.exit_portal()
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from brainwires_provider.requests import Input
-from brainwires_provider.sockets.connection import AsyncResponsesConnection
+from brainwires_provider._core.inputs import Input
+from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
 from brainwires_provider.sync.stream import Owner
-from brainwires_provider.types import Args
+from brainwires_provider.types import ChatParams
 
 if TYPE_CHECKING:
-    from brainwires_provider.portal import Share
+    from brainwires_provider.sync.portal import Share
 
 __all__ = ["ResponsesConnection"]
 
@@ -43,7 +43,7 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         return self._core.headers
 
     def __enter__(self) -> Self:
-        """Connect. Raises ConnectError, Timeout (connect), and the APIError of a refused handshake."""
+        """Connect. Raises ConnectError, RequestTimeout (connect), and the APIError of a refused handshake."""
         self._share.call(self._core.__aenter__)
         return self
 
@@ -66,7 +66,7 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         *,
         stream_id: str | None = None,
         previous_response_id: str | None = None,
-        **args: Unpack[Args],
+        **args: Unpack[ChatParams],
     ) -> None:
         """Ask for an answer, with the arguments of `chat`; its events come by iterating.
 
@@ -82,16 +82,19 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         """Say more to an answer under way. What becomes of it is told by `response.steer.*` events."""
         self._share.call(lambda: self._core.steer(response_id, input))
 
-    def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[Args]) -> str:
+    def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:
         """Let the server read a request without answering; the id that is given can be continued.
 
-        The warm-up's own events are not seen by iterating. Raises the APIError that it is refused with, Timeout
+        The warm-up's own events are not seen by iterating. Raises the APIError that it is refused with, RequestTimeout
         (first_event).
         """
         return self._share.call(lambda: self._core.warm_up(input, stream_id=stream_id, **args))
 
     def receive(self) -> dict[str, Any]:
-        """The next event. Raises StreamInterrupted once the connection is over, Timeout (idle), ProtocolError."""
+        """The next event.
+
+        Raises StreamInterrupted once the connection is over, RequestTimeout (idle), ProtocolError.
+        """
         return self._share.call(self._core.receive)
 
     def __iter__(self) -> Self:

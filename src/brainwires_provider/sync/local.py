@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
+from brainwires_provider._core.inputs import Input
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.local import AsyncLocal, AsyncLocalPool
-from brainwires_provider.requests import Input
+from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
 from brainwires_provider.sync.stream import Owner, Stream
-from brainwires_provider.types import Args, Embeddings, Response
+from brainwires_provider.types import ChatParams, Embeddings, Response
 
 if TYPE_CHECKING:
-    from brainwires_provider.portal import Share
+    from brainwires_provider.local.transport import EngineStatus
     from brainwires_provider.protocols.llamacpp import Route
-    from brainwires_provider.wires.local import EngineStatus
+    from brainwires_provider.sync.portal import Share
 
 __all__ = ["Local", "LocalPool"]
 
@@ -41,7 +41,7 @@ class Local:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[Args],
+        **args: Unpack[ChatParams],
     ) -> Response:
         """Go on with a text as it stands, without turns or a chat template.
 
@@ -59,7 +59,7 @@ class Local:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[Args],
+        **args: Unpack[ChatParams],
     ) -> Stream:
         """As `generate`, as it comes. Nothing is sent before the stream is entered or iterated."""
         try:
@@ -143,11 +143,11 @@ class LocalPool:
         """How many requests each model has; a stream counts from when it is made until it has ended or was left."""
         return self._core.under_way
 
-    def chat(self, input: Input, **args: Unpack[Args]) -> Response:
+    def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
         """One whole answer of the least busy model. The arguments are those of `Client.chat`, but `model`."""
         return self._client._share.call(lambda: self._core.chat(input, **args))
 
-    def stream(self, input: Input, **args: Unpack[Args]) -> Stream:
+    def stream(self, input: Input, **args: Unpack[ChatParams]) -> Stream:
         """An answer as it comes, of the least busy model. The arguments are those of `Client.stream`."""
         try:
             return Stream(self._core.stream(input, **args), self._client)

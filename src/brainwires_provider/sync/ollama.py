@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from brainwires_provider._core.inputs import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
 from brainwires_provider.protocols.ollama.values import OllamaProgress, progress_of
-from brainwires_provider.requests import Input
+from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
 from brainwires_provider.sync.stream import Owner, Stream
-from brainwires_provider.types import Args, Message, Timeouts
+from brainwires_provider.types import ChatParams, Message, Timeouts
 
 if TYPE_CHECKING:
-    from brainwires_provider.portal import Share
     from brainwires_provider.protocols.ollama.values import (
         OllamaEmbeddings,
         OllamaLoad,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
         OllamaModelInfo,
         OllamaRunningModel,
     )
+    from brainwires_provider.sync.portal import Share
 
 __all__ = ["Ollama", "OllamaProgressStream"]
 
@@ -186,7 +186,7 @@ class Ollama:
             )
         )
 
-    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[Args]) -> Stream:
+    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[ChatParams]) -> Stream:
         """Complete one prompt, without turns or tools: the same events, and `collect` for the whole answer.
 
         The arguments are those of `stream`, `model` with its provider; `OllamaOptions` has `raw`, `template`, `suffix`

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from brainwires_provider._core.inputs import Input
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.requests import Input
-from brainwires_provider.responses import AsyncResponses
+from brainwires_provider.resources.responses import AsyncResponses
 from brainwires_provider.sync.stream import Owner, Stream
-from brainwires_provider.types import Args, Response
+from brainwires_provider.types import ChatParams, Response
 
 if TYPE_CHECKING:
-    from brainwires_provider.portal import Share
     from brainwires_provider.protocols.openai_responses.operations import Compaction, Order
     from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.sync.connection import ResponsesConnection
+    from brainwires_provider.sync.portal import Share
 
 __all__ = ["Responses"]
 
@@ -68,7 +68,7 @@ class Responses:
             lambda: self._core.input_items(id, order=order, limit=limit, include=include, provider=provider)
         )
 
-    def compact(self, input: Input = (), **args: Unpack[Args]) -> Compaction:
+    def compact(self, input: Input = (), **args: Unpack[ChatParams]) -> Compaction:
         """A shorter history in the place of `input`: pass its `messages` on as they are.
 
         The arguments are those of `chat`; what a compaction does not take is reported. Without `input`,
@@ -86,7 +86,7 @@ class Responses:
     ) -> Response:
         """Ask after a background answer, by itself or its id, until it is no longer pending.
 
-        `every` and `timeout` are in seconds. Raises Timeout, which names the id; the answer goes on being made.
+        `every` and `timeout` are in seconds. Raises RequestTimeout, which names the id; the answer goes on being made.
         API reference: "Background mode".
         """
         return self._share.call(

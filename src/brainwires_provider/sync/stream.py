@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from brainwires_provider._core.stream import AsyncStream, Cut
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.events import Event, TextDelta
-from brainwires_provider.stream import AsyncStream, Cut
 from brainwires_provider.types import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brainwires_provider.portal import Share
-    from brainwires_provider.pump import Pump
+    from brainwires_provider.sync.portal import Share
+    from brainwires_provider.sync.pump import Pump
 
 __all__ = ["Owner", "Stream"]
 
@@ -98,7 +98,7 @@ class Stream(Iterator[Event]):
                 self._when_whole(pump.last)
 
     def _begin(self) -> Pump:
-        from brainwires_provider.pump import Pump
+        from brainwires_provider.sync.pump import Pump
 
         share, stream = self._client._share, self._stream
         assert stream is not None
@@ -148,7 +148,7 @@ class Stream(Iterator[Event]):
         self._events.clear()
         pump = self._pump
         if pump is not None and not pump.done:
-            from brainwires_provider.portal import Job
+            from brainwires_provider.sync.portal import Job
 
             try:
                 Job(pump.portal, pump.end, None).outcome()

@@ -3,14 +3,14 @@
 from brainwires_provider.types.embeddings import EmbeddingArgs, Embeddings, EmbeddingTask
 from brainwires_provider.types.messages import Message, Role, dump_messages, load_messages
 from brainwires_provider.types.options import (
-    Args,
     CacheStrategy,
+    ChatParams,
     Effort,
+    OptionParams,
     Options,
     ProviderOptions,
     Reasoning,
     Timeouts,
-    Tuning,
 )
 from brainwires_provider.types.parts import (
     Cache,
@@ -36,7 +36,7 @@ from brainwires_provider.types.responses import (
     FinishReason,
     Lifecycle,
     Model,
-    Prepared,
+    PreparedRequest,
     Report,
     Request,
     Response,
@@ -45,11 +45,11 @@ from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolCh
 from brainwires_provider.types.usage import TokenCount, Usage
 
 __all__ = [
-    "Args",
     "Attempt",
     "Cache",
     "CacheStrategy",
     "Capability",
+    "ChatParams",
     "Citation",
     "Continuation",
     "Deviation",
@@ -67,10 +67,11 @@ __all__ = [
     "Message",
     "Model",
     "OpaquePart",
+    "OptionParams",
     "Options",
     "Origin",
     "Part",
-    "Prepared",
+    "PreparedRequest",
     "ProviderOptions",
     "Reasoning",
     "ReasoningPart",
@@ -87,7 +88,6 @@ __all__ = [
     "ToolCallPart",
     "ToolChoice",
     "ToolResultPart",
-    "Tuning",
     "Usage",
     "dump_messages",
     "load_messages",

@@ -1,6 +1,6 @@
 """The knobs of a request. What is not set is not sent.
 
-`Options` is the struct, `Tuning` and `Args` the same names as keyword arguments; a test holds them equal.
+`Options` is the struct, `OptionParams` and `ChatParams` the same names as keyword arguments; a test holds them equal.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolCh
 
 __all__ = [
     "NO_OPTIONS",
-    "Args",
     "CacheStrategy",
+    "ChatParams",
     "Effort",
+    "OptionParams",
     "Options",
     "ProviderOptions",
     "Reasoning",
     "Timeouts",
-    "Tuning",
     "merge_options",
 ]
 
@@ -102,7 +102,7 @@ class ProviderOptions(Struct, frozen=True, omit_defaults=True, repr_omit_default
         return {name: value for name, value in values if value is not UNSET}
 
 
-class Tuning(TypedDict, total=False):
+class OptionParams(TypedDict, total=False):
     """Keyword form of `Options`."""
 
     max_tokens: int
@@ -157,7 +157,7 @@ class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
         return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 
-class Args(Tuning, total=False):
+class ChatParams(OptionParams, total=False):
     """Every keyword of `chat`, `stream`, `prepare`, `count_tokens` and `conversation`."""
 
     model: str

@@ -23,7 +23,7 @@ __all__ = [
     "FinishReason",
     "Lifecycle",
     "Model",
-    "Prepared",
+    "PreparedRequest",
     "Report",
     "Request",
     "Response",
@@ -198,7 +198,7 @@ class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc
     table: str | None = None
 
 
-class Prepared(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class PreparedRequest(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """The exact request that would be sent, its secrets redacted.
 
     Over a WebSocket it is the handshake, and `body` the frame that follows it, when nothing is continued.

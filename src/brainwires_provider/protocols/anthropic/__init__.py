@@ -6,9 +6,7 @@ from brainwires_provider.errors import APIError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.anthropic.decode import AnthropicDecoder
-from brainwires_provider.protocols.anthropic.encode import encode_count, encode_request
-from brainwires_provider.protocols.anthropic.failures import refusal
+from brainwires_provider.protocols.anthropic.errors import refusal
 from brainwires_provider.protocols.anthropic.models import (
     decode_count,
     decode_model,
@@ -22,7 +20,9 @@ from brainwires_provider.protocols.anthropic.options import (
     AnthropicOptions,
     AnthropicQuirks,
 )
-from brainwires_provider.protocols.base import Call, Decoder, Reply
+from brainwires_provider.protocols.anthropic.request import encode_count, encode_request
+from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class AnthropicMessages:
-    """See `protocols.base.ChatProtocol`. The quirks are one cloud's or service's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are one cloud's or service's dialect."""
 
     name = "anthropic_messages"
 
@@ -65,7 +65,7 @@ class AnthropicMessages:
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
         if self.quirks.cloud == "bedrock":
-            from brainwires_provider.protocols.bedrock import failures
+            from brainwires_provider.protocols.bedrock import errors as failures
 
             return failures.refusal(reply)
         return refusal(reply)

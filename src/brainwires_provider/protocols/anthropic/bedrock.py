@@ -14,14 +14,14 @@ from typing import NoReturn
 from brainwires_provider.events import Event
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.eventstream import EventStreamMessage
-from brainwires_provider.protocols.anthropic.decode import AnthropicDecoder
-from brainwires_provider.protocols.base import looks_like
+from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
+from brainwires_provider.protocols.base.json import looks_like
 
 __all__ = ["BedrockAnthropicDecoder"]
 
 
 class BedrockAnthropicDecoder(AnthropicDecoder):
-    """One answer of InvokeModel or InvokeModelWithResponseStream. See `protocols.base.Decoder`."""
+    """One answer of InvokeModel or InvokeModelWithResponseStream. See `base.protocol.Decoder`."""
 
     def feed(self, message: WireMessage) -> list[Event]:
         """The events of one message of the event stream. One never heard of is passed over."""
@@ -35,7 +35,7 @@ class BedrockAnthropicDecoder(AnthropicDecoder):
 
     def _refused(self, message: EventStreamMessage) -> NoReturn:
         # Deferred: it would load all of Converse with the first request to Anthropic's own service.
-        from brainwires_provider.protocols.bedrock.failures import error_in_stream
+        from brainwires_provider.protocols.bedrock.errors import error_in_stream
 
         body = self.read_json(message.data) if message.data.strip() else {}
         self.ended = True

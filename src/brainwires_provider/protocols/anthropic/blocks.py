@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from brainwires_provider.assembler import well_formed
+from brainwires_provider.protocols.base.assembler import well_formed
 from brainwires_provider.types import (
     Citation,
     OpaquePart,

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from brainwires_provider.errors import ProtocolError, UnsupportedError
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
-from brainwires_provider.protocols.base import Call, decode_json, looks_like
-from brainwires_provider.protocols.listings import (
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.models import (
     able,
     count_of,
     day_of,
@@ -23,6 +23,7 @@ from brainwires_provider.protocols.listings import (
     stage_of,
     text_of,
 )
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import Model, TokenCount
 
 __all__ = ["decode_count", "decode_model", "decode_page", "model_call", "models_call"]

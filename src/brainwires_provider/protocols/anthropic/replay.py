@@ -19,7 +19,7 @@ from brainwires_provider.protocols.anthropic.writer import (
     refused_texts,
     wire_id,
 )
-from brainwires_provider.protocols.base import decode_json
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.types import (
     Deviation,
     FilePart,

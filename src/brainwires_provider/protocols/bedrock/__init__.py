@@ -5,19 +5,20 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply, decode_json, looks_like
-from brainwires_provider.protocols.bedrock.decode import ConverseDecoder
-from brainwires_provider.protocols.bedrock.encode import encode_count, encode_request
-from brainwires_provider.protocols.bedrock.failures import refusal
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.bedrock.errors import refusal
 from brainwires_provider.protocols.bedrock.models import decode_page, page_call
 from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
+from brainwires_provider.protocols.bedrock.request import encode_count, encode_request
+from brainwires_provider.protocols.bedrock.response import ConverseDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["BedrockConverse", "BedrockOptions", "BedrockQuirks", "ConverseDecoder"]
 
 
 class BedrockConverse:
-    """See `protocols.base.ChatProtocol`. A model is named by its id, an inference profile's id, or an ARN."""
+    """See `base.protocol.ChatProtocol`. A model is named by its id, an inference profile's id, or an ARN."""
 
     name = "bedrock_converse"
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import Call, looks_like
-from brainwires_provider.protocols.listings import (
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.base.models import (
     able,
     able_by_modality,
     day_of,
@@ -22,6 +22,7 @@ from brainwires_provider.protocols.listings import (
     stage_of,
     text_of,
 )
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import Model
 
 __all__ = ["decode_page", "page_call"]

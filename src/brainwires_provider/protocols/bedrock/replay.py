@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from brainwires_provider.protocols.base import decode_json
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.bedrock.blocks import cited_block
 from brainwires_provider.protocols.bedrock.content import ContentEncoder, cache_point, part_name, wire_id
 from brainwires_provider.protocols.bedrock.options import BedrockQuirks

@@ -14,9 +14,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from brainwires_provider.assembler import OpenPart
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base import DecoderBase, decode_json
+from brainwires_provider.protocols.base.assembler import OpenPart
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.bedrock.blocks import (
     SERVER_TOOL,
     call_of,

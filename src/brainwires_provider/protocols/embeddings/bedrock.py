@@ -12,8 +12,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from brainwires_provider.errors import ProtocolError, UnsupportedError
-from brainwires_provider.protocols.base import Call
-from brainwires_provider.protocols.embeddings.base import (
+from brainwires_provider.protocols.base.embeddings import (
     Embedded,
     checked,
     counted,
@@ -22,6 +21,7 @@ from brainwires_provider.protocols.embeddings.base import (
     set_fields,
     word_for,
 )
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import EmbeddingArgs
 
 __all__ = ["BedrockEmbeddings"]

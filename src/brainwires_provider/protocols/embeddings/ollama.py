@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from brainwires_provider.protocols.base import Call
-from brainwires_provider.protocols.embeddings.base import (
+from brainwires_provider.protocols.base.embeddings import (
     Embedded,
     checked,
     counted,
@@ -16,6 +15,7 @@ from brainwires_provider.protocols.embeddings.base import (
     set_fields,
     word_for,
 )
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import EmbeddingArgs
 
 __all__ = ["OllamaTextEmbeddings"]

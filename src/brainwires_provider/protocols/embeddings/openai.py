@@ -17,8 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from brainwires_provider.errors import ProtocolError, UnsupportedError
-from brainwires_provider.protocols.base import Call
-from brainwires_provider.protocols.embeddings.base import (
+from brainwires_provider.protocols.base.embeddings import (
     Embedded,
     checked,
     counted,
@@ -27,6 +26,7 @@ from brainwires_provider.protocols.embeddings.base import (
     set_fields,
     word_for,
 )
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import EmbeddingArgs
 
 __all__ = ["OpenAIEmbeddings"]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply
-from brainwires_provider.protocols.gemini.decode import GeminiDecoder
-from brainwires_provider.protocols.gemini.encode import encode_count, encode_request
-from brainwires_provider.protocols.gemini.failures import error_of
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.gemini.errors import error_of
 from brainwires_provider.protocols.gemini.models import (
     decode_count,
     decode_model,
@@ -17,13 +15,15 @@ from brainwires_provider.protocols.gemini.models import (
     page_call,
 )
 from brainwires_provider.protocols.gemini.options import GeminiOptions, GeminiQuirks
+from brainwires_provider.protocols.gemini.request import encode_count, encode_request
+from brainwires_provider.protocols.gemini.response import GeminiDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["Gemini", "GeminiDecoder", "GeminiOptions", "GeminiQuirks"]
 
 
 class Gemini:
-    """See `protocols.base.ChatProtocol`. The quirks are one service's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are one service's dialect."""
 
     name = "gemini"
 

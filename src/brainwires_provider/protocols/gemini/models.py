@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import Call, decode_json, looks_like
-from brainwires_provider.protocols.listings import able, count_of, object_of, read_json, stage_of, text_of
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.models import able, count_of, object_of, read_json, stage_of, text_of
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import Model, TokenCount
 
 __all__ = ["decode_count", "decode_model", "decode_page", "model_call", "page_call"]

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base import decode_json
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
 from brainwires_provider.protocols.gemini.parts import SIGNATURE
 from brainwires_provider.types import (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply
-from brainwires_provider.protocols.failures import error_in_reply
-from brainwires_provider.protocols.llamacpp.decode import CompletionDecoder
-from brainwires_provider.protocols.llamacpp.encode import encode_completion, prompt_of
+from brainwires_provider.protocols.base.errors import error_in_reply
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
 from brainwires_provider.protocols.llamacpp.operations import decode_tokens, models_call, tokenize_call
 from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
+from brainwires_provider.protocols.llamacpp.request import encode_completion, prompt_of
+from brainwires_provider.protocols.llamacpp.response import CompletionDecoder
 from brainwires_provider.protocols.llamacpp.values import Route
 from brainwires_provider.protocols.openai_chat.models import decode_models
 from brainwires_provider.types import Model, Origin, Request, TokenCount
@@ -19,7 +19,7 @@ __all__ = ["CompletionDecoder", "LlamaCpp", "LlamaCppOptions", "Route"]
 
 
 class LlamaCpp:
-    """See `protocols.base.ChatProtocol`. Its base URL is the server's root."""
+    """See `base.protocol.ChatProtocol`. Its base URL is the server's root."""
 
     name = "llamacpp"
 

@@ -13,9 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import Call, looks_like
-from brainwires_provider.protocols.failures import object_in
-from brainwires_provider.protocols.llamacpp.decode import usage_of
+from brainwires_provider.protocols.base.errors import object_in
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.llamacpp.response import usage_of
 from brainwires_provider.types import Usage
 
 __all__ = [

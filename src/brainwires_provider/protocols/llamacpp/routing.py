@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from msgspec import Struct
 
 from brainwires_provider.errors import ConfigError, UnsupportedError
-from brainwires_provider.protocols.base import Call
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import operations
 from brainwires_provider.types import Usage
 

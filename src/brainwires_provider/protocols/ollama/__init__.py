@@ -5,12 +5,12 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.ndjson import NDJSONFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply
-from brainwires_provider.protocols.ollama.decode import OllamaDecoder
-from brainwires_provider.protocols.ollama.encode import encode_chat, encode_generate
-from brainwires_provider.protocols.ollama.failures import refusal
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.ollama.errors import refusal
 from brainwires_provider.protocols.ollama.operations import decode_models, list_call
 from brainwires_provider.protocols.ollama.options import OllamaOptions, OllamaQuirks
+from brainwires_provider.protocols.ollama.request import encode_chat, encode_generate
+from brainwires_provider.protocols.ollama.response import OllamaDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["Ollama", "OllamaDecoder", "OllamaOptions", "OllamaQuirks"]
@@ -19,7 +19,7 @@ _NO_COUNT = "Ollama has no call that counts tokens; an answer's usage has the co
 
 
 class Ollama:
-    """See `protocols.base.ChatProtocol`. The quirks are one server's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are one server's dialect."""
 
     name = "ollama"
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brainwires_provider.errors import ConfigError, ProtocolError
-from brainwires_provider.protocols.base import Call, looks_like
-from brainwires_provider.protocols.failures import object_in
-from brainwires_provider.protocols.listings import able
-from brainwires_provider.protocols.ollama.encode import NDJSON
-from brainwires_provider.protocols.ollama.failures import error_in_line
-from brainwires_provider.protocols.ollama.history import HistoryEncoder
+from brainwires_provider.protocols.base.errors import object_in
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.base.models import able
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.ollama.errors import error_in_line
+from brainwires_provider.protocols.ollama.messages import HistoryEncoder
+from brainwires_provider.protocols.ollama.request import NDJSON
 from brainwires_provider.protocols.ollama.values import (
     OllamaEmbeddings,
     OllamaLoad,

@@ -11,8 +11,9 @@ from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
-from brainwires_provider.protocols.base import DecoderBase, looks_like
-from brainwires_provider.protocols.ollama.failures import error_in_line
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.ollama.errors import error_in_line
 from brainwires_provider.types import Usage
 
 __all__ = ["ProgressDecoder"]
@@ -21,7 +22,7 @@ _SUCCESS = "success"
 
 
 class ProgressDecoder(DecoderBase):
-    """One operation. See `protocols.base.Decoder`; there are no parts."""
+    """One operation. See `base.protocol.Decoder`; there are no parts."""
 
     def feed(self, message: WireMessage) -> list[Event]:
         """The events of one line. An object without a status is passed over."""

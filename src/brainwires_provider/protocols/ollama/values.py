@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import looks_like
+from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.types import Extra
 
 __all__ = [

@@ -5,19 +5,19 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply
-from brainwires_provider.protocols.failures import error_in_reply
-from brainwires_provider.protocols.openai_chat.decode import ChatDecoder
-from brainwires_provider.protocols.openai_chat.encode import encode_request
+from brainwires_provider.protocols.base.errors import error_in_reply
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
 from brainwires_provider.protocols.openai_chat.models import decode_page, page_query
 from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
+from brainwires_provider.protocols.openai_chat.request import encode_request
+from brainwires_provider.protocols.openai_chat.response import ChatDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["ChatQuirks", "OpenAIChat", "OpenAIChatOptions"]
 
 
 class OpenAIChat:
-    """See `protocols.base.ChatProtocol`. The quirks are one service's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are one service's dialect."""
 
     name = "openai_chat"
 

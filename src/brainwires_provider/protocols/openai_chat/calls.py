@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base import DecoderBase, decode_json
+from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.types import ToolCallPart
 
 __all__ = ["CallAccumulator", "local_id"]

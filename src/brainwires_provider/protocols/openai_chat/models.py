@@ -12,8 +12,8 @@ from datetime import date
 from typing import Any
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import looks_like
-from brainwires_provider.protocols.listings import (
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.base.models import (
     able,
     able_by_modality,
     count_of,

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from brainwires_provider.assembler import OpenPart
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base import DecoderBase
+from brainwires_provider.protocols.base.assembler import OpenPart
+from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.types import Citation, FilePart, ImagePart, Origin, Usage
 from brainwires_provider.types.usage import split_usage
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from brainwires_provider.assembler import OpenPart
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base import DecoderBase
+from brainwires_provider.protocols.base.assembler import OpenPart
+from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.types import ReasoningPart
 
 __all__ = ["REASONING_TEXTS", "ReasoningPieces"]

@@ -5,19 +5,20 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply, decode_json, looks_like
-from brainwires_provider.protocols.failures import error_in_reply
+from brainwires_provider.protocols.base.errors import error_in_reply
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
 from brainwires_provider.protocols.openai_chat.models import decode_page, page_query
-from brainwires_provider.protocols.openai_responses.decode import ResponsesDecoder
-from brainwires_provider.protocols.openai_responses.encode import encode_count, encode_request
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
+from brainwires_provider.protocols.openai_responses.request import encode_count, encode_request
+from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["OpenAIResponses", "OpenAIResponsesOptions", "ResponsesDecoder", "ResponsesQuirks"]
 
 
 class OpenAIResponses:
-    """See `protocols.base.ChatProtocol`. The quirks are one service's dialect.
+    """See `base.protocol.ChatProtocol`. The quirks are one service's dialect.
 
     What it encodes and decodes is the same over HTTP and over a WebSocket; the framing is HTTP's.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from brainwires_provider.protocols.base import decode_json
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.openai_responses.items import CallShape
 from brainwires_provider.types import ImagePart, OpaquePart, TextPart, ToolCallPart, ToolResultPart
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from brainwires_provider.assembler import well_formed
+from brainwires_provider.protocols.base.assembler import well_formed
 from brainwires_provider.protocols.openai_chat.calls import local_id
 from brainwires_provider.types import (
     Citation,

@@ -17,8 +17,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from brainwires_provider.errors import ConfigError, ProtocolError
-from brainwires_provider.protocols.base import Call, looks_like
-from brainwires_provider.protocols.failures import object_in
+from brainwires_provider.protocols.base.errors import object_in
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.openai_responses.items import part_of_item, parts_of_message, usage_of
 from brainwires_provider.types import Deviation, Extra, Message, OpaquePart, Origin, Part, Report, Usage
 

@@ -12,7 +12,7 @@ import base64
 from typing import Any
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base import decode_json
+from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.openai_responses.items import BY_KIND, CallShape
 from brainwires_provider.types import (
     Citation,

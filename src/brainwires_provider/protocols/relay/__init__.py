@@ -5,12 +5,12 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base import Call, Decoder, Reply
-from brainwires_provider.protocols.failures import error_in_reply
-from brainwires_provider.protocols.relay.decode import RelayDecoder
-from brainwires_provider.protocols.relay.encode import encode_request
+from brainwires_provider.protocols.base.errors import error_in_reply
+from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
 from brainwires_provider.protocols.relay.models import decode_models
 from brainwires_provider.protocols.relay.options import BrainwiresOptions, RelayQuirks
+from brainwires_provider.protocols.relay.request import encode_request
+from brainwires_provider.protocols.relay.response import RelayDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["BrainwiresOptions", "BrainwiresRelay", "RelayDecoder", "RelayQuirks"]
@@ -19,7 +19,7 @@ _NO_COUNT = "the relay has no call that counts tokens; an answer's usage has the
 
 
 class BrainwiresRelay:
-    """See `protocols.base.ChatProtocol`. The quirks are one relay's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are one relay's dialect."""
 
     name = "relay"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base import decode_json, looks_like
-from brainwires_provider.protocols.listings import able
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.models import able
 from brainwires_provider.types import Model
 
 __all__ = ["decode_models"]

@@ -1,0 +1,262 @@
+"""Reads a Messages answer: the events of a stream, or a whole body.
+
+A stream is one `message_start`, then the content blocks, each with a start, deltas and a stop, then `message_delta`
+with the stop reason and the counts, and `message_stop`. A whole body is its blocks, one after another, through the
+same code. Of the message's own fields, and of each count, the last told wins.
+Reference: the Messages API's "Streaming" and "Handling stop reasons" pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
+
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.anthropic.blocks import usage_of
+from brainwires_provider.protocols.anthropic.errors import error_in_event
+from brainwires_provider.protocols.anthropic.slots import Slot
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
+from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
+
+__all__ = ["EVENTS", "AnthropicDecoder"]
+
+_FINISH: dict[str | None, FinishReason] = {
+    None: "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "pause_turn": "pause",
+    "compaction": "pause",  # asked for by pause_after_compaction: sent back, the turn goes on
+    "refusal": "refusal",
+}
+_MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
+_TOP = frozenset(("type", "role", "id", "model", "content", "stop_reason", "usage"))
+_ENVELOPE = frozenset(("type", "message", "delta", "usage", "index"))
+_UNANNOUNCED = {"text_delta": "text", "thinking_delta": "thinking"}
+
+
+class AnthropicDecoder(DecoderBase):
+    """One answer. See `base.protocol.Decoder`."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
+        self._announced = False
+        self._counted = False
+        self._usage: Any = None
+        self._stop_reason: str | None = None
+        self._slots: dict[Any, Slot] = {}
+
+    # -- the three ways in -----------------------------------------------------------------------------------
+
+    def feed(self, message: WireMessage) -> list[Event]:
+        """The events of one event of the wire. One never heard of is passed over."""
+        if self.ended:
+            return []
+        try:
+            event = fast_decode(message.data)
+        except (ValueError, RecursionError):
+            if not message.data.strip() or message.data.startswith(b"[DONE]"):
+                return []
+            event = self.read_json(message.data)
+        if type(event) is not dict:
+            self.not_an_object(event, message.data)
+        kind = event.get("type") or message.event
+        handler = EVENTS.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            if kind is None:
+                self._nameless(event, message.data)
+            return []
+        try:
+            handler(self, event)
+        except _MISSHAPEN as error:
+            self._misshapen(error, message.data)
+        return self.parts.take()
+
+    def feed_whole(self, body: bytes) -> list[Event]:
+        """The events of a whole body."""
+        value = self.read_json(body)
+        try:
+            content = value.get("content")
+            if isinstance(content, str):
+                content = [{"type": "text", "text": content}]
+            if not isinstance(content, list):
+                self._no_content(value, body)
+            self._top(value)
+            self._counted = True
+            self._blocks(content)
+            self.answered_by(value.get("model"))
+            self._end()
+        except _MISSHAPEN as error:
+            self._misshapen(error, body)
+        return self.parts.take()
+
+    def finish(self, clean: bool = True) -> list[Event]:
+        """The stream is over; unless the answer has ended, it was cut."""
+        if self.ended:
+            return []
+        raise self.cut("the stream ended before the answer did: no message_stop came")
+
+    def usage(self) -> Usage:
+        """The counts so far."""
+        return usage_of(self._usage, self._counted)
+
+    # -- the answer's own life -------------------------------------------------------------------------------
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        if self._announced:
+            self.broken("a second message_start came before the first message's end")
+        message = event["message"]
+        self._top(message)
+        self._announced = True
+        self._more(event)
+        for place, block in enumerate(message.get("content") or ()):
+            self._open(place, block)
+
+    def _top(self, message: dict[str, Any]) -> None:
+        """The message's own fields."""
+        if message.get("id"):
+            self.id = str(message["id"])
+        self.answered_by(message.get("model"))
+        self.start()
+        self._stop_reason = message.get("stop_reason") or self._stop_reason
+        if message.get("usage"):
+            self._usage = merged(self._usage, message["usage"])
+        for name, value in message.items():
+            if value is not None and name not in _TOP:
+                self.extra[name] = value
+
+    def _more(self, event: dict[str, Any]) -> None:
+        """What an event says of the message beside its delta."""
+        for name, value in event.items():
+            if value is not None and name not in _ENVELOPE:
+                self.extra[name] = value
+
+    def _on_delta(self, event: dict[str, Any]) -> None:
+        self._top(event["delta"])
+        if event.get("usage"):
+            self._usage = merged(self._usage, event["usage"])
+            self._counted = True
+        self._more(event)
+
+    def _on_stop(self, event: dict[str, Any]) -> None:
+        self._more(event)
+        self._end()
+
+    def _on_error(self, event: dict[str, Any]) -> NoReturn:
+        self.ended = True
+        raise error_in_event(event, self.partial(), self.origin)
+
+    def _end(self) -> None:
+        for slot in self._slots.values():
+            slot.finish()
+        self._slots = {}
+        self.ended = True
+        raw = None if self._stop_reason is None else str(self._stop_reason)
+        reason = _FINISH.get(raw, "other")
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
+            reason = "tool_calls"
+        self.parts.events.append(ResponseEnd(reason, raw, self.usage(), self.id, self.model, self.extra))
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def _blocks(self, content: list[Any]) -> None:
+        """The blocks of a whole body. Where models took over from each other, each part is its own model's."""
+        handovers = [block for block in content if _is_fallback(block)]
+        if handovers:
+            self.answered_by(handovers[0]["from"]["model"])
+        for block in content:
+            self._open(None, block).finish()
+            self._slots.clear()
+
+    def _open(self, place: Any, block: Any) -> Slot:
+        """A new block. One that never stopped ends where another begins at its place."""
+        self.start()
+        before = self._slots.pop(place, None)
+        if before is not None:
+            before.finish()
+        slot = self._slots[place] = Slot(self, block)
+        if _is_fallback(block):
+            self.answered_by(block["to"]["model"])
+        return slot
+
+    def _on_block(self, event: dict[str, Any]) -> None:
+        self._open(event.get("index"), event["content_block"])
+
+    def _on_block_delta(self, event: dict[str, Any]) -> None:
+        slot = self._slots.get(event.get("index"))
+        if slot is None:
+            slot = self._unannounced(event)
+            if slot is None:
+                return
+        slot.grow(event["delta"])
+
+    def _unannounced(self, event: dict[str, Any]) -> Slot | None:
+        """The block of a delta that no start was told for: text speaks for itself, a call's arguments do not."""
+        delta = event["delta"]
+        kind = _UNANNOUNCED.get(delta["type"])
+        if kind is not None:
+            return self._open(event.get("index"), {"type": kind, kind: ""})
+        if delta["type"] == "input_json_delta":
+            self.broken("arguments came for a block that never began, so that it is not known of which call")
+        self.parts.events.append(OpaqueDelta(None, delta["type"], delta))
+        return None
+
+    def _on_block_stop(self, event: dict[str, Any]) -> None:
+        slot = self._slots.pop(event.get("index"), None)
+        if slot is not None:
+            slot.finish()
+
+    def _on_nothing(self, event: dict[str, Any]) -> None:
+        """A sign of life."""
+
+    # -- failures --------------------------------------------------------------------------------------------
+
+    def _nameless(self, event: dict[str, Any], data: bytes) -> None:
+        """An object without a type: an error in another protocol's shape, or no answer at all."""
+        if event.get("error"):
+            self._on_error(event)
+        if not self.started:
+            self.broken(f"is this a Messages endpoint? An event without a type came: {looks_like(data)}")
+
+    def _no_content(self, value: dict[str, Any], body: bytes) -> NoReturn:
+        if (
+            value.get("type") == "error"
+            or value.get("error")
+            or (value.get("message") and not value.get("id"))
+        ):
+            self.ended = True
+            raise error_in_event(value, self.partial(), self.origin)
+        told = value.get("content")
+        if told is not None:
+            self._misshapen(TypeError(f"its content is {type(told).__name__}"), body)
+        self.broken(f"the body has no content: {looks_like(body)}")
+
+    def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
+        self.broken(f"not the shape of a Messages answer ({error}): {looks_like(data)}")
+
+
+def _is_fallback(block: Any) -> bool:
+    """Whether a block marks where another model took over, and names both."""
+    match block:
+        case {"type": "fallback", "from": {"model": str()}, "to": {"model": str()}}:
+            return True
+    return False
+
+
+_Handler: TypeAlias = Callable[[AnthropicDecoder, dict[str, Any]], None]
+_D = AnthropicDecoder
+EVENTS: dict[str, _Handler] = {
+    "message_start": _D._on_start,
+    "message_delta": _D._on_delta,
+    "message_stop": _D._on_stop,
+    "content_block_start": _D._on_block,
+    "content_block_delta": _D._on_block_delta,
+    "content_block_stop": _D._on_block_stop,
+    "ping": _D._on_nothing,
+    "error": _D._on_error,
+}
+"""What is done with each event; those that are not here are passed over."""

@@ -1,0 +1,173 @@
+"""Bedrock's errors: named by a header, by `__type`, or by the `:exception-type` of a message inside a stream.
+
+The name decides, then the words, then the status. In a stream an exception claims the status that it would have had
+as an answer.
+Reference: the API reference, "Errors" of Converse and ConverseStream, and "Common Errors".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from brainwires_provider.errors import (
+    APIError,
+    AuthenticationError,
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+)
+from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply
+from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.protocol import Reply
+from brainwires_provider.types import Origin, Response
+
+__all__ = ["error_in_stream", "is_error", "named_error", "refusal"]
+
+_KINDS: dict[str, tuple[type[APIError], int]] = {
+    "accessdenied": (PermissionDeniedError, 403),
+    "expiredtoken": (AuthenticationError, 403),
+    "incompletesignature": (AuthenticationError, 403),
+    "internalerror": (ServerError, 500),
+    "internalfailure": (ServerError, 500),
+    "internalserver": (ServerError, 500),
+    "invalidclienttokenid": (AuthenticationError, 403),
+    "invalidsignature": (AuthenticationError, 403),
+    "missingauthenticationtoken": (AuthenticationError, 403),
+    "modelerror": (ServerError, 424),
+    "modelnotready": (OverloadedError, 429),
+    "modelstreamerror": (ServerError, 424),
+    "modeltimeout": (ServerError, 408),
+    "notauthorized": (PermissionDeniedError, 403),
+    "optinrequired": (PermissionDeniedError, 403),
+    "requestexpired": (AuthenticationError, 403),
+    "resourcenotfound": (NotFoundError, 404),
+    "servicequotaexceeded": (RateLimitError, 400),
+    "serviceunavailable": (OverloadedError, 503),
+    "signaturedoesnotmatch": (AuthenticationError, 403),
+    "throttling": (RateLimitError, 429),
+    "toomanyrequests": (RateLimitError, 429),
+    "unknownoperation": (NotFoundError, 404),
+    "unrecognizedclient": (AuthenticationError, 403),
+    "validation": (InvalidRequestError, 400),
+    "validationerror": (InvalidRequestError, 400),
+}
+_NO_KEY = re.compile(r"authentication failed|api key|security token", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"input tokens exceeded|input is too long|exceeds? (the )?maximum (input )?length|too many input tokens"
+    r"|exceeds the (maximum|max) (number of )?(input )?tokens",
+    re.IGNORECASE,
+)
+
+
+def refusal(reply: Reply) -> APIError:
+    """The error of a refused request."""
+    told = _object(reply.body)
+    name = _name(reply.headers.get("x-amzn-errortype")) or _name_in(told)
+    if name is None or told is None:
+        return _sorted(error_in_reply(reply))
+    return named_error(name, told, status=reply.status, headers=reply.headers, now=reply.now)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = decode_json(body) if body.strip() else {}
+    except ValueError:
+        return None
+    mended: Any = well_formed(value)
+    return mended if isinstance(mended, dict) else None
+
+
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether a body is an error under whatever status."""
+    only_words = bool(body) and body.keys() <= {"message", "Message"}
+    return only_words or bool(body.get("error")) or _name_in(body) is not None
+
+
+def named_error(
+    name: str | None,
+    body: Mapping[str, Any],
+    *,
+    status: int | None,
+    headers: Mapping[str, str] | None = None,
+    now: float | None = None,
+    partial: Response | None = None,
+) -> APIError:
+    """The error of this name, or of the name that the body has."""
+    name = name or _name_in(body)
+    if name is None and body.get("error"):  # as gateways before Bedrock say it
+        return _sorted(error_in_body(body, status=status, headers=headers, now=now, partial=partial))
+    inner = body.get("Output") if isinstance(body.get("Output"), Mapping) else body
+    assert isinstance(inner, Mapping)
+    told = inner.get("message") or inner.get("Message") or inner.get("originalMessage")
+    _, usual = _KINDS.get(_key(name), (APIError, None))
+    claimed = None if status is not None and status >= 400 else usual
+    error = api_error(
+        message=str(told) if told else name or "the service failed, and does not say why",
+        status=status,
+        code=name,
+        claimed_status=claimed,
+        headers=headers,
+        now=now,
+        body=dict(body),
+        partial=partial,
+    )
+    return _sorted(error)
+
+
+def error_in_stream(
+    headers: Mapping[str, Any], body: Mapping[str, Any], partial: Response, origin: Origin
+) -> APIError:
+    """The error of a message whose `:message-type` is `exception` or `error`."""
+    name = _name(headers.get(":exception-type")) or _name(headers.get(":error-code"))
+    if ":error-message" in headers:
+        body = {"message": headers[":error-message"], **body}
+    error = named_error(name, body, status=None, partial=partial)
+    error.provider, error.model = origin.provider, origin.model
+    return error
+
+
+def _sorted(error: APIError) -> APIError:
+    """The same error as the class that its name says, if it says one."""
+    kind, _ = _KINDS.get(_key(error.code), (type(error), None))
+    if issubclass(kind, InvalidRequestError) and (
+        isinstance(error, ContextLengthError) or _CONTEXT.search(error.message)
+    ):
+        kind = ContextLengthError
+    elif kind is PermissionDeniedError and _NO_KEY.search(error.message):
+        kind = AuthenticationError
+    if kind is type(error):
+        return error
+    return kind(
+        error.message,
+        status=error.status,
+        provider_status=error.provider_status,
+        code=error.code,
+        type=error.type,
+        body=error.body,
+        retry_after=error.retry_after,
+        partial=error.partial,
+    )
+
+
+def _name_in(body: Mapping[str, Any] | None) -> str | None:
+    body = body or {}
+    inner = body.get("Output")
+    return _name(body.get("__type")) or (_name(inner.get("__type")) if isinstance(inner, Mapping) else None)
+
+
+def _name(told: Any) -> str | None:
+    """`ThrottlingException` out of `ns#ThrottlingException:http://…`."""
+    if not isinstance(told, str) or not told:
+        return None
+    return told.partition(":")[0].rpartition("#")[2] or None
+
+
+def _key(name: str | None) -> str:
+    return (name or "").lower().removesuffix("exception")

@@ -1,0 +1,213 @@
+"""Reads a Converse answer: the messages of an AWS event stream, or a whole body.
+
+The blocks of a stream have places (`contentBlockIndex`) and grow by deltas. `messageStop` says why the model stopped,
+`metadata`, which follows, what it cost: with both the answer has ended. A whole body is its blocks, one after
+another, through the same assembler. `p` is padding, which hides the length of what is said from who listens.
+Reference: the API reference of "ConverseStreamOutput" and "Converse".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeAlias
+
+from brainwires_provider.events import Event, ResponseEnd
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.json import looks_like
+from brainwires_provider.protocols.bedrock.blocks import part_of_block, usage_of
+from brainwires_provider.protocols.bedrock.errors import error_in_stream, is_error, named_error
+from brainwires_provider.protocols.bedrock.slots import Slot
+from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
+
+__all__ = ["ConverseDecoder"]
+
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "malformed_tool_use": "malformed_tool_call",
+    "malformed_model_output": "other",
+    "pause_turn": "pause",
+    "refusal": "refusal",
+}
+_MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
+_TOP = frozenset(("output", "stopReason", "usage", "p"))
+_MESSAGE = frozenset(("role", "content", "p"))
+_FAILED = frozenset(("exception", "error"))
+
+
+class ConverseDecoder(DecoderBase):
+    """One answer. See `base.protocol.Decoder`."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
+        self._stop: str | None = None
+        self._stopped = False
+        self._usage: Any = None
+        self._slots: dict[Any, Slot] = {}
+
+    # -- the three ways in -----------------------------------------------------------------------------------
+
+    def feed(self, message: WireMessage) -> list[Event]:
+        """The events of one message. One never heard of is passed over; an exception is raised."""
+        if self.ended:
+            return []
+        headers: Mapping[str, Any] = getattr(message, "headers", {})
+        if headers.get(":message-type") in _FAILED:
+            self._failed(headers, message.data)
+        handler = EVENTS.get(message.event)
+        if handler is None:
+            return []
+        event = self.read_json(message.data)
+        try:
+            handler(self, event)
+        except _MISSHAPEN as error:
+            self._misshapen(error, message.data)
+        return self.parts.take()
+
+    def feed_whole(self, body: bytes) -> list[Event]:
+        """The events of a whole body."""
+        value = self.read_json(body)
+        if "output" not in value:
+            self._no_output(value, body)
+        try:
+            self._whole(value)
+        except _MISSHAPEN as error:
+            self._misshapen(error, body)
+        return self.parts.take()
+
+    def finish(self, clean: bool = True) -> list[Event]:
+        """The stream is over. After `messageStop` only the counts are missing; before it the answer was cut."""
+        if self.ended:
+            return []
+        if self._stopped and clean:
+            self._end()
+            return self.parts.take()
+        raise self.cut(
+            "the stream ended before the answer did: no messageStop, and no metadata after it, came"
+        )
+
+    def usage(self) -> Usage:
+        """The counts so far."""
+        return usage_of(self._usage)
+
+    # -- a stream --------------------------------------------------------------------------------------------
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        if self.started:
+            self.broken("a second messageStart came before the first answer's end")
+        self.start()
+        self._turn_fields(event)
+
+    def _turn_fields(self, message: Mapping[str, Any]) -> None:
+        for name, value in message.items():
+            if name not in _MESSAGE and value is not None:
+                self.keep(name, value)
+
+    def _slot(self, event: dict[str, Any]) -> Slot:
+        index = event["contentBlockIndex"]
+        slot = self._slots.get(index)
+        if slot is None:
+            self.start()
+            slot = self._slots[index] = Slot(self)
+        return slot
+
+    def _on_block_start(self, event: dict[str, Any]) -> None:
+        self._slot(event).start(event["start"])
+
+    def _on_delta(self, event: dict[str, Any]) -> None:
+        self._slot(event).grow(event["delta"])
+
+    def _on_block_stop(self, event: dict[str, Any]) -> None:
+        self._slot(event).close()
+
+    def _on_stop(self, event: dict[str, Any]) -> None:
+        self.start()
+        for slot in self._slots.values():
+            slot.close()
+        self._slots = {}  # they refer back to here
+        self._stopped, self._stop = True, event.get("stopReason")
+        self._top(event)
+        if self._usage is not None:
+            self._end()
+
+    def _on_metadata(self, event: dict[str, Any]) -> None:
+        self._usage = event.get("usage") or {}
+        self._top(event)
+        if self._stopped:
+            self._end()
+
+    def _top(self, event: Mapping[str, Any]) -> None:
+        """The response-level fields, by their names."""
+        for name, value in event.items():
+            if name not in _TOP and value is not None:
+                self.extra[name] = value
+        trace = event.get("trace")
+        router = trace.get("promptRouter") if isinstance(trace, dict) else None
+        if isinstance(router, dict) and isinstance(router.get("invokedModelId"), str):
+            self.model = router["invokedModelId"]
+
+    # -- a whole body ----------------------------------------------------------------------------------------
+
+    def _whole(self, value: dict[str, Any]) -> None:
+        output = value["output"]
+        self.start()
+        for name, inner in output.items():
+            if name == "message":
+                for block in inner["content"]:
+                    self.parts.whole(part_of_block(block, self.origin))
+                self._turn_fields(inner)
+            else:
+                self.extra.setdefault("output", {})[name] = inner
+        self._stop = value.get("stopReason")
+        self._usage = value.get("usage")
+        self._top(value)
+        self._end()
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        self.ended = True
+        raw = None if self._stop is None else str(self._stop)
+        reason = _FINISH.get(raw or "end_turn", "other")
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
+            reason = "tool_calls"
+        end = ResponseEnd(
+            reason, raw, self.usage(), self.id, self.model, self.extra, dict(self.message_extra) or None
+        )
+        self.parts.events.append(end)
+
+    def _failed(self, headers: Mapping[str, Any], data: bytes) -> NoReturn:
+        self.ended = True
+        body = self.read_json(data) if data.strip() else {}
+        raise error_in_stream(headers, body, self.partial(), self.origin)
+
+    def _no_output(self, value: dict[str, Any], body: bytes) -> NoReturn:
+        if is_error(value):
+            error = named_error(None, value, status=None, partial=self.partial())
+            error.provider, error.model = self.origin.provider, self.origin.model
+            self.ended = True
+            raise error
+        self.broken(f"the body has no output, as a Converse answer must: {looks_like(body)}")
+
+    def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
+        self.broken(
+            f"the answer has not the shape of Converse ({type(error).__name__}: {error}): {looks_like(data)}"
+        )
+
+
+_Handler: TypeAlias = Callable[[ConverseDecoder, dict[str, Any]], None]
+EVENTS: dict[str | None, _Handler] = {
+    "messageStart": ConverseDecoder._on_start,
+    "contentBlockStart": ConverseDecoder._on_block_start,
+    "contentBlockDelta": ConverseDecoder._on_delta,
+    "contentBlockStop": ConverseDecoder._on_block_stop,
+    "messageStop": ConverseDecoder._on_stop,
+    "metadata": ConverseDecoder._on_metadata,
+}
+"""What each event of a stream does."""

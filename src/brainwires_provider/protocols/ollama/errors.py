@@ -1,0 +1,80 @@
+"""Ollama's "no": one sentence, `{"error": "…"}`, under a status or as a line of a stream.
+
+Within a stream there is no status, so the kind is told by the sentence; and to the refusals that every user meets (a
+model that was never pulled, one that cannot do what is asked, a server that is not signed in) the way out is added.
+Reference: the API reference, "Errors".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from brainwires_provider.errors import (
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ServerError,
+)
+from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
+from brainwires_provider.protocols.base.protocol import Reply
+from brainwires_provider.types import Origin, Response
+
+__all__ = ["error_in_line", "refusal"]
+
+_WORDS: tuple[tuple[re.Pattern[str], type[APIError]], ...] = tuple(
+    (re.compile(words, re.IGNORECASE), kind)
+    for words, kind in (
+        (r"model .*not found|file does not exist|no such (model|file)", NotFoundError),
+        (r"not authorized|permission denied|forbidden", PermissionDeniedError),
+        (r"unauthori[sz]ed|authentication", AuthenticationError),
+        (r"does not support|invalid|is required|must be|unknown type|unsupported", InvalidRequestError),
+        (r"server busy|too many|overloaded|try again", OverloadedError),
+        (r"error was encountered|runner|unexpected|failed|max retries|timeout|memory|EOF", ServerError),
+    )
+)
+_ABSENT = re.compile(r"model ['\"]?([^'\" ]+)['\"]?,? not found", re.IGNORECASE)
+_UNABLE = re.compile(r"does not support (\w+)", re.IGNORECASE)
+_ABILITIES = {"chat": "completion", "generate": "completion", "image": "vision", "images": "vision"}
+
+
+def refusal(reply: Reply) -> APIError:
+    """The error of a refused request."""
+    return _advised(error_in_reply(reply))
+
+
+def error_in_line(value: Mapping[str, Any], partial: Response | None, origin: Origin) -> APIError:
+    """The error that a line of a stream, or a body under status 200, is."""
+    error = error_in_body(well_formed(dict(value)), status=None, partial=partial)
+    if type(error) is APIError:
+        kind = next((kind for words, kind in _WORDS if words.search(error.message)), APIError)
+        error = kind(error.message, code=error.code, type=error.type, body=error.body, partial=partial)
+    error.provider, error.model = origin.provider, origin.model
+    return _advised(error)
+
+
+def _advised(error: APIError) -> APIError:
+    """The same error, its message with what to do."""
+    advice = _advice(error.message)
+    if isinstance(error.body, dict) and error.body.get("signin_url"):
+        advice = '"ollama signin", where the server runs, signs it in'
+    if advice:
+        error.message = f"{error.message}; {advice}"
+        error.args = (error.message,)
+    return error
+
+
+def _advice(message: str) -> str:
+    absent = _ABSENT.search(message)
+    if absent is not None:
+        return f'client.ollama.pull("{absent[1]}") fetches it'
+    unable = _UNABLE.search(message)
+    if unable is not None:
+        ability = _ABILITIES.get(unable[1].lower(), unable[1].lower())
+        return f"client.ollama.show(MODEL).capabilities says {ability!r} where a model does"
+    return ""

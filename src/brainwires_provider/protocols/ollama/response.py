@@ -1,0 +1,249 @@
+"""Reads an answer of `/api/chat` or `/api/generate`: the lines of a stream, or one body.
+
+A line is a small answer of the whole one's form: text, thought, calls and images to add, and fields of which the last
+told wins. The line with `done` is the last, and has the reason and the counts. Calls come whole. A body of several
+lines is a stream that was announced as JSON, as some servers do. Reference: the API reference, "Generate a chat
+message" and "Generate a response", and the page "Streaming".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.framing.ndjson import NDJSONFraming
+from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.json import fast_decode, looks_like
+from brainwires_provider.protocols.ollama.errors import error_in_line
+from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.types import (
+    FinishReason,
+    ImagePart,
+    Origin,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    Usage,
+)
+from brainwires_provider.types.usage import split_usage
+
+__all__ = ["OllamaDecoder"]
+
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
+_COUNTS = ("prompt_eval_count", "eval_count")
+_SAID = frozenset(("message", "response", "thinking", "image", "completed", "total"))
+_TOP = _SAID | {"model", "done", "done_reason", "logprobs", *_COUNTS}
+_MESSAGE = frozenset(("role", "content", "thinking", "tool_calls", "images"))
+_OURS = frozenset(("message", "response", "done", "image", "completed"))
+_OTHERS = {
+    "choices": "Chat Completions",
+    "output": "Responses",
+    "status": "/api/pull, /api/push or /api/create",
+}
+
+
+class OllamaDecoder(DecoderBase):
+    """One answer. See `base.protocol.Decoder`."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
+        self._growing: OpenPart | None = None
+        self._raw_finish: str | None = None
+        self._counts: dict[str, Any] = {}
+
+    # -- the three ways in -----------------------------------------------------------------------------------
+
+    def feed(self, message: WireMessage) -> list[Event]:
+        """The events of one line. An object that is no part of an answer is passed over."""
+        if self.ended:
+            return []
+        try:
+            line = fast_decode(message.data)
+        except (ValueError, RecursionError):
+            line = self.read_json(message.data)
+        if type(line) is not dict:
+            self.not_an_object(line, message.data)
+        self._read(line, message.data)
+        return self.parts.take()
+
+    def feed_whole(self, body: bytes) -> list[Event]:
+        """The events of a body: one answer, or the lines of a stream."""
+        framing = NDJSONFraming(len(body))
+        lines = framing.feed(body) + framing.finish()[0]
+        if len(lines) > 1 and all(line.data.startswith(b"{") for line in lines):
+            events = [event for line in lines for event in self.feed(line)]
+            return events + self.finish()
+        value = self.read_json(body)
+        self._read(value, body)
+        if not self.started:
+            self.broken(f"the body has no message and no response: {looks_like(body)}")
+        if value.get("done") is False:
+            return self.finish()  # the first line of a stream that went no further
+        if not self.ended:
+            self._end()
+        return self.parts.take()
+
+    def finish(self, clean: bool = True) -> list[Event]:
+        """The stream is over; without a line that says `done` it was cut."""
+        if self.ended:
+            return []
+        raise self.cut("the stream ended before the answer did: no line said done")
+
+    def usage(self) -> Usage:
+        """The counts so far. Thoughts are counted with the answer, for the server does not tell them apart."""
+        told = [self._counts.get(name) for name in _COUNTS]
+        if not any(type(count) is int for count in told):
+            return Usage()
+        given, made = (count if type(count) is int else 0 for count in told)
+        return split_usage(input_total=given, output_total=made, raw=dict(self._counts))
+
+    # -- one line --------------------------------------------------------------------------------------------
+
+    def _read(self, line: dict[str, Any], data: bytes) -> None:
+        if line.get("error"):
+            self.ended = True
+            raise error_in_line(line, self.partial(), self.origin)
+        if _OURS.isdisjoint(line):
+            foreign = next((name for key, name in _OTHERS.items() if key in line), None)
+            if foreign is not None and not self.started:
+                self.broken(f"this is an answer of {foreign}, and has no message: {looks_like(data)}")
+            return
+        try:
+            self._top(line)
+            if line.get("message") is not None:
+                self._say(line["message"], line)
+            else:
+                self._generated(line)
+            if line.get("done"):
+                self._end()
+        except _MISSHAPEN as error:
+            self.broken(f"not the shape of an Ollama answer ({error!r}): {looks_like(data)}")
+
+    def _top(self, line: dict[str, Any]) -> None:
+        """The fields of the answer itself."""
+        self.answered_by(line.get("model"))
+        self.start()
+        if line.get("done_reason"):
+            self._raw_finish = str(line["done_reason"])
+        for name in _COUNTS:
+            if line.get(name) is not None:
+                self._counts[name] = line[name]
+        if line.get("logprobs"):
+            self.extra["logprobs"] = [*self.extra.get("logprobs", ()), *line["logprobs"]]
+        if not line.keys() <= _TOP:
+            for name, value in line.items():
+                if value is not None and name not in _TOP:
+                    self.extra[name] = value
+
+    def _generated(self, line: dict[str, Any]) -> None:
+        """What a line of `/api/generate` adds: text, thought, an image, or how far an image has come."""
+        self._think(line.get("thinking"))
+        self._write(line.get("response"))
+        if line.get("image"):
+            self._show(line["image"])
+        elif "completed" in line:
+            done = {name: line[name] for name in ("completed", "total") if name in line}
+            self.parts.events.append(OpaqueDelta(None, "progress", done))
+
+    def _say(self, message: dict[str, Any], line: dict[str, Any]) -> None:
+        """What a line of `/api/chat` adds."""
+        self._think(message.get("thinking"))
+        self._write(message.get("content"))
+        for image in message.get("images") or ():
+            self._show(image)
+        for call in message.get("tool_calls") or ():
+            self._call(call, line)
+        for name, value in message.items():
+            if value is not None and name not in _MESSAGE:
+                self.keep(name, value)
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def _think(self, text: Any) -> None:
+        if text:
+            self._grow(ReasoningPart(origin=self.origin), text)
+
+    def _write(self, text: Any) -> None:
+        if text:
+            self._grow(TextPart("", origin=self.origin), text)
+
+    def _grow(self, seed: TextPart | ReasoningPart, text: Any) -> None:
+        """Add to the open part, or end it where the text is of another kind."""
+        if type(text) is not str:
+            raise TypeError(f"a text is {type(text).__name__}")
+        if self._growing is None or type(self._growing.seed) is not type(seed):
+            self._close()
+            self._growing = self.parts.open(seed)
+        self.parts.add(self._growing, text)
+
+    def _close(self) -> None:
+        if self._growing is not None:
+            self.parts.close(self._growing)
+            self._growing = None
+
+    def _show(self, image: str) -> None:
+        self._close()
+        try:
+            data = base64.b64decode(image, validate=True)
+        except binascii.Error:
+            raise ValueError("an image is no base64") from None
+        self.parts.whole(ImagePart(data=data, origin=self.origin))
+
+    def _call(self, call: dict[str, Any], line: dict[str, Any]) -> None:
+        """One call, whole. Most servers give it no id; ours is made of the line's own date, so that turns differ."""
+        self._close()
+        function = call["function"]
+        name, arguments = function["name"], function.get("arguments")
+        if type(name) is not str:
+            raise TypeError(f"a tool call's name is {type(name).__name__}")
+        if arguments is None:
+            arguments = {}
+        id = str(call["id"]) if call.get("id") else None
+        seed = None if id else f"{self.model or ''} {line.get('created_at') or ''}"
+        extra = {k: v for k, v in call.items() if k not in ("id", "function", "type") and v is not None}
+        rest = {k: v for k, v in function.items() if k not in ("name", "arguments") and v is not None}
+        if rest:
+            extra["function"] = rest
+        self.parts.whole(
+            ToolCallPart(
+                id,
+                name,
+                arguments if type(arguments) is str else _compact(arguments),
+                local_id=None if id else local_id(seed, self.parts.count, name),
+                extra=extra or None,
+                origin=self.origin,
+            )
+        )
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        self._close()
+        self.ended = True
+        raw = self._raw_finish
+        reason = _FINISH.get(raw or "stop", "other")
+        if reason == "stop" and ToolCallPart in self.parts.kinds:
+            reason = "tool_calls"
+        self.parts.events.append(
+            ResponseEnd(
+                reason,
+                raw,
+                self.usage(),
+                None,
+                self.model,
+                self.extra,
+                self.message_extra or None,
+            )
+        )
+
+
+def _compact(value: Any) -> str:
+    """JSON without spaces."""
+    return msgspec.json.encode(well_formed(value)).decode()

@@ -1,0 +1,400 @@
+"""Reads a Chat Completions answer, streamed or whole.
+
+The wire has one string of text, one of reasoning, one refusal and a list of calls a message, so each becomes
+one part, opened at its first fragment and closed at the answer's end; only where content is itself a list of
+typed pieces (Mistral) does the wire give an order, and then a change of kind closes the part before. Whole
+bodies are read as one large delta, so that both forms go through the same code.
+
+Fields that have no place in a part are kept: the response's and the choice's in `extra`, the message's in
+`message_extra`. Reference: the Chat Completions API reference, "object" and "chunk" pages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from msgspec.structs import replace
+
+from brainwires_provider.errors import APIError, ProtocolError
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.errors import error_in_body
+from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
+from brainwires_provider.protocols.openai_chat.calls import CallAccumulator
+from brainwires_provider.protocols.openai_chat.pieces import (
+    AudioPieces,
+    citations_of,
+    image_part,
+    search_citations,
+    usage_of,
+)
+from brainwires_provider.protocols.openai_chat.reasoning import ReasoningPieces
+from brainwires_provider.types import (
+    Citation,
+    FinishReason,
+    OpaquePart,
+    Origin,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+    Usage,
+)
+
+__all__ = ["ChatDecoder"]
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "completed": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "refusal": "refusal",
+    "malformed_function_call": "malformed_tool_call",
+    "function_call_filter": "malformed_tool_call",
+}
+_MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
+_TOP = frozenset(("id", "model", "choices", "usage"))
+_CHOICE = frozenset(("index", "delta", "message", "finish_reason"))
+_USUAL = _CHOICE | {"logprobs"}
+_LISTS = frozenset(("annotations", "images"))
+_SEARCHED = frozenset(("search_results", "citations"))
+_REASONING = frozenset(("reasoning_content", "reasoning", "reasoning_details"))
+_TOLD = _REASONING | {"role", "content"}
+_MESSAGE = frozenset(
+    (
+        "role",
+        "content",
+        "refusal",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "tool_calls",
+        "function_call",
+        "annotations",
+        "audio",
+        "images",
+    )
+)
+
+
+class ChatDecoder(DecoderBase):
+    """One answer. See `base.protocol.Decoder`."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
+        self._choice_seen = False
+        self._raw_finish: str | None = None
+        self._counts: dict[str, Any] = {}
+        self._text: OpenPart | None = None
+        self._refusal: OpenPart | None = None
+        # Made when first needed, and let go at the end: most answers are text only, and these refer back to here.
+        self._reasoning: ReasoningPieces | None = None
+        self._calls: CallAccumulator | None = None
+        self._audio: AudioPieces | None = None
+        self._citations: list[Citation] = []
+
+    # -- the three ways in -------------------------------------------------------------------------------
+
+    def feed(self, message: WireMessage) -> list[Event]:
+        """The events of one chunk."""
+        try:
+            chunk = fast_decode(message.data)
+        except (ValueError, RecursionError):
+            if message.data.startswith(b"[DONE]"):
+                return self._end()
+            if not message.data.strip():
+                return []  # a heartbeat
+            chunk = (
+                self._error_event(message.data) if message.event == "error" else self.read_json(message.data)
+            )
+        if type(chunk) is not dict:
+            self.not_an_object(chunk, message.data)
+        choices = chunk.get("choices")
+        if choices is None and (message.event == "error" or _is_error(chunk)):
+            raise self._error(chunk)
+        try:
+            self._top(chunk)
+            for choice in choices or ():
+                self._choice(choice, choice.get("delta") or choice.get("message"), False)
+        except _MISSHAPEN as error:
+            self._misshapen(error, message.data)
+        if chunk.get("error"):
+            raise self._error(chunk)
+        return self.parts.take()
+
+    def feed_whole(self, body: bytes) -> list[Event]:
+        """The events of a whole body."""
+        value = self.read_json(body)
+        choices = value.get("choices")
+        if not choices:
+            if _is_error(value):
+                raise self._error(value)
+            self.broken(f"the body has no choices: {looks_like(body)}")
+        try:
+            self._top(value)
+            for choice in choices:
+                self._choice(choice, choice.get("message") or choice.get("delta"), True)
+        except _MISSHAPEN as error:
+            self._misshapen(error, body)
+        if value.get("error"):
+            raise self._error(value)
+        return self._end()
+
+    def finish(self, clean: bool = True) -> list[Event]:
+        """The stream ended without `[DONE]`: whole if a finish reason came and nothing was cut."""
+        if self.ended:
+            return []
+        if self._raw_finish and clean:
+            return self._end()
+        if self.started and not self._choice_seen and clean:
+            self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
+        raise self.cut(
+            "the stream ended inside a message, after the finish reason"
+            if self._raw_finish
+            else "the stream ended before the answer did: no finish reason came"
+        )
+
+    # -- what a chunk holds ------------------------------------------------------------------------------
+
+    def _top(self, chunk: dict[str, Any]) -> None:
+        """The response-level fields: the last told win, nested objects are merged."""
+        model = chunk.get("model")
+        if model != self.model:
+            self.answered_by(model)
+        if chunk.get("id"):
+            self.id = str(chunk["id"])
+        if not self.started:
+            self.start()
+        usage = chunk.get("usage")
+        if usage:
+            if type(usage) is not dict:
+                raise TypeError(f"usage is {type(usage).__name__}")
+            self._counts = merged(self._counts, usage) if self._counts else usage
+        extra = self.extra
+        if not extra:
+            self.extra = {n: v for n, v in chunk.items() if v is not None and n not in _TOP}
+            return
+        for name, value in chunk.items():
+            if value is not None and name not in _TOP:
+                extra[name] = merged(extra.get(name), value) if type(value) is dict else value
+
+    def _choice(self, choice: dict[str, Any], message: dict[str, Any] | None, whole: bool) -> None:
+        if choice.get("index"):
+            self.extra.setdefault("choices", []).append(choice)  # n > 1: kept, not interpreted
+            return
+        self._choice_seen = True
+        if message:
+            self._message(message, whole)
+        if choice.get("logprobs") is not None or not choice.keys() <= _USUAL:
+            self._choice_fields(choice)
+        reason = choice.get("finish_reason")
+        if reason or (whole and reason is not None):
+            self._raw_finish = str(reason)
+
+    def _choice_fields(self, choice: dict[str, Any]) -> None:
+        for name, value in choice.items():
+            if value is None or name in _CHOICE:
+                continue
+            if name == "error" and value:
+                raise self._error({"error": value})
+            if name == "logprobs" and type(value) is dict:
+                _lengthen(self.extra.setdefault(name, {}), value)
+            else:
+                self.extra[name] = merged(self.extra.get(name), value)
+
+    def _message(self, message: dict[str, Any], whole: bool) -> None:
+        """One delta, or one whole message. The order of the steps is the order of a whole body's parts."""
+        content = message.get("content")
+        plain = len(message) == 1 and content is not None
+        if not plain and not message.keys().isdisjoint(_REASONING):
+            self._reasons().feed(message)
+        if content:
+            if type(content) is str:
+                self._say(content)
+            else:
+                self._pieces(content)
+        if not plain and self._keep_rest(message):
+            self._others(message, whole)
+
+    def _say(self, text: str) -> None:
+        part = self._text
+        if part is None:
+            if self._reasoning is not None and self._reasoning.is_listed:
+                self._reasoning.close()
+            part = self._text = self.parts.open(TextPart("", origin=self.origin))
+        self.parts.add(part, text)
+
+    def _reasons(self) -> ReasoningPieces:
+        if self._reasoning is None:
+            self._reasoning = ReasoningPieces(self)
+        return self._reasoning
+
+    def _pieces(self, content: list[Any]) -> None:
+        """Content as a list of typed pieces, in the wire's order."""
+        if type(content) is not list:
+            raise TypeError(f"content is {type(content).__name__}")
+        for piece in content:
+            kind = piece.get("type") if isinstance(piece, dict) else None
+            if isinstance(piece, str):
+                self._say(piece)
+            elif kind == "text":
+                self._say_piece(piece)
+            elif kind == "thinking":
+                self._close_text()
+                self._reasons().feed_piece(piece)
+            else:
+                self._close_text()
+                part = OpaquePart(str(kind or "content"), piece, origin=self.origin)
+                self.parts.whole(image_part(piece, self.origin) or part)
+
+    def _say_piece(self, piece: dict[str, Any]) -> None:
+        self._say(piece.get("text") or "")
+        rest = {k: v for k, v in piece.items() if k not in ("type", "text") and v is not None}
+        if rest and self._text is not None:
+            seed = self._text.seed
+            self._text.seed = replace(seed, extra={**(seed.extra or {}), **rest})
+
+    def _keep_rest(self, message: dict[str, Any]) -> bool:
+        """Keep what no part has a place for; whether there is something for other parts than text and reasoning."""
+        told = False
+        for name, value in message.items():
+            if value is None or name in _TOLD:
+                continue
+            if name not in _MESSAGE or (value and name in _LISTS and type(value) is not list):
+                self.keep(name, value)
+            elif value:
+                told = True
+        return told
+
+    def _others(self, message: dict[str, Any], whole: bool) -> None:
+        if refusal := message.get("refusal"):
+            if self._refusal is None:
+                self._refusal = self.parts.open(RefusalPart("", origin=self.origin))
+            self.parts.add(self._refusal, refusal)
+        annotations = message.get("annotations")
+        if annotations and type(annotations) is list:
+            self._citations += citations_of(annotations)
+            index = self._text.index if self._text else None
+            self.parts.events += [OpaqueDelta(index, "citation", a) for a in annotations]
+        if audio := message.get("audio"):
+            self._audio = self._audio or AudioPieces(self)
+            self._audio.feed(audio)
+        images = message.get("images")
+        if images and type(images) is list:
+            for image in images:
+                part = image_part(image, self.origin) or OpaquePart("image", image, origin=self.origin)
+                self.parts.whole(part)
+        for call in message.get("tool_calls") or ():
+            self._calls = self._calls or CallAccumulator(self)
+            self._calls.feed(call, whole=whole)
+        if legacy := message.get("function_call"):
+            self._calls = self._calls or CallAccumulator(self)
+            self._calls.feed_legacy(legacy, whole=whole)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def _close_text(self) -> None:
+        part, self._text = self._text, None
+        if part is not None:
+            if self._citations:
+                part.seed = replace(part.seed, citations=tuple(self._citations))
+                self._citations = []
+            self.parts.close(part)
+
+    def _end(self) -> list[Event]:
+        if self.ended:
+            return []
+        if not self._choice_seen:
+            self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
+        if not self.extra.keys().isdisjoint(_SEARCHED):
+            self._citations += search_citations(self.extra)
+        if self._citations and self._text is None:
+            self._text = self.parts.open(TextPart("", origin=self.origin))
+        if self._reasoning is not None:
+            self._reasoning.close()
+        self._close_text()
+        for pieces in (self._audio, self._calls):
+            if pieces is not None:
+                pieces.close()
+        self._reasoning = self._audio = self._calls = None
+        if self._refusal is not None:
+            self.parts.close(self._refusal)
+        self.ended = True
+        self.parts.events.append(
+            ResponseEnd(
+                self._finish_reason(),
+                self._raw_finish,
+                self.usage(),
+                self.id,
+                self.model,
+                self.extra,
+                self.message_extra or None,
+            )
+        )
+        return self.parts.take()
+
+    def _finish_reason(self) -> FinishReason:
+        said = (self._raw_finish or "").lower()
+        # Gemini's compatible endpoint explains after a colon.
+        reason = _FINISH.get(said) or _FINISH.get(said.partition(":")[0], "other")
+        if reason == "stop" or not said:
+            if ToolCallPart in self.parts.kinds:
+                return "tool_calls"
+            if RefusalPart in self.parts.kinds:
+                return "refusal"
+        return reason
+
+    def usage(self) -> Usage:
+        """The counts so far; Groq repeats them under its own name, and some streams have only those."""
+        groq = self.extra.get("x_groq")
+        theirs = groq.get("usage") if isinstance(groq, dict) else None
+        return usage_of(self._counts or (theirs if isinstance(theirs, dict) else {}))
+
+    # -- failures ----------------------------------------------------------------------------------------
+
+    def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
+        self.broken(f"not the shape of a Chat Completions answer ({error}): {looks_like(data)}")
+
+    def _error_event(self, data: bytes) -> dict[str, Any]:
+        """What an event named `error` holds that is no usual JSON."""
+        try:
+            value = self.read_json(data)
+        except ProtocolError:
+            value = {"error": data.decode("utf-8", "replace")}
+        return value
+
+    def _error(self, body: dict[str, Any]) -> APIError:
+        self.extra.pop("error", None)
+        error = error_in_body(well_formed(body), status=None, partial=self.partial())
+        error.provider, error.model = self.origin.provider, self.origin.model
+        return error
+
+
+def _is_error(body: dict[str, Any]) -> bool:
+    """Whether a body without choices is an error object of any of the usual shapes."""
+    if body.get("error") or body.get("object") == "error":
+        return True
+    told = body.get("message") or body.get("detail")
+    return bool(told) and not body.get("id")
+
+
+def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add one chunk's log probabilities to those before; each list belongs to `known` alone."""
+    for name, value in more.items():
+        if isinstance(value, list):
+            known[name] = known.get(name) or []
+            known[name] += value
+        elif value is not None or name not in known:
+            known[name] = value

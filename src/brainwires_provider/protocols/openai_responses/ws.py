@@ -1,0 +1,204 @@
+"""What goes over a Responses WebSocket beyond a body and its events: the client's frames, a glance at the server's.
+
+A frame is one JSON text. Going out, `response.create` is a request's body laid flat, without what only HTTP has.
+Coming in, a glance tells whose a frame is and whether it is the last; the decoder reads it whole.
+Reference: the WebSocket mode guide, and the `response.create` and `response.steer` client events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.openai_responses.messages import HistoryEncoder
+from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
+from brainwires_provider.types import Message, Origin
+
+__all__ = [
+    "TERMINAL",
+    "Fault",
+    "Peek",
+    "answer_items",
+    "create_frame",
+    "fault_of",
+    "limit_told",
+    "peek",
+    "steer_frame",
+]
+
+Item: TypeAlias = dict[str, Any]
+Fault = Literal[
+    "not_found", "connection_limit", "lane_limit", "lane_name", "lanes_unknown", "in_flight", "other"
+]
+
+TERMINAL = frozenset(
+    ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+)
+"""The types of the events after which an answer has no more."""
+
+_HTTP_ONLY = frozenset(("stream", "stream_options", "background", "background_options", "stream_id"))
+_HANDLES = ("previous_response_id", "conversation")
+
+
+# -- coming in -----------------------------------------------------------------------------------------------
+
+
+class _Answer(Struct, frozen=True, gc=False):
+    id: str | None = None
+    status: str | None = None
+
+
+class Peek(Struct, frozen=True, gc=False):
+    """What a frame says of itself: its type, its lane (None: the nameless one), and of which answer it is."""
+
+    type: str
+    stream_id: str | None = None
+    response: _Answer | None = None
+
+    @property
+    def response_id(self) -> str | None:
+        """The answer's id; only the events of an answer's own life have one."""
+        return None if self.response is None else self.response.id
+
+    @property
+    def status(self) -> str | None:
+        """The answer's status, where its id is."""
+        return None if self.response is None else self.response.status
+
+
+_peek = msgspec.json.Decoder(Peek).decode
+
+
+def peek(frame: bytes) -> Peek | None:
+    """A glance at a frame; None for what is no JSON object with a type. Everything else in it is skipped, not read."""
+    try:
+        return _peek(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read(frame)
+
+
+def _read(frame: bytes) -> Peek | None:
+    """The same of a frame that is not as strict, or has a field of another shape than is usual."""
+    try:
+        value = decode_json(frame)
+    except ValueError:
+        return None
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        return None
+    response = value.get("response")
+    told = response if isinstance(response, dict) else {}
+    answer = _Answer(_text(told.get("id")), _text(told.get("status"))) if told else None
+    return Peek(kind, _text(value.get("stream_id")), answer)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+# -- going out -----------------------------------------------------------------------------------------------
+
+
+def create_frame(
+    body: Mapping[str, Any],
+    *,
+    stream_id: str | None = None,
+    parent: str | None = None,
+    tail: Sequence[Mapping[str, Any]] | None = None,
+    generate: bool | None = None,
+) -> bytes:
+    """The `response.create` event: the whole body, or with `parent` and `tail` only what that response has not seen.
+
+    What says how the answer comes over HTTP is left out. Raises UnsupportedError for text that cannot be sent, and
+    ValueError for a parent without a tail, or beside one that the body names by itself.
+    """
+    event = {name: value for name, value in body.items() if name not in _HTTP_ONLY}
+    event["type"] = "response.create"
+    if (parent is None) != (tail is None):
+        raise ValueError("parent and tail go together")
+    if parent is not None:
+        named = [name for name in _HANDLES if body.get(name) is not None]
+        if named:
+            raise ValueError(f"the body says by itself what it continues ({named[0]})")
+        event |= {"previous_response_id": parent, "input": tail}
+    if stream_id is not None:
+        event["stream_id"] = stream_id
+    if generate is not None:
+        event["generate"] = generate
+    return _encoded(event)
+
+
+def steer_frame(response_id: str, input: str | Sequence[Mapping[str, Any]]) -> bytes:
+    """The `response.steer` event: more from the user (text, or user messages as items) for an answer under way.
+
+    Raises UnsupportedError for text that cannot be sent.
+    """
+    return _encoded({"type": "response.steer", "previous_response_id": response_id, "input": input})
+
+
+def _encoded(event: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(event)
+    except UnicodeEncodeError:
+        raise UnsupportedError(
+            "half of a surrogate pair is no character: a text that holds one cannot be sent"
+        ) from None
+
+
+# -- what came back, and what went wrong ---------------------------------------------------------------------
+
+
+def answer_items(message: Message, origin: Origin, quirks: ResponsesQuirks) -> list[Item]:
+    """An answer as the items by which a longer history will say it. Raises UnsupportedError, as that will."""
+    return HistoryEncoder(origin, quirks, []).encode((message,))[1]
+
+
+_FAULTS: Mapping[str, Fault] = {
+    "previous_response_not_found": "not_found",
+    "codex_previous_response_stale": "not_found",
+    "websocket_connection_limit_reached": "connection_limit",
+    "websocket_stream_limit_reached": "lane_limit",
+    "invalid_stream_id": "lane_name",
+    "response_already_in_flight": "in_flight",
+    "websocket_queue_full": "in_flight",
+}
+
+
+def fault_of(error: APIError) -> Fault:
+    """What of the WebSocket mode's own an error is about; `"other"` for all that HTTP has too.
+
+    The code decides, wherever in the error it lies; services without codes say it by the parameter.
+    """
+    told = _innermost(error.body)
+    known = _FAULTS.get((error.code or "").lower()) or _FAULTS.get(str(told.get("code")).lower())
+    if known is not None:
+        return known
+    param, status = told.get("param"), error.provider_status or error.status or 400
+    if param == "previous_response_id" and "not found" in error.message.lower():
+        return "not_found"
+    if status in (400, 422) and (param == "stream_id" or "stream_id" in error.message):
+        return "lanes_unknown"
+    return "other"
+
+
+_MINUTES = re.compile(rb"\((\d{1,4}) minutes?\)")
+
+
+def limit_told(frame: bytes) -> float | None:
+    """How long a connection may live, in seconds, where the error about the connection's limit says it."""
+    found = _MINUTES.search(frame)
+    return None if found is None else 60.0 * int(found[1])
+
+
+def _innermost(body: Any) -> Mapping[str, Any]:
+    """The error object in a body: flat, in `error`, or in the `error` of a failed `response`."""
+    for name in ("response", "error"):
+        inner = body.get(name) if isinstance(body, Mapping) else None
+        body = inner if isinstance(inner, Mapping) else body
+    return body if isinstance(body, Mapping) else {}

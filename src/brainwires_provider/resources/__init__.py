@@ -1,0 +1,1 @@
+"""What providers offer besides chat, one module for each group of operations."""

@@ -1,0 +1,1 @@
+"""WebSocket connections: handshake, frames, close codes. Knows no field of any API."""

@@ -1,0 +1,746 @@
+"""Converse against botocore's service model, and what depends on the model behind it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from brainwires_provider.errors import (
+    APIError,
+    AuthenticationError,
+    ContextLengthError,
+    FramingError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProtocolError,
+    ProviderError,
+    RateLimitError,
+    ServerError,
+    StreamInterrupted,
+    UnsupportedError,
+)
+from brainwires_provider.events import Event, collect
+from brainwires_provider.framing import EventStreamFraming
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.protocol import Reply
+from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockOptions, BedrockQuirks
+from brainwires_provider.protocols.bedrock.blocks import FORMATS
+from brainwires_provider.types import (
+    Cache,
+    CacheStrategy,
+    JSONSchema,
+    Message,
+    OpaquePart,
+    Options,
+    Origin,
+    Reasoning,
+    ReasoningPart,
+    Request,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+    dump_messages,
+    load_messages,
+)
+from fixture_cases import ROOT, cases
+
+CONVERSE = BedrockConverse()
+CLAUDE, CLAUDE_3, CLAUDE_46 = (
+    "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "anthropic.claude-3-5-sonnet-20240620-v1:0",
+    "anthropic.claude-sonnet-4-6",
+)
+OPUS = "anthropic.claude-opus-5-5"
+NOVA, LLAMA = "us.amazon.nova-2-lite-v1:0", "us.meta.llama4-maverick-17b-instruct-v1:0"
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/mi1dadi0g15f"
+
+
+def origin(model: str) -> Origin:
+    return Origin("bedrock_converse", "bedrock", model)
+
+
+def encoded(
+    model: str, *messages: Message, stream: bool = False, converse: BedrockConverse = CONVERSE, **given: Any
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The body as JSON has it, and what was not sent as given."""
+    request = Request(messages or (Message.user("Hi"),), model, **given)
+    call = converse.encode(request, origin(model), stream=stream)
+    body: dict[str, Any] = json.loads(json.dumps(call.body))
+    return body, [(d.field, d.outcome) for d in call.deviations]
+
+
+# -- botocore's service model --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def service() -> Any:
+    return pytest.importorskip("botocore.session").Session().get_service_model("bedrock-runtime")
+
+
+MODELS = (
+    CLAUDE,
+    LLAMA,
+    PROFILE,
+    "arn:aws:bedrock:us-east-1:123456789012:prompt/AB12CD34EF:3",
+    "arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/anthropic.claude-v2:1",
+    "arn:aws:sagemaker:us-east-1:123456789012:endpoint/my-endpoint",
+    "a b/ü?#%2F~._-",
+)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_paths_are_botocores(model: str, service: Any) -> None:
+    serialize = pytest.importorskip("botocore.serialize")
+    told = {
+        "Converse": CONVERSE.encode(Request((), model), origin(model), stream=False),
+        "ConverseStream": CONVERSE.encode(Request((), model), origin(model), stream=True),
+        "CountTokens": CONVERSE.count_call(Request((), model), origin(model)),
+    }
+    for operation, call in told.items():
+        params: dict[str, Any] = {"modelId": model} | (
+            {"input": {"converse": {}}} if operation == "CountTokens" else {}
+        )
+        made = serialize.create_serializer("rest-json").serialize_to_request(
+            params, service.operation_model(operation)
+        )
+        assert (call.method, call.path) == (made["method"], made["url_path"])
+
+
+@pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
+def test_the_options_are_the_requests_fields(operation: str, service: Any) -> None:
+    members = set(service.operation_model(operation).input_shape.members)
+    assert set(BedrockOptions.__struct_fields__) == members - {"modelId", "messages", "system"}
+
+
+def test_formats_are_those_of_the_service_model(service: Any) -> None:
+    named = {kind: service.shape_for(f"{kind.title()}Format").enum for kind in FORMATS}
+    lost = {kind: set(enum) - set(FORMATS[kind].values()) for kind, enum in named.items()}
+    assert all(set(FORMATS[kind].values()) <= set(enum) for kind, enum in named.items())
+    # Other words for a container that has one already.
+    assert lost == {"image": set(), "document": set(), "video": {"mpg"}, "audio": {"mkv", "mpeg", "mpga"}}
+
+
+STOPS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "malformed_tool_use": "malformed_tool_call",
+    "malformed_model_output": "other",
+    "pause_turn": "pause",
+    "refusal": "refusal",
+    "novel": "other",
+}
+
+
+def test_every_stop_reason_of_the_service_model_is_mapped(service: Any) -> None:
+    assert set(service.shape_for("StopReason").enum) <= STOPS.keys()
+    for raw, reason in STOPS.items():
+        response = collect(whole({"text": "a"}, stop=raw))
+        assert (response.finish_reason, response.raw_finish_reason) == (reason, raw)
+    assert collect(whole({"text": "a"}, stop=None)).finish_reason == "stop"
+
+
+KINDS = {
+    "AccessDeniedException": PermissionDeniedError,
+    "InternalServerException": ServerError,
+    "ModelErrorException": ServerError,
+    "ModelNotReadyException": OverloadedError,
+    "ModelStreamErrorException": ServerError,
+    "ModelTimeoutException": ServerError,
+    "ResourceNotFoundException": NotFoundError,
+    "ServiceUnavailableException": OverloadedError,
+    "ThrottlingException": RateLimitError,
+    "ValidationException": InvalidRequestError,
+}
+
+
+def test_every_error_of_the_service_model_is_mapped(service: Any) -> None:
+    operation = service.operation_model("ConverseStream")
+    shapes = {shape.name: shape for shape in operation.error_shapes}
+    for member in operation.output_shape.members["stream"].members.values():
+        if member.metadata.get("exception"):
+            shapes[member.name] = member
+    assert shapes.keys() == KINDS.keys()
+    for name, shape in shapes.items():
+        status = shape.metadata["error"]["httpStatusCode"]
+        refused = CONVERSE.decode_error(Reply(status, {"x-amzn-errortype": name}, b'{"message": "no"}', 0))
+        in_stream = failure(exception(name[0].lower() + name[1:], message="no"))
+        assert (type(refused), refused.status) == (KINDS[name], status)
+        assert (type(in_stream), in_stream.provider_status) == (KINDS[name], status)
+        assert refused.retryable is in_stream.retryable is (KINDS[name].retryable)
+        assert str(refused) == str(in_stream) == "no"
+
+
+def test_requests_are_valid_by_the_service_model(service: Any) -> None:
+    """Every fixture's request but those with fields that we made up."""
+    validate = pytest.importorskip("botocore.validate").ParamValidator()
+    told = 0
+    for case in cases():
+        if case.folder.parent.name != "bedrock_converse":
+            continue
+        call = case.expected("call.json")
+        if "error" in call or "novel" in json.dumps(call):
+            continue
+        operation = "ConverseStream" if call["path"].endswith("-stream") else "Converse"
+        shape = service.operation_model(operation).input_shape
+        errors = validate.validate({"modelId": "m", **call["body"]}, shape)
+        allowed = {"own_tool_choice_alone": 'Missing required parameter in toolConfig: "tools"'}
+        assert errors.generate_report() == allowed.get(case.folder.name, ""), case.folder.name
+        told += 1
+    assert told > 80
+
+
+# -- models --------------------------------------------------------------------------------------------------
+
+THINKING = "additionalModelRequestFields"
+EFFORTS: list[tuple[str, Any, dict[str, Any], list[str]]] = [
+    (CLAUDE, Reasoning(budget_tokens=2000), {THINKING: {"thinking": budget}}, [])
+    for budget in [{"type": "enabled", "budget_tokens": 2000}]
+] + [
+    (CLAUDE, "high", {THINKING: {"thinking": {"type": "enabled", "budget_tokens": 16_384}}}, ["adapted"]),
+    (CLAUDE, Reasoning(), {THINKING: {"thinking": {"type": "enabled", "budget_tokens": 8_192}}}, ["adapted"]),
+    (
+        CLAUDE,
+        Reasoning("low", 3000),
+        {THINKING: {"thinking": {"type": "enabled", "budget_tokens": 3000}}},
+        ["adapted"],
+    ),
+    (CLAUDE, "off", {THINKING: {"thinking": {"type": "disabled"}}}, []),
+    (CLAUDE_3, "high", {}, ["dropped"]),
+    (CLAUDE_3, "off", {}, []),
+    (CLAUDE_46, "max", {THINKING: {"thinking": {"type": "adaptive"}}, "outputConfig": {"effort": "max"}}, []),
+    (CLAUDE_46, Reasoning(summary="auto"), {THINKING: {"thinking": {"type": "adaptive"}}}, ["dropped"]),
+    (
+        "anthropic.claude-opus-5-5",
+        Reasoning(budget_tokens=5),
+        {THINKING: {"thinking": {"type": "adaptive"}}},
+        ["dropped"],
+    ),
+    ("anthropic.claude-opus-5-5", "off", {}, ["dropped"]),
+    (
+        NOVA,
+        "max",
+        {THINKING: {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "high"}}},
+        ["adapted"],
+    ),
+    (
+        NOVA,
+        "medium",
+        {THINKING: {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}}},
+        [],
+    ),
+    (NOVA, "off", {THINKING: {"reasoningConfig": {"type": "disabled"}}}, []),
+    ("openai.gpt-oss-120b-1:0", "minimal", {THINKING: {"reasoning_effort": "low"}}, ["adapted"]),
+    ("openai.gpt-oss-120b-1:0", "off", {}, ["dropped"]),
+    ("qwen.qwen3-32b-v1:0", "high", {THINKING: {"reasoning_config": "high"}}, []),
+    (LLAMA, Reasoning("medium", 5), {"outputConfig": {"effort": "medium"}}, ["dropped"]),
+    (PROFILE, "max", {"outputConfig": {"effort": "max"}}, []),
+    (PROFILE, Reasoning(budget_tokens=5), {}, ["dropped"]),
+]
+
+
+@pytest.mark.parametrize(("model", "reasoning", "said", "outcomes"), EFFORTS)
+def test_reasoning_by_model(model: str, reasoning: Any, said: dict[str, Any], outcomes: list[str]) -> None:
+    body, told = encoded(model, options=Options(reasoning=reasoning))
+    del body["messages"]
+    assert body == said
+    assert [outcome for _, outcome in told] == outcomes
+
+
+def test_a_budget_stays_below_the_answers_limit() -> None:
+    def budget(limit: int) -> Any:
+        options = Options(max_tokens=limit, reasoning="high")
+        return encoded(CLAUDE, options=options)[0].get(THINKING, {}).get("thinking")
+
+    assert budget(4000) == {"type": "enabled", "budget_tokens": 3999}
+    assert budget(30_000) == {"type": "enabled", "budget_tokens": 16_384}
+    assert budget(1024) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (CLAUDE, {THINKING: {"top_k": 5}}),
+        ("mistral.pixtral-large-2502-v1:0", {THINKING: {"top_k": 5}}),
+        (NOVA, {THINKING: {"inferenceConfig": {"topK": 5}}}),
+        (PROFILE, {}),
+    ],
+)
+def test_top_k_by_model(model: str, said: dict[str, Any]) -> None:
+    body, told = encoded(model, options=Options(top_k=5))
+    assert body.get(THINKING) == said.get(THINKING)
+    assert told == ([] if said else [("top_k", "dropped")])
+
+
+@pytest.mark.parametrize(("model", "takes"), [(CLAUDE, True), (NOVA, True), (PROFILE, True), (LLAMA, False)])
+def test_error_flags_by_model(model: str, takes: bool) -> None:
+    body, told = encoded(
+        model,
+        Message.user("Hi"),
+        Message.assistant(ToolCallPart("t1", "w", "{}")),
+        Message.tool_result("t1", "no", is_error=True),
+    )
+    result = body["messages"][2]["content"][0]["toolResult"]
+    assert result.get("status") == ("error" if takes else None)
+    assert told == ([] if takes else [("messages[2].content[0].is_error", "dropped")])
+
+
+@pytest.mark.parametrize(("model", "goes"), [(CLAUDE, True), ("us.deepseek.r1-v1:0", False)])
+def test_reasoning_goes_back_where_it_is_taken(model: str, goes: bool) -> None:
+    turn = Message.assistant(ReasoningPart("hm", origin=origin(model)), TextPart("a", origin=origin(model)))
+    body, told = encoded(model, Message.user("Hi"), turn, Message.user("Go on"))
+    kinds = [next(iter(block)) for block in body["messages"][1]["content"]]
+    assert kinds == (["reasoningContent", "text"] if goes else ["text"])
+    assert told == ([] if goes else [("messages[1].content[0]", "dropped")])
+
+
+@pytest.mark.parametrize(
+    ("model", "quirk", "roles"),
+    [
+        ("anthropic.claude-opus-4-8", None, ["user", "system", "assistant", "user"]),
+        (CLAUDE, None, ["user", "assistant", "user"]),
+        (LLAMA, True, ["user", "system", "assistant", "user"]),
+        ("anthropic.claude-opus-4-8", False, ["user", "assistant", "user"]),
+    ],
+)
+def test_later_system_messages_by_model(model: str, quirk: bool | None, roles: list[str]) -> None:
+    body, told = encoded(
+        model,
+        Message.user("Hi"),
+        Message.system("In French."),
+        Message.assistant("Oui"),
+        Message.system("In German."),
+        Message.user("Hi"),
+        converse=BedrockConverse(BedrockQuirks(system_turns=quirk)),
+    )
+    assert [turn["role"] for turn in body["messages"]] == roles
+    assert body["messages"][-1]["content"][0]["text"] == "<system>\nIn German.\n</system>"
+    assert len(told) == 2 if len(roles) == 3 else told == [("messages[3].role", "emulated")]
+
+
+def test_a_schema_in_words_where_none_is_taken() -> None:
+    quirky = BedrockConverse(BedrockQuirks(output_schema=False))
+    for description, said in ((None, "person"), ("Who", "person (Who)")):
+        output = JSONSchema("person", {"type": "object"}, description)
+        body, told = encoded(LLAMA, converse=quirky, output=output)
+        assert body["system"] == [
+            {
+                "text": f'Answer with one JSON object, {said}, that follows this JSON Schema:\n{{"type":"object"}}'
+            }
+        ]
+        assert told == [("output", "emulated")]
+
+
+# -- cache points --------------------------------------------------------------------------------------------
+
+TOOL = Tool("w", "", {"type": "object"})
+POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
+HISTORY = (Message.system("S"), Message.user("a" * 40), Message.assistant("b"), Message.user("c"))
+
+
+def points(body: dict[str, Any]) -> list[str]:
+    """Where cache points stand: behind what."""
+    told = []
+    lists = [("tool", body.get("toolConfig", {}).get("tools", [])), ("system", body.get("system", []))]
+    lists += [(f"turn {i}", turn["content"]) for i, turn in enumerate(body["messages"])]
+    for where, blocks in lists:
+        for index, block in enumerate(blocks):
+            if "cachePoint" in block:
+                assert index
+                told.append(f"{where}.{index - 1}" + (f" {block['cachePoint'].get('ttl', '')}".rstrip()))
+    return told
+
+
+PLANS: list[tuple[str, Any, tuple[Message, ...], list[str]]] = [
+    (CLAUDE, None, HISTORY, []),
+    (CLAUDE, CacheStrategy.off(), HISTORY, []),
+    (CLAUDE, CacheStrategy.system_only(), HISTORY, ["system.0"]),
+    (CLAUDE, CacheStrategy.system_and_tools("1h"), HISTORY, ["tool.0 1h", "system.0 1h"]),
+    (NOVA, CacheStrategy.system_and_tools(), HISTORY, ["system.0"]),
+    (CLAUDE, CacheStrategy.system_and_tail_turn(0), HISTORY, ["system.0", "turn 2.0"]),
+    (CLAUDE, CacheStrategy.system_and_tail_turn(9999), HISTORY, ["system.0"]),
+    (PROFILE, CacheStrategy.system_only(), HISTORY, ["system.0"]),
+    (LLAMA, CacheStrategy.system_only(), HISTORY, []),
+    (LLAMA, CacheStrategy.off(), (Message.user(TextPart("a", cache=Cache())),), []),
+    (CLAUDE, None, (Message.user(TextPart("a", cache=Cache("1h")), "b"),), ["turn 0.0 1h"]),
+    (CLAUDE, CacheStrategy.off(), (Message.user(TextPart("a", cache=Cache()), "b"),), []),
+    (
+        CLAUDE,
+        None,
+        (Message.user(*(TextPart(t, cache=Cache()) for t in "abcdef")),),
+        [
+            "turn 0.2",
+            "turn 0.4",
+            "turn 0.6",
+            "turn 0.8",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "strategy", "history", "stand"), PLANS)
+def test_where_cache_points_stand(
+    model: str, strategy: CacheStrategy | None, history: tuple[Message, ...], stand: list[str]
+) -> None:
+    body, _ = encoded(model, *history, tools=(TOOL,), options=Options(cache=strategy))
+    assert points(body) == stand
+    assert len(stand) <= 4
+
+
+def test_marks_of_tools_results_and_calls() -> None:
+    call = ToolCallPart("t1", "w", "{}", cache=Cache())
+    result = ToolResultPart("t1", (TextPart("x"),), cache=Cache())
+    body, told = encoded(
+        CLAUDE,
+        Message.user("a"),
+        Message.assistant(call),
+        Message("tool", (result,)),
+        tools=(Tool("w", "", {}, cache=Cache("1h")), TOOL),
+    )
+    assert points(body) == ["tool.0 1h", "turn 1.0", "turn 2.0"]
+    assert told == []
+
+
+def test_what_media_weigh_in_a_plan() -> None:
+    """The threshold is in tokens; a picture's bytes are none."""
+    picture = {"image": {"format": "png", "source": {"bytes": "x" * 100_000}}}
+    options = Options(cache=CacheStrategy.system_and_tail_turn(3000))
+    body, _ = encoded(CLAUDE, Message.user(OpaquePart("image", picture), "?"), options=options, system="S")
+    assert points(body) == ["system.0"]
+
+
+def test_odd_marks_of_the_callers_own() -> None:
+    first = OpaquePart("cachePoint", POINT)
+    odd = OpaquePart("cachePoint", {"cachePoint": "odd"})
+    body, _ = encoded(CLAUDE, Message.user(first, "a", odd, "b", OpaquePart("n", {"novel": [1, None]})))
+    assert body["messages"][0]["content"] == [{"text": "a"}, POINT, {"text": "b"}, {"novel": [1, None]}]
+
+
+# -- streams -------------------------------------------------------------------------------------------------
+
+
+def message(payload: bytes, **headers: str) -> bytes:
+    """One message of an event stream; `event_type` is `:event-type`."""
+    named = b"".join(
+        bytes([len(k) + 1]) + b":" + k.replace("_", "-").encode() + b"\x07" + len(v).to_bytes(2) + v.encode()
+        for k, v in headers.items()
+    )
+    prelude = struct.pack(">II", 16 + len(named) + len(payload), len(named))
+    body = prelude + struct.pack(">I", zlib.crc32(prelude)) + named + payload
+    return body + struct.pack(">I", zlib.crc32(body))
+
+
+def event(kind: str, **payload: Any) -> bytes:
+    return message(json.dumps(payload).encode(), event_type=kind, message_type="event")
+
+
+def exception(kind: str, **payload: Any) -> bytes:
+    return message(json.dumps(payload).encode(), exception_type=kind, message_type="exception")
+
+
+USAGE = {"inputTokens": 3, "outputTokens": 1, "totalTokens": 4}
+START = event("messageStart", role="assistant")
+SAID = event("contentBlockDelta", contentBlockIndex=0, delta={"text": "Hello"})
+STOP = event("contentBlockStop", contentBlockIndex=0) + event("messageStop", stopReason="end_turn")
+METADATA = event("metadata", usage=USAGE, metrics={"latencyMs": 1})
+STREAM = START + SAID + STOP + METADATA
+
+
+def streamed(*chunks: bytes) -> list[Event]:
+    framing, decoder = EventStreamFraming(), CONVERSE.decoder(origin("m"))
+    events: list[Event] = []
+    for chunk in chunks:
+        for each in framing.feed(chunk):
+            events += decoder.feed(each)
+    left, clean = framing.finish()
+    assert not left
+    return events if decoder.ended else events + decoder.finish(clean)
+
+
+def whole(*blocks: Any, stop: str | None = "end_turn") -> list[Event]:
+    body = {
+        "output": {"message": {"role": "assistant", "content": blocks}},
+        "stopReason": stop,
+        "usage": USAGE,
+    }
+    return CONVERSE.decoder(origin("m")).feed_whole(json.dumps(body).encode())
+
+
+def failure(data: bytes) -> APIError:
+    with pytest.raises(APIError) as caught:
+        streamed(START + SAID + data)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "Hello"
+    assert caught.value.model == "m"
+    return caught.value
+
+
+@pytest.mark.many
+def test_a_stream_is_the_same_at_every_split_point() -> None:
+    expected = streamed(STREAM)
+    assert collect(expected).text == "Hello"
+    assert streamed(*(STREAM[i : i + 1] for i in range(len(STREAM)))) == expected
+    for at in range(len(STREAM)):
+        assert streamed(STREAM[:at], STREAM[at:]) == expected
+
+
+@pytest.mark.many
+def test_a_stream_cut_anywhere_is_never_passed_off_as_whole() -> None:
+    ends = {len(START + SAID + STOP), len(STREAM)}
+    for at in range(len(STREAM) + 1):
+        if at in ends:
+            assert collect(streamed(STREAM[:at])).text == "Hello"
+            continue
+        with pytest.raises(StreamInterrupted) as caught:
+            streamed(STREAM[:at])
+        assert caught.value.how == "eof"
+    assert not collect(streamed(START + SAID + STOP)).usage.complete
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("delta", [{"text": 3}, {"reasoningContent": {"signature": 3}}])
+def test_a_text_that_is_no_text(place: int, delta: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="not the shape of Converse") as caught:
+        streamed(START, SAID, event("contentBlockDelta", contentBlockIndex=place, delta=delta))
+    assert caught.value.partial is not None and caught.value.partial.text == "Hello"
+
+
+def test_every_flipped_bit_of_a_message_is_caught() -> None:
+    """A length that claims more than there is waits for it, and is caught by the end."""
+    kinds = set()
+    for bit in range(8 * len(SAID)):
+        damaged = bytearray(SAID)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FramingError) as caught:
+            streamed(START + bytes(damaged) + STOP + METADATA)
+        kinds.add("prelude" if "prelude" in str(caught.value) else "message")
+    assert kinds == {"prelude", "message"}
+
+
+def test_a_decoder_that_has_ended_says_no_more() -> None:
+    decoder = CONVERSE.decoder(origin("m"))
+    for each in EventStreamFraming().feed(STREAM):
+        decoder.feed(each)
+    assert decoder.feed(WireMessage(b"{}", "messageStart")) == []
+    assert decoder.finish() == []
+
+
+def test_what_has_arrived_is_seen_at_any_moment() -> None:
+    png = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+    stream = (
+        START
+        + event("contentBlockStart", contentBlockIndex=0, start={"image": {"format": "png"}})
+        + event("contentBlockDelta", contentBlockIndex=0, delta={"image": {"source": {"bytes": png}}})
+        + event("contentBlockDelta", contentBlockIndex=1, delta={"novel": {"a": "x"}})
+    )
+    decoder = CONVERSE.decoder(origin("m"))
+    for each in EventStreamFraming().feed(stream):
+        decoder.feed(each)
+    image, novel = decoder.partial().message.content
+    assert image.data == base64.b64decode(png)  # type: ignore[union-attr]
+    assert novel.data == {"novel": {"a": "x"}}  # type: ignore[union-attr]
+
+
+# -- odd answers ---------------------------------------------------------------------------------------------
+
+ODD: tuple[Any, ...] = (None, 3, "x", [[]], {"a": 1})
+
+
+def changed(value: Any) -> Iterator[Any]:
+    """The same JSON with one of its values, at every place, another."""
+    yield from ODD
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in list(inner):
+        for other in changed(each):
+            made = dict(value) if isinstance(value, dict) else list(value)
+            made[key] = other
+            yield made
+
+
+def settled(events: Callable[[], list[Event]]) -> str:
+    """What comes of an answer, and of its way back; anything but a result or an error of ours is let through."""
+    try:
+        turn = collect(events()).message
+    except ProviderError as error:
+        return type(error).__name__
+    request = Request((Message.user("a"), turn, Message.user("b")), "m")
+    json.dumps(CONVERSE.encode(request, origin("m"), stream=False).body)
+    return "Response"
+
+
+@pytest.mark.long
+@pytest.mark.many
+def test_odd_values_anywhere_end_in_a_response_or_an_error_of_ours() -> None:
+    told: Counter[str] = Counter()
+    for path in sorted((ROOT / "bedrock_converse").glob("*_whole/wire.json")):
+        if b"{" not in path.read_bytes()[:1]:
+            continue
+        for body in changed(json.loads(path.read_bytes())):
+            data = json.dumps(body).encode()
+            told[settled(lambda data=data: CONVERSE.decoder(origin("m")).feed_whole(data))] += 1  # type: ignore[misc]
+    for path in sorted((ROOT / "bedrock_converse").glob("*/wire.bin")):
+        try:
+            messages = EventStreamFraming().feed(path.read_bytes())
+            payloads = [json.loads(each.data) for each in messages]
+        except (FramingError, ValueError):
+            continue
+        for index, payload in enumerate(payloads):
+            for odd in changed(payload):
+                other = replace(messages[index], data=json.dumps(odd).encode())
+                told[settled(lambda m=(*messages[:index], other, *messages[index + 1 :]): fed(m))] += 1  # type: ignore[misc]
+    assert told["Response"] > 1000
+    assert told["ProtocolError"] > 1000
+
+
+def fed(messages: tuple[WireMessage, ...]) -> list[Event]:
+    decoder = CONVERSE.decoder(origin("m"))
+    events: list[Event] = []
+    for each in messages:
+        events += decoder.feed(each)
+        json.dumps(to_builtins(decoder.partial()))
+    return events if decoder.ended else events + decoder.finish()
+
+
+# -- refusals, counting, listing -----------------------------------------------------------------------------
+
+NO_KEY = b'{"Message": "Authentication failed: Please make sure your API Key is valid."}'
+NO = b'{"message": "no"}'
+REFUSALS: list[tuple[int, str | None, bytes, type[APIError], str | None]] = [
+    (400, None, b'{"message": "Input is too long for requested model."}', ContextLengthError, None),
+    (400, None, b'{"__type": "ns#ValidationException"}', InvalidRequestError, "ValidationException"),
+    (400, "ValidationException:http://x/", NO, InvalidRequestError, "ValidationException"),
+    (
+        400,
+        "ValidationException",
+        b'{"message": "prompt is too long"}',
+        ContextLengthError,
+        "ValidationException",
+    ),
+    (400, "ServiceQuotaExceededException", b"{}", RateLimitError, "ServiceQuotaExceededException"),
+    (403, None, NO_KEY, AuthenticationError, None),
+    (403, "AccessDeniedException", NO_KEY, AuthenticationError, "AccessDeniedException"),
+    (403, "AccessDeniedException", NO, PermissionDeniedError, "AccessDeniedException"),
+    (403, "InvalidSignatureException", NO, AuthenticationError, "InvalidSignatureException"),
+    (403, "NovelException", NO, PermissionDeniedError, "NovelException"),
+    (403, "ExpiredTokenException", b"", AuthenticationError, "ExpiredTokenException"),
+    (
+        404,
+        None,
+        b'{"Output": {"__type": "ns#UnknownOperationException"}}',
+        NotFoundError,
+        "UnknownOperationException",
+    ),
+    (429, "", NO, RateLimitError, None),
+    (500, "InternalServerException", b"<html>", ServerError, None),
+    (503, None, b"[1]", OverloadedError, None),
+]
+
+
+@pytest.mark.parametrize(("status", "name", "body", "kind", "code"), REFUSALS)
+def test_refusals(status: int, name: str | None, body: bytes, kind: type[APIError], code: str | None) -> None:
+    headers = {} if name is None else {"x-amzn-errortype": name}
+    error = CONVERSE.decode_error(Reply(status, {**headers, "retry-after": "3"}, body, 0))
+    assert (type(error), error.status, error.code, error.retry_after) == (kind, status, code, 3.0)
+    assert str(error)
+
+
+def test_counting() -> None:
+    options = Options(max_tokens=5, top_k=3, provider_options=BedrockOptions(serviceTier={"type": "flex"}))
+    request = Request((Message.user("Hi"),), CLAUDE, system="S", tools=(TOOL,), options=options)
+    call = CONVERSE.count_call(request, origin(CLAUDE))
+    body = CONVERSE.encode(request, origin(CLAUDE), stream=False).body
+    counted = ("messages", "system", "toolConfig", "additionalModelRequestFields")
+    assert call.body == {"input": {"converse": {name: body[name] for name in counted}}}
+    assert CONVERSE.decode_count(b'{"inputTokens": 18}').input_tokens == 18
+    for broken in (b"", b"[]", b'{"inputTokens": "18"}', b"<html>"):
+        with pytest.raises(ProtocolError, match="no count of input tokens"):
+            CONVERSE.decode_count(broken)
+    with pytest.raises(UnsupportedError, match="no call that counts"):
+        BedrockConverse(BedrockQuirks(counting=False)).count_call(request, origin(CLAUDE))
+
+
+def test_recorded_counts() -> None:
+    from corpus import records
+
+    told = [r for r in records("count_tokens") if r.request and "converse" in r.request.get("input", {})]
+    assert [CONVERSE.decode_count(r.data).input_tokens for r in told] == [11, 375, 23, 19]
+
+
+# -- properties ----------------------------------------------------------------------------------------------
+
+TURN = st.lists(
+    st.sampled_from(
+        [
+            Message.user("a"),
+            Message.user("b", "c"),
+            Message.system("s"),
+            Message.developer("d"),
+            Message.tool_result("t1", "r"),
+            Message("user", (TextPart("x"), ToolResultPart("t2", (TextPart("y"),)))),
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+ANSWERS = st.sampled_from(
+    [
+        Message.assistant("A"),
+        Message.assistant("B", ToolCallPart("t1", "w", "{}")),
+        Message.assistant(ReasoningPart("hm", origin=origin(CLAUDE)), TextPart("C", origin=origin(CLAUDE))),
+        Message.assistant(ReasoningPart("hm", origin=origin(CLAUDE))),
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(TURN, ANSWERS), min_size=1, max_size=4), st.sampled_from([CLAUDE, "claude-opus-4-8"])
+)
+def test_a_longer_history_begins_with_the_turns_of_a_shorter_one(
+    talk: list[tuple[list[Message], Message]], model: str
+) -> None:
+    """Where a model is to answer; after an answer of which nothing goes back, the same side goes on speaking."""
+    messages: list[Message] = []
+    before: list[Any] = []
+    for asked, answer in talk:
+        request = Request((*messages, *asked), model)
+        turns = CONVERSE.encode(request, origin(model), stream=False).body.get("messages", [])
+        roles = [turn["role"] for turn in turns]
+        assert all(a != b for a, b in pairwise(roles))
+        assert turns[: len(before)] == before
+        messages += [*asked, answer]
+        before = turns[:-1] if isinstance(answer.content[-1], ReasoningPart) else turns
+
+
+def test_citations_of_a_block_of_their_own_are_the_responses_too() -> None:
+    web = {"location": {"web": {"url": "https://example.com/a", "domain": "example.com"}}}
+    quoted = {"title": "A", "source": "s", "sourceContent": [{"text": "ab"}, {"text": "c"}]}
+    alone, cited = {"citations": [web]}, {"content": [{"text": "x"}], "citations": [quoted]}
+    response = collect(whole({"citationsContent": alone}, {"citationsContent": cited}))
+    assert [(c.url, c.quote, c.raw) for c in response.citations] == [
+        ("https://example.com/a", None, web),
+        (None, "abc", quoted),
+    ]
+    again = load_messages(dump_messages([response.message]))[0]
+    assert again == response.message
+    (body, _) = encoded("m", Message.user("Hi"), again)
+    assert body["messages"][1]["content"] == [{"citationsContent": alone}, {"citationsContent": cited}]

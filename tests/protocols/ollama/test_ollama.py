@@ -1,0 +1,536 @@
+"""Ollama's API, the pure part: addresses, prompts, calls without ids, progress, refusals, and what is told of models.
+
+What a chat is encoded to, and how answers are decoded, stands in `fixtures/ollama`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ollama._client import _parse_host
+
+from brainwires_provider.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProtocolError,
+    ServerError,
+    StreamInterrupted,
+    UnsupportedError,
+)
+from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, collect
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.framing.ndjson import NDJSONFraming
+from brainwires_provider.protocols.base.bodies import feed_rest
+from brainwires_provider.protocols.ollama import (
+    Ollama,
+    OllamaDecoder,
+    OllamaOptions,
+    OllamaQuirks,
+    operations,
+)
+from brainwires_provider.protocols.ollama.errors import error_in_line
+from brainwires_provider.protocols.ollama.host import host_url
+from brainwires_provider.protocols.ollama.progress import ProgressDecoder
+from brainwires_provider.protocols.ollama.values import OllamaProgress
+from brainwires_provider.types import (
+    ImagePart,
+    Message,
+    Options,
+    Origin,
+    Reasoning,
+    Request,
+    TextPart,
+    Tool,
+    ToolCallPart,
+)
+
+ORIGIN = Origin("ollama", "ollama", "m")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def lines(*objects: object) -> bytes:
+    return b"".join(json.dumps(o, ensure_ascii=False).encode() + b"\n" for o in objects)
+
+
+# -- addresses -------------------------------------------------------------------------------------------
+
+SPELLINGS = {
+    "": "http://127.0.0.1:11434",
+    "1.2.3.4": "http://1.2.3.4:11434",
+    ":56789": "http://127.0.0.1:56789",
+    "1.2.3.4:56789": "http://1.2.3.4:56789",
+    "http://1.2.3.4": "http://1.2.3.4",
+    "https://1.2.3.4": "https://1.2.3.4",
+    "HTTPS://1.2.3.4:56789/": "https://1.2.3.4:56789",
+    "example.com": "http://example.com:11434",
+    "example.com:56789/path/": "http://example.com:56789/path",
+    "example.com/a/b": "http://example.com:11434/a/b",
+    "https://example.com/path": "https://example.com/path",
+    "http://:8000": "http://127.0.0.1:8000",
+    "[0001:002:003:0004::1]": "http://[0001:002:003:0004::1]:11434",
+    "[0001:002:003:0004::1]:56789/path": "http://[0001:002:003:0004::1]:56789/path",
+    "https://[::1]": "https://[::1]",
+}
+"""What `ollama` and we agree on."""
+OURS_ONLY = {
+    "0.0.0.0": "http://127.0.0.1:11434",
+    "0.0.0.0:8000": "http://127.0.0.1:8000",
+    "http://0.0.0.0:8000": "http://127.0.0.1:8000",
+    "::": "http://[::1]:11434",
+    "::1": "http://[::1]:11434",
+    "[::]:8000": "http://[::1]:8000",
+    "[0:0:0:0:0:0:0:1]": "http://[::1]:11434",
+    "[no address]": "http://[no address]:11434",
+    ' "127.0.0.1" ': "http://127.0.0.1:11434",
+    "'localhost:1'": "http://localhost:1",
+    "host:": "http://host:11434",
+    "/path": "http://127.0.0.1:11434/path",
+    "me:pw@host": "http://me:pw@host:11434",
+    "tcp://host:1": "tcp://host:1",
+    "[::1": "http://[::1:11434",
+    "fe80::1%eth0": "http://[fe80::1%eth0]:11434",
+}
+"""What a server listens on, what shells leave around it, and what is refused later, in words."""
+
+
+@pytest.mark.parametrize("text", SPELLINGS | OURS_ONLY)
+def test_an_address_in_every_spelling(text: str) -> None:
+    assert host_url(text) == (SPELLINGS | OURS_ONLY)[text]
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_the_same_address_as_the_ollama_package(text: str) -> None:
+    ours, theirs = urlsplit(host_url(text)), urlsplit(_parse_host(text))
+    default = {"http": 80, "https": 443}
+    assert (ours.scheme, ours.hostname, ours.port or default[ours.scheme], ours.path) == (
+        theirs.scheme,
+        theirs.hostname,
+        theirs.port,
+        theirs.path,
+    )
+
+
+@given(st.text(max_size=30))
+def test_no_text_is_too_odd_for_an_address(text: str) -> None:
+    assert isinstance(host_url(text), str)
+    assert host_url(host_url(text)) == host_url(text)
+
+
+# -- answers, however they are cut -----------------------------------------------------------------------
+
+CHAT = lines(
+    {"model": "m", "created_at": "t1", "message": {"role": "assistant", "thinking": "hm ☃"}, "done": False},
+    {"model": "m", "created_at": "t2", "message": {"role": "assistant", "content": "Hé🧑‍🚀"}, "done": False},
+    {"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"ö": [1]}}}]}, "created_at": "t3"},
+    {
+        "message": {"content": ""},
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 2,
+        "eval_count": 3,
+    },
+)
+
+
+def read(decoder: Any, chunks: list[bytes]) -> list[Event]:
+    """The events of a stream that comes in these pieces, as the road reads it."""
+    framing, events = NDJSONFraming(), []
+    for chunk in chunks:
+        for message in framing.feed(chunk):
+            events += decoder.feed(message)
+    feed_rest(decoder, *framing.finish(), events)
+    return events
+
+
+@settings(max_examples=60)
+@given(cuts=st.sets(st.integers(1, len(CHAT) - 1)), crlf=st.booleans(), ended=st.booleans())
+def test_any_cut_gives_the_same_events(cuts: set[int], crlf: bool, ended: bool) -> None:
+    body = CHAT if ended else CHAT[:-1]
+    places = sorted(n for n in cuts if n < len(body))
+    chunks = [body[a:b] for a, b in zip([0, *places], [*places, len(body)], strict=True)]
+    if crlf:
+        chunks = [chunk.replace(b"\n", b"\r\n") for chunk in chunks]
+    assert read(OllamaDecoder(ORIGIN), chunks) == read(OllamaDecoder(ORIGIN), [CHAT])
+
+
+def test_nothing_is_read_after_the_end() -> None:
+    decoder = OllamaDecoder(ORIGIN)
+    assert decoder.feed_whole(CHAT)
+    assert decoder.feed(WireMessage(b"oops")) == []
+    assert decoder.finish() == []
+
+
+def test_calls_without_ids_get_their_own_that_are_not_sent_back() -> None:
+    def answered(date: str) -> Any:
+        call = {"function": {"name": "f", "arguments": {}}}
+        told = {"model": "m", "created_at": date, "message": {"tool_calls": [call, call]}, "done": True}
+        return collect(OllamaDecoder(ORIGIN).feed_whole(lines(told)))
+
+    first, again, later = answered("t1"), answered("t1"), answered("t2")
+    ids = [call.call_id for call in (*first.tool_calls, *later.tool_calls)]
+    assert len(set(ids)) == 4
+    assert first.message == again.message
+    assert all(call.id is None for call in first.tool_calls)
+    history = (Message.user("?"), first.message, Message.tool_result(first.tool_calls[1], "4"))
+    body = Ollama().encode(Request(history, "m"), ORIGIN, stream=False).body
+    assert body["messages"][1]["tool_calls"] == [{"function": {"name": "f", "arguments": {}}}] * 2
+    assert body["messages"][2] == {"role": "tool", "content": "4", "tool_name": "f"}
+
+
+def test_a_longer_history_begins_with_a_shorter_one() -> None:
+    call = ToolCallPart(None, "f", "{}", local_id="l")
+    history = [
+        Message.system("S"),
+        Message.user("?", ImagePart(data=PNG)),
+        Message.assistant("Let me see.", call),
+        Message.tool_result(call, "4"),
+        Message.assistant("4."),
+        Message.user("And?"),
+    ]
+
+    def encoded(count: int) -> Any:
+        return Ollama().encode(Request(tuple(history[:count]), "m"), ORIGIN, stream=True).body["messages"]
+
+    whole = encoded(len(history))
+    for count in range(len(history)):
+        assert whole[:count] == encoded(count)
+
+
+# -- prompts ---------------------------------------------------------------------------------------------
+
+
+def generated(request: Request, quirks: OllamaQuirks | None = None, *, stream: bool = True) -> Any:
+    return Ollama(quirks).encode_generate(request, ORIGIN, stream=stream)
+
+
+def test_a_prompt_with_all_that_it_can_have() -> None:
+    own = OllamaOptions(raw=True, template="T", suffix="S", context=[1, 2], width=8, height=8, steps=2)
+    call = generated(
+        Request(
+            (Message.developer("B"), Message.user("Hi", ImagePart(data=PNG))),
+            "m",
+            system="A",
+            output="json",
+            options=Options(seed=1, reasoning="off", provider_options=own),
+        )
+    )
+    assert (call.path, call.method) == ("/api/generate", "POST")
+    assert call.headers["Accept"] == "application/x-ndjson"
+    assert call.body == {
+        "model": "m",
+        "system": "A\n\nB",
+        "prompt": "Hi",
+        "images": ["iVBORw0KGgo="],
+        "format": "json",
+        "think": False,
+        "options": {"seed": 1},
+        "raw": True,
+        "template": "T",
+        "suffix": "S",
+        "context": [1, 2],
+        "width": 8,
+        "height": 8,
+        "steps": 2,
+        "stream": True,
+    }
+
+
+def test_instructions_after_the_prompt() -> None:
+    call = generated(Request((Message.user("Hi"), Message.system("B")), "m"))
+    assert call.body == {"model": "m", "system": "B", "prompt": "Hi", "stream": True}
+
+
+def test_no_prompt_at_all() -> None:
+    call = generated(Request((), "m"), stream=False)
+    assert (call.body, call.headers) == ({"model": "m", "stream": False}, {})
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request((Message.user("a"), Message.user("b")), "m"),
+        Request((Message.assistant("a"),), "m"),
+        Request((Message.user("a"),), "m", tools=(Tool("f", "", {}),)),
+    ],
+    ids=["two turns", "a turn of the model", "a tool"],
+)
+def test_what_is_no_prompt(request_: Request) -> None:
+    with pytest.raises(UnsupportedError, match="one prompt, without tools or turns"):
+        generated(request_)
+
+
+def test_a_server_that_only_switches_thinking() -> None:
+    quirks = OllamaQuirks(think_levels=False)
+    for wanted, sent in (
+        ("high", True),
+        ("off", False),
+        (Reasoning(effort="minimal", budget_tokens=9), True),
+    ):
+        call = Ollama(quirks).encode(
+            Request((Message.user("?"),), "m", options=Options(reasoning=wanted)),  # type: ignore[arg-type]
+            ORIGIN,
+            stream=False,
+        )
+        assert call.body["think"] is sent
+        assert bool(call.deviations) is sent
+    assert "only switches thinking on and off; Ollama cannot say budget_tokens" in call.deviations[0].reason
+
+
+def test_nothing_counts_tokens() -> None:
+    with pytest.raises(UnsupportedError, match="no call that counts tokens"):
+        Ollama().count_call(Request((Message.user("?"),), "m"), ORIGIN)
+    with pytest.raises(UnsupportedError, match="no call that counts tokens"):
+        Ollama().decode_count(b"{}")
+
+
+# -- refusals in words -----------------------------------------------------------------------------------
+
+WORDS: dict[str, type[APIError]] = {
+    'model "x:1b" not found, try pulling it first': NotFoundError,
+    "model 'x' not found": NotFoundError,
+    "pull model manifest: file does not exist": NotFoundError,
+    "you are not authorized to push to this namespace, create the model under a namespace you own": (
+        PermissionDeniedError
+    ),
+    "unauthorized": AuthenticationError,
+    '"x" does not support thinking': InvalidRequestError,
+    "invalid model name": InvalidRequestError,
+    "invalid duration": InvalidRequestError,
+    "server busy, please try again.  maximum pending requests exceeded": OverloadedError,
+    "an error was encountered while running the model: unexpected EOF": ServerError,
+    "llama runner process has terminated: exit status 2": ServerError,
+    'max retries exceeded: Get \\"https://x.test/v2/…\\": dial tcp: lookup x.test': ServerError,
+    "mu": APIError,
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_an_error_without_a_status_is_told_by_its_words(words: str) -> None:
+    error = error_in_line({"error": words}, None, ORIGIN)
+    assert type(error) is WORDS[words]
+    assert error.message.startswith(words)
+    assert error.args == (error.message,)
+    assert error.body == {"error": words}
+
+
+def test_what_to_do_is_added() -> None:
+    absent = error_in_line({"error": 'model "x:1b" not found, try pulling it first'}, None, ORIGIN)
+    assert 'client.ollama.pull("x:1b") fetches it' in absent.message
+    unable = error_in_line({"error": '"x" does not support generate'}, None, ORIGIN)
+    assert "capabilities says 'completion'" in unable.message
+
+
+# -- progress --------------------------------------------------------------------------------------------
+
+PULL = lines(
+    {"status": "pulling manifest"},
+    {"status": "pulling aé", "digest": "sha256:a", "total": 10},
+    {"status": "pulling aé", "digest": "sha256:a", "total": 10, "completed": 10},
+    {"other": 1},
+    {"status": "success"},
+)
+
+
+def test_progress_at_every_split_point() -> None:
+    whole = read(ProgressDecoder(ORIGIN), [PULL])
+    assert [event.data["status"] for event in whole[:-1] if isinstance(event, OpaqueDelta)] == [
+        "pulling manifest",
+        "pulling aé",
+        "pulling aé",
+        "success",
+    ]
+    assert isinstance(whole[-1], ResponseEnd)
+    for body in (PULL, PULL.replace(b"\n", b"\r\n"), PULL[:-1]):
+        for at in range(1, len(body)):
+            assert read(ProgressDecoder(ORIGIN), [body[:at], body[at:]]) == whole, at
+    assert ProgressDecoder(ORIGIN).feed_whole(PULL) == whole
+    assert ProgressDecoder(ORIGIN).feed_whole(b'{\n "status": "success"\n}') == whole[-2:]
+
+
+def test_progress_that_stops_at_any_byte_is_never_success() -> None:
+    for n in range(len(PULL) - 1):
+        with pytest.raises(StreamInterrupted, match="no success was told"):
+            read(ProgressDecoder(ORIGIN), [PULL[:n]])
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        (
+            PULL[:30] + lines({"error": "pull model manifest: file does not exist"}),
+            NotFoundError,
+            "does not exist",
+        ),
+        (lines({"status": 3}), ProtocolError, "not the shape of progress"),
+        (lines({"message": {"content": "Hi"}}), ProtocolError, "not the shape of progress"),
+        (b"oops\n", ProtocolError, "not JSON"),
+    ],
+    ids=["an error", "a status that is none", "a chat's answer", "no JSON"],
+)
+def test_progress_that_fails(body: bytes, kind: type[Exception], says: str) -> None:
+    body = body.replace(PULL[:30], lines({"status": "pulling manifest"}))
+    with pytest.raises(kind, match=says):
+        read(ProgressDecoder(ORIGIN), [body])
+
+
+def test_nothing_is_read_after_success() -> None:
+    decoder = ProgressDecoder(ORIGIN)
+    decoder.feed_whole(PULL)
+    assert read(decoder, [b"oops\n"]) == []
+
+
+@pytest.mark.parametrize(
+    ("total", "completed", "fraction"),
+    [(None, None, None), (0, 0, None), (10, None, 0.0), (10, 5, 0.5), (10, 20, 1.0), (10, -5, 0.0)],
+)
+def test_how_much_of_a_layer_is_there(total: Any, completed: Any, fraction: float | None) -> None:
+    assert OllamaProgress("x", total=total, completed=completed).fraction == fraction
+
+
+# -- what is told of models ------------------------------------------------------------------------------
+
+ENTRY = {
+    "name": "llama3.2:3b",
+    "model": "llama3.2:3b",
+    "modified_at": "2026-11-20T10:00:00.123456789+02:00",
+    "size": 2019393189,
+    "digest": "a80c4f17acd5",
+    "details": {"format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "3.2B"},
+    "capabilities": ["completion", "tools"],
+}
+
+
+def test_models_are_listed() -> None:
+    quantized = {**ENTRY, "details": {"quantization_level": "Q4_K_M"}}
+    body = json.dumps({"models": [ENTRY, quantized, {"name": "bare"}, {"size": 3}, 4]}).encode()
+    full, other, bare, nameless = operations.decode_list(body)
+    assert full.modified_at == datetime.fromisoformat("2026-11-20T10:00:00.123456+02:00")
+    assert (full.name, full.size, full.details.parameter_size) == ("llama3.2:3b", 2019393189, "3.2B")
+    assert (other.details.quantization, full.raw) == ("Q4_K_M", ENTRY)
+    assert (bare.name, bare.size, bare.modified_at, bare.capabilities) == ("bare", None, None, None)
+    assert (nameless.name, nameless.size) == ("", 3)
+    models, after = Ollama().decode_models(body, "ollama")
+    assert after is None
+    assert [(m.id, m.display_name, m.capabilities) for m in models] == [
+        ("llama3.2:3b", "llama3.2:3b (3.2B)", ("chat", "tools")),
+        ("llama3.2:3b", "llama3.2:3b (Q4_K_M)", ("chat", "tools")),
+        ("bare", "bare", None),
+    ]
+    assert operations.decode_list(b'{"models": null}') == ()
+
+
+def test_a_model_is_shown() -> None:
+    told = {
+        "license": "MIT",
+        "parameters": "stop x",
+        "template": "{{ .Prompt }}",
+        "details": {"family": "llama"},
+        "model_info": {"general.architecture": "llama", "llama.context_length": 131072},
+        "capabilities": ["completion"],
+        "modified_at": "0001-01-01T00:00:00Z",
+    }
+    info = operations.decode_info(json.dumps(told).encode(), "m")
+    assert (info.name, info.architecture, info.context_length) == ("m", "llama", 131072)
+    assert (info.capabilities, info.modified_at) == (("completion",), datetime(1, 1, 1, tzinfo=UTC))
+    empty = operations.decode_info(b"{}", "m")
+    assert (empty.architecture, empty.context_length, empty.capabilities) == (None, None, None)
+
+
+BODIES: dict[str, tuple[Callable[[bytes], Any], dict[bytes, str]]] = {
+    "list": (
+        operations.decode_list,
+        {
+            b"oops": "not JSON",
+            b"[]": "not an object",
+            b"{}": "has no models",
+            b'{"models": 3}': "has no models",
+        },
+    ),
+    "version": (operations.decode_version, {b'{"version": 3}': "no version"}),
+    "load": (operations.decode_load, {b'{"done": false}': "that it is done"}),
+    "embeddings": (
+        lambda body: operations.decode_embeddings(body, ["a", "b"]),
+        {
+            b"{}": "no embeddings",
+            b'{"embeddings": [1]}': "no embeddings",
+            b'{"embeddings": [[1]]}': "2 texts were to be embedded, and 1 vectors came",
+            b'{"embeddings": [[1], [null]]}': "no number",
+            b'{"embeddings": [[1], ["x"]]}': "no number",
+        },
+    ),
+}
+BROKEN = [(name, body) for name, (_, bodies) in BODIES.items() for body in bodies]
+
+
+@pytest.mark.parametrize(("name", "body"), BROKEN)
+def test_bodies_that_are_not_what_was_asked_for(name: str, body: bytes) -> None:
+    decode, bodies = BODIES[name]
+    with pytest.raises(ProtocolError, match=bodies[body]):
+        decode(body)
+
+
+def test_an_error_in_a_body_is_the_error() -> None:
+    with pytest.raises(NotFoundError, match="model 'm' not found"):
+        operations.decode_load(b'{"error": "model \'m\' not found"}')
+
+
+@pytest.mark.parametrize("name", ["", "  ", None, 3])
+def test_what_is_no_name(name: Any) -> None:
+    for call in (operations.show_call, operations.delete_call, operations.pull_call, operations.unload_call):
+        with pytest.raises(ConfigError, match="as Ollama names it"):
+            call(name)
+
+
+@settings(max_examples=60)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["message", "content", "tool_calls", "function", "name", "models", "details", "done"]
+                )
+                | st.text(max_size=4),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_whatever_comes_is_read_or_a_typed_error(value: Any) -> None:
+    body = json.dumps(value).encode()
+    readers: list[Callable[[bytes], Any]] = [
+        lambda body: OllamaDecoder(ORIGIN).feed_whole(body),
+        lambda body: read(OllamaDecoder(ORIGIN), [body]),
+        lambda body: read(ProgressDecoder(ORIGIN), [body]),
+        operations.decode_list,
+        operations.decode_running,
+        lambda body: operations.decode_info(body, "m"),
+        operations.decode_load,
+        lambda body: operations.decode_embeddings(body, "a"),
+    ]
+    for reader in readers:
+        with contextlib.suppress(ProtocolError, StreamInterrupted, APIError):
+            reader(body)
+
+
+def test_a_text_part_keeps_its_surrogates_out() -> None:
+    body = b'{"model": "m", "message": {"content": "\\ud83d"}, "done": true}'
+    [part] = collect(OllamaDecoder(ORIGIN).feed_whole(body)).message.content
+    assert isinstance(part, TextPart)
+    assert part.text == "\ufffd"

@@ -1,0 +1,454 @@
+"""Responses beyond the fixtures: the wire's whole vocabulary, quirks that no row has, and what must always hold."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainwires_provider.errors import ProtocolError, StreamInterrupted, UnsupportedError
+from brainwires_provider.events import ResponseEnd, collect
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
+from brainwires_provider.protocols.openai_responses import (
+    OpenAIResponses,
+    OpenAIResponsesOptions,
+    ResponsesDecoder,
+    ResponsesQuirks,
+)
+from brainwires_provider.protocols.openai_responses.request import encode_request
+from brainwires_provider.protocols.openai_responses.response import EVENTS
+from brainwires_provider.types import (
+    Cache,
+    FilePart,
+    ImagePart,
+    JSONSchema,
+    Message,
+    OpaquePart,
+    Options,
+    Origin,
+    Part,
+    Reasoning,
+    ReasoningPart,
+    RefusalPart,
+    Request,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultPart,
+)
+from fixture_cases import ROOT
+
+ORIGIN = Origin("openai_responses", "p", "m")
+RESPONSES = OpenAIResponses()
+FIXTURES = ROOT / "openai_responses"
+
+# -- the whole vocabulary ------------------------------------------------------------------------------------
+
+
+def literals(union: Any, field: str = "type") -> set[str]:
+    """The words that tell the members of one of openai-python's unions apart."""
+    if typing.get_origin(union) is typing.Annotated:
+        union = typing.get_args(union)[0]
+    return {word for member in typing.get_args(union) for word in words(member, field)}
+
+
+def words(member: Any, field: str) -> tuple[str, ...]:
+    told: tuple[str, ...] = typing.get_args(member.model_fields[field].annotation)
+    return told
+
+
+def test_every_event_of_openai_python_is_known() -> None:
+    responses = pytest.importorskip("openai.types.responses")
+    theirs = literals(responses.ResponseStreamEvent)
+    assert len(theirs) == 59
+    assert theirs - set(EVENTS) == set()
+    # The status exists, so the event may come.
+    assert set(EVENTS) - theirs == {"response.cancelled"}
+
+
+# What each output item becomes; "…" where the item decides.
+ITEMS = {
+    "message": TextPart,
+    "reasoning": ReasoningPart,
+    "image_generation_call": ImagePart,
+    "function_call": ToolCallPart,
+    "custom_tool_call": ToolCallPart,
+    "apply_patch_call": ToolCallPart,
+    "local_shell_call": ToolCallPart,
+    "computer_call": ToolCallPart,
+    "mcp_approval_request": ToolCallPart,
+    "shell_call": (ToolCallPart, OpaquePart),  # the caller's own machine, or the service's container
+    "tool_search_call": (ToolCallPart, OpaquePart),  # the caller's search, or the service's
+}
+OPAQUE = {
+    "additional_tools",
+    "apply_patch_call_output",
+    "code_interpreter_call",
+    "compaction",
+    "computer_call_output",
+    "custom_tool_call_output",
+    "file_search_call",
+    "function_call_output",
+    "local_shell_call_output",
+    "mcp_approval_response",
+    "mcp_call",
+    "mcp_list_tools",
+    "program",
+    "program_output",
+    "shell_call_output",
+    "tool_search_output",
+    "web_search_call",
+}
+
+
+def every_item() -> list[dict[str, Any]]:
+    """One of each kind, and two that nobody has seen."""
+    body = (FIXTURES / "every_item_whole" / "wire.json").read_bytes()
+    items: list[dict[str, Any]] = msgspec.json.decode(body)["output"]
+    return items
+
+
+def test_every_output_item_of_openai_python_becomes_its_part() -> None:
+    responses = pytest.importorskip("openai.types.responses")
+    theirs = literals(responses.ResponseOutputItem)
+    assert len(theirs) == 28
+    assert theirs == set(ITEMS) | OPAQUE
+    seen = set()
+    for item in every_item():
+        kind = item.get("type", "")
+        body = msgspec.json.encode({"output": [item]})
+        (part,) = collect(RESPONSES.decoder(ORIGIN).feed_whole(body)).message.content
+        assert isinstance(part, ITEMS.get(kind, OpaquePart)), kind
+        seen.add(kind)
+    assert theirs <= seen
+
+
+def test_every_item_goes_back_as_it_came() -> None:
+    """JSON-equal, nulls kept; what is opaque in the very order of its keys."""
+    items = every_item()
+    body = msgspec.json.encode({"output": items, "model": "m"})
+    message = collect(RESPONSES.decoder(ORIGIN).feed_whole(body)).message
+    call = RESPONSES.encode(Request((message,), "m"), ORIGIN, stream=False)
+    assert call.deviations == ()
+    assert call.body["input"] == items
+    assert sum(isinstance(p, OpaquePart) for p in message.content) == 21
+    for part, sent in zip(message.content, call.body["input"], strict=True):
+        if isinstance(part, OpaquePart):
+            assert msgspec.json.encode(sent) == msgspec.json.encode(part.data)
+
+
+def test_the_options_are_the_apis_own_fields() -> None:
+    params = pytest.importorskip("openai.types.responses.response_create_params")
+    theirs = set(params.ResponseCreateParamsBase.__annotations__)
+    assert set(OpenAIResponsesOptions.__struct_fields__) == theirs - {"input", "model"}
+
+
+# -- fixtures go back too ------------------------------------------------------------------------------------
+
+STREAMS = sorted(
+    path.parent.name
+    for path in FIXTURES.glob("*/wire.sse")
+    if b'"error": {\n' not in path.with_name("events.json").read_bytes()
+)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_turn_decoded_from_its_dump_goes_back_the_same(name: str) -> None:
+    decoder = RESPONSES.decoder(ORIGIN)
+    events: list[Any] = []
+    framing = SSEFraming()
+    for message in framing.feed((FIXTURES / name / "wire.sse").read_bytes()) + framing.finish()[0]:
+        events += decoder.feed(message)
+    turn = collect(events).message
+    again = msgspec.json.decode(msgspec.json.encode(turn), type=Message)
+    encoded = [RESPONSES.encode(Request((m,), "m"), ORIGIN, stream=False) for m in (turn, again)]
+    assert encoded[0] == encoded[1]
+
+
+# -- encoding is prefix-stable -------------------------------------------------------------------------------
+
+OWN = Origin("openai_responses", "p", "m", "m-1")
+OTHER = Origin("openai_responses", "p", "x", "x-1")
+FOREIGN = Origin("anthropic_messages", "q", "c")
+FIELDS = {"message": {"id": "msg_1", "role": "assistant", "status": "completed"}}
+TEXTS = st.sampled_from(["", "A", "Hm\n", "é"])
+
+
+def made(origin: Origin | None) -> st.SearchStrategy[Part]:
+    """Parts of an assistant's turn."""
+    extra = FIELDS if origin in (OWN, OTHER) else None
+    return st.one_of(
+        TEXTS.map(lambda t: TextPart(t, extra=extra, origin=origin)),
+        TEXTS.map(lambda t: RefusalPart(t, extra=extra and {**extra, "content_index": 1}, origin=origin)),
+        TEXTS.map(lambda t: ReasoningPart(t, (t,), encrypted="g", extra={"id": "rs_1"}, origin=origin)),
+        TEXTS.map(lambda t: ToolCallPart("c", t, "{}", extra={"id": "fc_1"}, origin=origin)),
+        st.sampled_from(["custom", "shell", "other"]).map(
+            lambda k: ToolCallPart("c", k, "{}", kind=k, origin=origin)
+        ),
+        st.just(
+            OpaquePart(
+                "web_search_call", {"type": "web_search_call", "id": "ws_1"}, role="call", origin=origin
+            )
+        ),
+    )
+
+
+ASSISTANT = st.sampled_from([OWN, OTHER, FOREIGN, None]).flatmap(lambda o: st.lists(made(o), max_size=4))
+SAID = st.one_of(
+    TEXTS.map(TextPart),
+    st.just(ImagePart(url="https://a.example/i.png")),
+    st.just(FilePart(file_id="file_1")),
+    st.just(OpaquePart("item_reference", {"type": "item_reference", "id": "msg_1"})),
+    TEXTS.map(lambda t: ToolResultPart("c", t)),  # type: ignore[arg-type]
+)
+MESSAGES = st.one_of(
+    ASSISTANT.map(lambda parts: Message("assistant", tuple(parts))),
+    st.lists(SAID, max_size=3).map(lambda parts: Message("user", tuple(parts))),
+    TEXTS.map(Message.system),
+    TEXTS.map(Message.developer),
+    TEXTS.map(lambda t: Message.tool_result("c", t)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MESSAGES, max_size=6))
+def test_a_longer_history_begins_with_the_items_of_a_shorter_one(messages: list[Message]) -> None:
+    whole = RESPONSES.encode(Request(tuple(messages), "m"), ORIGIN, stream=False).body
+    leading = 0
+    while leading < len(messages) and messages[leading].role == "system":
+        leading += 1
+    for count in range(leading, len(messages) + 1):
+        part = RESPONSES.encode(Request(tuple(messages[:count]), "m"), ORIGIN, stream=False).body
+        assert whole["input"][: len(part["input"])] == part["input"]
+        assert whole.get("instructions") == part.get("instructions")
+
+
+# -- quirks --------------------------------------------------------------------------------------------------
+
+
+def body_of(
+    quirks: ResponsesQuirks, request: Request, origin: Origin = ORIGIN
+) -> tuple[dict[str, Any], list[str]]:
+    call = OpenAIResponses(quirks).encode(request, origin, stream=False)
+    return call.body, [f"{d.field} {d.outcome}" for d in call.deviations]
+
+
+HI = (Message.user("Hi"),)
+PLAIN = {"model": "m", "input": [{"role": "user", "content": "Hi"}]}
+CIPHER = {"include": ["reasoning.encrypted_content"]}
+TWO = (Tool("f", "", {}), Tool("g", "", {}))
+
+
+@pytest.mark.parametrize(
+    ("quirks", "request_", "rest", "deviations"),
+    [
+        (ResponsesQuirks(), Request(HI, "m"), {"store": False, **CIPHER}, []),
+        (ResponsesQuirks(store_field=False), Request(HI, "m"), {}, []),
+        (ResponsesQuirks(encrypted_reasoning=False), Request(HI, "m"), {"store": False}, []),
+        (ResponsesQuirks(), Request(HI, "gpt-4o-mini"), {"model": "gpt-4o-mini", "store": False}, []),
+        (ResponsesQuirks(), Request(HI, "openai/gpt-4.1"), {"model": "openai/gpt-4.1", "store": False}, []),
+        (
+            ResponsesQuirks(),
+            Request(HI, "gpt-5-chat-latest"),
+            {"model": "gpt-5-chat-latest", "store": False},
+            [],
+        ),
+        (ResponsesQuirks(), Request(HI, "gpt-5.4"), {"model": "gpt-5.4", "store": False, **CIPHER}, []),
+        (
+            ResponsesQuirks(reasoning_summary=False, store_field=False),
+            Request(HI, "m", options=Options(reasoning=Reasoning("low", summary="auto"))),
+            {"reasoning": {"effort": "low"}},
+            ["reasoning dropped"],
+        ),
+        (
+            ResponsesQuirks(efforts={"max": "xhigh"}, store_field=False),
+            Request(HI, "m", options=Options(reasoning="max")),
+            {"reasoning": {"effort": "xhigh"}},
+            [],
+        ),
+        (
+            ResponsesQuirks(schema="words", store_field=False),
+            Request(HI, "m", output=JSONSchema("p", {"a": 1}, "a p")),
+            {
+                "text": {"format": {"type": "json_object"}},
+                "instructions": 'Answer with one JSON object, p (a p), that follows this JSON Schema:\n{"a":1}',
+            },
+            ["output emulated"],
+        ),
+        (
+            ResponsesQuirks(schema="words", store_field=False),
+            Request(HI, "m", "Be brief.", output=JSONSchema("p", {})),
+            {
+                "text": {"format": {"type": "json_object"}},
+                "instructions": (
+                    "Be brief.\n\nAnswer with one JSON object, p, that follows this JSON Schema:\n{}"
+                ),
+            },
+            ["output emulated"],
+        ),
+        (
+            ResponsesQuirks(schema="response_format", store_field=False),
+            Request(HI, "m", output=JSONSchema("p", {})),
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": {}}}},
+            [],
+        ),
+        (
+            ResponsesQuirks(schema="response_format", store_field=False),
+            Request(HI, "m", output="json"),
+            {"response_format": {"type": "json_object"}},
+            [],
+        ),
+        (
+            ResponsesQuirks(allowed_tools=False, store_field=False),
+            Request(HI, "m", tools=(*TWO, Tool("h", "", {})), tool_choice=ToolChoice.allowed("f", "g")),
+            {
+                "tools": [{"type": "function", "name": n, "description": "", "parameters": {}} for n in "fg"],
+                "tool_choice": "auto",
+            },
+            ["tool_choice emulated"],
+        ),
+        (
+            ResponsesQuirks(developer_role=False, store_field=False),
+            Request((Message.developer("Hi"),), "m"),
+            {"input": [{"role": "system", "content": "Hi"}]},
+            ["messages[0].role adapted"],
+        ),
+        (
+            ResponsesQuirks(cache_marks=False, store_field=False),
+            Request(
+                (Message.system(TextPart("S", cache=Cache())), Message.user(TextPart("Hi", cache=Cache()))),
+                "m",
+            ),
+            {
+                "instructions": "S",
+                "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
+            },
+            ["messages[1].cache dropped"],
+        ),
+        (
+            ResponsesQuirks(store_field=False),
+            Request(HI, "m", options=Options(provider_options=OpenAIChatOptions(n=2))),
+            {},
+            ["provider_options dropped"],
+        ),
+        (
+            ResponsesQuirks(store_field=False),
+            Request(HI, "m", extra={"previous_response_id": "resp_1", "other": 1}),
+            {"previous_response_id": "resp_1"},
+            [],
+        ),
+        (
+            ResponsesQuirks(store_field=False),
+            Request(HI, "m", extra={"conversation": "conv_1", "origin": ORIGIN}),
+            {"conversation": "conv_1"},
+            [],
+        ),
+        (
+            ResponsesQuirks(store_field=False),
+            Request(
+                HI,
+                "m",
+                extra={"conversation": "conv_1", "origin": {"protocol": "openai_responses", "provider": "q"}},
+            ),
+            {},
+            ["extra.conversation dropped"],
+        ),
+    ],
+)
+def test_the_request_is_in_the_services_dialect(
+    quirks: ResponsesQuirks, request_: Request, rest: dict[str, Any], deviations: list[str]
+) -> None:
+    assert body_of(quirks, request_) == ({**PLAIN, **rest}, deviations)
+
+
+def test_a_document_by_url_where_urls_are_not_taken() -> None:
+    request = Request((Message.user(FilePart(url="https://a.example/a.pdf")),), "m")
+    with pytest.raises(UnsupportedError, match="never fetched"):
+        body_of(ResponsesQuirks(file_urls=False), request)
+
+
+# -- the other calls -----------------------------------------------------------------------------------------
+
+
+def test_counting() -> None:
+    request = Request(HI, "m", "S", options=Options(max_tokens=5, reasoning="low"))
+    call = RESPONSES.count_call(request, ORIGIN)
+    assert (call.method, call.path) == ("POST", "/responses/input_tokens")
+    assert call.body == {**PLAIN, "instructions": "S", "reasoning": {"effort": "low"}}
+    body = b'{"object": "response.input_tokens", "input_tokens": 11}'
+    count = RESPONSES.decode_count(body)
+    assert (count.input_tokens, count.raw) == (11, msgspec.json.decode(body))
+    for broken in (b"<html>", b"[]", b'{"input_tokens": null}'):
+        with pytest.raises(ProtocolError, match="no count"):
+            RESPONSES.decode_count(broken)
+    with pytest.raises(UnsupportedError, match="no call that counts"):
+        OpenAIResponses(ResponsesQuirks(counting=False)).count_call(request, ORIGIN)
+
+
+def test_models() -> None:
+    assert RESPONSES.models_call(None).path == "/models"
+    models, cursor = RESPONSES.decode_models(b'{"data": [{"id": "m", "owned_by": "o"}]}', "p")
+    assert [(m.id, m.owner, m.provider) for m in models] == [("m", "o", "p")]
+    assert cursor is None
+
+
+# -- the decoder's own life ----------------------------------------------------------------------------------
+
+
+def event(kind: str, **fields: Any) -> WireMessage:
+    return WireMessage(msgspec.json.encode({"type": kind, **fields}))
+
+
+def test_an_answer_ends_once() -> None:
+    decoder = ResponsesDecoder(ORIGIN)
+    decoder.feed(event("response.created", response={"id": "r", "model": "m-1"}, sequence_number=0))
+    decoder.feed(
+        event("response.output_text.delta", output_index=0, content_index=0, delta="A", sequence_number=4)
+    )
+    assert decoder.sequence == 4
+    assert decoder.partial().text == "A"
+    assert decoder.partial().finish_reason == "pending"
+    with pytest.raises(StreamInterrupted) as cut:
+        decoder.finish()
+    assert cut.value.partial is not None
+    assert cut.value.partial.text == "A"
+    ended = decoder.feed(event("response.completed", response={"status": "completed"}))
+    assert isinstance(ended[-1], ResponseEnd)
+    assert decoder.ended
+    assert decoder.feed(event("response.output_text.delta", output_index=0, delta="B")) == []
+    assert decoder.finish(False) == []
+
+
+def test_a_partial_is_a_moment() -> None:
+    """What comes later does not change it."""
+    decoder = ResponsesDecoder(ORIGIN)
+    decoder.feed(event("response.created", response={"id": "r", "metadata": {"a": "1"}}))
+    before = decoder.partial()
+    decoder.feed(event("response.in_progress", response={"id": "r", "metadata": {"a": "2"}}))
+    assert (before.extra, decoder.partial().extra) == ({"metadata": {"a": "1"}}, {"metadata": {"a": "2"}})
+
+
+def test_a_failure_ends_the_answer() -> None:
+    """A late `response.failed` after an `error` says nothing new."""
+    decoder = ResponsesDecoder(ORIGIN)
+    with pytest.raises(Exception, match="it broke") as raised:
+        decoder.feed(event("error", code="server_error", message="it broke"))
+    assert raised.value.body == {"type": "error", "code": "server_error", "message": "it broke"}  # type: ignore[attr-defined]
+    assert decoder.ended
+    late = {"status": "failed", "error": {"code": "server_error", "message": "it broke"}}
+    assert decoder.feed(event("response.failed", response=late)) == []
+
+
+def test_the_encoder_leaves_the_request_alone() -> None:
+    part = OpaquePart("item", {"type": "item", "a": [1]})
+    request = Request((Message.assistant(part),), "m", tools=(Tool("f", "", {}),))
+    sent = encode_request(request, ORIGIN, ResponsesQuirks(), stream=True).body["input"][0]
+    sent["b"] = 2
+    assert part.data == {"type": "item", "a": [1]}

@@ -1,0 +1,33 @@
+"""Messages requests for tests: the models that stand for their kind, and one request encoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicQuirks
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.types import Message, Options, Origin, Request, Tool
+
+NEW, OLD, BOTH, OPUS_41 = "claude-opus-5", "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-1"
+"""Thinks as it finds right; by a budget; both; by a budget, with a low limit."""
+HI = (Message.user("Hi"),)
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+WEATHER = Tool("weather", "Tells the weather.", SCHEMA)
+
+
+def encode(
+    messages: tuple[Message, ...] = HI,
+    model: str = NEW,
+    quirks: AnthropicQuirks | None = None,
+    stream: bool = False,
+    **fields: Any,
+) -> Call:
+    if isinstance(fields.get("options"), dict):
+        fields["options"] = Options(**fields["options"])
+    origin = Origin("anthropic_messages", "anthropic", model)
+    return AnthropicMessages(quirks).encode(Request(messages, model, **fields), origin, stream=stream)
+
+
+def told(call: Call) -> list[tuple[str, str]]:
+    """The deviations, but for the limit that every request without one reports."""
+    return [(d.field, d.outcome) for d in call.deviations if d.field != "max_tokens"]
