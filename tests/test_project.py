@@ -1,0 +1,39 @@
+"""What holds for the project's own files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import brainwires_provider
+from brainwires_provider import Client
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_version_number_is_written_in_one_place() -> None:
+    number = brainwires_provider.__version__
+
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for path in [ROOT / "pyproject.toml", *sorted((ROOT / "src").rglob("*.py"))]
+        if re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", path.read_text(encoding="utf-8"))
+    ]
+
+    assert written == ["src/brainwires_provider/__init__.py"]
+    assert version("brainwires-provider") == number
+    with Client("openai-chat:m", api_key="sk-test") as client:
+        assert client.prepare("Hi").headers["User-Agent"] == f"brainwires-provider/{number}"
+
+
+def test_the_version_number_costs_no_import() -> None:
+    code = "import sys, brainwires_provider as b; print(b.__version__, 'importlib.metadata' in sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout == f"{brainwires_provider.__version__} False\n"
