@@ -14,11 +14,11 @@ import time
 from types import TracebackType
 from typing import IO, Any, NamedTuple, cast
 
-from brainwires_provider.weights.find import installed_weights
-from brainwires_provider.weights.gguf import read_header
-from brainwires_provider.weights.settings import LocalModel
-from brainwires_provider.wires.engine import _order
-from brainwires_provider.wires.engine_child import build_params
+from brainwires_provider.local.engine.child import build_params
+from brainwires_provider.local.engine.engine import _order
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.find import installed_weights
+from brainwires_provider.local.weights.gguf import read_header
 
 __all__ = ["DirectEngine", "Run"]
 

@@ -73,7 +73,7 @@ def executable() -> Path:
 @contextmanager
 def engine() -> Iterator[str]:
     """llama.cpp's own HTTP server with SmolLM2; its address."""
-    from brainwires_provider.weights.find import installed_weights
+    from brainwires_provider.local.weights.find import installed_weights
 
     order = {
         "path": installed_weights(),
@@ -86,7 +86,7 @@ def engine() -> Iterator[str]:
         "socket": None,
         "api_key": _ENGINE_KEY,
     }
-    command = [sys.executable, "-m", "brainwires_provider.wires.engine_child"]
+    command = [sys.executable, "-m", "brainwires_provider.local.engine.child"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from brainwires_provider.cli import local_views as views
 from brainwires_provider.cli.app import app
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.hub import PullProgress
+from brainwires_provider.local.weights.registry import LocalRegistry
 from brainwires_provider.testing import Answer, ScriptedServer
-from brainwires_provider.weights.hub import PullProgress
-from brainwires_provider.weights.registry import LocalRegistry
-from brainwires_provider.weights.settings import LocalModel
 from gguf_files import STRING, U32, Tensor, model, pair
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -166,7 +166,7 @@ def test_the_installed_weights_are_the_default_unless_one_is_chosen(home: Home) 
 
 
 def test_known_models_that_are_here_say_so(home: Home) -> None:
-    from brainwires_provider.weights.known import find_known
+    from brainwires_provider.local.weights.known import find_known
 
     known = find_known("qwen3-0.6b")
     assert known is not None

@@ -23,11 +23,11 @@ from brainwires_provider.errors import (
     RequestTimeout,
     TransportError,
 )
+from brainwires_provider.local.engine.engine import Endpoint
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.gguf import GGUFMetadata
+from brainwires_provider.local.weights.registry import LocalRegistry
 from brainwires_provider.testing import Answer, ScriptedServer, Stall, cut, refuse, split, sse
-from brainwires_provider.weights.gguf import GGUFMetadata
-from brainwires_provider.weights.registry import LocalRegistry
-from brainwires_provider.weights.settings import LocalModel
-from brainwires_provider.wires.engine import Endpoint
 from engines import NEEDS_ENGINE
 from gguf_files import STRING, U32, Tensor, model, pair
 

@@ -26,8 +26,8 @@ from brainwires_provider import (
 )
 from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey, resolve_key
 from brainwires_provider.config import load_config
+from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.providers.config import Config, NamedModel, provider_options_kinds
-from brainwires_provider.weights.settings import LocalModel
 from config_files import alone, load, write
 
 __all__ = ["alone"]

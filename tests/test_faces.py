@@ -11,8 +11,6 @@ import pytest
 from brainwires_provider import (
     AsyncClient,
     AsyncConversation,
-    AsyncOllama,
-    AsyncOllamaProgressStream,
     AsyncResponses,
     AsyncResponsesConnection,
     AsyncStream,
@@ -21,15 +19,14 @@ from brainwires_provider import (
     Conversation,
     InvalidRequestError,
     Message,
-    Ollama,
-    OllamaProgressStream,
     ProviderConfig,
     Responses,
     ResponsesConnection,
     Stream,
     StreamInterrupted,
 )
-from brainwires_provider.local import AsyncLocal, AsyncLocalPool
+from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream, Ollama, OllamaProgressStream
+from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
 from brainwires_provider.sync.local import Local, LocalPool
 from brainwires_provider.testing import Answer, Drop, RecordedRequest, ScriptedServer, sse
 

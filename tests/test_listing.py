@@ -14,7 +14,7 @@ import anthropic
 import openai
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ProviderConfig, listing, tables
+from brainwires_provider import AsyncClient, Client, ProviderConfig
 from brainwires_provider.auth.aws import Credentials
 from brainwires_provider.errors import (
     AuthenticationError,
@@ -34,6 +34,7 @@ from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.protocols.openai_chat.models import decode_page
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.providers.lists import control_plane, publisher_list, up_from
+from brainwires_provider.resources import model_catalog, models
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, Stall
 from brainwires_provider.types import Capability, Model, Timeouts
 from corpus import records
@@ -757,7 +758,7 @@ def test_pages_that_go_in_a_circle_are_an_error(again: str) -> None:
 
 
 def test_pages_without_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "_MOST_PAGES", 5)
+    monkeypatch.setattr(models, "_MOST_PAGES", 5)
     pages = iter(range(1000))
 
     def endless(request: RecordedRequest) -> Answer:
@@ -1021,9 +1022,9 @@ def test_the_table_fills_what_is_not_told_and_is_named() -> None:
 
 def test_the_table_is_asked_for_a_services_own_host_only() -> None:
     with snapshot(r"https://api\.ours\.example", updated=True):
-        table = tables.load("https://api.ours.example/v1")
+        table = model_catalog.load("https://api.ours.example/v1")
         assert table is not None and table.name.endswith(", updated 2026-11-23")
-        assert tables.load("https://api.other.example/v1") is None
+        assert model_catalog.load("https://api.other.example/v1") is None
         [model], _ = listed("custom", {"/v1/models": {"data": [{"id": "equal-1"}]}}, "/v1")
         assert model.context_window is None
 
@@ -1035,14 +1036,14 @@ def test_no_table_speaks_of_ones_own_server() -> None:
 
 
 def test_without_the_extra_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "find_spec", lambda _: None)
-    assert tables.load("https://api.openai.com/v1") is None
+    monkeypatch.setattr(model_catalog, "find_spec", lambda _: None)
+    assert model_catalog.load("https://api.openai.com/v1") is None
 
 
 def test_the_real_table() -> None:
     pytest.importorskip("genai_prices")
-    together = tables.load("https://api.together.ai/v1")
-    openai_table = tables.load("https://api.openai.com/v1")
+    together = model_catalog.load("https://api.together.ai/v1")
+    openai_table = model_catalog.load("https://api.openai.com/v1")
     assert together is not None and openai_table is not None
     filled = openai_table.fill(Model("gpt-4o-2024-08-06", "openai-chat"))
     assert (filled.context_window, filled.from_table) == (128_000, ("context_window",))

@@ -16,7 +16,6 @@ from brainwires_provider import (
     ImagePart,
     JSONSchema,
     Message,
-    OllamaOptions,
     OpaqueDelta,
     Options,
     ProtocolError,
@@ -28,6 +27,7 @@ from brainwires_provider import (
     UnsupportedError,
 )
 from brainwires_provider.events import collect
+from brainwires_provider.ollama import OllamaOptions
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import LlamaCpp, LlamaCppOptions, operations
 from brainwires_provider.types import Request, TextPart

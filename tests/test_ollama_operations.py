@@ -18,8 +18,6 @@ from brainwires_provider import (
     ImagePart,
     Message,
     NotFoundError,
-    OllamaOptions,
-    OllamaProgress,
     ProtocolError,
     ProviderConfig,
     ReasoningDelta,
@@ -31,6 +29,7 @@ from brainwires_provider import (
     Tool,
     UnsupportedError,
 )
+from brainwires_provider.ollama import OllamaOptions, OllamaProgress
 from brainwires_provider.testing import Answer, ScriptedServer, Stall, refuse
 from colours import listed
 from ollama_service import ABSENT, MODEL, RUNNING, SHOWN, STEPS, lines, service, streamed, whole

@@ -18,11 +18,11 @@ from brainwires_provider import (
     JSONSchema,
     Message,
     NotFoundError,
-    OllamaOptions,
     OpaqueDelta,
     Tool,
     ToolCallPart,
 )
+from brainwires_provider.ollama import OllamaOptions
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from ollama_service import ABSENT, COUNTS, STEPS, service, streamed, whole
 

@@ -27,8 +27,8 @@ import ollama
 import pytest
 
 from brainwires_provider import AsyncClient, Client, InvalidRequestError, Message, TextDelta
-from brainwires_provider.weights.find import installed_weights
-from brainwires_provider.wires.engine_child import Order
+from brainwires_provider.local.engine.child import Order
+from brainwires_provider.local.weights.find import installed_weights
 
 SERVER = "ollama-proxy-plus==0.1.0"
 MODEL = "local/smollm2"
@@ -63,7 +63,7 @@ def engine() -> Iterator[str]:
         socket=None,
         api_key=KEY,
     )
-    command = [sys.executable, "-m", "brainwires_provider.wires.engine_child"]
+    command = [sys.executable, "-m", "brainwires_provider.local.engine.child"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:

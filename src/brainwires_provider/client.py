@@ -46,8 +46,8 @@ from brainwires_provider.types.options import merge_options
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from brainwires_provider.local import AsyncLocal
-    from brainwires_provider.ollama import AsyncOllama
+    from brainwires_provider.resources.local import AsyncLocal
+    from brainwires_provider.resources.ollama import AsyncOllama
     from brainwires_provider.resources.responses import AsyncResponses
     from brainwires_provider.sockets.pool import Pool
     from brainwires_provider.sockets.registry import Sockets
@@ -209,14 +209,14 @@ class AsyncClient:
     @property
     def ollama(self) -> AsyncOllama:
         """What an Ollama server does besides chatting: its models listed, pulled, loaded, …, and embeddings."""
-        from brainwires_provider.ollama import AsyncOllama
+        from brainwires_provider.resources.ollama import AsyncOllama
 
         return AsyncOllama(self)
 
     @property
     def local(self) -> AsyncLocal:
         """What a model on this machine does besides chatting: loaded and unloaded, plain completion, routing."""
-        from brainwires_provider.local import AsyncLocal
+        from brainwires_provider.resources.local import AsyncLocal
 
         return AsyncLocal(self)
 
@@ -317,8 +317,8 @@ class AsyncClient:
             # The HTTP engine takes a tenth of a second to import: not on the loop.
             import asyncio
 
-            package = "wires" if kind == "local" else "transports"
-            module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.{package}.{kind}")
+            place = "local.transport" if kind == "local" else "transports.http"
+            module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.{place}")
             wire = self._wires.get(name) or module.make_wire(target.model, target.local, **self._transport)
             self._wires[name] = wire
         return wire

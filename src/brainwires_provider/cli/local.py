@@ -19,8 +19,8 @@ from brainwires_provider.cli.output import dump, failure_shape
 from brainwires_provider.cli.tables import size_words
 from brainwires_provider.cli.terminal import complain, explain, print_line
 from brainwires_provider.errors import ConfigError, ProviderError
-from brainwires_provider.weights.registry import LocalRegistry
-from brainwires_provider.weights.settings import CacheType, Pooling
+from brainwires_provider.local.settings import CacheType, Pooling
+from brainwires_provider.local.weights.registry import LocalRegistry
 
 __all__ = ["add_local"]
 
@@ -264,7 +264,7 @@ def _add_pulling(local: typer.Typer, finish: Finish) -> None:
 
 
 def _pull(model: str, options: dict[str, Any], *, default: bool, as_json: bool) -> None:
-    from brainwires_provider.weights.hub import pull
+    from brainwires_provider.local.weights.hub import pull
 
     registry = LocalRegistry()
     with views.pull_view(as_json) as view:

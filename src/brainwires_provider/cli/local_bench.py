@@ -23,13 +23,13 @@ from brainwires_provider.cli.local_shots import Comparison, Round, Shot, compare
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.events import TextDelta
+from brainwires_provider.local.memory import engine_context, estimate_memory
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.transport import LocalWire
+from brainwires_provider.local.weights.find import find_model
+from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
 from brainwires_provider.protocols.llamacpp import LlamaCppOptions
 from brainwires_provider.providers import ProviderConfig
-from brainwires_provider.weights.estimate import engine_context, estimate_memory
-from brainwires_provider.weights.find import find_model
-from brainwires_provider.weights.gguf import GGUFMetadata, read_metadata
-from brainwires_provider.weights.settings import LocalModel
-from brainwires_provider.wires.local import LocalWire
 
 __all__ = ["BenchOrder", "BenchResult", "bench"]
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from brainwires_provider.cli.local_shots import Shot
 from brainwires_provider.errors import ProtocolError, RequestTimeout, TransportError
-from brainwires_provider.wires.engine import Endpoint
+from brainwires_provider.local.engine.engine import Endpoint
 
 __all__ = ["DirectEngine"]
 

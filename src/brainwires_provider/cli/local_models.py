@@ -12,16 +12,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.weights.estimate import MemoryEstimate, engine_context, estimate_memory
-from brainwires_provider.weights.find import find_model, installed_weights
-from brainwires_provider.weights.folders import data_folder
-from brainwires_provider.weights.gguf import GGUFMetadata, read_metadata
-from brainwires_provider.weights.known import KNOWN_MODELS, KnownModel
-from brainwires_provider.weights.names import is_name, name_after
-from brainwires_provider.weights.ollama_store import OllamaStore
-from brainwires_provider.weights.registry import LocalRegistry, RegisteredModel
-from brainwires_provider.weights.scan import parts_of
-from brainwires_provider.weights.settings import LocalModel
+from brainwires_provider.local.memory import MemoryEstimate, engine_context, estimate_memory
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.find import find_model, installed_weights
+from brainwires_provider.local.weights.folders import data_folder
+from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
+from brainwires_provider.local.weights.known import KNOWN_MODELS, KnownModel
+from brainwires_provider.local.weights.names import is_name, name_after
+from brainwires_provider.local.weights.ollama_store import OllamaStore
+from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
+from brainwires_provider.local.weights.scan import parts_of
 
 __all__ = [
     "Found",

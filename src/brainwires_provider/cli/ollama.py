@@ -17,9 +17,9 @@ from brainwires_provider.cli.asking import Asking
 from brainwires_provider.cli.output import dump, failure_shape
 from brainwires_provider.cli.terminal import complain, explain, print_line
 from brainwires_provider.errors import ConfigError, ProviderError
-from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
 from brainwires_provider.protocols.ollama import Ollama
 from brainwires_provider.providers import find_row
+from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
 
 __all__ = ["add_ollama"]
 

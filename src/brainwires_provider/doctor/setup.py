@@ -77,7 +77,7 @@ def _model(setup: Config) -> Finding:
 
 
 def _local() -> list[Finding]:
-    from brainwires_provider.weights.find import find_model
+    from brainwires_provider.local.weights.find import find_model
 
     try:
         path = find_model("").path

@@ -18,13 +18,13 @@ from msgspec.structs import replace
 from brainwires_provider.auth.base import Auth
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
+from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, is_own_host, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
 from brainwires_provider.types.websocket import SocketTraits
-from brainwires_provider.weights.settings import LocalModel
 
 __all__ = [
     "ProviderConfig",

@@ -1,1 +1,1 @@
-"""Operations of a provider other than chat: models, embeddings, stored responses, Ollama, local engines."""
+"""What providers offer besides chat, one module for each group of operations."""

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from brainwires_provider._core import attempt as flow
 from brainwires_provider._core import plan as plans
 from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.find import find_model
+from brainwires_provider.local.weights.gguf import read_metadata
 from brainwires_provider.protocols.base.embeddings import Embedded, EmbeddingProtocol
 from brainwires_provider.providers import PROVIDERS, Target
 from brainwires_provider.types import EmbeddingArgs, Embeddings, Timeouts, Usage
-from brainwires_provider.weights.find import find_model
-from brainwires_provider.weights.gguf import read_metadata
-from brainwires_provider.weights.settings import LocalModel
 
 __all__ = ["embed"]
 

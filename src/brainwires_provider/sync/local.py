@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Unpack
 
 from brainwires_provider._core.inputs import Input
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.local import AsyncLocal, AsyncLocalPool
+from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import ChatParams, Embeddings, Response
 
 if TYPE_CHECKING:
+    from brainwires_provider.local.transport import EngineStatus
     from brainwires_provider.protocols.llamacpp import Route
     from brainwires_provider.sync.portal import Share
-    from brainwires_provider.wires.local import EngineStatus
 
 __all__ = ["Local", "LocalPool"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from brainwires_provider._core.inputs import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.ollama import AsyncOllama, AsyncOllamaProgressStream
 from brainwires_provider.protocols.ollama.values import OllamaProgress, progress_of
+from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import ChatParams, Message, Timeouts
 

@@ -1,0 +1,1 @@
+"""The llama.cpp server in a child process."""

@@ -1,0 +1,1 @@
+"""Model files on this machine: reading, naming, finding and downloading them."""

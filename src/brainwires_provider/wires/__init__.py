@@ -1,1 +1,0 @@
-"""The world wing: how bytes reach a provider and come back."""
