@@ -6,7 +6,10 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 import brainwires_provider
 from brainwires_provider import Client
@@ -37,3 +40,25 @@ def test_the_version_number_costs_no_import() -> None:
     )
 
     assert done.stdout == f"{brainwires_provider.__version__} False\n"
+
+
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+STATUS = re.compile(r"Date: \d{4}-\d\d-\d\d\. Status: (proposed|accepted|superseded by decision \d+)[;.]")
+HEADINGS = ["## Question", "## Measured", "## Choice"]
+
+
+def test_decision_notes_are_numbered_without_gaps() -> None:
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_decision_notes_have_one_form(path: Path) -> None:
+    title, status, *paragraphs = path.read_text(encoding="utf-8").split("\n\n")
+
+    headings = [text for text in paragraphs if text.startswith("#")]
+    bodies = [text for heading, text in pairwise([*paragraphs, "#"]) if heading.startswith("#")]
+
+    assert re.fullmatch(rf"# {int(path.name[:4])}\. \S.*", title)
+    assert STATUS.match(status)
+    assert headings in (HEADINGS, [*HEADINGS, "## Consequences"])
+    assert not any(text.startswith("#") for text in bodies), "a heading without text"
