@@ -6,14 +6,14 @@ import io
 import os
 import re
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brainwires_provider import PROVIDERS
+from paths import PROJECT, SOURCE
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "clouds.md"
+PAGE = PROJECT / "docs" / "clouds.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
@@ -36,7 +36,7 @@ def test_every_row_on_a_cloud_has_its_line() -> None:
 
 
 def test_every_variable_is_one_that_is_read() -> None:
-    source = Path(__file__).resolve().parents[1] / "src" / "brainwires_provider"
+    source = SOURCE
     files = [*source.glob("auth/*.py"), *source.glob("providers/*.py")]
     read = "".join(file.read_text(encoding="utf-8") for file in files)
     told = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", TEXT)) - {"AWS_PROFILE"}  # botocore's own

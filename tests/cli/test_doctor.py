@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,10 +41,10 @@ from doctor_servers import (
     openai_error,
 )
 from doctor_verdicts import PLAIN
+from paths import PROJECT
 
 __all__ = ["alone"]
 
-ROOT = Path(__file__).resolve().parents[1]
 FAST = 1.5  # seconds that a server may hang
 
 
@@ -728,7 +727,7 @@ def test_a_server_that_is_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_document_tells_every_finding() -> None:
-    text = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "doctor.md").read_text(encoding="utf-8")
     assert [name for name in TRUE if f"`{name}`" not in text] == []
 
 
@@ -738,6 +737,6 @@ def test_doctor_is_not_loaded_with_the_command() -> None:
         "print([n for n in sys.modules if n.startswith('brainwires_provider.doctor')])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"

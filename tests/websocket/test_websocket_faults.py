@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from test_websocket_behaviour import table
 
 from brainwires_provider import ConnectError, RequestTimeout, SocketTraits, Timeouts
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedSocket, digest
 from socket_clients import COLOURS, KEY, LANES, MODES, played, tried
-from test_websocket_behaviour import table
 
 HERE = Path(__file__).parent
 BOTH = pytest.mark.parametrize("colour", COLOURS)

@@ -53,3 +53,32 @@ def first_answer(record: Record) -> list[Any]:
     documents = documents_of(record)
     end = next(i for i, d in enumerate(documents) if d["type"] == "response.completed")
     return documents[: end + 1]
+
+
+PLAIN = ("user", "system", "developer")
+
+
+def their_items(before: Record, record: Record) -> list[dict[str, Any]]:
+    """The items of a recorded request that are the answer before it."""
+    if before.request is None or record.request is None:
+        return []
+    sent, first = record.request.get("input"), before.request.get("input")
+    if not isinstance(sent, list):
+        return []
+    known = len(first) if isinstance(first, list) else 1
+    items = []
+    for item in sent[known:]:
+        kind = item.get("type", "message")
+        if item.get("role") in PLAIN or (kind.endswith("_output") and item.get("execution") != "server"):
+            break
+        items.append(item)
+    return items
+
+
+def why_not(before: Record, record: Record) -> str:
+    if record.request is None:
+        return "a retrieval, which has no body"
+    for name in ("previous_response_id", "conversation"):
+        if record.request.get(name):
+            return f"the later request continues by {name}"
+    return "the later request does not hold the earlier answer"

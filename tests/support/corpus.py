@@ -22,6 +22,7 @@ from msgspec import Struct
 from brainwires_provider.events import Event
 from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
 from brainwires_provider.types import Origin
+from paths import PROJECT
 
 _LIMIT = 64 * 1024 * 1024
 
@@ -58,7 +59,7 @@ class Record(Struct, frozen=True):
 def corpus_dir() -> Path:
     """Where the corpus is, or should be."""
     given = os.environ.get("BRAINWIRES_WIRE_CORPUS")
-    return Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "wire"
+    return Path(given) if given else PROJECT.parent / "shared" / "wire"
 
 
 @functools.cache

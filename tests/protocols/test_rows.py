@@ -13,7 +13,6 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,8 +42,9 @@ from brainwires_provider.providers import find_row
 from brainwires_provider.providers.table import ALIASES
 from brainwires_provider.types import Origin, Request
 from corpus import corpus_dir
+from paths import FIXTURES
 
-FOLDER = Path(__file__).parent / "fixtures" / "rows"
+FOLDER = FIXTURES / "rows"
 KEY = "test-key"
 WEATHER = Tool(
     "weather",

@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import test_websocket_behaviour_chains as chains
 import trustme
 
-import test_websocket_behaviour_chains as chains
 from brainwires_provider import (
     AuthenticationError,
     Client,
@@ -44,6 +43,7 @@ from brainwires_provider.testing import (
     assistant,
     digest,
 )
+from paths import PROJECT
 from socket_clients import (
     COLOURS,
     KEY,
@@ -62,7 +62,7 @@ from socket_clients import (
     tried,
 )
 
-DOCS = Path(__file__).parent.parent / "docs" / "websocket.md"
+DOCS = PROJECT / "docs" / "websocket.md"
 BOTH = pytest.mark.parametrize("colour", COLOURS)
 IN_BOTH_MODES = pytest.mark.parametrize("traits", MODES.values(), ids=MODES.keys())
 

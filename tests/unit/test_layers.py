@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "brainwires_provider"
+from paths import SOURCE
+
 PACKAGE = "brainwires_provider"
 
 # The layers, the lowest first. A package or module imports only from layers below its own, and from itself.

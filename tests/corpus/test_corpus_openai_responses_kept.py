@@ -15,7 +15,17 @@ import pytest
 from brainwires_provider.events import Event, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, collect
 from brainwires_provider.types import Message, Request
 from corpus import Record, turns
-from corpus_responses import RESPONSES, documents_of, events_of, first_answer, good, response_of, sent_back
+from corpus_responses import (
+    RESPONSES,
+    documents_of,
+    events_of,
+    first_answer,
+    good,
+    response_of,
+    sent_back,
+    their_items,
+    why_not,
+)
 
 pytestmark = [pytest.mark.long, pytest.mark.many]
 
@@ -201,7 +211,6 @@ NOT_REPLAYED = {
     "the later request continues by conversation": 2,
     "the later request does not hold the earlier answer": 3,
 }
-PLAIN = ("user", "system", "developer")
 
 
 def test_the_assistants_turn_goes_back_with_nothing_lost() -> None:
@@ -222,32 +231,6 @@ def test_the_assistants_turn_goes_back_with_nothing_lost() -> None:
         told.update(compare(theirs, ours.body["input"][1:]))
     assert told == DIFFERENCES
     assert skipped == NOT_REPLAYED
-
-
-def their_items(before: Record, record: Record) -> list[dict[str, Any]]:
-    """The items of a recorded request that are the answer before it."""
-    if before.request is None or record.request is None:
-        return []
-    sent, first = record.request.get("input"), before.request.get("input")
-    if not isinstance(sent, list):
-        return []
-    known = len(first) if isinstance(first, list) else 1
-    items = []
-    for item in sent[known:]:
-        kind = item.get("type", "message")
-        if item.get("role") in PLAIN or (kind.endswith("_output") and item.get("execution") != "server"):
-            break
-        items.append(item)
-    return items
-
-
-def why_not(before: Record, record: Record) -> str:
-    if record.request is None:
-        return "a retrieval, which has no body"
-    for name in ("previous_response_id", "conversation"):
-        if record.request.get(name):
-            return f"the later request continues by {name}"
-    return "the later request does not hold the earlier answer"
 
 
 def compare(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> Iterator[str]:

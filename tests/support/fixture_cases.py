@@ -40,8 +40,9 @@ from brainwires_provider.types import (
     Tool,
     ToolChoice,
 )
+from paths import FIXTURES
 
-ROOT = Path(__file__).parent / "fixtures"
+ROOT = FIXTURES
 MODEL = "m"
 PROTOCOLS: dict[str, tuple[str, type[ProviderOptions]]] = {
     "anthropic_messages": ("anthropic", AnthropicOptions),

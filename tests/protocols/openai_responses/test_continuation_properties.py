@@ -9,7 +9,6 @@ import copy
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -52,8 +51,8 @@ from brainwires_provider.types import (
     load_messages,
 )
 from corpus import turns
-from corpus_responses import response_of
-from test_corpus_openai_responses_kept import their_items, why_not
+from corpus_responses import response_of, their_items, why_not
+from paths import FIXTURES
 
 pytestmark = [pytest.mark.long, pytest.mark.many]
 
@@ -69,9 +68,7 @@ ELSEWHERE = Origin("anthropic", "p", "claude")
 
 # -- conversations -------------------------------------------------------------------------------------------
 
-BODY = (
-    Path(__file__).parent / "fixtures" / "openai_responses" / "every_item_whole" / "wire.json"
-).read_bytes()
+BODY = (FIXTURES / "openai_responses" / "every_item_whole" / "wire.json").read_bytes()
 EVERY_ITEM: list[Item] = msgspec.json.decode(BODY)["output"]
 
 words = st.text('ab é\U0001f600"\\\n', min_size=1, max_size=4)

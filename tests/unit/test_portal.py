@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,8 +20,9 @@ from brainwires_provider.testing import (
     sse,
 )
 from ctrl_c import with_sigint_ignored
+from paths import TESTS
 
-HERE = Path(__file__).parent
+HERE = TESTS / "support"
 PYTHON = (sys.executable, "-X", "dev", "-W", "error")
 CLOCK = 40.0  # seconds: a hang's end, not a speed claim
 

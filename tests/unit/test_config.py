@@ -29,10 +29,11 @@ from brainwires_provider.config import load_config
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.providers.config import Config, NamedModel, provider_options_kinds
 from config_files import alone, load, write
+from paths import PROJECT
 
 __all__ = ["alone"]
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+DOCS = PROJECT / "docs" / "configuration.md"
 
 
 # -- what a file means ---------------------------------------------------------------------------------------

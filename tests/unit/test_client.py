@@ -35,7 +35,8 @@ from brainwires_provider import (
     UnsupportedError,
 )
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
-from test_faults import KEY, TEXT, WHOLE, chunk
+from chat_answers import TEXT, WHOLE, chunk
+from faults import KEY
 
 WEATHER = Tool(
     "weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}}

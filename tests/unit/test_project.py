@@ -13,16 +13,15 @@ import pytest
 
 import brainwires_provider
 from brainwires_provider import Client
-
-ROOT = Path(__file__).parent.parent
+from paths import PROJECT, SOURCE
 
 
 def test_the_version_number_is_written_in_one_place() -> None:
     number = brainwires_provider.__version__
 
     written = [
-        path.relative_to(ROOT).as_posix()
-        for path in [ROOT / "pyproject.toml", *sorted((ROOT / "src").rglob("*.py"))]
+        path.relative_to(PROJECT).as_posix()
+        for path in [PROJECT / "pyproject.toml", *sorted(SOURCE.rglob("*.py"))]
         if re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", path.read_text(encoding="utf-8"))
     ]
 
@@ -42,7 +41,7 @@ def test_the_version_number_costs_no_import() -> None:
     assert done.stdout == f"{brainwires_provider.__version__} False\n"
 
 
-DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+DECISIONS = sorted((PROJECT / "docs" / "decisions").glob("*.md"))
 STATUS = re.compile(r"Date: \d{4}-\d\d-\d\d\. Status: (proposed|accepted|superseded by decision \d+)[;.]")
 HEADINGS = ["## Question", "## Measured", "## Choice"]
 

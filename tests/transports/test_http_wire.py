@@ -18,7 +18,8 @@ import pytest
 from brainwires_provider import AsyncClient, ConfigError, ProviderError, StreamInterrupted, TransportError
 from brainwires_provider.testing import Answer, Gate, Paced, RecordedRequest, ScriptedServer, Stall, sse
 from brainwires_provider.transports.http import HTTPExchange
-from test_faults import KEY, TEXT, WHOLE, chunk
+from chat_answers import TEXT, WHOLE, chunk
+from faults import KEY
 
 
 def client(server: ScriptedServer, **settings: Any) -> AsyncClient:

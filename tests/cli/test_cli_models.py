@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from brainwires_provider.cli.models import add_models
 from brainwires_provider.testing import Answer, ScriptedServer
 from config_files import SECRET, alone
-from test_listing import SHAPES, served, snapshot
+from model_lists import SHAPES, served, snapshot
 
 __all__ = ["alone"]
 

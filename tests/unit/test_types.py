@@ -18,8 +18,9 @@ from brainwires_provider import types as ty
 from brainwires_provider.types.options import merge_options
 from brainwires_provider.types.parts import sniff_media_type
 from brainwires_provider.types.usage import split_usage
+from paths import FIXTURES
 
-TRANSCRIPT = Path(__file__).parent / "fixtures" / "transcripts" / "v1.json"
+TRANSCRIPT = FIXTURES / "transcripts" / "v1.json"
 PNG = b"\x89PNG\r\n\x1a\n\x00"
 ORIGIN = ty.Origin("openai_chat", "openai-chat", "m", "m-1")
 CITATION = ty.Citation("https://a.test", "A", "quote", 0, 3, "file-1", {"type": "x", "a": None})

@@ -30,7 +30,7 @@ from brainwires_provider import (
 )
 from brainwires_provider import ImagePart as Image
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
-from test_faults import chunk
+from chat_answers import chunk
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 weather = Tool("weather", "Tells the weather.", {"type": "object"})
