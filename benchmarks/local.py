@@ -1,5 +1,6 @@
-"""Tokens a second and the first token of the local model: ours, and the engine driven directly by a process of its
-own, without HTTP.
+"""Tokens per second and time to the first token of the local model, beside the engine driven directly.
+
+The engine driven directly runs in a process of its own, without HTTP.
 
 Both load the same weights with the same parameters, and write the same answers: temperature 0, the texts are
 compared. A pair is eight answers of each, which take turns; each has a prompt of its own, since the engine caches

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from brainwires_provider import __version__
 from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
@@ -21,7 +22,7 @@ _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
     "Accept": "application/json",
-    "User-Agent": "brainwires-provider/0.1.0",
+    "User-Agent": f"brainwires-provider/{__version__}",
 }
 _STREAMED = {
     **_WHOLE,

@@ -59,6 +59,7 @@ class Order(_Needed, total=False):
 
 
 def main() -> None:
+    """Serve one model until the parent ends or closes our input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it may only stop one answer
     parent = os.getppid()
     line = sys.stdin.buffer.readline()
