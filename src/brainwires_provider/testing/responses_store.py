@@ -60,6 +60,7 @@ class Store:
         author: Author = digest_author,
         *,
         lanes: bool = True,
+        ignores_lanes: bool = False,
         max_active: int = 16,
         max_lanes: int = 32,
         max_frame: int = 16 * 1024 * 1024,
@@ -69,7 +70,7 @@ class Store:
     ) -> None:
         self.author, self.lanes, self.hydrate, self.piece = author, lanes, hydrate, piece
         self.max_active, self.max_lanes, self.max_frame = max_active, max_lanes, max_frame
-        self.seconds = seconds
+        self.seconds, self.ignores_lanes = seconds, ignores_lanes
         self.log: list[Accepted] = []
         self.counters: Counter[str] = Counter()
         self.turns: dict[str, Turn] = {}
