@@ -1,5 +1,6 @@
-"""Tokens per second and time to the first token of the local model: through this library, and by a process that drives
-the engine directly, without HTTP.
+"""Tokens per second and time to the first token of the local model, beside the engine driven directly.
+
+The engine driven directly runs in a process of its own, without HTTP.
 
 Both load the same weights with the same parameters and write the same texts, which are compared (temperature 0). A
 pair is eight responses of each in turns, each to a different prompt, because the engine caches prompts. Every pair

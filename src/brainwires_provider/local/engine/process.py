@@ -56,9 +56,11 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
+        """The process id."""
         return self._popen.pid
 
     def running(self) -> bool:
+        """Whether the process has not ended."""
         return self._popen.poll() is None
 
     def load(self, timeout: float) -> str:
