@@ -39,12 +39,12 @@ from brainwires_provider.protocols.ollama import (
     OllamaDecoder,
     OllamaOptions,
     OllamaQuirks,
+    models,
     operations,
 )
-from brainwires_provider.protocols.ollama.errors import error_in_line
-from brainwires_provider.protocols.ollama.host import host_url
-from brainwires_provider.protocols.ollama.progress import ProgressDecoder
-from brainwires_provider.protocols.ollama.values import OllamaProgress
+from brainwires_provider.protocols.ollama.errors import decode_error_object
+from brainwires_provider.protocols.ollama.operations import ProgressDecoder
+from brainwires_provider.providers.ollama_host import host_url
 from brainwires_provider.types import (
     ImagePart,
     Message,
@@ -56,6 +56,7 @@ from brainwires_provider.types import (
     Tool,
     ToolCallPart,
 )
+from brainwires_provider.types.ollama import OllamaProgress
 
 ORIGIN = Origin("ollama", "ollama", "m")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -319,7 +320,7 @@ WORDS: dict[str, type[APIError]] = {
 
 @pytest.mark.parametrize("words", WORDS)
 def test_an_error_without_a_status_is_told_by_its_words(words: str) -> None:
-    error = error_in_line({"error": words}, None, ORIGIN)
+    error = decode_error_object({"error": words}, origin=ORIGIN)
     assert type(error) is WORDS[words]
     assert error.message.startswith(words)
     assert error.args == (error.message,)
@@ -327,9 +328,9 @@ def test_an_error_without_a_status_is_told_by_its_words(words: str) -> None:
 
 
 def test_what_to_do_is_added() -> None:
-    absent = error_in_line({"error": 'model "x:1b" not found, try pulling it first'}, None, ORIGIN)
+    absent = decode_error_object({"error": 'model "x:1b" not found, try pulling it first'}, origin=ORIGIN)
     assert 'client.ollama.pull("x:1b") fetches it' in absent.message
-    unable = error_in_line({"error": '"x" does not support generate'}, None, ORIGIN)
+    unable = decode_error_object({"error": '"x" does not support generate'}, origin=ORIGIN)
     assert "capabilities says 'completion'" in unable.message
 
 
@@ -451,7 +452,7 @@ def test_a_model_is_shown() -> None:
 
 BODIES: dict[str, tuple[Callable[[bytes], Any], dict[bytes, str]]] = {
     "list": (
-        operations.decode_list,
+        models.decode_list,
         {
             b"oops": "not JSON",
             b"[]": "not an object",
@@ -466,9 +467,9 @@ BODIES: dict[str, tuple[Callable[[bytes], Any], dict[bytes, str]]] = {
         {
             b"{}": "no embeddings",
             b'{"embeddings": [1]}': "no embeddings",
-            b'{"embeddings": [[1]]}': "2 texts were to be embedded, and 1 vectors came",
-            b'{"embeddings": [[1], [null]]}': "no number",
-            b'{"embeddings": [[1], ["x"]]}': "no number",
+            b'{"embeddings": [[1]]}': "2 texts were sent, and 1 vectors came back",
+            b'{"embeddings": [[1], [null]]}': "Expected `float`, got `null`",
+            b'{"embeddings": [[1], ["x"]]}': "Expected `float`, got `str`",
         },
     ),
 }
@@ -518,7 +519,7 @@ def test_whatever_comes_is_read_or_a_typed_error(value: Any) -> None:
         lambda body: OllamaDecoder(ORIGIN).feed_whole(body),
         lambda body: read(OllamaDecoder(ORIGIN), [body]),
         lambda body: read(ProgressDecoder(ORIGIN), [body]),
-        operations.decode_list,
+        models.decode_list,
         operations.decode_running,
         lambda body: operations.decode_info(body, "m"),
         operations.decode_load,
