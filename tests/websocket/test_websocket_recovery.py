@@ -1,0 +1,464 @@
+"""The recovery ladder: each rung once, only before anything was delivered, and every try is told.
+
+Requests that fail after their first events are in test_websocket_behaviour.py: nothing is sent again then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    APIError,
+    AuthenticationError,
+    ConnectError,
+    InvalidRequestError,
+    OpenAIResponsesOptions,
+    ProtocolError,
+    ProviderError,
+    RequestTimeout,
+    SocketTraits,
+    StreamInterrupted,
+    Timeouts,
+)
+from brainwires_provider.sockets.registry import Sockets
+from brainwires_provider.testing import (
+    Answer,
+    Close,
+    CloseFrame,
+    Drop,
+    Gate,
+    ResponsesService,
+    ScriptedSocket,
+    SocketScript,
+    digest,
+)
+from brainwires_provider.transports.websocket.connection import HandshakeRefused
+from socket_clients import (
+    COLOURS,
+    LANES,
+    SINGLE,
+    answer,
+    client_of,
+    config,
+    played,
+    refusal,
+    told,
+    tried,
+)
+from socket_memory import MemoryNet, VirtualLoop
+
+BOTH = pytest.mark.parametrize("colour", COLOURS)
+KEEPS = SocketTraits(keeps_after_error=True)
+LIMIT = refusal(
+    "websocket_connection_limit_reached", "Responses websocket connection limit reached (60 minutes)."
+)
+LANE_LIMIT = refusal("websocket_stream_limit_reached", param="stream_id")
+LANE_NAME = refusal("invalid_stream_id", param="stream_id")
+NO_LANES = {
+    "type": "error",
+    "status": 400,
+    "error": {"message": "Unknown parameter: 'stream_id'.", "param": "stream_id"},
+}
+STALE = refusal("previous_response_not_found", param="previous_response_id")
+
+Script = list[list[list[Any]]]
+
+
+class Outcome:
+    """What became of the last turn of a conversation."""
+
+    def __init__(self, turns: list[Any], counts: Any, server: ScriptedSocket) -> None:
+        self.turns, self.counts, self.server = turns, counts, server
+        self.last = turns[-1]
+
+
+def after(
+    script: Script, turns: int = 2, traits: SocketTraits = KEEPS, colour: str = "async", **more: Any
+) -> Outcome:
+    async def scenario(client: Any) -> Any:
+        return await told(client, *("hi", "and?", "so?")[:turns]), client.responses.counts
+
+    with ScriptedSocket(script, **more) as server:
+        return Outcome(*played(colour, server, scenario, traits), server)
+
+
+# -- another socket ------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "end",
+    [
+        [LIMIT],
+        [LIMIT, CloseFrame(1000)],
+        [Drop()],
+        [Close()],
+        [CloseFrame(1001)],
+        [CloseFrame(None)],
+    ],
+    ids=["limit", "limit, closed", "reset", "FIN", "1001", "1005"],
+)
+def test_a_used_connection_that_ends_is_replaced_once(end: list[Any], colour: str) -> None:
+    found = after([[answer("r1"), end], [answer("r2", "new")]], colour=colour)
+
+    assert found.last.text == "new" and len(found.last.attempts) == 1
+    assert found.counts.reconnected == 1 and found.counts.fell_back == 0
+    assert found.last.report.continuation.parent is None and found.last.report.continuation.sent == 3
+
+
+def test_the_limit_on_an_idle_connection_is_no_accident() -> None:
+    async def scenario(client: Any) -> None:
+        talk = client.conversation()
+        await talk.chat("hi")
+        server.play([LIMIT])
+        await server.wait_idle_async(5)
+        turn = await talk.chat("and?")
+        assert turn.text == "new" and not turn.attempts
+
+    with ScriptedSocket([[answer("r1")], [answer("r2", "new")]]) as server:
+        played("async", server, scenario, KEEPS)
+
+
+def test_the_limit_moves_every_lane_and_lets_answers_end() -> None:
+    """One answer is under way, one is refused with the limit, a third conversation rests: all three go on."""
+    gate = Gate()
+
+    async def scenario(client: Any) -> Any:
+        resting, running, refused = (client.conversation(system=f"lane {n}") for n in range(3))
+        for talk in (resting, running, refused):
+            await talk.chat("hi")
+        under_way = asyncio.ensure_future(running.chat("long"))
+        await server.wait_requests_async(4)
+        other = await refused.chat("limit")
+        assert other.text.startswith("3 items") and len(other.attempts) == 1
+        third = await resting.chat("and?")
+        assert third.text.startswith("3 items") and not third.attempts  # it was not tried there at all
+        server.open(gate)
+        assert (await under_way).report.continuation.sent == 1
+        return client.responses.counts
+
+    def fault(number: int, job: Any, event: Mapping[str, Any]) -> Any:
+        said = job.body["input"][-1]["content"]
+        if said == "limit" and number == 1:
+            return {**LIMIT, "stream_id": event["stream_id"]} if event["sequence_number"] == 0 else []
+        return [event, gate] if said == "long" and event["type"] == "response.in_progress" else None
+
+    with ScriptedSocket(ResponsesService(), fault=fault) as server:
+        counts = played("async", server, scenario, LANES)
+    assert (server.connections, counts.reconnected) == (2, 1)
+    assert [len(events) for events in server.requests] == [5, 2]
+
+
+@pytest.mark.parametrize(
+    "error", [LANE_LIMIT, LANE_NAME, NO_LANES], ids=["names used up", "name", "no lanes"]
+)
+def test_lanes_that_the_server_refuses(error: dict[str, Any]) -> None:
+    def plan(handshake: Any) -> Any:
+        if handshake.number == 1:
+            return [[{**error, "stream_id": "lane-0"} if error is not NO_LANES else error]]
+        return ResponsesService(lanes=error is LANE_LIMIT)
+
+    async def scenario(client: Any) -> None:
+        turns = await told(client, "hi", "and?")
+        assert [turn.text.split(",")[0] for turn in turns] == ["1 items", "3 items"]
+        assert len(turns[0].attempts) == 1 and turns[1].report.continuation.sent == 1
+
+    with ScriptedSocket(plan) as server:
+        played("async", server, scenario, LANES)
+    assert ["stream_id" in event for event in server.requests[1]] == [error is LANE_LIMIT] * 2
+
+
+def test_a_server_that_passes_over_lanes_is_found_out() -> None:
+    """It answers one after another and names no lane: those who asked at once are asked again, each on its own."""
+
+    def plan(handshake: Any) -> Any:
+        if handshake.number > 1:
+            return ResponsesService(lanes=False)
+        return [answer(f"r{n}", f"answer {n}") for n in range(3)]
+
+    async def scenario(client: Any) -> None:
+        found = await asyncio.gather(*(client.chat(f"number {n}") for n in range(3)))
+        assert all(turn.text.startswith("1 items") for turn in found)  # none of those that might be another's
+        assert (await client.chat("hi")).text.startswith("1 items")
+
+    with ScriptedSocket(plan) as server:
+        played("async", server, scenario, LANES)
+    assert "stream_id" not in server.requests[1][0]
+
+
+def test_each_rung_is_taken_once() -> None:
+    limit = after([[answer("r1"), [LIMIT]], [[LIMIT]]])
+    assert type(limit.last) is InvalidRequestError and limit.counts.reconnected == 1
+    stale = after([[answer("r1"), [STALE], [STALE], answer("r9")]])
+    assert type(stale.last) is InvalidRequestError and stale.counts.recovered == 1
+    dead = after([[answer("r1"), [Drop()]], [[Drop()]]], traits=SocketTraits(http_fallback=False))
+    assert type(dead.last) is StreamInterrupted and dead.last.how == "1006"
+    assert [len(events) for events in dead.server.requests] == [2, 1]
+
+
+def test_rungs_follow_each_other() -> None:
+    """The parent is forgotten, then the connection has served its time, then the next one dies: over HTTP it ends."""
+    script: list[Any] = [[answer("r1"), [STALE], [LIMIT]], [[CloseFrame(1001)]]]
+    found = after(script, http=ResponsesService())
+
+    assert found.last.text.startswith("3 items")
+    told_ = [attempt.error.split("; ")[1] for attempt in found.last.attempts]
+    assert [words.split(":")[0] for words in told_] == [
+        "sent again whole",
+        "sent again on a new connection",
+        "sent over HTTP",
+    ]
+    assert (found.counts.recovered, found.counts.reconnected, found.counts.fell_back) == (1, 1, 1)
+
+
+@BOTH
+def test_a_stored_answer_is_continued_on_another_connection(colour: str) -> None:
+    async def scenario(client: Any) -> None:
+        talk = client.conversation(provider_options=OpenAIResponsesOptions(store=True))
+        await talk.chat("hi")
+        server.play(CloseFrame(1001))
+        await server.wait_idle_async(5)
+        turn = await talk.chat("and?")
+        assert turn.report.continuation.sent == 1 and turn.text == digest(service.conversation(turn.id)[:-1])
+        service.forget(turn.id)
+        server.play(CloseFrame(1001))
+        await server.wait_idle_async(5)
+        turn = await talk.chat("so?")
+        assert turn.report.continuation.sent == 5 and turn.text == digest(service.conversation(turn.id)[:-1])
+        assert client.responses.counts.recovered == 1
+
+    service = ResponsesService()
+    with ScriptedSocket(service) as server:
+        played(colour, server, scenario, LANES)
+    assert server.connections == 3 and service.counters["hydrated"] == 1
+
+
+# -- over HTTP -----------------------------------------------------------------------------------------------
+
+NO_SOCKETS: Mapping[str, tuple[Any, dict[str, Any]]] = {
+    "426": (Answer(426), {}),
+    "404": (Answer(404), {}),
+    "405": (Answer(405), {}),
+    "403": (Answer(403, body=b"<html>challenge</html>"), {}),
+    "501": (Answer(501), {}),
+    "200": (Answer(200, body=b"welcome"), {}),
+    "no HTTP": (Answer(raw=b"SSH-2.0-x\r\n"), {}),
+    "dropped": (Answer(drop=True), {}),
+    "no answer": (Answer(stall_before_headers=True), {"timeouts": Timeouts(connect=0.3)}),
+    "1000, a decimal temperature": ([[CloseFrame(1000)]], {}),
+    "1008 at once": (SocketScript(first=[CloseFrame(1008)]), {}),
+    "1006": ([[Drop()]], {}),
+    "1011": ([[CloseFrame(1011)]], {}),
+    "1009": ([[CloseFrame(1009)]], {}),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("case", NO_SOCKETS)
+def test_where_no_websocket_comes_about_http_answers(case: str, colour: str) -> None:
+    """One try, no storm of reconnections; and it is remembered, but for what was only too large."""
+    first, settings = NO_SOCKETS[case]
+    service = ResponsesService()
+
+    async def scenario(client: Any) -> Any:
+        turns = [await client.chat("hi", temperature=0.7), await client.chat("hi")]
+        return turns, client.responses.counts
+
+    with ScriptedSocket([first, service], http=service) as server:
+        (one, two), counts = played(colour, server, scenario, **settings)
+
+    assert one.text == two.text == digest([{"role": "user", "content": "hi"}])
+    assert len(one.attempts) == 1 and "sent over HTTP" in one.attempts[0].error
+    is_kept = case == "1009"
+    assert len(server.handshakes) == (2 if is_kept else 1)
+    assert (counts.fell_back, len(server.http_requests)) == ((1, 1) if is_kept else (2, 2))
+
+
+def test_without_the_fallback_the_error_is_told() -> None:
+    only = SocketTraits(http_fallback=False)
+    for case, (first, settings) in NO_SOCKETS.items():
+        with ScriptedSocket([first]) as server:
+            [error] = played("async", server, lambda c: told(c, "hi"), only, **settings)
+        assert isinstance(
+            error, APIError | ConnectError | ProtocolError | RequestTimeout | StreamInterrupted
+        ), case
+        assert not server.http_requests
+    with ScriptedSocket([]) as server:
+        [error] = played("async", server, lambda c: told(c, "x" * 16_000_000), only)
+    assert isinstance(error, ProviderError)
+
+
+class AskedOverHttp(ProviderError):
+    """What HTTP says here."""
+
+
+def by_the_clock(work: Callable[[Any, dict[str, Any]], Awaitable[None]]) -> MemoryNet:
+    """Run with a client whose WebSockets and HTTP do what the dict says, and a clock that costs no time."""
+    net = MemoryNet(ResponsesService(), Random(1))
+    ways: dict[str, Any] = {"socket": None, "http": AskedOverHttp("asked"), "dead": False}
+
+    async def connect(handshake: Any, **callbacks: Any) -> Any:
+        if ways["socket"] is not None:
+            raise ways["socket"]
+        link = await net.connect(handshake, **callbacks)
+        if ways["dead"]:
+            assert net.opened < 9
+            link.abort()
+        return link
+
+    async def wire(target: Any) -> Any:
+        raise ways["http"]
+
+    async def main() -> None:
+        async with client_of("async", config("http://localhost:9/v1", SocketTraits(fallback=600))) as client:
+            client._sockets = Sockets(connect=connect, max_event_bytes=1 << 20, random=Random(1))
+            client.wire = wire
+            await work(client, ways)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    return net
+
+
+def test_the_fallback_lasts_for_a_while() -> None:
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways["socket"] = HandshakeRefused(426, {}, b"")
+        assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
+        ways["socket"] = None
+        for pause in (0, 300, 299):
+            await asyncio.sleep(pause)
+            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
+        await asyncio.sleep(2)
+        assert (await client.chat("hi")).text.startswith("1 items")
+        assert client.responses.counts.fell_back == 4
+
+    assert by_the_clock(work).opened == 1
+
+
+def test_a_server_that_is_down_does_not_banish_the_websocket() -> None:
+    """Neither answers while it restarts; afterwards the next turn goes over a WebSocket at once."""
+
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways.update(socket=ConnectError("no connection"), http=ConnectError("no connection"))
+        talk = client.conversation()
+        for _ in range(3):
+            assert isinstance(await tried(talk.chat("hi")), ConnectError)
+        ways["socket"] = None
+        assert (await talk.chat("hi")).text.startswith("1 items")
+        assert (await talk.chat("and?")).report.continuation.sent == 1
+
+    assert by_the_clock(work).opened == 1
+
+
+def test_a_connection_that_is_dead_on_arrival_is_no_storm() -> None:
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways["dead"] = True
+        for _ in range(3):
+            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
+
+    assert by_the_clock(work).opened == 1
+
+
+# -- handshakes ----------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_redirect_is_followed(status: int, colour: str) -> None:
+    with ScriptedSocket(ResponsesService()) as elsewhere:
+        away = Answer(status, {"location": elsewhere.url})
+
+        async def scenario(client: Any) -> list[Any]:
+            return [await tried(client.chat("hi")), await tried(client.responses.connect().__aenter__())]
+
+        with ScriptedSocket([away, away]) as server:
+            errors = played(colour, server, scenario)
+    for error in errors:
+        assert isinstance(error, APIError) and error.status == status
+        assert "redirect" in str(error) and "base_url" in str(error)
+    assert not elsewhere.handshakes and not server.http_requests
+
+
+@BOTH
+def test_a_callable_key_is_asked_at_each_connect_and_once_more_on_401(colour: str) -> None:
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append(f"sk-planted-{len(asked)}-key")
+        return asked[-1]
+
+    def plan(handshake: Any) -> Any:
+        stale = handshake.header("authorization").startswith("Bearer sk-planted-0")
+        no = Answer(
+            401, body=b'{"error": {"message": "%s expired"}}' % handshake.header("authorization").encode()
+        )
+        return no if stale or refusing else ResponsesService()
+
+    refusing: list[bool] = []
+
+    async def scenario(client: Any) -> Any:
+        talk = client.conversation()
+        first, second = await talk.chat("hi"), await talk.chat("and?")
+        server.play(CloseFrame(1001))
+        await server.wait_idle_async(5)
+        await talk.chat("so?")
+        server.play(CloseFrame(1001))
+        await server.wait_idle_async(5)
+        refusing.append(True)
+        return first, second, await tried(talk.chat("no"))
+
+    with ScriptedSocket(plan) as server:
+        first, second, error = played(colour, server, scenario, LANES, {"api_key": key})
+
+    assert "fresh key" in first.attempts[0].error and first.attempts[0].status == 401 and not second.attempts
+    assert [h.header("authorization") for h in server.handshakes] == [f"Bearer {one}" for one in asked]
+    assert len(asked) == 5  # 401, its repetition, the reconnection, and 401 twice, which is told
+    assert type(error) is AuthenticationError
+    shown = f"{error} {error!r} {error.body} {first.attempts}"
+    assert not any(one in shown for one in asked) and "[redacted] expired" in shown
+
+
+def test_a_fixed_key_is_not_tried_again() -> None:
+    with ScriptedSocket([Answer(401), ResponsesService()]) as server:
+        [error] = played("async", server, lambda c: told(c, "hi"))
+    assert type(error) is AuthenticationError and len(server.handshakes) == 1 and not server.http_requests
+
+
+@BOTH
+def test_a_key_that_cannot_be_had_is_the_callers_own_error(colour: str) -> None:
+    def key() -> str:
+        raise LookupError("the vault is closed")
+
+    async def scenario(client: Any) -> None:
+        began = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(LookupError, match="vault"):
+                await client.chat("hi")
+        assert time.monotonic() - began < 5
+
+    with ScriptedSocket(ResponsesService()) as server:
+        played(colour, server, scenario, provider={"api_key": key})
+
+
+def test_a_refusal_meets_only_those_who_wait_for_that_connection() -> None:
+    """Many wait for sockets; some are refused, and each request ends by itself."""
+
+    def plan(handshake: Any) -> Any:
+        return (
+            Answer(429, {"retry-after": "3"}) if handshake.number % 3 == 0 else ResponsesService(lanes=False)
+        )
+
+    async def scenario(client: Any) -> list[Any]:
+        return await asyncio.gather(*(tried(client.chat(f"number {n}")) for n in range(12)))
+
+    with ScriptedSocket(plan) as server:
+        found = played("async", server, scenario, SINGLE)
+    right = [one.text for one in found if not isinstance(one, ProviderError)]
+    assert len(set(right)) == len(right) == 8
+    assert {type(one).__name__ for one in found if isinstance(one, ProviderError)} == {"RateLimitError"}
