@@ -52,8 +52,9 @@ class OllamaModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tr
 
 
 class OllamaModelInfo(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """One model in detail. `model_info` holds the GGUF's own fields: `llama.context_length`, …
+    """One model in detail.
 
+    `model_info` holds the GGUF's own fields, such as `llama.context_length`.
     `parameters` is the text of the model file's PARAMETER lines. `capabilities` are "completion", "tools", "vision",
     "thinking", "embedding", "insert"; None where the server is too old to list them.
     """

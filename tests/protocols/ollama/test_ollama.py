@@ -287,7 +287,7 @@ def test_a_server_that_only_switches_thinking() -> None:
         )
         assert call.body["think"] is sent
         assert bool(call.deviations) is sent
-    assert "only switches thinking on and off; Ollama cannot say budget_tokens" in call.deviations[0].reason
+    assert "only switches thinking on and off; Ollama has no budget_tokens" in call.deviations[0].reason
 
 
 def test_nothing_counts_tokens() -> None:
@@ -363,7 +363,7 @@ def test_progress_at_every_split_point() -> None:
 
 def test_progress_that_stops_at_any_byte_is_never_success() -> None:
     for n in range(len(PULL) - 1):
-        with pytest.raises(StreamInterrupted, match="no success was told"):
+        with pytest.raises(StreamInterrupted, match="no success was reported"):
             read(ProgressDecoder(ORIGIN), [PULL[:n]])
 
 
@@ -417,20 +417,20 @@ ENTRY = {
 def test_models_are_listed() -> None:
     quantized = {**ENTRY, "details": {"quantization_level": "Q4_K_M"}}
     body = json.dumps({"models": [ENTRY, quantized, {"name": "bare"}, {"size": 3}, 4]}).encode()
-    full, other, bare, nameless = operations.decode_list(body)
+    full, other, bare, nameless = models.decode_list(body)
     assert full.modified_at == datetime.fromisoformat("2026-11-20T10:00:00.123456+02:00")
     assert (full.name, full.size, full.details.parameter_size) == ("llama3.2:3b", 2019393189, "3.2B")
     assert (other.details.quantization, full.raw) == ("Q4_K_M", ENTRY)
     assert (bare.name, bare.size, bare.modified_at, bare.capabilities) == ("bare", None, None, None)
     assert (nameless.name, nameless.size) == ("", 3)
-    models, after = Ollama().decode_models(body, "ollama")
+    listed, after = Ollama().decode_models(body, "ollama")
     assert after is None
-    assert [(m.id, m.display_name, m.capabilities) for m in models] == [
+    assert [(m.id, m.display_name, m.capabilities) for m in listed] == [
         ("llama3.2:3b", "llama3.2:3b (3.2B)", ("chat", "tools")),
         ("llama3.2:3b", "llama3.2:3b (Q4_K_M)", ("chat", "tools")),
         ("bare", "bare", None),
     ]
-    assert operations.decode_list(b'{"models": null}') == ()
+    assert models.decode_list(b'{"models": null}') == ()
 
 
 def test_a_model_is_shown() -> None:

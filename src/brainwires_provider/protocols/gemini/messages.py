@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from brainwires_provider.protocols.base.messages import part_name
 from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import part_name
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
 from brainwires_provider.protocols.gemini.parts import SIGNATURE, PartEncoder
 from brainwires_provider.types import (
@@ -44,6 +44,7 @@ class HistoryEncoder(PartEncoder):
 
     def __init__(self, origin: Origin, quirks: GeminiQuirks, reader: OptionReader) -> None:
         super().__init__(origin, quirks, reader)
+        self._calls: dict[str, ToolCallPart] = {}
         self._takes_media = re.search(quirks.media_result_models, str(origin.model)) is not None
         self._wants_signature = re.search(quirks.signed_models, str(origin.model)) is not None
 
@@ -69,16 +70,16 @@ class HistoryEncoder(PartEncoder):
     # -- turns -----------------------------------------------------------------------------------------------
 
     def _instruction(self, message: Message, index: int) -> list[Wire]:
-        self.place = f"messages[{index}]"
+        self.where = f"messages[{index}]"
         self.drop_name(message)
         if message.role == "developer":
             reason = "this protocol has no developer role: sent as the system's"
-            self.reader.adapted(f"{self.place}.role", reason)
+            self.adapted(reason, ".role")
         return self._parts(message)
 
     def _content(self, message: Message, place: str) -> Wire | None:
         """One message. None for a turn of which nothing can be sent."""
-        self.place = place
+        self.where = place
         self.drop_name(message)
         if message.role == "assistant":
             return self._answer(message, place)
@@ -94,14 +95,14 @@ class HistoryEncoder(PartEncoder):
         unsigned: Wire | None = None
         called = False
         for index, part in enumerate(message.content):
-            self.place = f"{place}.content[{index}]"
+            self.where = f"{place}.content[{index}]"
             wire = self.encode_answer_part(part)
             if wire is None:
                 continue
             parts.append(wire)
             if isinstance(part, ToolCallPart):
-                self.calls[part.call_id] = part
-                if not called and SIGNATURE not in wire and not self.is_same_model(part):
+                self._calls[part.call_id] = part
+                if not called and SIGNATURE not in wire and not self.is_own_model(part):
                     unsigned = wire
                 called = True
         if unsigned is not None and self._wants_signature:
@@ -118,10 +119,10 @@ class HistoryEncoder(PartEncoder):
     def _parts(self, message: Message) -> list[Wire]:
         """The parts of any other role's message; results come first."""
         parts: list[Wire] = []
-        place = self.place
+        place = self.where
         has_results = False
         for index, part in enumerate(message.content):
-            self.place = f"{place}.content[{index}]"
+            self.where = f"{place}.content[{index}]"
             if isinstance(part, ToolResultPart):
                 has_results = True
                 parts += self._result(part)
@@ -137,13 +138,13 @@ class HistoryEncoder(PartEncoder):
 
     def _result(self, part: ToolResultPart) -> list[Wire]:
         """A function response; media that the model takes only beside it come after it."""
-        name = self.result_name(part)
+        call = self._calls.get(part.call_id)
+        name = part.name or (call.name if call is not None else None)
         if name is None:
             raise self.unsupported(
                 f"a result must name its tool, and no call {part.call_id!r} is in the messages before it; "
                 "pass the call itself to Message.tool_result"
             )
-        call = self.calls.get(part.call_id)
         wire_id = call.id if call is not None else part.call_id
         response: Wire = {}
         if wire_id and not (call is None and wire_id.startswith(_LOCAL)):
@@ -155,8 +156,8 @@ class HistoryEncoder(PartEncoder):
             media = []
         elif media:
             reason = "this model takes no media inside a result: they are sent beside it"
-            self.reader.emulated(f"{self.place}.content", reason)
-        return [{"functionResponse": {**response, **self.take_own_extra(part)}}, *media]
+            self.emulated(reason, ".content")
+        return [{"functionResponse": {**response, **self.own_extra(part)}}, *media]
 
     def _response(self, part: ToolResultPart) -> Wire:
         """The texts under the documented keys; an object, passed as an opaque part, as it is."""

@@ -18,11 +18,10 @@ import msgspec
 
 from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.messages import MessageEncoder, part_name
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
-from brainwires_provider.protocols.openai_chat.calls import local_id
 from brainwires_provider.types import (
     Citation,
     FilePart,
@@ -240,12 +239,20 @@ def _compact(value: Any) -> str:
 # -- Part → wire ---------------------------------------------------------------------------------------------
 
 
-class PartEncoder(MessageEncoder):
-    """Encodes the parts of a message; `place` names the message or part on the report."""
+class PartEncoder(MessageEncoderBase):
+    """Encodes the parts of a message; `where` names the message or part on the report."""
 
     def __init__(self, origin: Origin, quirks: GeminiQuirks, reader: OptionReader) -> None:
         super().__init__(origin, reader)
         self.quirks = quirks
+        self._model = _bare(origin.model)
+
+    def is_own_model(self, part: Part) -> bool:
+        """Whether the requested model made a part, by either name; `models/` before a name makes no difference."""
+        origin = part.origin
+        if origin is None or not self.is_own(part):
+            return False
+        return self._model in (_bare(origin.model), _bare(origin.reported))
 
     def encode_part(self, part: Part) -> Wire:
         """One part of a message of the user or the system, or the media of a tool result."""
@@ -269,16 +276,16 @@ class PartEncoder(MessageEncoder):
                 return self._text(part)
             case ToolCallPart():
                 return self._call(part)
-            case ReasoningPart():
-                return self._thought(part)
             case RefusalPart():
-                self.reader.adapted(self.place, "this protocol has no refusals: sent as text")
+                self.adapted("this protocol has no refusals: sent as text")
                 return self._unless_empty({"text": part.text})
             case ImagePart() | FilePart():
                 return self._output_media(part)
-            case OpaquePart():
-                return self._opaque(part)
-        raise self.unsupported("a tool result belongs in a message of role tool")
+        reason = self.objection(part)
+        if reason is not None:
+            self.dropped(reason)
+            return None
+        return self._thought(part) if isinstance(part, ReasoningPart) else self._opaque(part)
 
     def _beside(self, part: Part) -> Wire:
         """The fields that came beside a part's content, the signature only for the model that made it."""
@@ -286,64 +293,54 @@ class PartEncoder(MessageEncoder):
             return {}
         if part.origin is None:
             return self.reader.take_extra(part)
-        return self._unsigned(dict(part.extra), part) if self.is_ours(part) else {}
+        return self._unsigned(dict(part.extra), part) if self.is_own(part) else {}
 
     def _unsigned(self, wire: Wire, part: Part) -> Wire:
         """The wire part without its signature, unless that is of the requested model or the caller's own."""
-        if SIGNATURE in wire and part.origin is not None and not self.is_same_model(part):
+        if SIGNATURE in wire and part.origin is not None and not self.is_own_model(part):
             del wire[SIGNATURE]
             reason = "a thought signature is bound to the model that made it"
-            self.reader.dropped(f"{self.place}.{SIGNATURE}", reason)
+            self.dropped(reason, f".{SIGNATURE}")
         return wire
 
     def _text(self, part: TextPart) -> Wire | None:
         wire = {"text": part.text, **self._beside(part)}
-        if part.citations and not self.is_ours(part):
+        if part.citations and (part.origin is None or not self.is_own(part)):
             reason = "this protocol takes no citations from a caller"
-            self.reader.dropped(f"{self.place}.citations", reason)
+            self.dropped(reason, ".citations")
         return self._unless_empty(wire)
 
     def _unless_empty(self, wire: Wire) -> Wire | None:
         if wire["text"] or len(wire) > 1:
             return wire
-        self.reader.dropped(self.place, "an empty text is refused")
+        self.dropped("an empty text is refused")
         return None
 
-    def _thought(self, part: ReasoningPart) -> Wire | None:
-        if not self.is_same_model(part):
-            reason = "reasoning is bound to the model that made it"
-            if not self.is_ours(part):
-                reason = "reasoning is sent back only by the protocol that it came by"
-            self.reader.dropped(self.place, reason)
-            return None
+    def _thought(self, part: ReasoningPart) -> Wire:
         wire: Wire = {"text": part.text, "thought": True, **(part.extra or {})}
         if part.signature is not None:
             wire[SIGNATURE] = part.signature
         return wire
 
     def _call(self, part: ToolCallPart) -> Wire:
-        if part.kind != "function":
-            self.reader.emulated(self.place, f"a call of kind {part.kind!r} is sent as a function call")
+        self.report_kind(part, "")
         call: Wire = {} if part.id is None else {"id": part.id}
         call["name"] = part.name
         beside = self._beside(part)
         if beside:
             call |= beside.pop("functionCall", {})
         if part.arguments.strip():
-            call["args"] = self.encode_arguments(part)
+            call["args"] = self.arguments_object(part, "")
         return {"functionCall": call, **beside}
 
-    def _opaque(self, part: OpaquePart) -> Wire | None:
-        if not isinstance(part.data, dict) or not self.is_own(part):
-            self.reader.dropped(self.place, f"{part_name(part)} is bound to the protocol that it came by")
-            return None
+    def _opaque(self, part: Any) -> Wire:
         return self._unsigned(dict(part.data), part)
 
     # -- media -----------------------------------------------------------------------------------------------
 
     def _input_media(self, part: ImagePart | FilePart) -> Wire:
         if isinstance(part, ImagePart) and part.detail is not None:
-            self.reader.dropped(f"{self.place}.detail", "detail is mediaResolution here, in GeminiOptions")
+            self.dropped("detail is mediaResolution here, in GeminiOptions", ".detail")
         if part.file_id is not None:
             return self._file(part, part.file_id)
         wire = self._media(part)
@@ -351,12 +348,12 @@ class PartEncoder(MessageEncoder):
         if name is not None and self.quirks.display_names:
             next(iter(wire.values()))["displayName"] = name
         elif name is not None:
-            self.reader.dropped(f"{self.place}.name", "this service takes no names of files")
+            self.dropped("this service takes no names of files", ".name")
         return wire
 
     def _output_media(self, part: ImagePart | FilePart) -> Wire | None:
         if part.file_id is not None:
-            self.reader.dropped(self.place, "a file id cannot be sent as the assistant's")
+            self.dropped("a file id cannot be sent as the assistant's")
             return None
         beside, wire = self._beside(part), self._media(part)
         for where in ("inlineData", "fileData"):
@@ -382,3 +379,7 @@ class PartEncoder(MessageEncoder):
                 )
             file_id = self.quirks.files_url + file_id
         return {"fileData": {**kind, "fileUri": file_id}}
+
+
+def _bare(model: str | None) -> str | None:
+    return None if model is None else model.removeprefix("models/")

@@ -73,7 +73,7 @@ def _encode(path: str, request: Request, origin: Origin, quirks: GeminiQuirks) -
     encoder = HistoryEncoder(origin, quirks, reader)
     instruction, contents = encoder.encode_messages(request.messages)
     if not contents:
-        encoder.place = ""
+        encoder.where = ""
         raise encoder.unsupported("generateContent answers a message: pass one that is not the system's")
     body: Body = {"contents": contents}
     system = reader.take("system")

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from brainwires_provider.protocols.base.messages import part_name
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import part_name
 from brainwires_provider.protocols.ollama.parts import PartEncoder
 from brainwires_provider.types import (
     ImagePart,
     Message,
+    Origin,
     Part,
     ReasoningPart,
     RefusalPart,
@@ -34,11 +36,15 @@ Wire = dict[str, Any]
 class HistoryEncoder(PartEncoder):
     """Encodes the messages of one request."""
 
+    def __init__(self, origin: Origin, reader: OptionReader) -> None:
+        super().__init__(origin, reader)
+        self._calls: dict[str, ToolCallPart] = {}
+
     def encode_messages(self, messages: Sequence[Message]) -> list[Wire]:
         """The messages, in order. Raises UnsupportedError for what the API cannot express."""
         encoded: list[Wire] = []
         for index, message in enumerate(messages):
-            self.place = f"messages[{index}]"
+            self.where = f"messages[{index}]"
             self.drop_name(message)
             if message.role == "assistant":
                 encoded.append(self._answer(message))
@@ -53,17 +59,17 @@ class HistoryEncoder(PartEncoder):
         texts: list[str] = []
         images: list[str] = []
         for index, part in enumerate(parts):
-            self.place = f"{place}.content[{index}]"
+            self.where = f"{place}.content[{index}]"
             match part:
                 case TextPart():
                     texts.append(part.text)
                 case ImagePart():
                     images.append(self.encode_image(part))
                     if any(texts):
-                        self.reader.adapted(self.place, "the images of a message stand before its text")
+                        self.adapted("the images of a message stand before its text")
                 case _:
                     raise self.unsupported(f"Ollama takes text and images, not {part_name(part)}")
-        self.place = place
+        self.where = place
         return SEPARATOR.join(texts), images
 
     # -- system, developer, user -----------------------------------------------------------------------------
@@ -75,8 +81,8 @@ class HistoryEncoder(PartEncoder):
         if role == "developer":
             role = "system"
             reason = "this protocol has no developer role: sent as system"
-            self.reader.adapted(f"{self.place}.role", reason)
-        return {**self._message(role, message.content, self.place), **self.reader.take_extra(message)}
+            self.adapted(reason, ".role")
+        return {**self._message(role, message.content, self.where), **self.reader.take_extra(message)}
 
     def _message(self, role: str, parts: Sequence[Part], place: str) -> Wire:
         text, images = self.encode_content(parts, place)
@@ -89,37 +95,33 @@ class HistoryEncoder(PartEncoder):
 
     def _results(self, message: Message) -> list[Wire]:
         """A wire message for each result; what else a user's turn holds follows as a message of its own."""
-        place = self.place
-        results = [(i, part) for i, part in enumerate(message.content) if isinstance(part, ToolResultPart)]
-        others = [part for part in message.content if not isinstance(part, ToolResultPart)]
-        if others and message.role == "tool":
-            raise self.unsupported("a tool message takes ToolResultParts only")
+        place = self.where
+        results, others = self.split_results(message)
         encoded = [self._result(part, f"{place}.content[{index}]") for index, part in results]
         if others:
-            self.place = place
-            encoded.append({**self._message(message.role, others, place), **self.reader.take_extra(message)})
+            self.where = place
+            wire = self._message(message.role, [part for _, part in others], place)
+            encoded.append({**wire, **self.reader.take_extra(message)})
         return encoded
 
     def _result(self, part: ToolResultPart, place: str) -> Wire:
-        call = self.calls.get(part.call_id)
+        call = self._calls.get(part.call_id)
         wire = self._message("tool", part.content, place)
-        name = self.result_name(part)
+        name = part.name or (call.name if call is not None else None)
         if name is not None:
             wire["tool_name"] = name
         if call is not None and call.id is not None and self.is_own(call):
             wire["tool_call_id"] = call.id
-        if part.is_error:
-            reason = "this protocol has no error flag: the text is sent as it is"
-            self.reader.dropped(f"{place}.is_error", reason)
+        self.report_error_flag(part, "")
         return {**wire, **self.reader.take_extra(part)}
 
     # -- the assistant's turn --------------------------------------------------------------------------------
 
     def _answer(self, message: Message) -> Wire:
         wire: Wire = {"role": "assistant", "content": ""}
-        place = self.place
+        place = self.where
         for index, part in enumerate(message.content):
-            self.place = f"{place}.content[{index}]"
+            self.where = f"{place}.content[{index}]"
             self._add(part, wire)
         if message.extra and all(map(self.is_own, message.content)):
             wire.update(self.reader.take_extra(message))
@@ -129,15 +131,14 @@ class HistoryEncoder(PartEncoder):
         match part:
             case TextPart():
                 wire["content"] += part.text
-                if part.citations:
-                    self.reader.dropped(f"{self.place}.citations", "citations cannot be sent back")
+                self.report_citations(part, "")
             case RefusalPart():
                 wire["content"] += part.text
-                self.reader.adapted(self.place, "this protocol has no refusals: sent as text")
+                self.adapted("this protocol has no refusals: sent as text")
             case ReasoningPart():
                 self._think(part, wire)
             case ToolCallPart():
-                self.calls[part.call_id] = part
+                self._calls[part.call_id] = part
                 wire.setdefault("tool_calls", []).append(self.encode_call(part))
             case ImagePart(data=bytes()):
                 wire.setdefault("images", []).append(self.encode_image(part))
@@ -146,16 +147,13 @@ class HistoryEncoder(PartEncoder):
             case _ if part.origin is None:
                 raise self.unsupported(f"{part_name(part)} cannot be sent in an assistant's message")
             case _:
-                reason = f"{part_name(part)} is bound to the protocol that it came by"
-                self.reader.dropped(self.place, reason)
+                self.dropped(f"{part_name(part)} is bound to the provider that made it")
 
     def _think(self, part: ReasoningPart, wire: Wire) -> None:
         """A thought without an origin is the caller's own, and is sent to any model."""
-        if not self.is_own(part):
-            reason = "reasoning is sent back only by the protocol that it came by"
-            self.reader.dropped(self.place, reason)
-        elif part.origin is not None and not self.is_same_model(part):
-            self.reader.dropped(self.place, "reasoning is bound to the model that made it")
+        reason = self.objection(part) if part.origin is not None else None
+        if reason is not None:
+            self.dropped(reason)
         elif part.text:
             known = wire.get("thinking")
             wire["thinking"] = part.text if known is None else f"{known}{SEPARATOR}{part.text}"

@@ -15,8 +15,7 @@ import msgspec
 
 from brainwires_provider.protocols.base.assembler import well_formed
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.messages import MessageEncoder
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id
 from brainwires_provider.types import ImagePart, ToolCallPart
 
 __all__ = ["PartEncoder", "decode_call", "decode_image"]
@@ -72,8 +71,8 @@ def _compact(value: Any) -> str:
 # -- Part → wire ---------------------------------------------------------------------------------------------
 
 
-class PartEncoder(MessageEncoder):
-    """Encodes images and calls; `place` names the message or part on the report."""
+class PartEncoder(MessageEncoderBase):
+    """Encodes images and calls; `where` names the message or part on the report."""
 
     def encode_image(self, part: ImagePart) -> str:
         """The bytes in base64."""
@@ -86,10 +85,9 @@ class PartEncoder(MessageEncoder):
 
     def encode_call(self, part: ToolCallPart) -> Wire:
         """One call of an assistant's turn; its id only where an Ollama server made it."""
-        if part.kind != "function":
-            self.reader.emulated(self.place, f"a call of kind {part.kind!r} is sent as a function call")
-        extra = self.take_own_extra(part)
-        function: Wire = {"name": part.name, "arguments": self.encode_arguments(part)}
+        self.report_kind(part, "")
+        extra = self.own_extra(part)
+        function: Wire = {"name": part.name, "arguments": self.arguments_object(part, "")}
         wire: Wire = {"function": {**function, **extra.pop("function", {})}}
         if part.id is not None and self.is_own(part):
             wire = {"id": part.id, **wire}

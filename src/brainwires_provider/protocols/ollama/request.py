@@ -157,7 +157,7 @@ def _tools(encoder: HistoryEncoder, body: Body) -> None:
 
 def _tool(tool: Tool | HostedTool, encoder: HistoryEncoder) -> Body:
     if isinstance(tool, HostedTool):
-        encoder.place = ""
+        encoder.where = ""
         raise encoder.unsupported(
             f"Ollama runs no tools itself: {tool.type!r} has to be a Tool that you answer"
         )
