@@ -55,6 +55,7 @@ class EnvKey(Struct, frozen=True):
     where: str = ""
 
     def __call__(self) -> str:
+        """Return the value of the variable. Raises ConfigError when it is not set."""
         value = os.environ.get(self.name, "").strip()
         if not value:
             raise ConfigError(f"{_asker(self.where)}the environment variable {self.name} is not set")
@@ -73,6 +74,7 @@ class FileKey(Struct, frozen=True):
     where: str = ""
 
     def __call__(self) -> str:
+        """Return the content of the file. Raises ConfigError when it cannot be read or is no key."""
         path = os.path.expanduser(self.path)
         try:
             with open(path, "rb", opener=_open_at_once) as file:
@@ -101,6 +103,7 @@ class KeyringKey(Struct, frozen=True):
     where: str = ""
 
     def __call__(self) -> str:
+        """Return the password from the keyring. Raises ConfigError when there is none."""
         known = _from_keyring.get((self.service, self.user))
         if known is None:
             known = _from_keyring[self.service, self.user] = self._ask()

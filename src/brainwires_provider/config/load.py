@@ -33,8 +33,10 @@ _QUOTED = re.compile(r"\s*(\(.*\)|'[^']*'|\"[^\"]*\")")
 def load_config(
     path: str | PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """The set-up in a file: `path`, else what `BRAINWIRES_CONFIG` names, else `brainwires.toml` in the current folder,
-    else in the user's configuration folder; an empty one where there is none.
+    """Read the configuration file; without one, the configuration is empty.
+
+    The file is `path`, else what `BRAINWIRES_CONFIG` names, else `brainwires.toml` in the current folder, else in the
+    user's configuration folder.
 
     `BRAINWIRES_MODEL` goes before the file's model. Both variables come from `environ`, by default the process's own.
 
