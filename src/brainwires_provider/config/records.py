@@ -20,8 +20,10 @@ _LARGEST_PATH = 65_536  # bytes
 
 
 def whole_path(path: str) -> str:
-    """The absolute path that a file is known by: its folder without symbolic links, since a file's own relative paths
-    begin there."""
+    """The absolute path that identifies a file.
+
+    Symbolic links of its folder are resolved, since the relative paths within the file begin there.
+    """
     folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
     return os.path.join(os.path.realpath(folder), name)
 
