@@ -139,8 +139,8 @@ def _providers(
 ) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
     """Sort the providers into four lists.
 
-    Those that have a key or a fault, where those of the configuration send what, one finding on those that have no key,
-    and the servers on loopback.
+    Those that have a key or a fault, where those of the configuration send what, one finding on those that have no
+    key, and the servers on loopback.
     """
     found: list[Finding] = []
     going: list[Finding] = []
