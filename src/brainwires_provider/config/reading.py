@@ -52,9 +52,9 @@ class Reader:
         self._faults: dict[Path, tuple[int, str]] = {}
 
     def fault(self, path: Path, message: str) -> bool:
-        """Record a fault at `path`, unless one was recorded there or in what contains it.
+        """Record a fault at `path`; whether it is reported.
 
-        Returns whether it was recorded.
+        The first fault of a place, or of a table that it lies in, is enough.
         """
         if any(path[:end] in self._faults for end in range(1, len(path) + 1)):
             return False
