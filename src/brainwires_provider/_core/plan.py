@@ -14,6 +14,7 @@ from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Deviation, Options, PreparedRequest, Report, Request, Timeouts
+from brainwires_provider.types.options import NO_OPTIONS
 
 __all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
 
@@ -30,6 +31,7 @@ _STREAMED = {
 }
 _NAMED = ("system", "tools", "tool_choice", "output")
 _NOT_SENT = ("timeouts", "strict")
+_MERGED = ("extra_body", "extra_headers", "extra_query")
 
 
 class Plan(Struct, frozen=True):
@@ -117,8 +119,8 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     options = request.options
     if options.extra_body:
         call = replace(call, body={**call.body, **options.extra_body})
-    report = Report(_set_fields(request), call.deviations)
-    if options.strict and (lost := _lost_knobs(report)):
+    report = Report(_sent_fields(call, request), call.deviations)
+    if options.strict and (lost := _lost_options(report)):
         told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(
             f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
@@ -129,9 +131,13 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     )
 
 
-def _lost_knobs(report: Report) -> list[Deviation]:
-    """Strictness is about what this request asks for, not about what an earlier turn holds."""
-    return [d for d in report.dropped + report.emulated if not d.field.startswith("messages[")]
+def _lost_options(report: Report) -> list[Deviation]:
+    """What strictness refuses: options and marks that this request sets, not what an earlier answer holds."""
+    return [d for d in report.dropped + report.emulated if _is_set_by_caller(d.field)]
+
+
+def _is_set_by_caller(field: str) -> bool:
+    return not field.startswith("messages[") or field.endswith((".cache", ".extra"))
 
 
 def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: Timeouts) -> Plan:
@@ -148,7 +154,19 @@ def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: 
     )
 
 
+def _sent_fields(call: Call, request: Request) -> tuple[str, ...]:
+    """What the encoder has taken of the request, and what is merged into every request."""
+    if call.sent is None:
+        changed = {d.field for d in call.deviations}
+        return tuple(name for name in _set_fields(request) if name not in changed)
+    options = request.options
+    if options is NO_OPTIONS:
+        return call.sent
+    return call.sent + tuple(name for name in _MERGED if getattr(options, name))
+
+
 def _set_fields(request: Request) -> tuple[str, ...]:
+    """For an encoder without an OptionReader: every field that is set."""
     named = (request.system, request.tools, request.tool_choice, request.output)
     own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else []
     own += [name for name in request.options.set_fields() if name not in _NOT_SENT]
