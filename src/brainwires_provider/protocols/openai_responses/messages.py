@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
+
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.options import OptionReader
@@ -22,7 +24,6 @@ from brainwires_provider.protocols.openai_responses.options import OpenAIRespons
 from brainwires_provider.protocols.openai_responses.parts import (
     BY_KIND,
     BY_RESULT,
-    PROTOCOL,
     Item,
     encode_content,
     encode_part,
@@ -158,7 +159,7 @@ class MessageEncoder:
     def _own(self, part: Part) -> Item:
         """An item that the caller made (an item_reference, a compaction_trigger), or had of this protocol."""
         assert isinstance(part, OpaquePart)
-        if not isinstance(part.data, dict) or not _is_ours(part):
+        if not isinstance(part.data, dict) or not self._is_ours(part):
             raise UnsupportedError(f"{part_name(part)} is no item of this protocol")
         return dict(part.data)
 
@@ -218,7 +219,7 @@ class MessageEncoder:
             if index in dropped:
                 continue
             origin = part.origin
-            is_ours = origin is None or origin.protocol == PROTOCOL
+            is_ours = origin is None or origin.protocol == self._origin.protocol
             extra = part.extra if is_ours else None
             if type(part) not in _PIECES and (extra is None or "message" not in extra):
                 pieces = None
@@ -235,6 +236,9 @@ class MessageEncoder:
             items[-1]["content"] = _shortest(pieces) if fields is None and "id" not in items[-1] else pieces
         return items
 
+    def _is_ours(self, part: Part) -> bool:
+        return part.origin is None or part.origin.protocol == self._origin.protocol
+
     def _dropped(self, content: tuple[Part, ...]) -> tuple[Container[int], bool]:
         """The places of the parts that do not go back, which are reported; and whether reasoning of ours is one."""
         reasons: dict[int, str] = {}
@@ -243,7 +247,7 @@ class MessageEncoder:
             reason = self._refusal(part) if type(part) in _BOUND else None
             if reason is not None:
                 reasons[index] = reason
-                unbound = unbound or (isinstance(part, ReasoningPart) and _is_ours(part))
+                unbound = unbound or (isinstance(part, ReasoningPart) and self._is_ours(part))
         if unbound:
             reason = "the reasoning that led to it is another model's and is dropped"
             for index, part in enumerate(content):
@@ -255,7 +259,7 @@ class MessageEncoder:
                 continue
             part = content[index]
             if type(part) is not ReasoningPart:
-                followed = part.origin is not None and part.origin.protocol == PROTOCOL
+                followed = part.origin is not None and part.origin.protocol == self._origin.protocol
             elif not followed:
                 reasons[index] = "the item that it led to does not follow it: it would be refused"
         for index in sorted(reasons):
@@ -266,18 +270,18 @@ class MessageEncoder:
         """Why a part cannot go back; None if it can. Raises UnsupportedError where the caller must choose."""
         match part:
             case ReasoningPart():
-                if not _is_ours(part) or part.origin is None:
+                if not self._is_ours(part) or part.origin is None:
                     return "reasoning goes back only by the protocol that it came by"
                 if self._origin.model not in (part.origin.model, part.origin.reported):
                     return "reasoning is bound to the model that made it"
             case OpaquePart():
-                if not isinstance(part.data, dict) or not _is_ours(part):
+                if not isinstance(part.data, dict) or not self._is_ours(part):
                     return f"{part_name(part)} is bound to the provider that made it"
             case ImagePart() | FilePart():
                 if part.origin is None:
                     raise UnsupportedError(f"{part_name(part)} cannot be sent in an assistant's message")
                 is_item = isinstance(part, ImagePart) and "id" in (part.extra or {})
-                if not is_item or not _is_ours(part):
+                if not is_item or not self._is_ours(part):
                     return "media of this kind cannot be sent as the assistant's"
             case ToolResultPart():
                 raise UnsupportedError("a tool result belongs in a message of role tool")
@@ -291,6 +295,8 @@ class MessageEncoder:
             self._calls[part.call_id] = part
             if unbound and extra and "id" in extra:
                 extra = {name: value for name, value in extra.items() if name != "id"}
+            if not part.arguments.strip() and part.kind != "custom" and not self._is_ours(part):
+                part = replace(part, arguments="{}")
             if part.kind not in BY_KIND:
                 self._reader.emulated(self._at(), f"a call of kind {part.kind!r} is sent as a function call")
         return encode_part(part, extra)
@@ -323,16 +329,12 @@ class MessageEncoder:
         return piece
 
     def _annotations(self, part: TextPart, index: int) -> list[Any]:
-        ours = _is_ours(part)
+        ours = self._is_ours(part)
         cited = [each.raw for each in part.citations if ours and isinstance(each.raw, dict)]
         if len(cited) < len(part.citations):
             reason = "only citations that came by this protocol can be sent back"
             self._reader.dropped(f"{self._at(index)}.citations", reason)
         return cited
-
-
-def _is_ours(part: Part) -> bool:
-    return part.origin is None or part.origin.protocol == PROTOCOL
 
 
 def _shortest(pieces: list[Item]) -> Any:

@@ -40,7 +40,6 @@ __all__ = [
     "BY_RESULT",
     "CallShape",
     "Item",
-    "PROTOCOL",
     "PartBuilder",
     "call_shape",
     "decode_message",
@@ -85,7 +84,6 @@ BY_KIND: Mapping[str, CallShape] = {shape.kind: shape for shape in _SHAPES}
 BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
 """The shapes by the type of the item that answers the call."""
 
-PROTOCOL = "openai_responses"
 Item: TypeAlias = dict[str, Any]
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _IMAGE_TYPES = {"svg": "image/svg+xml"}
@@ -316,10 +314,7 @@ def _encode_call(part: ToolCallPart) -> Item:
         item["name"] = part.name
     if not shape.is_text:
         return {**item, **_arguments(part, shape)}
-    arguments = part.arguments
-    if part.origin is not None and part.origin.protocol != PROTOCOL and part.kind != "custom":
-        arguments = arguments if arguments.strip() else "{}"
-    item[shape.arguments[0]] = arguments
+    item[shape.arguments[0]] = part.arguments
     return item
 
 
