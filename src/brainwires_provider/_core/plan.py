@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, key_headers, redact
-from brainwires_provider.errors import UnsupportedError
+from brainwires_provider import __version__
+from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
+from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Deviation, Options, PreparedRequest, Report, Request, Timeouts
@@ -22,7 +23,7 @@ _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
     "Accept": "application/json",
-    "User-Agent": "brainwires-provider/0.1.0",
+    "User-Agent": f"brainwires-provider/{__version__}",
 }
 _STREAMED = {
     **_WHOLE,
@@ -72,12 +73,15 @@ class Plan(Struct, frozen=True):
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
         """What goes out, the later layer over the earlier, whatever the case of the names.
 
-        `own` are the target's headers with their values called for.
+        `own` are the target's headers with their values called for. Raises ConfigError for an extra header that cannot
+        be set.
         """
         usual = _STREAMED if self.stream else _WHOLE
         of_key = key_headers(self.target.row.auth, key)
         if not (self.call.headers or own or self.extra_headers):
             return usual | of_key
+        for fault in filter(None, map(header_fault, self.extra_headers or ())):
+            raise ConfigError(f"extra_headers: {fault}", provider=self.target.provider)
         sent = {name.lower(): (name, value) for name, value in usual.items()}
         for layer in (self.call.headers, of_key, own, self.extra_headers or {}):
             for name, value in layer.items():
