@@ -16,15 +16,16 @@ from anthropic_answers import (
     ORIGIN,
     SEARCH,
 )
+from anthropic_requests import assistant_blocks
 from brainwires_provider.errors import (
     UnsupportedError,
 )
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
-from brainwires_provider.protocols.anthropic.writer import refused_texts, wire_id
+from brainwires_provider.protocols.anthropic.messages import MessageEncoder
+from brainwires_provider.protocols.base.replay import refused_texts
+from brainwires_provider.protocols.base.replay import wire_id as any_wire_id
 from brainwires_provider.types import (
     Cache,
     Citation,
-    Deviation,
     FilePart,
     ImagePart,
     Message,
@@ -41,9 +42,12 @@ from brainwires_provider.types import (
 # -- the way back --------------------------------------------------------------------------------------------
 
 
+def wire_id(call_id: str) -> str:
+    return any_wire_id(call_id, MessageEncoder.refused_in_id)
+
+
 def back(*parts: Part, origin: Origin = ORIGIN) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
-    deviations: list[Deviation] = []
-    blocks = assistant_blocks(Message.assistant(*parts), origin, "messages[3]", deviations)
+    blocks, deviations = assistant_blocks(Message.assistant(*parts), origin, 3)
     return blocks, [(d.field, d.outcome, d.reason) for d in deviations]
 
 
@@ -76,17 +80,17 @@ def test_thinking_that_nothing_follows_is_dropped_and_reported() -> None:
     redacted = ReasoningPart(redacted=True, encrypted="x", origin=MADE)
     blocks, told = back(THOUGHT, TEXT, THOUGHT, TextPart("", origin=MADE), redacted)
     assert blocks == [{"type": "thinking", "thinking": "Hm", "signature": "s"}, SENT]
-    ends = "nothing follows it: a turn that ends in thinking is refused"
+    ends = "nothing follows it: a turn that ends in reasoning is refused"
     assert told == [
         ("messages[3].content[2]", "dropped", ends),
-        ("messages[3].content[3]", "dropped", "a text of no length is refused"),
+        ("messages[3].content[3]", "dropped", "an empty text is refused"),
         ("messages[3].content[4]", "dropped", ends),
     ]
     assert back(THOUGHT) == ([], [("messages[3].content[0]", "dropped", ends)])
     assert back() == ([], [])
 
 
-EMPTY = "a text of no length is refused"
+EMPTY = "an empty text is refused"
 BLANK = "a blank text is refused where no other says anything"
 
 
@@ -101,7 +105,7 @@ BLANK = "a blank text is refused where no other says anything"
     ],
 )
 def test_texts_that_say_nothing(parts: tuple[Part, ...], refused: dict[int, str]) -> None:
-    assert refused_texts(parts) == refused
+    assert refused_texts(parts, blank=False) == refused
     _, told = back(*parts)
     dropped = [(field, reason) for field, outcome, reason in told if outcome == "dropped"]
     assert dropped == [(f"messages[3].content[{i}]", reason) for i, reason in refused.items()]

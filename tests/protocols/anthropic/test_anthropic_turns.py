@@ -349,7 +349,10 @@ def test_what_cannot_be_said(part: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        ((Message("tool", (TextPart("x"),)),), r"messages\[0\]: a tool message takes ToolResultParts; use"),
+        (
+            (Message("tool", (TextPart("x"),)),),
+            r"messages\[0\]: a tool message takes ToolResultParts only; use",
+        ),
         ((Message("tool", (*SUNNY.content, TextPart("x"))),), "takes ToolResultParts only"),
         (
             (Message.user("a"), Message.assistant("b"), Message.system(ImagePart(file_id="f"))),
