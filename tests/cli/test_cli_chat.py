@@ -18,6 +18,7 @@ from brainwires_provider.cli.app import app
 from brainwires_provider.cli.terminal import statistics
 from brainwires_provider.testing import Answer, Close, Gate, ScriptedServer, sse
 from brainwires_provider.types import Message, Response, Usage
+from ctrl_c import RESTORE, with_sigint_ignored
 
 pytestmark = pytest.mark.long
 
@@ -385,30 +386,49 @@ def test_the_module_runs_too() -> None:
     assert ran.status == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent to one process there")
+no_sigint_on_windows = pytest.mark.skipif(
+    sys.platform == "win32", reason="no SIGINT can be sent to one process there"
+)
+
+
+def interrupted(
+    command: list[str], server: ScriptedServer, *, seen: bytes, then: Gate | None = None
+) -> tuple[int, bytes, bytes]:
+    """The exit status and all output, with SIGINT sent once `seen` was printed; the gate is opened after that."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        server.wait_requests(1, CLOCK)
+        assert process.stdout.read(len(seen)) == seen
+        process.send_signal(signal.SIGINT)
+        if then is not None:
+            server.open(then)
+        out, err = process.communicate(timeout=CLOCK)
+    server.wait_idle()
+    return process.returncode, seen + out, err
+
+
+@no_sigint_on_windows
 @pytest.mark.parametrize("as_json", [False, True])
 def test_control_c_ends_a_single_question(as_json: bool) -> None:
-    gate = Gate()
-    half = Answer(body=[sse(delta(content="Half"), done=False), gate])
+    half = Answer(body=[sse(delta(content="Half"), done=False), Gate()])
     args = ["chat", "Hi", "-m", "openai-chat:x", *(["--json"] if as_json else [])]
-    # A test run in the background may have been told to ignore the signal, and would hand that on.
-    before = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     with ScriptedServer(half) as server:
-        command = program(*args, "--base-url", server.url, before=before)
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(),
-        ) as process:
-            assert process.stdout is not None
-            server.wait_requests(1, CLOCK)
-            seen = b"" if as_json else process.stdout.read(4)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=CLOCK)
-        server.wait_idle()
-    assert (process.returncode, seen + out, err) == (130, b"" if as_json else b"Half\n", b"")
+        command = program(*args, "--base-url", server.url, before=RESTORE)
+        ended = interrupted(command, server, seen=b"" if as_json else b"Half")
+    assert ended == (130, b"" if as_json else b"Half\n", b"")
+
+
+@no_sigint_on_windows
+def test_an_ignored_sigint_stays_ignored() -> None:
+    gate = Gate()
+    whole = Answer(body=[sse(delta(content="Half"), done=False), gate, sse(delta(content=" and half"))])
+    with ScriptedServer(whole) as server:
+        command = with_sigint_ignored(program("chat", "Hi", "-m", "openai-chat:x", "--base-url", server.url))
+        status, out, err = interrupted(command, server, seen=b"Half", then=gate)
+    assert (status, out) == (0, b"Half and half\n"), err
 
 
 def test_a_pipe_that_closes_in_mid_answer_is_silent(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_a_folder_is_scanned(home: Home) -> None:
     assert ran.err.splitlines()[0].startswith(f"passed over {text}: ")
     assert ran.err.splitlines()[1:] == ["added local:a", "added local:b"]
     assert (again.status, again.out) == (0, "")
-    assert "registered already, as 'a'" in again.err and "found no new model" in again.err
+    assert "already registered, as 'a'" in again.err and "found no new model" in again.err
 
 
 def test_a_name_that_is_taken_is_taken_over_only_when_told(home: Home) -> None:
@@ -269,7 +269,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "cut": (["add", "x", "cut.gguf"], "cut short"),
     "a projector": (["add", "x", "mmproj.gguf"], r"no model by itself but a part for one \(projector\)"),
     "an adapter": (["add", "x", "adapter.gguf"], r"no model by itself but a part for one \(adapter\)"),
-    "a bad name": (["add", "a/b", "tiny.gguf"], "cannot be a local model's name"),
+    "a bad name": (["add", "a/b", "tiny.gguf"], "is not a valid name of a local model"),
     "no name": (["add", "ollama:llama3.2"], "give a name before 'ollama:llama3.2'"),
     "no place": (["add", "x", ""], "the place of the model is empty"),
     "a bad number": (["add", "x", "tiny.gguf", "--context", "-1"], "must be above zero"),
@@ -284,7 +284,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "remove nothing": (["remove", "nobody"], "no registered model is called 'nobody'"),
     "default nothing": (["default", "nobody"], "no registered model is called 'nobody'"),
     "pull nothing": (["pull", "qwen3-0.6"], "no known model is called 'qwen3-0.6' .did you mean 'qwen3-0.6b'"),
-    "pull no file": (["pull", "hf:acme/tiny"], "does not say which file"),
+    "pull no file": (["pull", "hf:acme/tiny"], "is not a reference to a file"),
 }  # fmt: skip
 
 

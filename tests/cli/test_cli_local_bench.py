@@ -13,9 +13,18 @@ from typer.testing import CliRunner
 
 from brainwires_provider.cli import local_views as views
 from brainwires_provider.cli.app import app
-from brainwires_provider.cli.local_bench import BenchOrder, BenchResult, _settings, bench
-from brainwires_provider.cli.local_direct import DirectEngine
-from brainwires_provider.cli.local_shots import Comparison, Round, Shot, Speeds, compare
+from brainwires_provider.cli.local_bench import (
+    BenchOptions,
+    BenchResult,
+    Comparison,
+    DirectEngine,
+    Round,
+    Sample,
+    Speeds,
+    _settings,
+    bench,
+    compare,
+)
 from brainwires_provider.errors import (
     ConfigError,
     ProtocolError,
@@ -52,9 +61,9 @@ STREAM = Answer(headers={"content-type": "text/event-stream"}, body=[sse(*CHUNKS
 # -- numbers -------------------------------------------------------------------------------------------------
 
 
-def shot(began: float, first: float, last: float, tokens: int = 11, prompt: int = 50, **own: float) -> Shot:
+def shot(began: float, first: float, last: float, tokens: int = 11, prompt: int = 50, **own: float) -> Sample:
     speeds = {"engine_prompt": 0.0, "engine_generation": 0.0, **own}
-    return Shot(began, first, last, "text", prompt, 0, tokens, **speeds)
+    return Sample(began, first, last, "text", tokens, prompt, **speeds)
 
 
 def test_one_answer_after_another() -> None:
@@ -87,15 +96,15 @@ def test_several_at_once_are_counted_together() -> None:
 
 def test_an_answer_too_short_to_be_timed() -> None:
     with pytest.raises(ConfigError, match="too little text"):
-        Shot.taken(0, [1.0], "a", TIMINGS)
+        Sample.of(0, [1.0], "a", TIMINGS)
 
 
 # -- the direct driver ---------------------------------------------------------------------------------------
 
 
-def complete(server: ScriptedServer, clock: float = 5, **place: Any) -> Shot:
+def complete(server: ScriptedServer, clock: float = 5, **place: Any) -> Sample:
     endpoint = Endpoint(f"{server.url}/v1", **place)
-    return asyncio.run(DirectEngine(endpoint, clock).complete("Hi", 3))
+    return DirectEngine(endpoint, clock).complete("Hi", 3)
 
 
 def test_a_direct_answer_and_what_was_asked() -> None:
@@ -129,20 +138,24 @@ def test_a_direct_answer_however_it_is_cut_into_chunks(every: int) -> None:
 
 def test_tokens_are_counted() -> None:
     with ScriptedServer(Answer(body=b'{"tokens": [1, 2, 3]}')) as server:
-        assert asyncio.run(DirectEngine(Endpoint(f"{server.url}/v1")).count("Hi")) == 3
+        assert DirectEngine(Endpoint(f"{server.url}/v1")).count("Hi") == 3
         [request] = server.requests
     assert request.json() == {"content": "Hi", "add_special": True, "parse_special": True}
 
 
 BAD: dict[str, tuple[Answer, type[ProviderError], str]] = {
     "refused": (Answer(400, body=b'{"error": "no"}'), ProtocolError, 'status 400: b\'{"error": "no"}\''),
-    "cut": (cut(STREAM, 60), TransportError, "ended a direct request"),
-    "reset": (Answer(drop=True), TransportError, "ended a direct request"),
-    "no HTTP": (Answer(raw=b"hello\r\n\r\n"), ProtocolError, "is none"),
-    "no end of its head": (Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000), ProtocolError, "is none"),
-    "no JSON": (Answer(body=b"data: {]\n\n"), ProtocolError, "is none"),
+    "cut": (cut(STREAM, 60), TransportError, "was interrupted"),
+    "reset": (Answer(drop=True), TransportError, "was interrupted"),
+    "no HTTP": (Answer(raw=b"hello\r\n\r\n"), ProtocolError, "is not llama.cpp's"),
+    "no end of its head": (
+        Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000),
+        ProtocolError,
+        "is not llama.cpp's",
+    ),
+    "no JSON": (Answer(body=b"data: {]\n\n"), ProtocolError, "is not llama.cpp's"),
     "no timings": (Answer(body=b'data: {"content": "a"}\n\n'), ProtocolError, "has no timings"),
-    "other timings": (Answer(body=[sse(*CHUNKS[:3], {"timings": {}})]), ProtocolError, "is none"),
+    "other timings": (Answer(body=[sse(*CHUNKS[:3], {"timings": {}})]), ProtocolError, "is not llama.cpp's"),
 }
 
 
@@ -160,7 +173,7 @@ def test_a_direct_answer_that_does_not_come() -> None:
     ):
         complete(server, clock=0.05)
     with refuse() as port, pytest.raises(TransportError):
-        asyncio.run(DirectEngine(Endpoint(f"http://127.0.0.1:{port}/v1")).count("Hi"))
+        DirectEngine(Endpoint(f"http://127.0.0.1:{port}/v1")).count("Hi")
 
 
 # -- the command ---------------------------------------------------------------------------------------------
@@ -169,12 +182,16 @@ def test_a_direct_answer_that_does_not_come() -> None:
 @pytest.mark.parametrize(
     ("local", "order", "words"),
     [
-        (LocalModel(pooling="mean"), BenchOrder(), "is run for embeddings"),
-        (LocalModel(), BenchOrder(prompt_tokens=200), "more than the 256 that the model was trained for"),
+        (LocalModel(pooling="mean"), BenchOptions(), "is set up for embeddings"),
+        (
+            LocalModel(),
+            BenchOptions(prompt_tokens=200),
+            "exceed the 256 tokens that the model was trained for",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_said_before_anything_is_loaded(
-    local: LocalModel, order: BenchOrder, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: LocalModel, order: BenchOptions, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BRAINWIRES_DATA_DIR", str(tmp_path))
     path = tmp_path / "tiny.gguf"
@@ -186,12 +203,12 @@ def test_what_cannot_be_measured_is_said_before_anything_is_loaded(
         asyncio.run(bench(msgspec.structs.replace(order, model="tiny"), print))
 
 
-ORDERS: dict[str, tuple[LocalModel, BenchOrder, LocalModel]] = {
-    "as it is": (LocalModel("/m"), BenchOrder(at_once=4), LocalModel("/m")),
-    "a slot for each": (LocalModel("/m", slots=2), BenchOrder(at_once=8), LocalModel("/m", slots=8)),
+ORDERS: dict[str, tuple[LocalModel, BenchOptions, LocalModel]] = {
+    "as it is": (LocalModel("/m"), BenchOptions(at_once=4), LocalModel("/m")),
+    "a slot for each": (LocalModel("/m", slots=2), BenchOptions(at_once=8), LocalModel("/m", slots=8)),
     "a context for all": (
         LocalModel("/m", idle_timeout=1),
-        BenchOrder(prompt_tokens=2000, tokens=32, at_once=8),
+        BenchOptions(prompt_tokens=2000, tokens=32, at_once=8),
         LocalModel("/m", slots=8, context=8 * (2000 + 32 + 16)),
     ),
 }

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider.testing import Answer, Gate, ScriptedServer, sse
+from ctrl_c import RESTORE
 
 pytestmark = pytest.mark.long
 
@@ -22,10 +23,10 @@ pytest.importorskip("termios", reason="pseudo-terminals are POSIX")
 CLOCK = 60.0
 CTRL_C, CTRL_D = "\x03", "\x04"
 # The terminal becomes the child's own, so that its Ctrl-C reaches the child as it would a person's program.
-BEFORE = """
-import fcntl, signal, termios
+BEFORE = f"""
+import fcntl, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGINT, signal.default_int_handler)
+{RESTORE}
 from brainwires_provider.cli import main
 main()
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 
 from brainwires_provider import AsyncClient, Config, ConfigError, Provider, ProviderConfig
+from brainwires_provider.auth.aws import Credentials
 from brainwires_provider.auth.keys import KeyringKey
 from brainwires_provider.cli import doctor as command
 from brainwires_provider.config import load_config
 from brainwires_provider.doctor import Examination, examine, is_url, look_around
 from brainwires_provider.doctor.asking import cleaned
 from brainwires_provider.doctor.paste import name_for
-from brainwires_provider.doctor.services import key_finding
+from brainwires_provider.doctor.services import key_finding, key_source
 from brainwires_provider.doctor.url import candidates
 from brainwires_provider.providers import resolve_listing
 from brainwires_provider.providers.dialects import COMPATIBLE, chat
@@ -634,8 +636,8 @@ def test_what_a_provider_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         r"^key +no +no key for groq: set GROQ_API_KEY", ran.out, re.MULTILINE
     )
     assert "groq: 0 requests" in ran.err
-    write("[providers.lab]\nrow = 'groq'\napi_key = { env = 'LAB_KEY' }", "brainwires.toml")
-    assert re.search(r"LAB_KEY is not set", Ran("lab").out)
+    write("[providers.lab]\nrow = 'groq'\napi_key = { env = 'LAB_KEY' }", "mine.toml")
+    assert re.search(r"LAB_KEY is not set", Ran("lab", "--config", "mine.toml").out)
     monkeypatch.setattr("brainwires_provider.doctor.services.find_spec", lambda name: None)
     found = asyncio.run(examine("local", model="./nowhere.gguf"))
     assert (found["engine"].verdict, found["engine"].advice) == (
@@ -648,22 +650,30 @@ def test_what_a_provider_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_a_key_lies() -> None:
     with ScriptedServer(Honest()) as server:
         base = f'[providers.lab]\nrow = "vllm"\nbase_url = "{server.url}/v1"\n'
-        write(base + 'api_key = { env = "LAB_KEY" }', "brainwires.toml")
-        by_name = Ran("lab", LAB_KEY=KEY)
-        write(base + 'headers = { Authorization = { env = "LAB_HEADER" } }', "brainwires.toml")
-        by_header = Ran("lab", LAB_HEADER=f"Bearer {KEY}")
-        write(f'[providers.lab]\nrow = "vllm"\nbase_url = "{server.url}/v1"\n', "brainwires.toml")
-        without = Ran("lab")
+        named = ("--config", "mine.toml")
+        write(base + 'api_key = { env = "LAB_KEY" }')
+        by_name = Ran("lab", *named, LAB_KEY=KEY)
+        write(base + 'headers = { Authorization = { env = "LAB_HEADER" } }')
+        by_header = Ran("lab", *named, LAB_HEADER=f"Bearer {KEY}")
+        write(f'[providers.lab]\nrow = "vllm"\nbase_url = "{server.url}/v1"\n')
+        without = Ran("lab", *named)
         key_file(KEY)
-        write(base + 'api_key = { file = "key" }', "brainwires.toml")
-        by_file = Ran("lab")
+        write(base + 'api_key = { file = "key" }')
+        by_file = Ran("lab", *named)
+        write(base)
+        given = Ran("lab", *named, "--api-key-env", "OTHER", OTHER=KEY)
         write(base, "brainwires.toml")
-        given = Ran("lab", "--api-key-env", "OTHER", OTHER=KEY)
+        asked = len(server.requests)
+        found = Ran("lab", "--api-key-env", "OTHER", OTHER=KEY)
+        assert len(server.requests) == asked
     assert "in the environment variable LAB_KEY" in by_name.out and by_name.status == 0
     assert "in the headers that are set up" in by_header.out and by_header.status == 0
     assert re.search(r"in the file \S+key, for", by_file.out) and by_file.status == 0
     assert "none is sent to" in without.out and without.status == 1
     assert "in the environment variable OTHER" in given.out and given.status == 0
+    assert (
+        "brainwires.toml, which was merely found, so no key is sent there" in found.err and found.status == 1
+    )
 
 
 def test_a_clouds_credentials_may_lie_elsewhere() -> None:
@@ -685,17 +695,17 @@ def test_what_is_set_up_here() -> None:
     listed = Answer(body=json.dumps({"models": [{"name": "llama3.2:3b", "model": "llama3.2:3b"}]}).encode())
     with ScriptedServer({"/api/tags": listed}) as server, refuse() as port:
         text = f'[providers.mine]\nrow = "vllm"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
-        write(text + "[providers.broken]\nrow = 'groq'\napi_key = { env = 'NOT_SET' }\n", "brainwires.toml")
+        write(text + "[providers.broken]\nrow = 'groq'\napi_key = { env = 'NOT_SET' }\n")
         env = {
             "GROQ_API_KEY": KEY,
             "OLLAMA_HOST": server.url,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_REGION": "us-east-1",
         }
-        ran = Ran("--json", **env)
-        shown = Ran(**env)
+        ran = Ran("--json", "--config", "mine.toml", **env)
+        shown = Ran("--config", "mine.toml", **env)
     found = {each["name"]: (each["verdict"], each["evidence"]) for each in ran.json["findings"]}
-    assert found["configuration"] == ("yes", "brainwires.toml: 2 providers, 0 models")
+    assert found["configuration"] == ("yes", "mine.toml (trusted): 2 providers, 0 models")
     assert found["groq"] == ("yes", "GROQ_API_KEY is set, for api.groq.com")
     assert found["bedrock"][0] == "yes" and found["bedrock"][1].startswith("AWS_ACCESS_KEY_ID is set")
     assert found["ollama"] == ("yes", f"{server.url} answers, with 1 models: 'llama3.2:3b'")
@@ -707,6 +717,78 @@ def test_what_is_set_up_here() -> None:
     assert {"local model", "package xllamacpp", "package keyring"} <= found.keys()
     assert ran.status == shown.status == 1  # a provider that was set up cannot be used
     assert "to servers on this machine only" in shown.err
+
+
+SENT = {
+    "configuration": ("yes", "mine.toml (trusted): 5 providers, 1 models"),
+    "default model": ("yes", "fast, groq:llama, sent to https://gateway.example"),
+    "groq goes to": (
+        "yes",
+        (
+            "https://gateway.example; key: in the environment variable GATE_KEY; header X-Title: as written; "
+            "header X-Team-Key: in the file {here}/team"
+        ),
+    ),
+    "bedrock goes to": ("yes", "https://bedrock-runtime.eu-west-1.amazonaws.com; key: the profile work"),
+    "vertex goes to": (
+        "yes",
+        "https://aiplatform.eu.rep.googleapis.com; key: the credentials file {here}/g.json",
+    ),
+    "vertex-anthropic goes to": (
+        "yes",
+        "https://aiplatform.googleapis.com; key: this machine's own cloud credentials",
+    ),
+    "mistral goes to": ("yes", "https://api.mistral.ai; key: in the environment variable MISTRAL_API_KEY"),
+}
+
+
+def test_what_would_be_sent_where() -> None:
+    text = """
+        model = "fast"
+        [models]
+        fast = "groq:llama"
+        [providers.groq]
+        base_url = "https://gateway.example/v1"
+        api_key = { env = "GATE_KEY" }
+        headers = { X-Title = "app", X-Team-Key = { file = "team" } }
+        [providers.bedrock]
+        region = "eu-west-1"
+        credentials = "work"
+        [providers.vertex]
+        region = "eu"
+        project = "p"
+        credentials = "g.json"
+        [providers.vertex-anthropic]
+        project = "p"
+        [providers.mistral]
+    """
+    write(text)
+    ran = Ran("--json", "--config", "mine.toml", GATE_KEY=KEY, MISTRAL_API_KEY=KEY)
+    found = {each["name"]: (each["verdict"], each["evidence"]) for each in ran.json["findings"]}
+    here = os.getcwd()
+    for name, (verdict, evidence) in SENT.items():
+        assert found[name] == (verdict, evidence.replace("{here}", here))
+
+    write(text, "brainwires.toml")
+    refused = [f["evidence"] for f in Ran("--json").json["findings"] if f["name"] == "configuration"]
+    assert [line.partition(": ")[2].partition(": ")[0] for line in refused[:2]] == [
+        "providers.groq.base_url",
+        "providers.groq.api_key",
+    ]
+    assert "brainwires trust" in refused[-1]
+    write('model = "mistral:x"\n[providers.local]\n', "brainwires.toml")
+    found = {f["name"]: f["evidence"] for f in Ran("--json", MISTRAL_API_KEY=KEY).json["findings"]}
+    assert found["configuration"] == "brainwires.toml (merely found, and not trusted): 1 providers, 0 models"
+    assert found["default model"] == "mistral:x, sent to https://api.mistral.ai"
+    assert found["local goes to"] == "this machine; key: none"
+    write('model = "azure:x"', "brainwires.toml")
+    found = {f["name"]: f["evidence"] for f in Ran("--json").json["findings"]}
+    assert found["default model"].startswith("azure:x: azure has no base URL of its own")
+
+
+def test_credentials_given_in_code_are_a_source() -> None:
+    config = ProviderConfig("bedrock", region="us-east-1", credentials=Credentials("AKIA", KEY))
+    assert key_source(resolve_listing("bedrock", {"bedrock": config}), config) == "credentials given in code"
 
 
 def test_a_broken_file_is_a_finding() -> None:

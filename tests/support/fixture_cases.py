@@ -130,7 +130,9 @@ def called(case: Case) -> Any:
     """What call.json should say."""
     try:
         request = replace(case.request, model=MODEL)
-        return plain(case.protocol.encode(request, case.origin, stream=case.spec.stream))
+        call = plain(case.protocol.encode(request, case.origin, stream=case.spec.stream))
+        call.pop("sent")  # held to the body for every provider and option in test_sent_means_sent
+        return call
     except ProviderError as error:
         return {"error": {"type": type(error).__name__, "message": str(error)}}
 

@@ -530,19 +530,27 @@ def test_hosts_name_their_region(url: str, region: str | None) -> None:
 
 
 def test_which_region_is_signed_for() -> None:
-    both = {"AWS_REGION": "r-1", "AWS_DEFAULT_REGION": "r-2"}
-    assert find_region("given", both) == "given"
-    assert find_region(None, both) == "r-1"
-    assert find_region(None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "r-2"}) == "r-2"
+    both = {"AWS_REGION": " eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}
+    assert find_region("eu-west-3", both) == "eu-west-3"
+    assert find_region(None, both) == "eu-west-1"
+    assert find_region(None, {"AWS_REGION": " ", "AWS_DEFAULT_REGION": "eu-west-2"}) == "eu-west-2"
     assert find_region(None, {}) is None
 
     def region(auth: AWSAuth, url: str | None) -> str:
         return asyncio.run(auth.region(url))
 
-    assert region(AWSAuth(region="given", environ=both), HOST) == "given"
+    assert region(AWSAuth(region="eu-west-3", environ=both), HOST) == "eu-west-3"
     assert region(AWSAuth(environ=both), HOST) == "us-west-2"
-    assert region(AWSAuth(environ=both), "https://gateway.example.com") == "r-1"
-    assert region(AWSAuth(environ=both), None) == "r-1"
+    assert region(AWSAuth(environ=both), "https://gateway.example.com") == "eu-west-1"
+    assert region(AWSAuth(environ=both), None) == "eu-west-1"
+
+
+@pytest.mark.parametrize("region", ["evil.example/", "us-east-1\r\nX-A: b", "us-east", ""])
+def test_what_is_no_region_is_not_signed_for(region: str) -> None:
+    auths = [AWSAuth(environ={"AWS_REGION": region})] if region else []
+    for auth in (*auths, AWSAuth(region=region or "x")):
+        with pytest.raises(ConfigError, match="is no region"):
+            asyncio.run(auth.region())
 
 
 def test_the_chain_has_no_secret_in_its_repr() -> None:

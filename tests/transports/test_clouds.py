@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ConfigError, ProviderConfig
+from brainwires_provider import PROVIDERS, AsyncClient, Client, ConfigError, ProviderConfig
 from brainwires_provider.auth.aws import Credentials
+from brainwires_provider.auth.hosts import checked, is_own_host
+from brainwires_provider.providers import resolve
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 
 SECRET = "planted-secret-key"
@@ -24,6 +26,10 @@ OWN = {
     "AWS_PROFILE",
     "GOOGLE_CLOUD_PROJECT",
     "GOOGLE_CLOUD_LOCATION",
+    "GOOGLE_CLOUD_REGION",
+    "CLOUD_ML_REGION",
+    "ANTHROPIC_VERTEX_PROJECT_ID",
+    "GCLOUD_PROJECT",
     "GOOGLE_APPLICATION_CREDENTIALS",
 }
 
@@ -126,6 +132,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no region": ("bedrock:m", {}, "AWS_REGION"),
     "no project": ("vertex:m", {}, "GOOGLE_CLOUD_PROJECT"),
     "a region that is a host": ("bedrock:m", {"region": "x.evil.example/"}, "no region"),
+    "a project that is a path": ("vertex:m", {"project": "p/../../x"}, "no project"),
     "Google's token elsewhere": (
         "vertex:m",
         {"base_url": "https://proxy.example/v1"},
@@ -142,6 +149,115 @@ def test_what_is_missing_is_named(name: str) -> None:
         pytest.raises(ConfigError, match=words),
     ):
         client.prepare("hi")
+
+
+HOSTS = (
+    "evil.example/",
+    "evil.example#",
+    "evil.example?x=",
+    "u@evil.example/",
+    "a.b",
+    "evil.example:443/",
+    "..",
+)
+CLOUD_ROWS = [name for name, row in PROVIDERS.items() if row.cloud]
+VARIABLES = {
+    "aws": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "google": ("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION", "CLOUD_ML_REGION"),
+}
+
+
+@pytest.mark.parametrize("row", CLOUD_ROWS)
+def test_no_region_from_any_source_becomes_a_host(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = PROVIDERS[row].cloud
+    assert cloud is not None
+    more = {"project": "p"} if cloud == "google" else {}
+
+    def prepare(**config: Any) -> str:
+        with Client(f"{row}:m", providers=[ProviderConfig(row, **more, **config)]) as client:
+            return client.prepare("hi").url
+
+    for place in (*HOSTS, "us-east-1\n", "us-east5\n", "us-east-1.evil.example", "US-EAST-1"):
+        with pytest.raises(ConfigError, match="is no region"):
+            prepare(region=place)
+        for variable in VARIABLES[cloud]:
+            with monkeypatch.context() as patch:
+                patch.setenv(variable, place)
+                if place != place.strip():  # what is around a variable's text is not part of it
+                    continue
+                with pytest.raises(ConfigError, match="is no region"):
+                    prepare()
+    if cloud == "google":
+        more = {}
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p/locations/us/../../x")
+        with pytest.raises(ConfigError, match="is no project"):
+            prepare()
+
+
+KNOWN_PLACES = {
+    "region": (
+        *("us-east-1", "us-gov-west-1", "cn-north-1", "ap-southeast-7", "il-central-1", "us-iso-east-1"),
+        *("us-isob-east-1", "eusc-de-east-1", "mx-central-1"),
+    ),
+    "location": (
+        *("global", "us", "eu", "us-central1", "europe-west12", "northamerica-northeast1", "me-central2"),
+        *("southamerica-east1", "africa-south1"),
+    ),
+    "project": ("my-project-1", "example.com:my-project", "123456789012", "p"),
+}
+
+
+@pytest.mark.parametrize("part", KNOWN_PLACES)
+def test_places_that_there_are(part: Any) -> None:
+    for value in KNOWN_PLACES[part]:
+        assert checked(part, value) == value
+
+
+OWN_HOSTS: list[tuple[Any, str, bool]] = [
+    ("aws", "https://bedrock-runtime.us-east-1.amazonaws.com", True),
+    ("aws", "https://BEDROCK-runtime.us-east-1.amazonaws.com:443/x", True),
+    ("aws", "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com/", True),
+    ("aws", "https://bedrock.eu-west-1.api.aws", True),
+    ("aws", "https://bedrock-mantle.eu-west-1.api.aws/anthropic", True),
+    ("aws", "https://bedrock-runtime.cn-north-1.amazonaws.com.cn", True),
+    ("aws", "https://bedrock-runtime.us-east-1.amazonaws.com.cn", False),
+    ("aws", "http://bedrock-runtime.us-east-1.amazonaws.com", False),
+    ("aws", "https://bedrock-runtime.us-east-1.amazonaws.com:8443", False),
+    ("aws", "https://bucket.s3.us-east-1.amazonaws.com", False),
+    ("aws", "https://x.execute-api.us-east-1.amazonaws.com", False),
+    ("aws", "https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com", False),
+    ("aws", "https://evil.amazonaws.com", False),
+    ("aws", "https://evil.bedrock-runtime.us-east-1.amazonaws.com", False),
+    ("aws", "https://u@bedrock-runtime.us-east-1.amazonaws.com", False),
+    ("aws", "https://bedrock-runtime.us-east-1.amazonaws.com.evil.example", False),
+    ("aws", "https://evil.example\\@bedrock-runtime.us-east-1.amazonaws.com", False),
+    ("aws", "https://aiplatform.googleapis.com", False),
+    ("aws", "https://[", False),
+    ("google", "https://aiplatform.googleapis.com/v1", True),
+    ("google", "https://us-east5-aiplatform.googleapis.com/v1", True),
+    ("google", "https://aiplatform.eu.rep.googleapis.com/v1", True),
+    ("google", "https://storage.googleapis.com/bucket", False),
+    ("google", "https://evil-aiplatform.googleapis.com", False),
+    ("google", "https://aiplatform.evil.rep.googleapis.com", False),
+    ("google", "https://aiplatform-x.p.googleapis.com", False),
+    ("google", "https://aiplatform.googleapis.com.evil.example", False),
+]
+
+
+@pytest.mark.parametrize(("cloud", "url", "own"), OWN_HOSTS)
+def test_own_hosts_are_exact_service_names(cloud: Any, url: str, own: bool) -> None:
+    assert is_own_host(cloud, url) is own
+
+
+def test_a_key_of_the_environment_does_not_go_to_a_customers_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", SECRET)
+    for host, carried in (
+        ("https://bucket.s3.us-east-1.amazonaws.com", False),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com", True),
+    ):
+        config = ProviderConfig("bedrock", base_url=host, region="us-east-1")
+        auth: Any = resolve("bedrock:m", {"bedrock": config}).auth
+        assert (auth._key() == SECRET) is carried
 
 
 CONVERSE = {

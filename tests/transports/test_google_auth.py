@@ -86,8 +86,11 @@ def service_account(place: Path, token_uri: str) -> Path:
     return path
 
 
-async def tokens(auth: GoogleAuth, count: int = 100) -> set[str]:
-    made = await asyncio.gather(*(auth.headers("POST", "https://x", {}, b"") for _ in range(count)))
+VERTEX = "https://us-east5-aiplatform.googleapis.com/v1/x"
+
+
+async def tokens(auth: GoogleAuth, count: int = 100, url: str = VERTEX) -> set[str]:
+    made = await asyncio.gather(*(auth.headers("POST", url, {}, b"") for _ in range(count)))
     return {headers["Authorization"] for headers in made}
 
 
@@ -129,6 +132,17 @@ def test_a_service_accounts_file(tmp_path: Path) -> None:
     assert made == {f"Bearer {SECRET}-7"}
     assert project == "file-project"
     assert len(server.requests) == 1
+
+
+def test_a_token_goes_to_googles_own_hosts(tmp_path: Path) -> None:
+    with ScriptedServer(lambda _: token_answer(7)) as server:
+        path = service_account(tmp_path, f"{server.url}/token")
+        with pytest.raises(ConfigError, match="sent to Vertex AI's own hosts only"):
+            asyncio.run(tokens(GoogleAuth(path), url="https://storage.googleapis.com/bucket"))
+        assert server.requests == []  # none is fetched, either
+        elsewhere = asyncio.run(tokens(GoogleAuth(path, any_host=True), url="https://llm.example/v1"))
+
+    assert elsewhere == {f"Bearer {SECRET}-7"}
 
 
 def test_the_road_carries_the_token(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_nothing_is_sent_that_was_not_set() -> None:
     body, done = prepared()
 
     assert body == {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    assert done.report.fields == ()
+    assert done.report.sent == ()
 
 
 TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -123,7 +123,7 @@ def test_what_is_set_is_sent_and_reported(name: str) -> None:
 
 
 DROPPED: dict[str, tuple[dict[str, Any], str]] = {
-    "top_k": ({"top_k": 3}, "no such field"),
+    "top_k": ({"top_k": 3}, "no such option"),
     "cache": ({"cache": CacheStrategy.system_only()}, "caches by itself"),
     "reasoning": ({"reasoning": Reasoning(budget_tokens=9)}, "budget_tokens"),
 }
@@ -172,7 +172,7 @@ def test_a_cache_mark_is_reported_where_there_are_none_and_sent_where_there_are(
     plain = AsyncClient("openai-chat:m", api_key=KEY).prepare(message)
     marked = AsyncClient("openrouter:m", api_key=KEY).prepare(message)
 
-    assert [d.field for d in plain.report.dropped] == ["messages[0].cache"]
+    assert [d.field for d in plain.report.dropped] == ["messages[0].content[0].cache"]
     assert json.loads(marked.body)["messages"][0]["content"][0]["cache_control"] == {
         "type": "ephemeral",
         "ttl": "1h",

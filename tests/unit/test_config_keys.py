@@ -23,10 +23,9 @@ import pytest
 
 from brainwires_provider import AsyncClient, Client, ConfigError, ProviderError
 from brainwires_provider.auth.keys import KeyringKey, resolve_key
-from brainwires_provider.config import load_config
 from brainwires_provider.config.suspects import looks_like_key
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedServer, ScriptedSocket
-from config_files import SECRET, WHOLE, alone, key_file, load, write
+from config_files import SECRET, WHOLE, alone, key_file, load
 
 __all__ = ["alone"]
 
@@ -34,39 +33,6 @@ __all__ = ["alone"]
 # -- keys stay home ------------------------------------------------------------------------------------------
 
 AWAY = "[providers.openai-chat]\nbase_url = 'https://away.example/v1'\napi_key = { env = 'X' }"
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        (AWAY, 2),
-        (AWAY.replace("api_key", "headers.X-A"), 2),
-        (AWAY.replace("https://away.example", "http://api.openai.com"), 2),
-        (AWAY.replace("https://away.example", "https://api.openai.com:8443"), 2),
-        (AWAY.replace("https://away.example", "https://api.openai.com"), None),
-        (AWAY.replace("https://away.example", "http://localhost:8000"), None),
-        (AWAY.replace("{ env = 'X' }", "''"), None),
-        (AWAY.replace("openai-chat", "openai-responses-ws").replace("https://away", "wss://away"), 2),
-        (
-            AWAY.replace("openai-chat", "openai-responses-ws").replace(
-                "https://away.example", "wss://api.openai.com"
-            ),
-            None,
-        ),
-        ("[providers.bedrock]\nbase_url = 'https://away.example'\napi_key = { env = 'X' }", 2),
-        ("[providers.bedrock]\nbase_url = 'https://x.amazonaws.com'\napi_key = { env = 'X' }", None),
-        ("[providers.ollama]\nbase_url = '127.0.0.1:1'\napi_key = { env = 'X' }", None),
-    ],
-)
-def test_a_file_that_was_merely_found_takes_no_key_away(text: str, fault: int | None) -> None:
-    write(text, "brainwires.toml")
-    if fault is None:
-        load_config(environ={})
-    else:
-        with pytest.raises(ConfigError, match=rf"^brainwires\.toml:{fault}: .*base_url: .*sends no key"):
-            load_config(environ={})
-    load_config("brainwires.toml")  # somebody said so
-    load_config(environ={"BRAINWIRES_CONFIG": "brainwires.toml"})
 
 
 def test_the_files_key_stays_with_the_files_base_url(monkeypatch: pytest.MonkeyPatch) -> None:

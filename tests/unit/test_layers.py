@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from functools import cache
@@ -155,11 +156,21 @@ def test_import_and_a_client_load_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_lazy_public_package_has_every_name() -> None:
-    import brainwires_provider
+PUBLIC = (PACKAGE, f"{PACKAGE}.local", f"{PACKAGE}.ollama")
 
-    for name in brainwires_provider.__all__:
-        assert getattr(brainwires_provider, name) is not None
-    assert set(brainwires_provider.__all__) <= set(dir(brainwires_provider))
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_lazy_public_module_has_every_name(name: str) -> None:
+    module = importlib.import_module(name)
+
+    for each in module.__all__:
+        assert getattr(module, each) is not None
+    assert set(module.__all__) <= set(dir(module))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = brainwires_provider.nothing  # type: ignore[attr-defined]
+        _ = module.nothing
+
+
+def test_no_public_name_is_in_two_places() -> None:
+    names = [each for name in PUBLIC for each in importlib.import_module(name).__all__]
+
+    assert len(names) == len(set(names))

@@ -19,6 +19,7 @@ from brainwires_provider.testing import (
     Stall,
     sse,
 )
+from ctrl_c import with_sigint_ignored
 from paths import TESTS
 
 HERE = TESTS / "support"
@@ -65,9 +66,10 @@ def answer(request: RecordedRequest) -> Answer:
 class Case:
     """One script, run; `said` gives its lines as they come, `go` answers those that ask."""
 
-    def __init__(self, script: str, case: str, server: ScriptedServer) -> None:
+    def __init__(self, script: str, case: str, server: ScriptedServer, sigint_ignored: bool) -> None:
+        command = [*PYTHON, HERE / "portal_cases" / f"{script}.py", case, f"{server.url}/v1"]
         self.process = subprocess.Popen(
-            [*PYTHON, HERE / "portal_cases" / f"{script}.py", case, f"{server.url}/v1"],
+            with_sigint_ignored(command) if sigint_ignored else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -105,11 +107,11 @@ PARTS: dict[str, Part] = {
 }
 
 
-def play(script: str, case: str) -> list[str]:
+def play(script: str, case: str, *, sigint_ignored: bool = False) -> list[str]:
     """The lines that the case said; it has exited with 0, an empty stderr, and no connection left."""
     said: list[str] = []
     with ScriptedServer(answer, timeout=CLOCK) as server:
-        run = Case(script, case, server)
+        run = Case(script, case, server, sigint_ignored)
         try:
             while word := run.said():
                 said.append(word)
@@ -130,6 +132,11 @@ def play(script: str, case: str) -> list[str]:
 @pytest.mark.parametrize("case", ["chat", "enter", "following", "body", "leaving", "cancels", "closing"])
 def test_ctrl_c_leaves_the_wait_at_once_and_takes_the_request_along(case: str) -> None:
     play("interrupts", case)
+
+
+@posix_only
+def test_the_interrupts_do_not_depend_on_what_the_test_run_inherited() -> None:
+    play("interrupts", "chat", sigint_ignored=True)
 
 
 @pytest.mark.parametrize(

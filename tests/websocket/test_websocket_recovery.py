@@ -175,7 +175,7 @@ def test_lanes_that_the_server_refuses(error: dict[str, Any]) -> None:
 
 
 def test_a_server_that_passes_over_lanes_is_found_out() -> None:
-    """It answers one after another, names no lane, and says nothing."""
+    """It answers one after another and names no lane: those who asked at once are asked again, each on its own."""
 
     def plan(handshake: Any) -> Any:
         if handshake.number > 1:
@@ -184,7 +184,7 @@ def test_a_server_that_passes_over_lanes_is_found_out() -> None:
 
     async def scenario(client: Any) -> None:
         found = await asyncio.gather(*(client.chat(f"number {n}") for n in range(3)))
-        assert [turn.text for turn in found] == ["answer 0", "answer 1", "answer 2"]
+        assert all(turn.text.startswith("1 items") for turn in found)  # none of those that might be another's
         assert (await client.chat("hi")).text.startswith("1 items")
 
     with ScriptedSocket(plan) as server:

@@ -38,7 +38,7 @@ from brainwires_provider.protocols.openai_responses.response import ResponsesDec
 from brainwires_provider.protocols.openai_responses.ws import answer_items, create_frame
 from brainwires_provider.sockets.ladder import Oversize, Rung, refusal_error, rung_for
 from brainwires_provider.sockets.pool import Lease, Pool
-from brainwires_provider.sockets.seats import Lost
+from brainwires_provider.sockets.seats import Lost, Unnamed
 from brainwires_provider.transports.websocket.connection import HandshakeRefused
 from brainwires_provider.types import Attempt, Continuation, Report, Response
 
@@ -105,7 +105,7 @@ class SocketFlight(Flight):
             try:
                 await self._attempt(self._pool)
                 return
-            except (ProviderError, HandshakeRefused, Lost, Oversize) as error:
+            except (ProviderError, HandshakeRefused, Lost, Unnamed, Oversize) as error:
                 rung = self._next_rung(error)
                 if rung is None:
                     self._give_up_seat()
@@ -250,6 +250,8 @@ class SocketFlight(Flight):
             return f"the handshake was refused with status {error.status}"
         if isinstance(error, Lost):
             return _how_lost(error.closed)
+        if isinstance(error, Unnamed):
+            return "the server names no lanes, and several requests were under way"
         return "the request is too large for one frame" if isinstance(error, Oversize) else str(error)
 
     def _interrupted(self, lost: Lost) -> ProviderError:

@@ -10,7 +10,7 @@ from enum import Enum
 from brainwires_provider.errors import APIError, ConnectError, ProtocolError, RequestTimeout, TransportError
 from brainwires_provider.protocols.base.protocol import ChatProtocol, Reply
 from brainwires_provider.protocols.openai_responses.ws import fault_of
-from brainwires_provider.sockets.seats import Lost
+from brainwires_provider.sockets.seats import Lost, Unnamed
 from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused
 from brainwires_provider.types.websocket import SocketTraits
 
@@ -42,7 +42,7 @@ class Rung(Enum):
     WHOLE = "sent again whole: the server no longer holds what it continued"
     ROTATE = "sent again on a new connection: the old one had reached its limit"
     OTHER_LANE = "sent again on another lane: the connection takes no more names"
-    NO_LANES = "sent again without a lane: the server has none"
+    NO_LANES = "sent again on a connection of its own: the server has no lanes"
     RECONNECT = "sent again on a new connection: the old one was gone"
     NEW_KEY = "connected again with a fresh key"
     HTTP_ONCE = "sent over HTTP: too large for a WebSocket"
@@ -101,6 +101,8 @@ def _after_sending(error: Exception, *, reused: bool, continued: bool) -> Rung |
     match error:
         case Oversize():
             return Rung.HTTP_ONCE
+        case Unnamed():
+            return Rung.NO_LANES
         case Lost(begun=True) | Lost(closed=Closed(how="too_big_in")):
             return None
         case Lost(closed=closed):

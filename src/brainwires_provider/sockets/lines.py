@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from brainwires_provider.protocols.openai_responses.continuation import Head
-from brainwires_provider.protocols.openai_responses.ws import Peek, limit_told, peek
+from brainwires_provider.protocols.openai_responses.ws import BEGINS, TERMINAL, Peek, limit_told, peek
 from brainwires_provider.sockets.counters import Counters
-from brainwires_provider.sockets.seats import Lane, Lost, Seat
+from brainwires_provider.sockets.seats import Lane, Lost, Seat, Unnamed
 from brainwires_provider.transports.websocket.connection import Closed, Link, LinkLost
 from brainwires_provider.types.websocket import SocketTraits
 
@@ -73,10 +73,16 @@ class Socket:
         self.answered = 0
         self.retiring = False
         """No request begins here any more; what is under way goes on."""
-        self.has_lanes = owner.traits.lanes
-        self.max_names = owner.traits.max_lanes if self.has_lanes else 1
+        self.fit(owner.traits)
         self._has_named = False
         """Whether the server has named a lane: else it may know of none."""
+        self._is_unnamed = False
+        """Whether it has begun an answer without a name, and so knows of none."""
+
+    def fit(self, traits: SocketTraits) -> None:
+        """Take on, before the first request, what is known of the server."""
+        self.has_lanes = traits.lanes
+        self.max_names = traits.max_lanes if traits.lanes else 1
 
     # -- what it carries ---------------------------------------------------------------------------------
 
@@ -122,7 +128,8 @@ class Socket:
     @property
     def has_room(self) -> bool:
         """Whether one more answer may run."""
-        return self.is_usable and self.active < (self._owner.traits.max_active if self.has_lanes else 1)
+        traits = self._owner.traits
+        return self.is_usable and self.active < (traits.max_active if self.has_lanes and traits.lanes else 1)
 
     def idle_lanes(self) -> Iterator[Lane]:
         """The lanes that no request holds, and no fork reads from."""
@@ -164,8 +171,8 @@ class Socket:
         seats = list(self.seats())
         if seen is None:
             return seats
-        if seen.stream_id is None and seen.type.startswith("response.") and not self._has_named:
-            return self._in_turn(seats)
+        if seen.stream_id is None and self.has_lanes and not self._has_named:
+            return self._only(seen, [seat for seat in seats if seat.sent])
         if seen.type != "error" or seen.stream_id is not None:
             self.passed_over()
             return []
@@ -175,11 +182,30 @@ class Socket:
             return []
         return waiting or seats
 
-    def _in_turn(self, seats: list[Seat]) -> list[Seat]:
-        """A server that passes over the names of lanes answers one after another, in order."""
+    def _only(self, seen: Peek, seats: list[Seat]) -> list[Seat]:
+        """Of a frame without a name, from a server that has named none: it is the only request's, or nobody's.
+
+        An answer that begins so, or an error while several wait, ends the use of lanes: requests that nothing has
+        come of are sent again, one a connection.
+        """
+        is_answer = seen.type in BEGINS or seen.type in TERMINAL
+        if len(seats) == 1:
+            if is_answer and seen.type != "error":
+                self._is_unnamed = True
+                self._owner.without_lanes()
+            return seats
+        if not seats or not is_answer:
+            self.passed_over()
+            return []
         self._owner.without_lanes()
-        asked = [seat for seat in seats if seat.sent]
-        return [seat for seat in asked if seat.began][:1] or asked[:1]
+        for seat in seats:
+            seat.confuse()
+        self.abort()
+        return []
+
+    def check_send(self) -> None:
+        if self._is_unnamed and any(seat.sent for seat in self.seats()):
+            raise Unnamed
 
     def _limit_reached(self, frame: bytes, seen: Peek) -> None:
         """The connection has served its time: who has not begun goes elsewhere, who has may still end well."""

@@ -200,6 +200,7 @@ class Pool:
             socket.abort()
             return
         self.counters.connected += 1
+        socket.fit(self.traits)  # which may have been found out meanwhile
         socket.opened, socket.share = self._loop.time(), self._random.random()
         if not socket.is_usable:  # to open another for those who wait could go on for ever
             self._not_opened(ConnectError("the server closed the connection as soon as it stood"))

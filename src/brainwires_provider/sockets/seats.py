@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.openai_responses.ws import TERMINAL, Peek
+from brainwires_provider.protocols.openai_responses.ws import BEGINS, TERMINAL, Peek
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.openai_responses.continuation import Head
     from brainwires_provider.transports.websocket.connection import Closed
 
-__all__ = ["Lane", "Line", "Lost", "Seat"]
+__all__ = ["Lane", "Line", "Lost", "Seat", "Unnamed"]
 
 _REFUSES = frozenset(("error", "response.failed"))
-_BEGINS = frozenset(("response.created", "response.queued", "response.in_progress"))
 
 
 class Lost(Exception):
@@ -34,6 +33,10 @@ class Lost(Exception):
         super().__init__("the connection was lost")
         self.closed = closed
         self.begun = begun
+
+
+class Unnamed(Exception):
+    """The server names no lanes, so that an answer could be any of several requests' on the connection."""
 
 
 class Line(Protocol):
@@ -66,6 +69,10 @@ class Line(Protocol):
 
     def given_up(self, lane: Lane) -> None:
         """A lane's answer was left before its end."""
+        ...
+
+    def check_send(self) -> None:
+        """Raises Unnamed if one more request could not be told from those that are under way."""
         ...
 
     async def send(self, frame: bytes) -> None: ...
@@ -110,6 +117,7 @@ class Seat:
         "response_id",
         "sent",
         "size",
+        "unnamed",
     )
 
     def __init__(self, lane: Lane) -> None:
@@ -124,6 +132,8 @@ class Seat:
         self.left = False
         self.sent = False
         self.overflowed = False
+        self.unnamed = False
+        """Whose the next answer is cannot be told."""
         self.closed: Closed | None = None
         self.response_id: str | None = None
         self.size = 0
@@ -166,7 +176,7 @@ class Seat:
                 return False
             self.is_foreign = self.is_foreign or self.response_id is not None
         if not self.began:
-            if seen.type in _BEGINS or seen.type in _REFUSES:
+            if seen.type in BEGINS or seen.type in _REFUSES:
                 self.began = True
                 self.response_id = told
             else:
@@ -189,6 +199,11 @@ class Seat:
             self.unguard()
             self._wake()
 
+    def confuse(self) -> None:
+        """Make `messages` raise Unnamed, or Lost if the answer had begun."""
+        self.unnamed = True
+        self._wake()
+
     def expire(self) -> None:
         """Make a waiting `messages` raise Lost."""
         self.expired = True
@@ -209,12 +224,16 @@ class Seat:
     # -- the consumer's side -----------------------------------------------------------------------------
 
     async def send(self, frame: bytes) -> None:
-        """Raises Lost."""
+        """Raises Lost, and Unnamed where other answers on the connection could not be told from this one's."""
+        self.line.check_send()
         self.sent = True
         await self.line.send(frame)
 
     async def messages(self) -> list[WireMessage]:
-        """The next frames, at least one; none after the answer's end. Raises Lost, StreamInterrupted (overflow)."""
+        """The next frames, at least one; none after the answer's end.
+
+        Raises Lost, Unnamed, StreamInterrupted (overflow).
+        """
         while not self._frames:
             if self.overflowed:
                 raise StreamInterrupted(
@@ -226,7 +245,9 @@ class Seat:
                 raise ProtocolError(f"an event of another answer came in the midst of {self.response_id}")
             if self.ended:
                 return []
-            if self.closed is not None or self.expired:
+            if self.unnamed and not self.began:
+                raise Unnamed
+            if self.closed is not None or self.expired or self.unnamed:
                 raise Lost(self.closed, begun=self.began)
             self._waiter = asyncio.get_running_loop().create_future()
             try:

@@ -40,9 +40,10 @@ class ResponsesService(Store):
 
     `author(conversation, body)` answers a conversation (chain and input): a text, output items, Failure or
     Incomplete (returned or raised). Without `lanes` a stream_id is an unknown parameter and creates wait
-    for each other. `max_active` and `max_lanes` are per connection, `max_frame` in bytes, `seconds` the age
-    from which a connection takes no create. Without `hydrate` a stored response does not outlive its lane.
-    `piece` is the size of a delta in characters.
+    for each other; with `ignores_lanes` a stream_id is ignored: one response runs at a time, in the order of
+    the requests, and its events name no lane. `max_active` and `max_lanes` are per connection, `max_frame` in
+    bytes, `seconds` the age from which a connection takes no create. Without `hydrate` a stored response does
+    not outlive its lane. `piece` is the size of a delta in characters.
     """
 
     def connect(self, now: float = 0.0, *, over_http: bool = False) -> RulesSession:
@@ -187,7 +188,7 @@ class RulesSession:
         return []
 
     def _lane_of(self, body: Event) -> str | None:
-        if "stream_id" not in body or self.over_http:
+        if "stream_id" not in body or self.over_http or self.service.ignores_lanes:
             return None
         if not self.service.lanes:
             raise checks.unknown_parameter("stream_id")

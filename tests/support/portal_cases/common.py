@@ -13,6 +13,10 @@ from brainwires_provider import Client
 URL = sys.argv[2]
 MAIN = threading.main_thread().ident
 
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a test run may have inherited an ignored SIGINT (ctrl_c.py)
+
 
 def client(**settings: object) -> Client:
     settings.setdefault("api_key", "sk-test")

@@ -21,6 +21,7 @@ from brainwires_provider.protocols.openai_responses.options import ResponsesQuir
 from brainwires_provider.types import Message, Origin
 
 __all__ = [
+    "BEGINS",
     "TERMINAL",
     "Fault",
     "Peek",
@@ -41,6 +42,9 @@ TERMINAL = frozenset(
     ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
 )
 """The types of the events after which an answer has no more."""
+
+BEGINS = frozenset(("response.created", "response.queued", "response.in_progress"))
+"""The types of the events with which an answer begins."""
 
 _HTTP_ONLY = frozenset(("stream", "stream_options", "background", "background_options", "stream_id"))
 _HANDLES = ("previous_response_id", "conversation")
@@ -170,6 +174,14 @@ _FAULTS: Mapping[str, Fault] = {
 }
 
 
+# What servers without a `param` say of a field that they do not know. Elsewhere the name may be the caller's own.
+_UNKNOWN_NAME = re.compile(
+    r"^\W*stream_id\W+(extra|unknown|unsupported|unexpected|not )|\bbody\W+stream_id\b"
+    r"|^\W*(unknown|unsupported|unexpected|unrecogni[sz]ed|extra)( \w+){1,3}\W+stream_id\W*$",
+    re.IGNORECASE,
+)
+
+
 def fault_of(error: APIError) -> Fault:
     """What of the WebSocket mode's own an error is about; `"other"` for all that HTTP has too.
 
@@ -182,9 +194,8 @@ def fault_of(error: APIError) -> Fault:
     param, status = told.get("param"), error.provider_status or error.status or 400
     if param == "previous_response_id" and "not found" in error.message.lower():
         return "not_found"
-    if status in (400, 422) and (param == "stream_id" or "stream_id" in error.message):
-        return "lanes_unknown"
-    return "other"
+    is_named = param == "stream_id" or (param is None and _UNKNOWN_NAME.search(error.message) is not None)
+    return "lanes_unknown" if status in (400, 422) and is_named else "other"
 
 
 _MINUTES = re.compile(rb"\((\d{1,4}) minutes?\)")
