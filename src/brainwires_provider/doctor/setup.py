@@ -138,7 +138,8 @@ def _providers(
     configs: dict[str, ProviderConfig],
 ) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
     """Those that have a key or a fault, where those of the configuration send what, one finding on those that have no
-    key, and the servers on loopback."""
+    key, and the servers on loopback.
+    """
     found: list[Finding] = []
     going: list[Finding] = []
     without: list[str] = []

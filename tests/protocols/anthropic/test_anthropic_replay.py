@@ -20,9 +20,8 @@ from anthropic_requests import assistant_blocks
 from brainwires_provider.errors import (
     UnsupportedError,
 )
-from brainwires_provider.protocols.anthropic.messages import MessageEncoder
-from brainwires_provider.protocols.base.replay import refused_texts
-from brainwires_provider.protocols.base.replay import wire_id as any_wire_id
+from brainwires_provider.protocols.base.replay import wire_id
+from brainwires_provider.protocols.base.turns import refused_texts
 from brainwires_provider.types import (
     Cache,
     Citation,
@@ -40,10 +39,6 @@ from brainwires_provider.types import (
 )
 
 # -- the way back --------------------------------------------------------------------------------------------
-
-
-def wire_id(call_id: str) -> str:
-    return any_wire_id(call_id, MessageEncoder.refused_in_id)
 
 
 def back(*parts: Part, origin: Origin = ORIGIN) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
@@ -72,7 +67,7 @@ def test_reasoning_from_elsewhere_is_dropped_and_reported() -> None:
     own = ReasoningPart("Hm")
     blocks, told = back(foreign, own, TEXT)
     assert blocks == [SENT]
-    reason = "reasoning goes back only by the protocol that it came by"
+    reason = "reasoning is sent back only by the protocol that it came by"
     assert told == [(f"messages[3].content[{i}]", "dropped", reason) for i in (0, 1)]
 
 
@@ -124,7 +119,11 @@ def test_a_server_call_goes_with_its_result() -> None:
             "dropped",
             "its call or result is dropped, and one is refused without the other",
         ),
-        ("messages[3].content[2]", "dropped", "OpaquePart('web_search_tool_result') is bound to who made it"),
+        (
+            "messages[3].content[2]",
+            "dropped",
+            "OpaquePart('web_search_tool_result') is bound to the provider that made it",
+        ),
     ]
     assert back(call)[0] == [SEARCH]  # paused: its result is still to come
     assert back(OpaquePart("odd", "no object"))[0] == []
@@ -138,7 +137,7 @@ def test_a_users_own_opaque_block_goes_as_it_is() -> None:
 def test_text_from_elsewhere_is_plain() -> None:
     cited = (Citation(url="u", raw={"type": "url_citation"}),)
     foreign = TextPart("Hi", cited, extra={"message": {"id": "m"}}, origin=ELSEWHERE)
-    reason = "only citations that came by this protocol can be sent back"
+    reason = "citations cannot be sent back"
     assert back(foreign) == ([SENT], [("messages[3].content[0].citations", "dropped", reason)])
     own = TextPart("Hi", (Citation(raw=CITED[0]), Citation(url="u")), extra={"x": 1})
     assert back(own)[0] == [{**SENT, "citations": [CITED[0]], "x": 1}]

@@ -351,9 +351,9 @@ def test_what_cannot_be_said(part: Any, words: str) -> None:
     [
         (
             (Message("tool", (TextPart("x"),)),),
-            r"messages\[0\]: a tool message takes ToolResultParts only; use",
+            r"messages\[0\]: a tool message takes ToolResultParts; use",
         ),
-        ((Message("tool", (*SUNNY.content, TextPart("x"))),), "takes ToolResultParts only"),
+        ((Message("tool", (*SUNNY.content, TextPart("x"))),), "takes ToolResultParts; use"),
         (
             (Message.user("a"), Message.assistant("b"), Message.system(ImagePart(file_id="f"))),
             "only text in a system message",

@@ -15,14 +15,14 @@ Reference: https://platform.claude.com/docs/en/api/messages/create, and the guid
 from __future__ import annotations
 
 import base64
-import re
 from typing import Any
 
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed, thinking_block
 from brainwires_provider.protocols.base.claude import claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import Block, ReplayRules, TurnEncoder, part_name
+from brainwires_provider.protocols.base.replay import part_name, wire_id
+from brainwires_provider.protocols.base.turns import Block, TurnEncoder
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -56,13 +56,10 @@ _TEXT_TYPES = frozenset(
 class MessageEncoder(TurnEncoder):
     """Encodes the messages of one request; the contents of `turns` are lists of blocks, each a dict of its own."""
 
-    refused_in_id = re.compile(r"[^a-zA-Z0-9_-]")
-
     def __init__(
         self, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks, takes_system: bool
     ) -> None:
-        rules = ReplayRules(blank=False, reasoning=True, media=False)
-        super().__init__(origin, reader, rules, takes_system)
+        super().__init__(origin, reader, takes_system)
         self._quirks = quirks
         self._toolsets: dict[str, Any] = {}
         self._holds_results_only = False
@@ -92,7 +89,7 @@ class MessageEncoder(TurnEncoder):
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """`cache_control` on the block."""
         blocks[-1]["cache_control"] = cache_control(cache)
-        self.marked[id(blocks[-1])] = self.where
+        self.marked[id(blocks[-1])] = self.place()
 
     # -- media -----------------------------------------------------------------------------------------------
 
@@ -144,7 +141,7 @@ class MessageEncoder(TurnEncoder):
 
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache mark can be on the whole, not inside it."""
-        block: Block = {"type": "tool_result", "tool_use_id": self.encode_id(part.call_id)}
+        block: Block = {"type": "tool_result", "tool_use_id": wire_id(part.call_id)}
         if part.content:
             block["content"] = collapsed(self.encode_parts(part.content))
         if part.is_error:
@@ -161,8 +158,8 @@ class MessageEncoder(TurnEncoder):
         """See `TurnEncoder`."""
         if isinstance(part, TextPart):
             block: Block = {"type": "text", "text": part.text}
-            if part.citations and (cited := self.encode_citations(part)):
-                block["citations"] = cited
+            if part.citations:
+                self._cite(block, part)
         elif isinstance(part, ToolCallPart):
             block = self._call(part)
         elif isinstance(part, ReasoningPart):
@@ -174,17 +171,33 @@ class MessageEncoder(TurnEncoder):
             assert isinstance(part, OpaquePart)
             block = dict(part.data)
             if part.role == "call" and isinstance(block.get("input"), str):
-                block["input"] = self.encode_arguments(block["input"], part)
+                block["input"] = self.as_object(block["input"])
             return block
         if part.extra and self.is_own(part):
             block.update(self.reader.take_extra(part))
         return block
 
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        if reason is None and isinstance(part, (ImagePart, FilePart)):
+            return "media cannot be sent as the assistant's"
+        return reason
+
+    def _cite(self, block: Block, part: TextPart) -> None:
+        cited = [c.raw for c in part.citations if self.is_own(part) and isinstance(c.raw, dict)]
+        self.report_citations(part, sent=len(cited))
+        if cited:
+            block["citations"] = cited
+
     def _call(self, part: ToolCallPart) -> Block:
         if part.extra and "toolset_name" in part.extra:
             self._toolsets[part.call_id] = part.extra["toolset_name"]
-        id, arguments = self.encode_call(part)
-        return {"type": "tool_use", "id": id, "name": part.name, "input": arguments}
+        self.report_kind(part)
+        id = wire_id(part.call_id)
+        if id != part.call_id:
+            self.adapted("this API takes letters, digits, _ and - in ids only", ".id")
+        return {"type": "tool_use", "id": id, "name": part.name, "input": self.arguments_object(part)}
 
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """See `TurnEncoder`."""
@@ -193,7 +206,7 @@ class MessageEncoder(TurnEncoder):
         if results and self._holds_results_only and not fields:
             self.turns[-1]["content"] += blocks
         else:
-            self.places.append(self.where)
+            self.places.append(self.place())
             self.turns.append({"role": role, "content": blocks})
             if fields:
                 self.turns[-1].update(fields)

@@ -19,8 +19,8 @@ from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.assembler import well_formed
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.base.replay import Block
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import local_id
+from brainwires_provider.protocols.base.turns import Block
 from brainwires_provider.types import (
     Cache,
     Citation,
@@ -212,6 +212,7 @@ def collapsed(blocks: list[Block]) -> str | list[Block]:
 
 
 def thinking_block(part: ReasoningPart) -> Block:
+    """The block that a reasoning part was; its other fields are added by the caller."""
     if part.redacted:
         return {"type": "redacted_thinking", "data": part.encrypted}
     block: Block = {"type": "thinking", "thinking": part.text}

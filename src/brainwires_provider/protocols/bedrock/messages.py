@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 
 from brainwires_provider.protocols.base.claude import claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import Block, ReplayRules, TurnEncoder, part_name
+from brainwires_provider.protocols.base.replay import part_name, value_in_text, wire_id
+from brainwires_provider.protocols.base.turns import Block, TurnEncoder
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS, BedrockQuirks
 from brainwires_provider.protocols.bedrock.parts import cache_point, cited_block, reasoning_block
 from brainwires_provider.types import (
@@ -39,6 +41,8 @@ from brainwires_provider.types import (
 
 __all__ = ["MessageEncoder", "encode_messages"]
 
+_REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
+_LONGEST_ID = 64
 _REFUSED_IN_NAME = re.compile(r"[^a-zA-Z0-9\s()\[\]-]")
 _SPACES = re.compile(r"\s+")
 
@@ -47,17 +51,14 @@ class MessageEncoder(TurnEncoder):
     """Encodes the messages of one request."""
 
     instructions = (TextPart, OpaquePart)
-    refused_in_id = re.compile(r"[^a-zA-Z0-9_.:-]")
-    longest_id = 64
-    any_arguments = True
+    refuses_blank = True
 
     def __init__(self, origin: Origin, reader: OptionReader, quirks: BedrockQuirks, model: str) -> None:
-        shown = re.search(quirks.own_reasoning_refused, model) is None
-        rules = ReplayRules(blank=True, reasoning=shown, media=True)
         takes_system = quirks.system_turns
         if takes_system is None:
             takes_system = claude_facts(model).system_turns
-        super().__init__(origin, reader, rules, takes_system)
+        super().__init__(origin, reader, takes_system)
+        self._refuses_reasoning = re.search(quirks.own_reasoning_refused, model) is not None
         self._takes_status = re.search(quirks.result_status, model) is not None
         self._names: set[str] = set()
         self._results = 0
@@ -79,7 +80,7 @@ class MessageEncoder(TurnEncoder):
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """A cache point behind the block."""
         blocks.append(cache_point(cache))
-        self.marked[id(blocks[-1])] = self.where
+        self.marked[id(blocks[-1])] = self.place()
 
     # -- media -----------------------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ class MessageEncoder(TurnEncoder):
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache point can stand behind the whole, not inside it."""
         content = self.encode_parts(part.content)
-        block: Block = {"toolUseId": self.encode_id(part.call_id), "content": content}
+        block: Block = {"toolUseId": wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID), "content": content}
         if any("audio" in piece for piece in content):
             raise self.unsupported("a tool's result takes no audio")
         if part.is_error and self._takes_status:
@@ -165,18 +166,39 @@ class MessageEncoder(TurnEncoder):
         assert isinstance(part, (ImagePart, FilePart))
         return self._media(part)
 
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        if reason is None and isinstance(part, ReasoningPart) and self._refuses_reasoning:
+            return "this model refuses to be shown its reasoning"
+        if reason is None and isinstance(part, (ImagePart, FilePart)) and not part.data:
+            return "nothing of it has arrived"
+        return reason
+
     def _cited(self, part: TextPart) -> Block:
         if part.extra and "citationsContent" in part.extra and self.is_own(part):
             return self.reader.take_extra(part)
-        cited = self.encode_citations(part)
+        cited = [c.raw for c in part.citations if self.is_own(part) and isinstance(c.raw, dict)]
+        self.report_citations(part, sent=len(cited))
         return cited_block(part.text, cited) if cited else {"text": part.text}
 
     def _call(self, part: ToolCallPart) -> Block:
-        id, arguments = self.encode_call(part)
-        block = {"toolUseId": id, "name": part.name, "input": arguments}
+        self.report_kind(part)
+        id = wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID)
+        if id != part.call_id:
+            self.adapted("this API takes letters, digits, _, ., : and - in ids only, and 64 of them", ".id")
+        block: Block = {"toolUseId": id, "name": part.name, "input": self._arguments(part)}
         if part.extra and self.is_own(part):
             block |= {name: value for name, value in self.reader.take_extra(part).items() if name != "type"}
         return {"toolUse": block}
+
+    def _arguments(self, part: ToolCallPart) -> Any:
+        """The object that the wire has; a value of another kind that came by this protocol goes back as it was."""
+        if part.origin is not None and part.kind == "function" and self.is_own(part):
+            value = value_in_text(part.arguments)
+            if value is not None:
+                return value
+        return self.arguments_object(part)
 
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """See `TurnEncoder`."""
@@ -187,7 +209,7 @@ class MessageEncoder(TurnEncoder):
         if last is None or last["role"] != role:
             last = {"role": role, "content": blocks}
             self.turns.append(last)
-            self.places.append(self.where)
+            self.places.append(self.place())
             self._results = results
         else:
             self._join(last["content"], blocks, results)

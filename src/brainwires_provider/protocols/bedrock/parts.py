@@ -22,7 +22,7 @@ from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.base.replay import Block
+from brainwires_provider.protocols.base.turns import Block
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS
 from brainwires_provider.types import (
     Cache,
@@ -428,6 +428,7 @@ def cache_point(cache: Cache) -> Block:
 
 
 def reasoning_block(part: ReasoningPart) -> Block:
+    """The block that a reasoning part was."""
     if part.encrypted is not None:
         return {"reasoningContent": {"redactedContent": part.encrypted}}
     text: Block = {"text": part.text}
