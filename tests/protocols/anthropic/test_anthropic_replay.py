@@ -209,7 +209,13 @@ def test_media_and_results_have_no_place_in_an_assistants_turn() -> None:
     made = ImagePart(data=b"x", media_type="image/png", origin=ELSEWHERE)
     assert back(made, TEXT) == (
         [SENT],
-        [("messages[3].content[0]", "dropped", "media cannot be sent as the assistant's")],
+        [
+            (
+                "messages[3].content[0]",
+                "dropped",
+                "media of another protocol cannot be sent as the assistant's",
+            )
+        ],
     )
 
 

@@ -28,6 +28,7 @@ from brainwires_provider.protocols.base.caching import (
     estimated_tokens,
     plan_marks,
     report_plan,
+    tool_place,
 )
 from brainwires_provider.protocols.base.claude import (
     SCHEMA_IS_STRICT,
@@ -147,8 +148,8 @@ def _encode_body(
     _put_thinking(body, own, settings)
     body["max_tokens"] = _max_tokens(body, own, reader, facts, quirks)
     _put_container(reader, request, origin, body)
-    headers = _put_own(own, quirks, body)
-    _put_tools(reader, own, body)
+    headers = _put_own(own, quirks, body, reader)
+    _put_tools(reader, own, body, history)
     if "stop_sequences" not in own and (stop := reader.take("stop")) is not None:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
     version = _put_sampling(settings, quirks, reader, body)
@@ -193,7 +194,7 @@ def _max_tokens(
     return limit
 
 
-def _put_own(own: Body, quirks: AnthropicQuirks, body: Body) -> dict[str, str]:
+def _put_own(own: Body, quirks: AnthropicQuirks, body: Body, reader: OptionReader) -> dict[str, str]:
     """The protocol's own fields win, and `output_config` is merged; returns those that are headers."""
     headers: dict[str, str] = {}
     betas = list(dict.fromkeys((*quirks.betas, *own.get("betas", ()))))
@@ -205,6 +206,8 @@ def _put_own(own: Body, quirks: AnthropicQuirks, body: Body) -> dict[str, str]:
         known = body.get(name)
         if name in _HEADERS and not (name == "user_profile_id" and quirks.profile_in_body):
             headers[_HEADERS[name]] = value
+            if quirks.cloud == "bedrock":
+                reader.dropped(f"provider_options.{name}", "this service has no such header")
         elif name == "output_config" and isinstance(known, dict):
             body[name] = {**known, **value}
         elif name not in ("betas", "system", "tools", "tool_choice"):
@@ -259,7 +262,7 @@ def _put_container(reader: OptionReader, request: Request, origin: Origin, body:
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
-def _put_tools(reader: OptionReader, own: Body, body: Body) -> None:
+def _put_tools(reader: OptionReader, own: Body, body: Body, history: MessageEncoder) -> None:
     """`tools` and `tool_choice`; what `own` has of them wins. A choice without tools is refused, so it is dropped."""
     tools: tuple[Tool | HostedTool, ...] = reader.take("tools") or ()
     choice: ToolChoice | None = reader.take("tool_choice")
@@ -267,7 +270,10 @@ def _put_tools(reader: OptionReader, own: Body, body: Body) -> None:
         tools = tuple(t for t in tools if not isinstance(t, Tool) or t.name in choice.names)
         reader.emulated("tool_choice", "only the tools that may be called are sent")
         choice = ToolChoice(choice.mode)
-    encoded = [dict(t) for t in own["tools"]] if "tools" in own else [_tool(t, reader) for t in tools]
+    if "tools" in own:
+        encoded = [dict(tool) for tool in own["tools"]]
+    else:
+        encoded = [_tool(tool, reader, history) for tool in tools]
     if encoded:
         body["tools"] = encoded
     chosen = own.get("tool_choice") or _choice(choice)
@@ -289,7 +295,7 @@ def _is_allowance(choice: ToolChoice) -> bool:
     return choice.mode != "none" and len(choice.names) > (1 if choice.mode == "required" else 0)
 
 
-def _tool(tool: Tool | HostedTool, reader: OptionReader) -> Body:
+def _tool(tool: Tool | HostedTool, reader: OptionReader, history: MessageEncoder) -> Body:
     if isinstance(tool, HostedTool):
         wire: Body = {"type": tool.type, **tool.fields}
     else:
@@ -305,6 +311,7 @@ def _tool(tool: Tool | HostedTool, reader: OptionReader) -> Body:
     cache = reader.take_cache(tool)
     if cache is not None:
         wire["cache_control"] = cache_control(cache)
+        history.marked[id(wire)] = tool_place(tool)
     return wire
 
 
@@ -377,7 +384,8 @@ def _place_marks(body: Body, reader: OptionReader, history: MessageEncoder) -> N
 def _blocks(body: Body, history: MessageEncoder) -> Iterator[tuple[Section, str, Body]]:
     marked = history.marked
     for tool in body.get("tools", ()):
-        yield "tools", f"tools[{tool.get('name') or tool.get('type')}]", tool
+        where = f"tools[{tool.get('name') or tool.get('type')}]"
+        yield "tools", marked.get(id(tool), where), tool
     for block in body.get("system", ()):
         yield "system", marked.get(id(block), "system"), block
     for where, message in zip(history.places, body["messages"], strict=True):

@@ -14,9 +14,18 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.types import Cache, CacheStrategy, Deviation
+from brainwires_provider.types import Cache, CacheStrategy, Deviation, HostedTool, Tool
 
-__all__ = ["LIMIT", "MarkPlan", "Section", "Slot", "estimated_tokens", "plan_marks", "report_plan"]
+__all__ = [
+    "LIMIT",
+    "MarkPlan",
+    "Section",
+    "Slot",
+    "estimated_tokens",
+    "plan_marks",
+    "report_plan",
+    "tool_place",
+]
 
 LIMIT = 4
 """How many breakpoints a request takes."""
@@ -146,6 +155,11 @@ def report_plan(reader: OptionReader, plan: MarkPlan) -> None:
     """Put what a plan changed on the request's report."""
     for d in plan.deviations:
         getattr(reader, d.outcome)(d.field, d.reason)
+
+
+def tool_place(tool: Tool | HostedTool) -> str:
+    """The name of a tool on the report."""
+    return f"tools[{tool.name if isinstance(tool, Tool) else tool.type}]"
 
 
 def estimated_tokens(block: Any) -> int:

@@ -25,6 +25,7 @@ from brainwires_provider.protocols.base.caching import (
     estimated_tokens,
     plan_marks,
     report_plan,
+    tool_place,
 )
 from brainwires_provider.protocols.base.claude import (
     SCHEMA_IS_STRICT,
@@ -224,12 +225,12 @@ def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body) -> Non
         if given is not None:
             reader.dropped("tool_choice", "there are no tools")
         return
-    body["toolConfig"] = {"tools": [entry for tool in tools for entry in _tool(tool, reader)]}
+    body["toolConfig"] = {"tools": [entry for tool in tools for entry in _tool(tool, reader, history)]}
     if given is not None:
         body["toolConfig"]["toolChoice"] = _choice(choice)
 
 
-def _tool(tool: Tool | HostedTool, reader: OptionReader) -> list[Body]:
+def _tool(tool: Tool | HostedTool, reader: OptionReader, history: MessageEncoder) -> list[Body]:
     """A tool as the wire has it, and the cache point behind it."""
     if isinstance(tool, HostedTool):
         entry: Body = {tool.type: dict(tool.fields)}
@@ -244,7 +245,11 @@ def _tool(tool: Tool | HostedTool, reader: OptionReader) -> list[Body]:
             spec.update(reader.take_extra(tool))
         entry = {"toolSpec": spec}
     cache = reader.take_cache(tool)
-    return [entry] if cache is None else [entry, cache_point(cache)]
+    if cache is None:
+        return [entry]
+    point = cache_point(cache)
+    history.marked[id(point)] = tool_place(tool)
+    return [entry, point]
 
 
 def _choice(choice: ToolChoice) -> Body:
@@ -329,18 +334,13 @@ def _slots(
         mark = block.get(_MARK)
         if mark is None:
             cacheable = takes and _is_cacheable(block)
-            slots.append(Slot(section, _place(where, block), cacheable, None, estimated_tokens(block)))
+            slots.append(Slot(section, where, cacheable, None, estimated_tokens(block)))
         elif slots:
             ttl = mark.get("ttl") if isinstance(mark, Mapping) else None
             last = slots[-1]
             place = marked.get(id(block), last.where)
             slots[-1] = Slot(last.section, place, last.cacheable, Cache(ttl), last.tokens)
     return slots
-
-
-def _place(where: str, block: Body) -> str:
-    """The name of a block on the report: tools have one of their own."""
-    return f"tools[{block['toolSpec'].get('name')}]" if where == "tools" and "toolSpec" in block else where
 
 
 def _write(blocks: list[Body], marks: Mapping[int, Cache]) -> None:
