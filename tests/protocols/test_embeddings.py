@@ -19,7 +19,7 @@ from brainwires_provider.errors import (
     UnsupportedError,
 )
 from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
-from brainwires_provider.protocols.embeddings.bedrock import BedrockEmbeddings
+from brainwires_provider.protocols.bedrock.operations import BedrockEmbeddings
 from brainwires_provider.protocols.embeddings.openai import OpenAIEmbeddings
 from brainwires_provider.protocols.gemini.operations import GeminiEmbeddings, VertexEmbeddings
 from brainwires_provider.protocols.ollama.operations import OllamaTextEmbeddings

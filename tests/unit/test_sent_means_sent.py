@@ -50,8 +50,6 @@ from brainwires_provider.protocols.relay import BrainwiresOptions
 from brainwires_provider.types import Part, Request
 
 NOT_CONVERTED = {
-    "anthropic_messages",
-    "bedrock_converse",
     "gemini",
     "ollama",
     "openai_responses",

@@ -165,6 +165,6 @@ def ollama_vectors() -> EmbeddingProtocol:
 
 def bedrock_vectors() -> EmbeddingProtocol:
     """Embeddings of Bedrock's models, by InvokeModel."""
-    from brainwires_provider.protocols.embeddings.bedrock import BedrockEmbeddings
+    from brainwires_provider.protocols.bedrock.operations import BedrockEmbeddings
 
     return BedrockEmbeddings()
