@@ -22,7 +22,7 @@ from brainwires_provider.cli.tables import print_table, size_words, time_words
 from brainwires_provider.cli.terminal import is_terminal, print_line
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.hub import PullProgress
-from brainwires_provider.protocols.ollama.values import OllamaProgress
+from brainwires_provider.types.ollama import OllamaProgress
 
 if TYPE_CHECKING:
     from brainwires_provider.cli.local_bench import BenchResult, Comparison, Speeds
