@@ -29,6 +29,19 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON object per 
 Registered = Annotated[str, typer.Argument(metavar="NAME", help="Name of a registered model.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the model that has this name.")]
 Default = Annotated[bool, typer.Option("--default", help="Make this the model of `local:`.")]
+Template = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Jinja chat template that replaces the file's.")
+]
+IdleTimeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Unload after this time without a request.")
+]
+LoadTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit for loading.")]
+MemoryMap = Annotated[
+    bool | None, typer.Option("--mmap/--no-mmap", help="Map the file into memory, or read it.")
+]
+MemoryLock = Annotated[
+    bool | None, typer.Option("--mlock/--no-mlock", help="Keep the weights from being swapped.")
+]
 CacheKind = Annotated[CacheType | None, typer.Option(help="Type of cached keys or values. Default: f16.")]
 
 
@@ -143,27 +156,16 @@ def _add_add(local: typer.Typer, finish: Finish) -> None:
         threads: Annotated[int | None, typer.Option(help="Default: one per physical core.")] = None,
         batch: Annotated[int | None, typer.Option(help="Prompt tokens computed in one step.")] = None,
         gpu_layers: Annotated[
-            int | None, typer.Option(help="Layers on a GPU. Default: as many as fit.")
+            int | None, typer.Option(help="Layers on a GPU. Default: all that fit.")
         ] = None,
         cache_type_k: CacheKind = None,
         cache_type_v: CacheKind = None,
-        template: Annotated[
-            str | None, typer.Option(metavar="FILE", help="Jinja chat template that replaces the file's.")
-        ] = None,
+        template: Template = None,
         pooling: Annotated[Pooling | None, typer.Option(help="Use the model for embeddings only.")] = None,
-        idle_timeout: Annotated[
-            float | None,
-            typer.Option(metavar="SECONDS", help="Unload after this time without a request."),
-        ] = None,
-        load_timeout: Annotated[
-            float | None, typer.Option(metavar="SECONDS", help="Time limit for loading.")
-        ] = None,
-        mmap: Annotated[
-            bool | None, typer.Option("--mmap/--no-mmap", help="Map the file into memory, or read it.")
-        ] = None,
-        mlock: Annotated[
-            bool | None, typer.Option("--mlock/--no-mlock", help="Keep the weights from being swapped out.")
-        ] = None,
+        idle_timeout: IdleTimeout = None,
+        load_timeout: LoadTimeout = None,
+        mmap: MemoryMap = None,
+        mlock: MemoryLock = None,
         default: Default = False,
         replace: Replace = False,
         as_json: AsJSON = False,
