@@ -179,7 +179,11 @@ def _marks(request: Request) -> Iterator[_Mark]:
         if message.extra and not _is_answer(message):
             yield message, "extra", f"messages[{index}].extra"
         for at, part in enumerate(message.content):
-            if part.extra or isinstance(part, (ToolResultPart, RefusalPart)) or part.cache is not None:
+            marked = bool(part.extra) or (type(part) is not RefusalPart and part.cache is not None)  # type: ignore[union-attr]
+            if not marked and type(part) is ToolResultPart:
+                for inner in part.content:
+                    marked = marked or bool(inner.extra) or inner.cache is not None
+            if marked:
                 yield from _marks_within(part, f"messages[{index}].content[{at}]")
 
 
