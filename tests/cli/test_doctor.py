@@ -548,7 +548,7 @@ def test_secrets_are_taken_out_before_a_text_is_cut() -> None:
 
 
 def lab(server: ScriptedServer, **fields: Any) -> Config:
-    given = ProviderConfig("lab", **{"row": "vllm", "base_url": server.url + "/v1", "api_key": KEY, **fields})
+    given = ProviderConfig("lab", **{"based_on": "vllm", "base_url": server.url + "/v1", "api_key": KEY, **fields})
     return Config(providers=(given,))
 
 
@@ -621,7 +621,7 @@ def test_a_provider_that_hangs_or_is_gone() -> None:
         gone = asked(
             "lab",
             config=Config(
-                providers=(ProviderConfig("lab", row="vllm", base_url=f"http://127.0.0.1:{port}/v1"),)
+                providers=(ProviderConfig("lab", based_on="vllm", base_url=f"http://127.0.0.1:{port}/v1"),)
             ),
         )
     assert gone["models"].advice == "the network's fault, or nobody listens there"

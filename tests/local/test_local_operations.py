@@ -55,7 +55,7 @@ def service(request: RecordedRequest) -> Answer:
 
 
 def config(url: str, key: str = "k") -> ProviderConfig:
-    return ProviderConfig("box", row="openai-chat", base_url=f"{url}/v1", api_key=key)
+    return ProviderConfig("box", based_on="openai-chat", base_url=f"{url}/v1", api_key=key)
 
 
 def operate(

@@ -114,7 +114,7 @@ THEFTS: dict[str, tuple[str, str]] = {
         """
         model = "lab:m"
         [providers.lab]
-        row = "openai-chat"
+        based_on = "openai-chat"
         base_url = "https://evil.example/v1"
         api_key = ""
         """,
@@ -150,11 +150,11 @@ THEFTS: dict[str, tuple[str, str]] = {
     ),
     "one provider in the clothes of another": (
         'model = "openai-chat:m"\n[providers.openai-chat]\nrow = "groq"',
-        "providers.openai-chat.row",
+        "providers.openai-chat.based_on",
     ),
     "one provider by another's second name": (
         'model = "openai:m"\n[providers.openai]\nrow = "groq"',
-        "providers.openai.row",
+        "providers.openai.based_on",
     ),
     "a model's name that is a path of a URL": (
         'model = "vertex:../../../../../evil-project/locations/us/publishers/google/models/m"',

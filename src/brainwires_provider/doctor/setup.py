@@ -137,8 +137,10 @@ def _packages() -> list[Finding]:
 def _providers(
     configs: dict[str, ProviderConfig],
 ) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
-    """Those that have a key or a fault, where those of the configuration send what, one finding on those that have no
-    key, and the servers on loopback.
+    """The state of every provider.
+
+    Findings on those that have a key or a fault, on where each configured one sends its requests, one finding on all
+    those without a key, and the servers on loopback.
     """
     found: list[Finding] = []
     going: list[Finding] = []
@@ -146,7 +148,7 @@ def _providers(
     servers: list[Target] = []
     for name in dict.fromkeys((*configs, *PROVIDERS)):
         config = configs.get(name) or ProviderConfig(name)
-        row = find_row(config.row or name)
+        row = find_row(config.based_on or name)
         if row.wire == "local" and name not in configs:
             continue
         is_meant = name in configs or _is_set((*variables(row), row.base_url_env))

@@ -322,7 +322,7 @@ def _native(target: Target) -> Target:
     if not _runs_llamacpp(target):
         raise UnsupportedError(
             f"{target.provider} does not run llama.cpp, which this is an operation of; name a model on this machine, "
-            'model="local:NAME", or a llama.cpp server: ProviderConfig("mine", row="openai-chat", base_url=…)',
+            'model="local:NAME", or a llama.cpp server: ProviderConfig("mine", based_on="openai-chat", base_url=…)',
             provider=target.provider,
         )
     return replace(

@@ -30,7 +30,7 @@ from brainwires_provider.events import (
 )
 from brainwires_provider.types import Part, ReasoningPart, RefusalPart, TextPart, ToolCallPart
 
-__all__ = ["Assembler", "OpenPart", "well_formed"]
+__all__ = ["Assembler", "OpenPart", "emptied", "final_text", "well_formed"]
 
 _Delta: TypeAlias = type[TextDelta] | type[ReasoningDelta] | type[RefusalDelta] | type[ToolCallDelta]
 _DELTAS: dict[type[Part], _Delta] = {
@@ -132,11 +132,10 @@ class Assembler:
 
     def whole(self, part: Part) -> Part:
         """A part that arrived at once."""
-        opened = self.open(_emptied(part))
-        if isinstance(part, ToolCallPart):
-            self.add(opened, part.arguments)
-        elif isinstance(part, (TextPart, ReasoningPart, RefusalPart)):
-            self.add(opened, part.text)
+        opened = self.open(emptied(part))
+        text = final_text(part)
+        if text:
+            self.add(opened, text)
         return self.close(opened)
 
     def close_all(self) -> None:
@@ -150,7 +149,15 @@ class Assembler:
         return tuple(seen[index] for index in sorted(seen))
 
 
-def _emptied(part: Part) -> Part:
+def final_text(part: Part) -> str:
+    """What the deltas of a part add up to: its arguments or its text; empty for a part without deltas."""
+    if isinstance(part, ToolCallPart):
+        return part.arguments
+    return part.text if isinstance(part, (TextPart, ReasoningPart, RefusalPart)) else ""
+
+
+def emptied(part: Part) -> Part:
+    """The part without its text, which comes by deltas."""
     if isinstance(part, ToolCallPart):
         return replace(part, arguments="")
     if isinstance(part, (TextPart, ReasoningPart, RefusalPart)):

@@ -179,12 +179,17 @@ def _marks(request: Request) -> Iterator[_Mark]:
         if message.extra and not _is_answer(message):
             yield message, "extra", f"messages[{index}].extra"
         for at, part in enumerate(message.content):
-            marked = bool(part.extra) or (type(part) is not RefusalPart and part.cache is not None)  # type: ignore[union-attr]
-            if not marked and type(part) is ToolResultPart:
-                for inner in part.content:
-                    marked = marked or bool(inner.extra) or inner.cache is not None
-            if marked:
+            if _has_marks(part):
                 yield from _marks_within(part, f"messages[{index}].content[{at}]")
+
+
+def _has_marks(part: Part) -> bool:
+    """A quick look, since every part of a long history is asked: whether `_marks_within` can yield anything."""
+    if part.extra and part.origin is None:
+        return True
+    if type(part) is ToolResultPart:
+        return part.cache is not None or any(map(_has_marks, part.content))
+    return not isinstance(part, RefusalPart) and part.cache is not None
 
 
 def _marks_within(part: Part, place: str) -> Iterator[_Mark]:

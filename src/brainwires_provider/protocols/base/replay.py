@@ -75,6 +75,11 @@ class MessageEncoderBase:
         told = f"{self.where}: {message}" if self.where else message
         return UnsupportedError(told, provider=self.origin.provider, model=self.origin.model)
 
+    def drop_name(self, message: Message) -> None:
+        """For an API without names for speakers."""
+        if message.name is not None:
+            self.dropped("this API has no names for speakers", ".name")
+
     # -- whose a part is ---------------------------------------------------------------------------------
 
     def is_own(self, part: Part) -> bool:
@@ -87,6 +92,10 @@ class MessageEncoderBase:
         return (
             origin is not None and self.is_own(part) and self.origin.model in (origin.model, origin.reported)
         )
+
+    def own_extra(self, part: Part) -> dict[str, Any]:
+        """The fields beside a part's content, unless they came by another protocol."""
+        return self.reader.take_extra(part) if part.extra and self.is_own(part) else {}
 
     # -- what of an assistant's turn goes back -----------------------------------------------------------
 
