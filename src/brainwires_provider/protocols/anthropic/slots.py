@@ -14,7 +14,7 @@ from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.anthropic.blocks import citation, part_of_block
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
 
 __all__ = ["Slot"]

@@ -18,8 +18,8 @@ import msgspec
 
 from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
 from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.protocols.gemini.arguments import ArgumentsWriter
-from brainwires_provider.protocols.openai_chat.calls import local_id
 from brainwires_provider.types import (
     Citation,
     FilePart,

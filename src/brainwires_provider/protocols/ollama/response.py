@@ -20,8 +20,8 @@ from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.protocols.ollama.errors import error_in_line
-from brainwires_provider.protocols.openai_chat.calls import local_id
 from brainwires_provider.types import (
     FinishReason,
     ImagePart,

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from brainwires_provider.protocols.base.assembler import well_formed
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
     Citation,
     ImagePart,

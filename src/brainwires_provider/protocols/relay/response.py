@@ -18,12 +18,11 @@ from brainwires_provider.errors import APIError
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
 from brainwires_provider.protocols.base.bodies import feed_rest, tell_framing
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, PartBuilder, well_formed
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import decode_json, looks_like
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import FinishReason, Origin, TextPart, ToolCallPart, Usage
 from brainwires_provider.types.usage import split_usage
 
@@ -41,7 +40,7 @@ class RelayDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._growing: OpenPart | None = None
+        self._growing: PartBuilder | None = None
         self._calls: list[dict[str, Any]] = []
         self._called_last = False
         self._counts: dict[str, Any] = {}
