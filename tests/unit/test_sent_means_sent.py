@@ -55,7 +55,6 @@ NOT_CONVERTED = {
     "gemini",
     "ollama",
     "openai_responses",
-    "relay",
 }
 """Protocols whose encoders do not use the OptionReader yet: they must fail. To be emptied and removed."""
 

@@ -30,7 +30,7 @@ _OF_THE_REQUEST = ("system", "tools", "tool_choice", "output")
 _OF_THE_CLIENT = frozenset(("extra_body", "extra_headers", "extra_query", "timeouts", "strict"))
 _NO_OPTION = "this provider's API has no such option"
 _NO_MARK = "this provider's API takes no cache mark here"
-_NO_EXTRA = "fields of one's own are not sent here"
+_NO_EXTRA = "this provider's API takes no other fields here"
 
 Outcome: TypeAlias = Literal["adapted", "emulated", "dropped"]
 Item: TypeAlias = Request | Message | Tool | HostedTool | Part
@@ -121,11 +121,17 @@ class OptionReader:
         """Report that a field is not sent; the reason is better than the one that `finish` could give."""
         self._deviations.append(Deviation(field, "dropped", reason))
 
+    def absent(self, field: str, reason: str) -> None:
+        """Report an option that the API does not have as dropped, if it is set, with a reason of its own."""
+        if field in self._values and not (field == "cache" and self._is_cache_off()):
+            self.dropped(field, reason)
+
     def finish(self) -> tuple[Deviation, ...]:
         """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
-        if self._is_cache_off():
+        if self._is_cache_off() and "cache" not in self._taken:
             self.adapted("cache", "no cache marks are sent")
         reported = {d.field for d in self._deviations}
+        reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"
         for field in self._values:
             if field not in self._taken and field not in reported:
                 self.dropped(field, _NO_OPTION)

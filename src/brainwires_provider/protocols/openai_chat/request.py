@@ -56,10 +56,8 @@ def _encode_options(reader: OptionReader, quirks: ChatQuirks, body: dict[str, An
     _sampling(reader, quirks, body)
     _reasoning(reader, quirks, body)
     body.update(reader.provider_options())
-    strategy = reader.take("cache")
-    if strategy is not None and strategy.mode != "off":
-        advice = "mark parts and tools with cache=Cache()" if quirks.cache_marks else "it caches by itself"
-        reader.dropped("cache", f"no cache strategy is implemented for this service: {advice}")
+    advice = "mark parts and tools with cache=Cache()" if quirks.cache_marks else "it caches by itself"
+    reader.absent("cache", f"no cache strategy is implemented for this service: {advice}")
 
 
 def _sampling(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
