@@ -69,7 +69,7 @@ FAULTS = {
         idle = 0
         [options.extra_body]
         a = [1, { b = inf }]  #> options.extra_body.a[1].b: is no finite number
-        [providers.local.local]  #> providers.local.local: context is -1; it must be above zero
+        [providers.local.local]  #> providers.local.local: context is -1; it must be greater than zero
         context = -1
     """,
     "a field that is missing": """

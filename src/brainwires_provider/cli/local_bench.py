@@ -409,7 +409,7 @@ class _Run:
     async def rounds(self, at_once: int, rounds: int, report: Report) -> list[Round]:
         taken = []
         for number in range(rounds + 1 if rounds else 0):
-            report(f"{at_once} at once: " + (f"round {number} of {rounds}" if number else "warming up"))
+            report(f"{at_once} concurrent: " + (f"round {number} of {rounds}" if number else "warming up"))
             taken.append(await self._round(at_once, ours_first=number % 2 == 0))
         return taken[1:]
 

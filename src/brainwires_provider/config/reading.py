@@ -52,8 +52,10 @@ class Reader:
         self._faults: dict[Path, tuple[int, str]] = {}
 
     def fault(self, path: Path, message: str) -> bool:
-        """Something is wrong at `path`. The first fault of a place, or of what it lies in, is enough: whether this is
-        one that is reported."""
+        """Record a fault at `path`; whether it is reported.
+
+        The first fault of a place, or of a table that it lies in, is enough.
+        """
         if any(path[:end] in self._faults for end in range(1, len(path) + 1)):
             return False
         self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")

@@ -20,8 +20,10 @@ _LARGEST_PATH = 65_536  # bytes
 
 
 def whole_path(path: str) -> str:
-    """The absolute path that a file is known by: its folder without symbolic links, since a file's own relative paths
-    begin there."""
+    """The absolute path that a file is known by.
+
+    Its folder is resolved of symbolic links, since a file's own relative paths begin there.
+    """
     folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
     return os.path.join(os.path.realpath(folder), name)
 
@@ -43,7 +45,7 @@ def is_trusted(path: str, content: bytes) -> bool:
 
 def remember(path: str, content: bytes) -> str:
     """Trust this content at this place, in place of an earlier one; its SHA-256. Raises ConfigError."""
-    from brainwires_provider.local.weights.folders import write_whole
+    from brainwires_provider.local.weights.folders import write_atomically
 
     folder = _folder()
     if folder is None:
@@ -53,7 +55,7 @@ def remember(path: str, content: bytes) -> str:
     record = _record(folder, path, content)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        write_whole(record, os.fsencode(whole_path(path)))
+        write_atomically(record, os.fsencode(whole_path(path)))
     except OSError as error:
         raise ConfigError(f"{record}: cannot be written: {error.strerror}") from None
     forget(path, but=record)

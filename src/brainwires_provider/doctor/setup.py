@@ -137,8 +137,11 @@ def _packages() -> list[Finding]:
 def _providers(
     configs: dict[str, ProviderConfig],
 ) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
-    """Those that have a key or a fault, where those of the configuration send what, one finding on those that have no
-    key, and the servers on loopback."""
+    """The state of every provider.
+
+    Findings on those that have a key or a fault, on where each configured one sends its requests, one finding on all
+    those without a key, and the servers on loopback.
+    """
     found: list[Finding] = []
     going: list[Finding] = []
     without: list[str] = []

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
     from brainwires_provider.local.weights.hub import PullProgress, pull
     from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
-    from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
     from brainwires_provider.protocols.llamacpp.operations import Route
+    from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
     from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
     from brainwires_provider.sync.local import Local, LocalPool
 

@@ -125,8 +125,8 @@ def relay() -> ChatProtocol:
 
 
 def ollama_host(text: str) -> str:
-    """See `protocols.ollama.host`, which is loaded when first used."""
-    from brainwires_provider.protocols.ollama.host import host_url
+    """See `providers.ollama_host`, which is loaded when first used."""
+    from brainwires_provider.providers.ollama_host import host_url
 
     return host_url(text)
 
@@ -144,27 +144,27 @@ def openai_vectors(**quirks: Any) -> Callable[[], EmbeddingProtocol]:
 
 def gemini_vectors() -> EmbeddingProtocol:
     """Embeddings of the Gemini API."""
-    from brainwires_provider.protocols.embeddings.gemini import GeminiEmbeddings
+    from brainwires_provider.protocols.gemini.operations import GeminiEmbeddings
 
     return GeminiEmbeddings()
 
 
 def vertex_vectors() -> EmbeddingProtocol:
     """Embeddings of Vertex AI."""
-    from brainwires_provider.protocols.embeddings.gemini import VertexEmbeddings
+    from brainwires_provider.protocols.gemini.operations import VertexEmbeddings
 
     return VertexEmbeddings()
 
 
 def ollama_vectors() -> EmbeddingProtocol:
     """Embeddings of Ollama."""
-    from brainwires_provider.protocols.embeddings.ollama import OllamaTextEmbeddings
+    from brainwires_provider.protocols.ollama.operations import OllamaTextEmbeddings
 
     return OllamaTextEmbeddings()
 
 
 def bedrock_vectors() -> EmbeddingProtocol:
     """Embeddings of Bedrock's models, by InvokeModel."""
-    from brainwires_provider.protocols.embeddings.bedrock import BedrockEmbeddings
+    from brainwires_provider.protocols.bedrock.operations import BedrockEmbeddings
 
     return BedrockEmbeddings()

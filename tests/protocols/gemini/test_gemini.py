@@ -26,11 +26,10 @@ from brainwires_provider.errors import (
 )
 from brainwires_provider.events import Event, ToolCallDelta, collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.gemini import Gemini, GeminiOptions, GeminiQuirks
-from brainwires_provider.protocols.gemini.arguments import ArgumentsWriter
-from brainwires_provider.protocols.gemini.response import FINISH_REASONS
-from brainwires_provider.protocols.gemini.usage import usage_of
+from brainwires_provider.protocols.gemini.response import FINISH_REASONS, decode_usage
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -565,9 +564,9 @@ def test_odd_grounding_cites_nothing() -> None:
 
 
 def test_usage_without_counts_is_incomplete() -> None:
-    assert not usage_of({"trafficType": "ON_DEMAND"}).complete
-    assert usage_of({}).raw is None
-    told = usage_of({"responseTokenCount": 4, "promptTokensDetails": [3, {"modality": "AUDIO"}]})
+    assert not decode_usage({"trafficType": "ON_DEMAND"}).complete
+    assert decode_usage({}).raw is None
+    told = decode_usage({"responseTokenCount": 4, "promptTokensDetails": [3, {"modality": "AUDIO"}]})
     assert (told.output_text, told.total_tokens, told.audio_input) == (4, 4, 0)
 
 
@@ -617,7 +616,7 @@ def test_streamed_arguments_are_the_object(value: dict[str, Any], seed: int, shu
         order = [piece["jsonPath"] for piece in pieces]
         seeded.shuffle(order)
         pieces = [by_path[path].pop(0) for path in order]
-    writer = ArgumentsWriter()
+    writer = ObjectWriter()
     text = "".join(writer.add(piece) for piece in pieces) + writer.finish()
     assert json.loads(text) == value
     if not shuffled:
@@ -651,12 +650,12 @@ def test_arguments_are_told_as_they_come() -> None:
     ],
 )
 def test_odd_paths(pieces: list[tuple[str, str]], value: Any) -> None:
-    writer = ArgumentsWriter()
+    writer = ObjectWriter()
     text = "".join(writer.add({"jsonPath": path, "stringValue": told}) for path, told in pieces)
     assert json.loads(text + writer.finish()) == value
 
 
 def test_members_that_come_whole_can_be_added_to() -> None:
-    writer = ArgumentsWriter()
-    text = writer.whole({"a": {"x": 1}}) + writer.add({"jsonPath": "$.a.y", "numberValue": 2})
+    writer = ObjectWriter()
+    text = writer.add_members({"a": {"x": 1}}) + writer.add({"jsonPath": "$.a.y", "numberValue": 2})
     assert json.loads(text + writer.finish()) == {"a": {"x": 1, "y": 2}}

@@ -154,7 +154,7 @@ FAILURES: dict[str, tuple[Answer, type[Exception], str, int]] = {
         "no space left",
         2,
     ),
-    "the server just stops": (streamed(*STEPS[:3]), StreamInterrupted, "no success was told", 3),
+    "the server just stops": (streamed(*STEPS[:3]), StreamInterrupted, "no success was reported", 3),
     "no progress": (streamed({"message": {}}), ProtocolError, "not the shape of progress", 0),
     "refused": (whole({"error": "invalid model name"}, 400), APIError, "invalid model name", 0),
     "another server": (Answer(404, {}, b"404 page not found"), NotFoundError, "does the library have it", 0),

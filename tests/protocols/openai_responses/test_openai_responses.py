@@ -330,7 +330,7 @@ TWO = (Tool("f", "", {}), Tool("g", "", {}))
                 "instructions": "S",
                 "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
             },
-            ["messages[1].cache dropped"],
+            ["messages[0].content[0].cache dropped", "messages[1].content[0].cache dropped"],
         ),
         (
             ResponsesQuirks(store_field=False),
@@ -342,7 +342,7 @@ TWO = (Tool("f", "", {}), Tool("g", "", {}))
             ResponsesQuirks(store_field=False),
             Request(HI, "m", extra={"previous_response_id": "resp_1", "other": 1}),
             {"previous_response_id": "resp_1"},
-            [],
+            ["extra.other dropped"],
         ),
         (
             ResponsesQuirks(store_field=False),

@@ -43,7 +43,7 @@ from brainwires_provider.types import (
     Usage,
 )
 
-__all__ = ["Assembler", "DecoderBase", "PartBuilder", "well_formed"]
+__all__ = ["Assembler", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
 
 _Delta: TypeAlias = type[TextDelta] | type[ReasoningDelta] | type[RefusalDelta] | type[ToolCallDelta]
 _DELTAS: dict[type[Part], _Delta] = {
@@ -55,7 +55,7 @@ _DELTAS: dict[type[Part], _Delta] = {
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-class PartBuilder:
+class OpenPart:
     """A part that is still growing. `seed` is what is known of it but its text.
 
     `grown` tells the part so far where it grows by something else than text.
@@ -100,7 +100,7 @@ class Assembler:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ragged = False
-        self._open: dict[int, PartBuilder] = {}
+        self._open: dict[int, OpenPart] = {}
         self._closed: dict[int, Part] = {}
         self.kinds: set[type[Part]] = set()
 
@@ -114,15 +114,15 @@ class Assembler:
         """How many parts have been opened."""
         return len(self._open) + len(self._closed)
 
-    def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> PartBuilder:
+    def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
         index = len(self._open) + len(self._closed)
-        part = self._open[index] = PartBuilder(index, seed, grown)
+        part = self._open[index] = OpenPart(index, seed, grown)
         self.kinds.add(type(seed))
         self.events.append(PartStart(index, seed))
         return part
 
-    def add(self, part: PartBuilder, text: str) -> None:
+    def add(self, part: OpenPart, text: str) -> None:
         """Add a fragment; an empty one makes no event."""
         if part.held or not text.isascii():
             text = _mend(part, text)
@@ -130,7 +130,7 @@ class Assembler:
             part.fragments.append(text)
             self.events.append(part.delta(part.index, text))  # type: ignore[misc]
 
-    def close(self, part: PartBuilder, **fields: Any) -> Part:
+    def close(self, part: OpenPart, **fields: Any) -> Part:
         """End a part; `fields` replace what the seed said."""
         if part.held:
             part.held = ""
@@ -145,11 +145,10 @@ class Assembler:
 
     def whole(self, part: Part) -> Part:
         """A part that arrived at once."""
-        opened = self.open(_emptied(part))
-        if isinstance(part, ToolCallPart):
-            self.add(opened, part.arguments)
-        elif isinstance(part, (TextPart, ReasoningPart, RefusalPart)):
-            self.add(opened, part.text)
+        opened = self.open(emptied(part))
+        text = final_text(part)
+        if text:
+            self.add(opened, text)
         return self.close(opened)
 
     def close_all(self) -> None:
@@ -163,7 +162,15 @@ class Assembler:
         return tuple(seen[index] for index in sorted(seen))
 
 
-def _emptied(part: Part) -> Part:
+def final_text(part: Part) -> str:
+    """What the deltas of a part add up to: its arguments or its text; empty for a part without deltas."""
+    if isinstance(part, ToolCallPart):
+        return part.arguments
+    return part.text if isinstance(part, (TextPart, ReasoningPart, RefusalPart)) else ""
+
+
+def emptied(part: Part) -> Part:
+    """The part without its text, which comes by deltas."""
     if isinstance(part, ToolCallPart):
         return replace(part, arguments="")
     if isinstance(part, (TextPart, ReasoningPart, RefusalPart)):
@@ -171,7 +178,7 @@ def _emptied(part: Part) -> Part:
     return part
 
 
-def _mend(part: PartBuilder, text: str) -> str:
+def _mend(part: OpenPart, text: str) -> str:
     """Join surrogate halves over fragments; nothing that cannot be encoded gets through."""
     text = part.held + text
     part.held = ""

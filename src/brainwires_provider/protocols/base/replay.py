@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.json import decode_json, fast_decode
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.types import (
     FilePart,
@@ -35,12 +35,12 @@ __all__ = [
     "local_id",
     "object_in_text",
     "part_name",
+    "value_in_text",
     "wire_id",
 ]
 
 BROKEN_ARGUMENTS = "INVALID_JSON"
 """The key for arguments that are no object, as Anthropic's page on fine-grained tool streaming names it."""
-_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -75,6 +75,11 @@ class MessageEncoderBase:
         told = f"{self.where}: {message}" if self.where else message
         return UnsupportedError(told, provider=self.origin.provider, model=self.origin.model)
 
+    def drop_name(self, message: Message) -> None:
+        """For an API without names for speakers."""
+        if message.name is not None:
+            self.dropped("this API has no names for speakers", ".name")
+
     # -- whose a part is ---------------------------------------------------------------------------------
 
     def is_own(self, part: Part) -> bool:
@@ -87,6 +92,10 @@ class MessageEncoderBase:
         return (
             origin is not None and self.is_own(part) and self.origin.model in (origin.model, origin.reported)
         )
+
+    def own_extra(self, part: Part) -> dict[str, Any]:
+        """The fields beside a part's content, unless they came by another protocol."""
+        return self.reader.take_extra(part) if part.extra and self.is_own(part) else {}
 
     # -- what of an assistant's turn goes back -----------------------------------------------------------
 
@@ -154,23 +163,25 @@ class MessageEncoderBase:
         if part.is_error:
             self.dropped("this API has no error flag: the text is sent as it is", f"{place}.is_error")
 
-    def report_kind(self, part: ToolCallPart, place: str, *known: str) -> None:
+    def report_kind(self, part: ToolCallPart, place: str = "", *known: str) -> None:
         """For a call of a kind that the API has no item for."""
         if part.kind != "function" and part.kind not in known:
             self.emulated(f"a call of kind {part.kind!r} is sent as a function call", place)
 
-    def arguments_object(self, part: ToolCallPart, place: str) -> dict[str, Any]:
+    def arguments_object(self, part: ToolCallPart, place: str = "") -> dict[str, Any]:
         """A call's arguments for an API that takes an object; text that is none is sent inside one, and reported."""
-        if part.kind == "custom":
-            return {"input": part.arguments}
-        value = object_in_text(part.arguments)
+        return {"input": part.arguments} if part.kind == "custom" else self.as_object(part.arguments, place)
+
+    def as_object(self, text: str, place: str = "") -> dict[str, Any]:
+        """As `arguments_object`, of the text alone."""
+        value = object_in_text(text)
         if value is not None:
             return value
         reason = f"the arguments are no JSON object: sent as the text under {BROKEN_ARGUMENTS!r}"
         self.adapted(reason, f"{place}.arguments")
-        return {BROKEN_ARGUMENTS: part.arguments}
+        return {BROKEN_ARGUMENTS: text}
 
-    def report_citations(self, part: TextPart, place: str, sent: int = 0) -> None:
+    def report_citations(self, part: TextPart, place: str = "", sent: int = 0) -> None:
         """Where not all citations of a text can be sent back."""
         if sent < len(part.citations):
             reason = "only citations that came by this protocol can be sent back" if sent else _NO_CITATIONS
@@ -182,11 +193,20 @@ _NO_CITATIONS = "citations cannot be sent back"
 
 def object_in_text(text: str) -> dict[str, Any] | None:
     """The object that arguments are; an empty one for a blank text, None for anything else."""
+    value = value_in_text(text)
+    return value if type(value) is dict else None
+
+
+def value_in_text(text: str) -> Any:
+    """The JSON value that arguments are; an empty object for a blank text, None for what is no JSON."""
     try:
-        value = decode_json(text.encode("utf-8", "surrogatepass")) if text.strip() else {}
+        return fast_decode(text)
+    except (ValueError, RecursionError):
+        pass  # as services send it, but slower
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass")) if text.strip() else {}
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _drop_halves(parts: Sequence[Part], dropped: dict[int, str]) -> None:
@@ -210,12 +230,15 @@ def part_name(part: Part) -> str:
     return f"{type(part).__name__}({part.kind!r})" if isinstance(part, OpaquePart) else type(part).__name__
 
 
-def wire_id(call_id: str) -> str:
-    """A call's id for an API that takes few characters; the same for the same id, for the call and its result."""
-    if _ID.fullmatch(call_id):
+def wire_id(call_id: str, refused: re.Pattern[str] = _REFUSED_IN_ID, longest: int | None = None) -> str:
+    """A call's id for an API that takes few characters; the same for the same id, for the call and its result.
+
+    `refused` matches a character that the API does not take; `longest` is the most that it takes.
+    """
+    if call_id and refused.search(call_id) is None and (longest is None or len(call_id) <= longest):
         return call_id
     digest = hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{_REFUSED_IN_ID.sub('_', call_id)[:48] or 'call'}_{digest}"
+    return f"{refused.sub('_', call_id)[:48] or 'call'}_{digest}"
 
 
 def local_id(response: str | None, index: int, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.decoder import DecoderBase, PartBuilder, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.types import FinishReason, Origin, TextPart, Usage
@@ -46,7 +46,7 @@ class CompletionDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._text: PartBuilder | None = None
+        self._text: OpenPart | None = None
         self._last: dict[str, Any] = {}
 
     def feed(self, message: WireMessage) -> list[Event]:

@@ -24,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.decoder import DecoderBase, PartBuilder, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks
@@ -100,7 +100,7 @@ class _OpenCall:
         self.kind = "function" if fragment.kind in (None, "function") else str(fragment.kind)
         self.early: list[str] = []
         self.extra: dict[str, Any] = {}
-        self.part: PartBuilder | None = None
+        self.part: OpenPart | None = None
 
     def arguments(self) -> str:
         return self.part.joined() if self.part else "".join(self.early)
@@ -181,7 +181,7 @@ class CallBuilder:
         else:
             self._decoder.parts.add(call.part or self._open(call), text)
 
-    def _open(self, call: _OpenCall) -> PartBuilder:
+    def _open(self, call: _OpenCall) -> OpenPart:
         decoder = self._decoder
         made_up = None
         if call.id is None:
@@ -216,7 +216,7 @@ class ReasoningBuilder:
 
     def __init__(self, decoder: DecoderBase) -> None:
         self._decoder = decoder
-        self._part: PartBuilder | None = None
+        self._part: OpenPart | None = None
         self._fields: set[str] = set()
         self._details: list[Any] = []
 
@@ -272,7 +272,7 @@ class ReasoningBuilder:
         if rest:
             part.seed = replace(part.seed, extra={**(part.seed.extra or {}), **rest})
 
-    def _open(self) -> PartBuilder:
+    def _open(self) -> OpenPart:
         if self._part is None:
             self._part = self._decoder.parts.open(ReasoningPart(origin=self._decoder.origin))
         return self._part
@@ -459,7 +459,7 @@ class AudioBuilder:
 
     def __init__(self, decoder: DecoderBase) -> None:
         self._decoder = decoder
-        self._part: PartBuilder | None = None
+        self._part: OpenPart | None = None
         self._sound: list[bytes] = []
         self._transcript: list[str] = []
         self._rest: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.decoder import DecoderBase, PartBuilder
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
 from brainwires_provider.protocols.openai_chat.errors import error_event, error_in_stream, is_error
 from brainwires_provider.protocols.openai_chat.parts import (
@@ -97,8 +97,8 @@ class ChatDecoder(DecoderBase):
         self._choice_seen = False
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
-        self._text: PartBuilder | None = None
-        self._refusal: PartBuilder | None = None
+        self._text: OpenPart | None = None
+        self._refusal: OpenPart | None = None
         # Made when first needed, and let go at the end: most answers are text only, and these refer back to here.
         self._reasoning: ReasoningBuilder | None = None
         self._calls: CallBuilder | None = None

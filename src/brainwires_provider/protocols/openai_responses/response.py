@@ -11,21 +11,22 @@ Reference: the Responses API reference, "object" and "streaming events" pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import binascii
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import OpenPart
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error, failed_error
-from brainwires_provider.protocols.openai_responses.items import usage_of
-from brainwires_provider.protocols.openai_responses.slots import AudioSlot, Slot
+from brainwires_provider.protocols.openai_responses.parts import PartBuilder
 from brainwires_provider.types import (
+    FilePart,
     FinishReason,
     OpaquePart,
     Origin,
@@ -33,8 +34,9 @@ from brainwires_provider.types import (
     ToolCallPart,
     Usage,
 )
+from brainwires_provider.types.usage import split_usage
 
-__all__ = ["EVENTS", "ResponsesDecoder"]
+__all__ = ["EVENTS", "ResponsesDecoder", "usage_of"]
 
 _FINISH: dict[str, FinishReason] = {
     "completed": "stop",
@@ -64,8 +66,8 @@ class ResponsesDecoder(DecoderBase):
         self.sequence: int | None = None
         self._created = False
         self._usage: Any = None
-        self._slots: dict[Any, Slot] = {}
-        self._audio: AudioSlot | None = None
+        self._slots: dict[Any, PartBuilder] = {}
+        self._audio: AudioBuilder | None = None
 
     # -- the three ways in -----------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class ResponsesDecoder(DecoderBase):
 
     # -- items -----------------------------------------------------------------------------------------------
 
-    def _slot(self, key: Any, item: dict[str, Any]) -> Slot:
+    def _slot(self, key: Any, item: dict[str, Any]) -> PartBuilder:
         """The place of an item, a fresh one where a service uses the same place again."""
         slot = self._slots.get(key)
         if slot is None or (slot.is_done and slot.id != item.get("id")):
@@ -234,7 +236,7 @@ class ResponsesDecoder(DecoderBase):
                     f"an event of another answer came: the item {item.get('id')!r} where {slot.id!r} was"
                 )
             self.start()
-            slot = self._slots[key] = Slot(self, item)
+            slot = self._slots[key] = PartBuilder(self, item)
         return slot
 
     def _on_item_added(self, event: dict[str, Any]) -> None:
@@ -248,7 +250,7 @@ class ResponsesDecoder(DecoderBase):
             self._foreign({**event, "item_id": item.get("id")})
         slot.finish(item)
 
-    def _growing(self, event: dict[str, Any], kind: str) -> Slot | None:
+    def _growing(self, event: dict[str, Any], kind: str) -> PartBuilder | None:
         """The open item that an event belongs to; None when it is over or was never told of."""
         key = event.get("output_index")
         slot = self._slots.get(event.get("item_id") if key is None else key)
@@ -340,7 +342,7 @@ class ResponsesDecoder(DecoderBase):
 
     def _on_audio(self, event: dict[str, Any]) -> None:
         self.start()
-        self._audio = self._audio or AudioSlot(self)
+        self._audio = self._audio or AudioBuilder(self)
         self._audio.feed(event)
 
     def _on_nothing(self, event: dict[str, Any]) -> None:
@@ -367,6 +369,78 @@ class ResponsesDecoder(DecoderBase):
 
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
         self.broken(f"not the shape of a Responses answer ({error}): {looks_like(data)}")
+
+
+# -- counts --------------------------------------------------------------------------------------------------
+
+
+def usage_of(counts: Any) -> Usage:
+    """The buckets of a `usage` object; its details are parts of the totals."""
+    if not isinstance(counts, dict) or not counts:
+        return Usage()
+    inner, outer = _details(counts, "input"), _details(counts, "output")
+    return split_usage(
+        input_total=_count(counts.get("input_tokens")),
+        output_total=_count(counts.get("output_tokens")),
+        total=None if counts.get("total_tokens") is None else _count(counts["total_tokens"]),
+        cache_read=_count(inner.get("cached_tokens")),
+        cache_write=_count(inner.get("cache_write_tokens")),
+        reasoning=_count(outer.get("reasoning_tokens")),
+        raw=counts,
+    )
+
+
+def _details(counts: Mapping[str, Any], which: str) -> Mapping[str, Any]:
+    details = counts.get(f"{which}_tokens_details")
+    return details if isinstance(details, dict) else {}
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int else 0
+
+
+# -- sound ---
+
+
+class AudioBuilder:
+    """Spoken output: fragments of sound and of its transcript, which belong to no item; one FilePart at the end."""
+
+    __slots__ = ("_decoder", "_part", "_sound", "_transcript")
+
+    def __init__(self, decoder: DecoderBase) -> None:
+        self._decoder = decoder
+        self._part: OpenPart | None = None
+        self._sound: list[bytes] = []
+        self._transcript: list[str] = []
+
+    def feed(self, event: dict[str, Any]) -> None:
+        """One `response.audio.delta` or `response.audio.transcript.delta`."""
+        kind = event["type"].removeprefix("response.")
+        delta = event["delta"]
+        if kind == "audio.delta":
+            try:
+                self._sound.append(base64.b64decode(delta, validate=True))
+            except binascii.Error:
+                raise ValueError("the audio is not base64") from None
+        else:
+            self._transcript.append(delta)
+        if self._part is None:
+            self._part = self._decoder.parts.open(
+                FilePart(data=b"", origin=self._decoder.origin), self._so_far
+            )
+        self._decoder.parts.events.append(OpaqueDelta(self._part.index, kind, event))
+
+    def _so_far(self) -> FilePart:
+        text = "".join(self._transcript)
+        return FilePart(data=b"".join(self._sound), text=text or None, origin=self._decoder.origin)
+
+    def close(self) -> None:
+        """End the part, which `feed` has opened."""
+        assert self._part is not None
+        self._decoder.parts.close(self._part)
+
+
+# -- events ---
 
 
 def _place(event: dict[str, Any], item: dict[str, Any]) -> Any:

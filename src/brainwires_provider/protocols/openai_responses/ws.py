@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.openai_responses.messages import HistoryEncoder
+from brainwires_provider.protocols.openai_responses.messages import encode_turn
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.types import Message, Origin
 
@@ -160,7 +160,7 @@ def _encoded(event: Mapping[str, Any]) -> bytes:
 
 def answer_items(message: Message, origin: Origin, quirks: ResponsesQuirks) -> list[Item]:
     """An answer as the items by which a longer history will say it. Raises UnsupportedError, as that will."""
-    return HistoryEncoder(origin, quirks, []).encode((message,))[1]
+    return encode_turn(message, origin, quirks)
 
 
 _FAULTS: Mapping[str, Fault] = {

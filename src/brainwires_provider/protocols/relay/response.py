@@ -15,7 +15,7 @@ from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.bodies import feed_rest, tell_framing
-from brainwires_provider.protocols.base.decoder import DecoderBase, PartBuilder
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.relay.errors import error_in_stream
 from brainwires_provider.protocols.relay.parts import decode_call
@@ -33,7 +33,7 @@ class RelayDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._growing: PartBuilder | None = None
+        self._growing: OpenPart | None = None
         self._calls: list[dict[str, Any]] = []
         self._called_last = False
         self._counts: dict[str, Any] = {}

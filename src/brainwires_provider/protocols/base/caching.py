@@ -1,32 +1,39 @@
-"""Plans where prompt-cache breakpoints go: the caller's own marks first, then a strategy's, within the limit.
+"""Plans prompt-cache breakpoints for Claude: the caller's own marks first, then a strategy's, within the limit.
 
-A prompt is a row of `Slot`s in the order in which a service reads it: tools, system, messages. The plan knows
-nothing of a wire: a protocol makes slots of its blocks, and writes the marks in its own form (`cache_control`
-here, a block of its own in Bedrock's Converse).
-Reference: Anthropic's guide "Prompt caching".
+A prompt is a sequence of `Slot`s in the order in which a service reads it: tools, system, messages. A protocol makes
+slots of its blocks, and writes the planned marks in its own form: `cache_control` in Messages, a block in Converse.
+Reference: https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from brainwires_provider.types import Cache, CacheStrategy, Deviation
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.types import Cache, CacheStrategy, Deviation, HostedTool, Tool
 
-__all__ = ["LIMIT", "MarkPlan", "Slot", "cache_control", "mark_body", "plan_marks"]
+__all__ = [
+    "LIMIT",
+    "MarkPlan",
+    "Section",
+    "Slot",
+    "estimated_tokens",
+    "plan_marks",
+    "report_plan",
+    "tool_place",
+]
 
 LIMIT = 4
 """How many breakpoints a request takes."""
 
-_UNMARKABLE = frozenset(("thinking", "redacted_thinking", "fallback", "mcp_tool_listing"))
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DEFAULT_TTL = "5m"
 _CHARACTERS_PER_TOKEN = 4
 _MEDIA_CHARACTERS = 6_000  # an image or a page is some 1,500 tokens, whatever its bytes
-Body = dict[str, Any]
 Section: TypeAlias = Literal["tools", "system", "messages"]
 
 
@@ -87,16 +94,16 @@ def _planned(
     deviations: list[Deviation],
 ) -> None:
     wanted, lacking = _wanted(slots, strategy)
-    told: list[str] = []
+    planned: list[str] = []
     for index in wanted:
         if index not in marks:
             if len(marks) >= limit:
                 lacking.append(f"none after {slots[index].where}: all {limit} are taken by explicit marks")
                 continue
             marks[index] = Cache(strategy.ttl)
-        told.append(slots[index].where)
-    planned = f"breakpoints after {', '.join(told)}" if told else "no breakpoint"
-    deviations.append(Deviation("cache", "adapted", "; ".join([planned, *lacking])))
+        planned.append(slots[index].where)
+    summary = f"breakpoints after {', '.join(planned)}" if planned else "no breakpoint"
+    deviations.append(Deviation("cache", "adapted", "; ".join([summary, *lacking])))
 
 
 def _wanted(slots: Sequence[Slot], strategy: CacheStrategy) -> tuple[list[int], list[str]]:
@@ -130,7 +137,7 @@ def _order_ttls(slots: Sequence[Slot], marks: dict[int, Cache], deviations: list
         ttl = marks[index].ttl
         seconds = _seconds(ttl)
         if seconds is None:
-            continue  # a word that we do not know: the service will
+            continue  # not a known form: for the service to judge
         if shortest is not None and seconds > shortest[0]:
             marks[index] = Cache(shortest[1])
             reason = f"{ttl} cannot follow {shortest[1] or _DEFAULT_TTL}: longer times to live stand first"
@@ -140,78 +147,31 @@ def _order_ttls(slots: Sequence[Slot], marks: dict[int, Cache], deviations: list
 
 
 def _seconds(ttl: str | None) -> int | None:
-    told = re.fullmatch(r"(\d+)([smhd])", ttl or _DEFAULT_TTL)
-    return int(told[1]) * _SECONDS[told[2]] if told else None
+    found = re.fullmatch(r"(\d+)([smhd])", ttl or _DEFAULT_TTL)
+    return int(found[1]) * _SECONDS[found[2]] if found else None
 
 
-# -- the Messages API's form ---------------------------------------------------------------------------------
+def report_plan(reader: OptionReader, plan: MarkPlan) -> None:
+    """Put what a plan changed on the request's report."""
+    for d in plan.deviations:
+        getattr(reader, d.outcome)(d.field, d.reason)
 
 
-def cache_control(cache: Cache) -> Body:
-    """A mark as the wire has it."""
-    return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
+def tool_place(tool: Tool | HostedTool) -> str:
+    """The name of a tool on the report."""
+    return f"tools[{tool.name if isinstance(tool, Tool) else tool.type}]"
 
 
-def mark_body(body: Body, strategy: CacheStrategy | None, places: Sequence[str]) -> tuple[Deviation, ...]:
-    """Set and prune `cache_control` over a whole body, whose tools, system and contents are lists of own dicts.
-
-    `places` names the messages in reports. A `cache_control` of the body itself takes one of the breakpoints.
-    """
-    blocks = list(_blocks(body, places))
-    if strategy is None and not any("cache_control" in block for _, _, block in blocks):
-        return ()
-    sized = strategy is not None and strategy.mode == "system_and_tail_turn"
-    slots = [
-        Slot(section, where, _is_cacheable(block), _mark(block), _tokens(block) if sized else 0)
-        for section, where, block in blocks
-    ]
-    limit = LIMIT - 1 if body.get("cache_control") else LIMIT
-    plan = plan_marks(slots, strategy, limit)
-    for index, (_, _, block) in enumerate(blocks):
-        mark = plan.marks.get(index)
-        if mark is None:
-            block.pop("cache_control", None)
-        elif mark != slots[index].mark:
-            block["cache_control"] = cache_control(mark)
-    if strategy is not None and strategy.mode == "off":
-        body.pop("cache_control", None)
-    return plan.deviations
-
-
-def _blocks(body: Body, places: Sequence[str]) -> Iterator[tuple[Section, str, Body]]:
-    for tool in body.get("tools", ()):
-        yield "tools", f"tools[{tool.get('name') or tool.get('type')}]", tool
-    for block in body.get("system", ()):
-        yield "system", "system", block
-    for where, message in zip(places, body["messages"], strict=True):
-        for block in message["content"]:
-            yield "messages", where, block
-
-
-def _is_cacheable(block: Body) -> bool:
-    kind = block.get("type")
-    if kind == "text":
-        return bool(str(block.get("text", "")).strip())
-    return kind not in _UNMARKABLE and not block.get("defer_loading")
-
-
-def _mark(block: Body) -> Cache | None:
-    told = block.get("cache_control")
-    if not isinstance(told, Mapping):
-        return None
-    ttl = told.get("ttl")
-    return Cache(ttl if isinstance(ttl, str) else None)
-
-
-def _tokens(block: Body) -> int:
+def estimated_tokens(block: Any) -> int:
+    """Roughly how many tokens a block of the wire has; media count the same whatever their bytes."""
     return _characters(block) // _CHARACTERS_PER_TOKEN
 
 
-def _characters(block: Any) -> int:
-    if isinstance(block, Mapping):
-        if block.get("type") == "base64":
+def _characters(value: Any) -> int:
+    if isinstance(value, Mapping):
+        if "bytes" in value or value.get("type") == "base64":
             return _MEDIA_CHARACTERS
-        return sum(_characters(value) for value in block.values())
-    if isinstance(block, (list, tuple)):
-        return sum(_characters(value) for value in block)
-    return len(block) if isinstance(block, str) else 1
+        return sum(_characters(inner) for inner in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_characters(inner) for inner in value)
+    return len(value) if isinstance(value, str) else 1

@@ -1,9 +1,9 @@
-"""Arguments that come piece by piece, each with the path where it belongs, as the text of one JSON object.
+"""The text of one JSON object, written from values that arrive each with its path.
 
-Google streams a call's arguments as `partialArgs`: `{"jsonPath": "$.a[0].b", "stringValue": "…", "willContinue":
-true}`. The text is written as the pieces come, as long as they come in the order of a JSON text. One that belongs
-into a part of the text that is already closed cannot be put there any more; then the member of the outermost object
-is written once more, whole, at the end. A reader takes the last of two equal members, so it reads the right value.
+Google streams a call's arguments so: `{"jsonPath": "$.a[0].b", "stringValue": "…", "willContinue": true}`. The text is
+written as the values arrive, as long as they come in the order of a JSON text. A value that belongs into a part of the
+text that is already closed cannot be written there any more; then its member of the outermost object is written once
+more, whole, at the end. A JSON reader takes the last of two equal members, so it reads the right value.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 
-__all__ = ["ArgumentsWriter"]
+__all__ = ["ObjectWriter"]
 
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]""")
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
@@ -26,8 +26,8 @@ _MAX_GAP = 1000
 Step = str | int
 
 
-class ArgumentsWriter:
-    """One call's arguments. `add` and `finish` give the text that is new."""
+class ObjectWriter:
+    """One object. `add`, `add_members` and `finish` return the text that is new. Raise ValueError for absurd paths."""
 
     def __init__(self) -> None:
         self._tree: dict[str, Any] = {}
@@ -40,20 +40,20 @@ class ArgumentsWriter:
         self._fresh = False  # the last written opens a container
 
     def add(self, piece: Mapping[str, Any]) -> str:
-        """One element of `partialArgs`. A piece without a value says only that its string is over."""
+        """One value with its `jsonPath`. Without a value it only marks the end of its string."""
         path = _steps(str(piece.get("jsonPath", "$")))
         kind = next((name for name in _VALUES if name in piece), None)
         if kind is None:
             return ""
         value = None if kind == "nullValue" else piece[kind]
         self._put(path, value, goes_on=bool(piece.get("willContinue")))
-        return self._taken()
+        return self._take()
 
-    def whole(self, values: Mapping[str, Any]) -> str:
-        """Members that came whole."""
+    def add_members(self, values: Mapping[str, Any]) -> str:
+        """Members that arrive whole."""
         for name, value in values.items():
             self._put([name], value)
-        return self._taken()
+        return self._take()
 
     def finish(self) -> str:
         """The rest of the text."""
@@ -62,9 +62,9 @@ class ArgumentsWriter:
             self._comma()
             self._write(f"{_quoted(name)}:{_compact(self._tree[name])}")
         self._write("}" if self._begun else "{}")
-        return self._taken()
+        return self._take()
 
-    def _taken(self) -> str:
+    def _take(self) -> str:
         text, self._text = "".join(self._text), []
         return text
 

@@ -2,7 +2,8 @@
 
 A host alone, a port alone, both, or a URL; names, IPv4 and IPv6, with or without brackets, with a path or without.
 Ollama's own port stands where neither a port nor a scheme says otherwise. The address that a server *listens* on
-(0.0.0.0, ::) is none to send to: it becomes loopback. What cannot be read is given back, for the URL's own check.
+(0.0.0.0, ::) is no address to send to: it becomes loopback. Text that cannot be read is
+returned as it is, for the URL's own check.
 Reference: Ollama's FAQ, "How do I configure Ollama server?".
 """
 
