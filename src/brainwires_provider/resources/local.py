@@ -24,7 +24,7 @@ from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import LlamaCpp, LlamaCppOptions, Route
-from brainwires_provider.protocols.llamacpp.routing import Ask, Choosing, Prior, question_of
+from brainwires_provider.protocols.llamacpp.operations import Ask, Choosing, Prior, question_of
 from brainwires_provider.providers import Target, is_loopback
 from brainwires_provider.resources.embeddings import embed
 from brainwires_provider.types import (

@@ -19,11 +19,10 @@ from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.assembler import OpenPart, emptied, final_text, well_formed
 from brainwires_provider.protocols.base.copies import Seen, match_copies
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, final_text, well_formed
 from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
     Citation,
     FilePart,
