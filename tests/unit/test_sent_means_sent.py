@@ -50,9 +50,6 @@ from brainwires_provider.protocols.relay import BrainwiresOptions
 from brainwires_provider.types import Part, Request
 
 NOT_CONVERTED = {
-    "gemini",
-    "ollama",
-    "openai_responses",
     "relay",
 }
 """Protocols whose encoders do not use the OptionReader yet: they must fail. To be emptied and removed."""
