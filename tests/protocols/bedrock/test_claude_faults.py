@@ -1,4 +1,4 @@
-"""Messages and Converse beside each other: copies of a start, junk, histories that must dump, costs, thinking tokens."""
+"""Messages and Converse side by side: copies of a start, junk, histories that must dump, costs, thinking tokens."""
 
 from __future__ import annotations
 
