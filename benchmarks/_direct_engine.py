@@ -1,6 +1,6 @@
 """A process that drives xllamacpp directly, without HTTP.
 
-A question is a line of JSON on its standard input; what the answer took is one on its standard output.
+A request is a line of JSON on its standard input; the measurement of the response is one on its standard output.
 """
 
 from __future__ import annotations
@@ -12,33 +12,22 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
+import msgspec
+
+from brainwires_provider.cli.local_bench import Sample
 from brainwires_provider.local.engine.child import build_params
-from brainwires_provider.local.engine.engine import _order
+from brainwires_provider.local.engine.engine import engine_config
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import installed_weights
 from brainwires_provider.local.weights.gguf import read_header
 
-__all__ = ["DirectEngine", "Run"]
-
-
-class Run(NamedTuple):
-    """One answer: a fragment is a token; `seconds` runs from the call to the last of them."""
-
-    text: str
-    tokens: int
-    seconds: float
-    first_token: float  # seconds
-
-    @classmethod
-    def of(cls, fragments: list[str], begin: float, times: list[float]) -> Run:
-        """From what came, and when."""
-        return cls("".join(fragments), len(fragments), times[-1] - begin, times[0] - begin)
+__all__ = ["DirectEngine"]
 
 
 class DirectEngine:
-    """Such a process. It lives from `with` to its end."""
+    """Such a process, which runs inside `with`."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -47,16 +36,16 @@ class DirectEngine:
         pipe = subprocess.PIPE
         command = [sys.executable, __file__, os.path.join(self._folder, f"{time.monotonic_ns()}.sock")]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-        self._questions, self._answers = cast(
+        self._requests, self._samples = cast(
             "tuple[IO[str], IO[str]]", (self._process.stdin, self._process.stdout)
         )
         return self
 
-    def ask(self, prompt: str, max_tokens: int, seconds: float | None = None) -> Run:
-        """Have one answer written, and stopped after `seconds`."""
-        self._questions.write(json.dumps((prompt, max_tokens, seconds)) + "\n")
-        self._questions.flush()
-        return Run(*json.loads(self._answers.readline()))
+    def ask(self, prompt: str, max_tokens: int, seconds: float | None = None) -> Sample:
+        """One response, stopped after `seconds` from its first text."""
+        self._requests.write(json.dumps((prompt, max_tokens, seconds)) + "\n")
+        self._requests.flush()
+        return msgspec.json.decode(self._samples.readline(), type=Sample)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -69,39 +58,39 @@ def _load(socket: str) -> Any:
     xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types
     path = installed_weights()
     address = None if os.name == "nt" else socket
-    order = _order(LocalModel(path), read_header(path).context_length, address)
-    return xllamacpp.Server(build_params(xllamacpp, order))
+    config = engine_config(LocalModel(path), read_header(path).context_length, address)
+    return xllamacpp.Server(build_params(xllamacpp, config))
 
 
-def _answer(engine: Any, prompt: str, max_tokens: int, seconds: float | None) -> Run:
-    fragments: list[str] = []
+def _answer(engine: Any, prompt: str, max_tokens: int, seconds: float | None) -> Sample:
+    texts: list[str] = []
     times: list[float] = []
 
     def take(chunk: dict[str, Any]) -> bool:
         text = chunk["choices"][0]["delta"].get("content") if chunk["choices"] else None
         if text:
-            fragments.append(text)
+            texts.append(text)
             times.append(time.perf_counter())
-        return seconds is not None and bool(times) and times[-1] - begin > seconds  # stop
+        return seconds is not None and bool(times) and times[-1] - times[0] > seconds  # stop
 
-    begin = time.perf_counter()
-    question = {
+    began = time.perf_counter()
+    request = {
         "messages": [{"role": "user", "content": prompt}],
         "stream": True,
         "max_tokens": max_tokens,
         "temperature": 0,
     }
-    engine.handle_chat_completions(question, take)
-    return Run.of(fragments, begin, times)
+    engine.handle_chat_completions(request, take)
+    return Sample.of(began, times, "".join(texts))
 
 
 def _serve(socket: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
+    samples = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the engine prints
     engine = _load(socket)
     for line in sys.stdin:
-        answers.write(json.dumps(_answer(engine, *json.loads(line))) + "\n")
-        answers.flush()
+        samples.write(msgspec.json.encode(_answer(engine, *json.loads(line))).decode() + "\n")
+        samples.flush()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "tests")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("src", "tests/support")]
 
 from fixture_cases import called, cases, decoded  # noqa: E402
 

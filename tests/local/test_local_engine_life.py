@@ -31,7 +31,7 @@ from brainwires_provider import (
 from brainwires_provider.local.engine.engine import Engine
 from brainwires_provider.local.engine.process_memory import process_memory
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.transport import EngineStatus, LocalWire, engines, overlay
+from brainwires_provider.local.transport import EngineStatus, LocalTransport, engines, overlay
 from brainwires_provider.local.weights.find import installed_weights
 from brainwires_provider.transports.base import Outgoing
 from engines import NEEDS_ENGINE
@@ -57,7 +57,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def eight() -> Iterator[Engine]:
     """The engine of `EIGHT`, kept for the clients of all tests here."""
     _elsewhere.update(children())
-    wire = LocalWire("", EIGHT, max_connections=1)
+    wire = LocalTransport("", EIGHT, max_connections=1)
     asyncio.run(wire.load())
     assert wire._engine is not None
     yield wire._engine
@@ -178,7 +178,7 @@ def test_a_cancelled_request_is_in_flight_no_more(eight: Engine) -> None:
 
 def test_a_stream_that_is_dropped_is_in_flight_no_more(eight: Engine) -> None:
     async def main() -> None:
-        wire = LocalWire("", EIGHT, max_connections=1)
+        wire = LocalTransport("", EIGHT, max_connections=1)
         body = json.dumps({"prompt": "Hi", "n_predict": 400, "stream": True}).encode()
         exchange = await wire.open(Outgoing("POST", "http://localhost/completion", {}, body))
         assert await exchange.read()
@@ -226,7 +226,7 @@ def test_unload_gives_the_memory_back_and_the_next_request_loads_again(
     weights = os.path.getsize(eight.settings.path)
 
     async def main() -> None:
-        wire = LocalWire("", EIGHT, max_connections=1)
+        wire = LocalTransport("", EIGHT, max_connections=1)
         async with client() as asking:
             first, loaded = pid_of(eight), total_pss()
             assert await wire.unload() is True
@@ -257,7 +257,7 @@ def test_unload_gives_the_memory_back_and_the_next_request_loads_again(
 def test_an_unload_ends_what_is_in_flight_when_its_grace_is_over(eight: Engine) -> None:
     async def main() -> None:
         async with client() as asking:
-            first = await eight.lease()
+            first = await eight.acquire()
             first.release()
             pid = eight.pid
             streamed = Reader(asking, 1)
@@ -380,17 +380,17 @@ def test_an_idle_engine_unloads_and_a_busy_one_does_not(stand_in: LocalModel) ->
         until(lambda: clock.waits > waits, "the engine to look at its clock")
 
     async def main() -> None:
-        lease = await engine.lease()
+        handle = await engine.acquire()
         until(lambda: clock.waits == 1, "the watch to begin")
         first = pid_of(engine)
         look_after(301)
         assert engine.pid == first  # in flight
         clock.advance(100)
-        lease.release()  # at 401
-        lease.release()
+        handle.release()  # at 401
+        handle.release()
         look_after(200)
         assert engine.pid == first  # idle for 200 seconds
-        (await engine.lease()).release()  # at 601
+        (await engine.acquire()).release()  # at 601
         look_after(100)
         assert engine.pid == first  # idle for 100
         clock.advance(199)
@@ -398,9 +398,9 @@ def test_an_idle_engine_unloads_and_a_busy_one_does_not(stand_in: LocalModel) ->
         clock.advance(1)
         until(lambda: engine.pid is None and gone(first), "the idle engine to end")
 
-        again = await engine.lease()
+        again = await engine.acquire()
         assert pid_of(engine) != first
-        assert not again.cut
+        assert not again.revoked
         again.release()
 
     asyncio.run(main())
@@ -419,14 +419,14 @@ def test_an_engine_that_idles_away_under_requests_serves_them_all(stand_in: Loca
 
     async def ask(number: int) -> None:
         for turn in range(25):
-            lease = await engine.lease()
+            handle = await engine.acquire()
             pid = engine.pid
             await asyncio.sleep(0.001)
-            if pid is None or lease.cut or gone(pid) or engine.pid != pid:
-                faults.append(f"{number}.{turn}: {pid}, then {engine.pid}, cut: {lease.cut}")
+            if pid is None or handle.revoked or gone(pid) or engine.pid != pid:
+                faults.append(f"{number}.{turn}: {pid}, then {engine.pid}, cut: {handle.revoked}")
             else:
                 pids.add(pid)
-            lease.release()
+            handle.release()
             await asyncio.sleep(0.004 * (turn % 2))
 
     async def main() -> None:
@@ -462,7 +462,7 @@ def test_an_end_while_nobody_waits_for_the_load_any_more(
     engine = Engine(LocalModel(installed_weights()))
 
     async def main() -> None:
-        waiter = asyncio.create_task(engine.lease())
+        waiter = asyncio.create_task(engine.acquire())
         await soon(lambda: engine.pid is not None, "the process to start")
         pid = pid_of(engine)
         if ending == "unload":
@@ -470,7 +470,7 @@ def test_an_end_while_nobody_waits_for_the_load_any_more(
             with pytest.raises(ConnectError, match="was unloaded while it was loading"):
                 await waiter
             assert await other is True
-            again = asyncio.create_task(engine.lease())
+            again = asyncio.create_task(engine.acquire())
             await soon(lambda: engine.pid not in (None, pid), "another start")
             again.cancel()
         else:
@@ -493,7 +493,7 @@ def test_a_client_that_is_closed_while_its_model_loads_sends_nothing(stand_in: L
         f"#!/bin/sh\nread -r order\nuntil [ -e {ready} ]; do sleep 0.02; done\n"
         'echo \'{"address": "http://127.0.0.1:9"}\'\nexec cat >/dev/null\n'
     )
-    wire = LocalWire("", stand_in, max_connections=1)
+    wire = LocalTransport("", stand_in, max_connections=1)
 
     async def main() -> None:
         waiting = asyncio.create_task(wire.open(Outgoing("GET", "http://localhost/health", {}, b"")))
@@ -513,12 +513,12 @@ def test_the_shorter_grace_of_two_unloads_counts(stand_in: LocalModel) -> None:
     engine = Engine(stand_in)
 
     async def main() -> None:
-        lease = await engine.lease()
+        handle = await engine.acquire()
         patient = asyncio.create_task(engine.aunload(CLOCK))
         await soon(lambda: engine._state._unloading is not None, "the unload to begin")
         assert await engine.aunload(0.0) is True
         assert await patient is True
-        assert lease.cut
+        assert handle.revoked
 
     asyncio.run(main())
     engine.close()
@@ -529,7 +529,7 @@ def test_a_crash_while_loading_is_not_tried_again(
     stand_in: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(sys.executable).write_text(f"#!/bin/sh\necho started >>{tmp_path}/starts\nexit 3\n")
-    wire = LocalWire("", stand_in, max_connections=1)
+    wire = LocalTransport("", stand_in, max_connections=1)
 
     async def main() -> None:
         with pytest.raises(ConnectError, match=r"status 3.*while loading"):

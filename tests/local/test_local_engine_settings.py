@@ -15,10 +15,11 @@ import pytest
 
 from brainwires_provider import ConfigError
 from brainwires_provider.local.engine import process_memory as memory
-from brainwires_provider.local.engine.engine import Engine, _order
+from brainwires_provider.local.engine.engine import Engine, engine_config
+from brainwires_provider.local.engine.process import SPIN_COUNT
 from brainwires_provider.local.engine.process_memory import ProcessMemory, process_memory
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.transport import EngineStatus, LocalWire, overlay
+from brainwires_provider.local.transport import EngineStatus, LocalTransport, overlay
 from brainwires_provider.local.weights.find import installed_weights
 from brainwires_provider.local.weights.gguf import read_header
 from engines import NEEDS_ENGINE
@@ -70,10 +71,42 @@ def test_each_setting_is_llama_cpps(settings: LocalModel, name: str, value: obje
     from brainwires_provider.local.engine.child import build_params
 
     settings = overlay(LocalModel(installed_weights()), settings)
-    found: Any = build_params(xllamacpp, _order(settings, read_header(settings.path).context_length, None))
+    found: Any = build_params(
+        xllamacpp, engine_config(settings, read_header(settings.path).context_length, None)
+    )
     for part in name.split("."):
         found = getattr(found, part)
     assert found == value
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"GOMP_SPINCOUNT": "5"},
+        {"OMP_WAIT_POLICY": "active"},
+        {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5"},
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the variables of a process from /proc")
+def test_threads_wait_as_the_user_says_else_as_was_measured(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+
+    async def variables() -> dict[str, str]:
+        async with running(LocalModel(slots=1)) as engine:
+            await engine.endpoint()
+            pairs = Path(f"/proc/{engine.pid}/environ").read_text().split("\0")
+            return dict(pair.split("=", 1) for pair in pairs if pair)
+
+    found = asyncio.run(variables())
+
+    assert {name: found[name] for name in names if name in found} == (own or {"GOMP_SPINCOUNT": SPIN_COUNT})
 
 
 def test_the_engine_runs_as_it_was_told() -> None:
@@ -148,7 +181,7 @@ def test_what_is_run() -> None:
     assert overlay(LocalModel(), over).path == "/other.gguf"
 
     def settings(model: str, over: LocalModel | None = None) -> LocalModel:
-        return LocalWire(model, over, max_connections=1)._settings()
+        return LocalTransport(model, over, max_connections=1)._settings()
 
     assert settings("") == settings("smollm2") == LocalModel(installed_weights())
     assert settings("", over) == over
@@ -160,7 +193,7 @@ def test_a_model_that_is_not_found_is_looked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    wire = LocalWire("later", None, max_connections=1)
+    wire = LocalTransport("later", None, max_connections=1)
 
     async def main() -> None:
         for call in (wire.load, wire.unload, wire.status):
@@ -186,7 +219,7 @@ import os, warnings
 warnings.simplefilter("ignore")  # later Pythons warn of any fork with threads
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local import transport
-wire = transport.LocalWire("x.gguf", None, max_connections=1)
+wire = transport.LocalTransport("x.gguf", None, max_connections=1)
 kept = transport._shared.share(LocalModel("x.gguf"), wire)
 with transport._shared._lock:  # as another thread may hold it
     forked = os.fork()

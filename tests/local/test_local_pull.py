@@ -32,7 +32,7 @@ from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights import hub as pulling
 from brainwires_provider.local.weights.hub import DigestError, PulledModel, PullProgress, pull
 from brainwires_provider.local.weights.hub_files import HubFile, _bar, _Failure
-from brainwires_provider.local.weights.known import KNOWN_MODELS, KnownModel, find_known
+from brainwires_provider.local.weights.known import KnownModel, find_known, known_models
 from brainwires_provider.local.weights.names import check_name
 from brainwires_provider.local.weights.registry import LocalRegistry
 from brainwires_provider.testing import Answer, ScriptedServer, cut, refuse
@@ -294,7 +294,7 @@ def test_a_wrong_digest_leaves_the_file_and_registers_nothing(home: Home) -> Non
 
 def test_another_file_at_the_hub_than_the_known_one_is_not_fetched(home: Home) -> None:
     other = "ab" * 32
-    elsewhere = pytest.raises(DigestError, match="Nothing was fetched")
+    elsewhere = pytest.raises(DigestError, match="Nothing was downloaded")
     with ScriptedServer({AT: whole()}) as server, elsewhere as caught:
         home.pull(server, sha256=other)
 
@@ -350,7 +350,7 @@ REFUSALS: dict[str, tuple[Answer, type[Exception], str]] = {
     "no repository that is public": (
         refused(401, "RepoNotFound", "Invalid username or password."),
         errors.NotFoundError,
-        "if it is private, give a token",
+        "if it is private, pass a token",
     ),
     "no revision": (
         refused(404, "RevisionNotFound"),
@@ -370,18 +370,18 @@ REFUSALS: dict[str, tuple[Answer, type[Exception], str]] = {
     "a bad token": (
         refused(401, text="Invalid credentials in Authorization header"),
         errors.AuthenticationError,
-        "make a new one",
+        "create a new one",
     ),
-    "forbidden": (refused(403), errors.PermissionDeniedError, "the token may not read it"),
+    "forbidden": (refused(403), errors.PermissionDeniedError, "the token cannot read it"),
     "plain 404": (refused(404), errors.NotFoundError, "check the reference"),
-    "too many": (refused(429, **{"retry-after": "7"}), errors.RateLimitError, "wait, or give a token"),
+    "too many": (refused(429, **{"retry-after": "7"}), errors.RateLimitError, "wait, or pass a token"),
     "overloaded": (refused(503), errors.OverloadedError, "try again later"),
     "broken": (refused(500), errors.ServerError, r"failed \(500\)"),
     "bad request": (refused(400), errors.APIError, "answered 400"),
-    "no hub": (Answer(body=b"hello", headers={"etag": '"abc"'}), ProtocolError, "no Hugging Face hub"),
+    "no hub": (Answer(body=b"hello", headers={"etag": '"abc"'}), ProtocolError, "not a Hugging Face hub"),
     "cut": (Answer(raw=b""), StreamInterrupted, "pull it again"),
-    "silent": (Answer(stall_before_headers=True), RequestTimeout, "the hub fell silent"),
-    "too large": (Answer(headers=told(**{"x-linked-size": str(10**18)})), ConfigError, "no room on the disk"),
+    "silent": (Answer(stall_before_headers=True), RequestTimeout, "the hub stopped responding"),
+    "too large": (Answer(headers=told(**{"x-linked-size": str(10**18)})), ConfigError, "the disk is full"),
 }
 
 
@@ -393,7 +393,7 @@ def test_a_refusal_says_what_to_do(case: str, home: Home) -> None:
 
     error = caught.value
     assert type(error) is kind
-    assert methods(server) == ["HEAD"]  # nothing was fetched, and nothing asked twice
+    assert methods(server) == ["HEAD"]  # nothing was downloaded, and nothing asked twice
     assert TOKEN not in f"{error!r} {error.__dict__}"
     if isinstance(error, errors.APIError):
         assert (error.status, error.request_id) == (answer.status, "r-1")
@@ -411,7 +411,7 @@ def test_no_server_is_told_at_once(home: Home) -> None:
 def test_a_store_that_refuses_names_no_signature(home: Home) -> None:
     with ScriptedServer(refused(403)) as store:
         redirect = Answer(302, headers=told(location=f"{store.url}/blob?Signature=secret"))
-        denied = pytest.raises(errors.PermissionDeniedError, match="was fetched")
+        denied = pytest.raises(errors.PermissionDeniedError, match="was downloaded")
         with ScriptedServer({AT: redirect}) as server, denied as caught:
             home.pull(server)
     assert "secret" not in f"{caught.value!r} {caught.value.__dict__}"
@@ -434,19 +434,19 @@ def test_offline_is_said_with_its_variable(home: Home, monkeypatch: pytest.Monke
 
 REQUEST = httpx2.Request("GET", "https://store.example/blob?Signature=secret")
 RARE: list[tuple[Exception, type[Exception], str]] = [
-    (OSError(errno.ENOSPC, "No space left"), ConfigError, "no room on the disk"),
+    (OSError(errno.ENOSPC, "No space left"), ConfigError, "the disk is full"),
     (
         PermissionError(errno.EACCES, "Permission denied"),
         ConfigError,
-        "file system refused .* Permission denied",
+        "could not be written .* Permission denied",
     ),
-    (httpx2.ConnectTimeout("x", request=REQUEST), RequestTimeout, "no connection to the hub in time"),
+    (httpx2.ConnectTimeout("x", request=REQUEST), RequestTimeout, "connecting to the hub timed out"),
     (httpx2.ReadTimeout("x", request=REQUEST), RequestTimeout, "HF_HUB_DOWNLOAD_TIMEOUT"),
     (httpx2.ProxyError("x", request=REQUEST), ConnectError, "check the network"),
-    (FileMetadataError("secret"), ProtocolError, "no Hugging Face hub"),
-    (XetDownloadError("secret"), errors.TransportError, r"gave up \(XetDownloadError\)"),
-    (PermissionError("secret"), errors.TransportError, r"gave up \(PermissionError\)"),
-    (RuntimeError("secret"), errors.TransportError, r"gave up \(RuntimeError\)"),
+    (FileMetadataError("secret"), ProtocolError, "not a Hugging Face hub"),
+    (XetDownloadError("secret"), errors.TransportError, r"failed \(XetDownloadError\)"),
+    (PermissionError("secret"), errors.TransportError, r"failed \(PermissionError\)"),
+    (RuntimeError("secret"), errors.TransportError, r"failed \(RuntimeError\)"),
 ]
 
 
@@ -484,22 +484,22 @@ def test_what_the_callback_raises_ends_the_pull(phase: str, kind: type[BaseExcep
 BAD: dict[str, tuple[str, dict[str, object], str]] = {
     "unknown name": ("qwen3-0.6", {}, "did you mean 'qwen3-0.6b'.* hf:OWNER/NAME/FILE.gguf"),
     "a path": ("/models/x.gguf", {}, "no known model"),
-    "no file": ("hf:acme/tiny", {}, "does not say which file"),
-    "no gguf": ("hf:acme/tiny/model.safetensors", {}, "does not say which file"),
-    "climbing": ("hf:acme/tiny/../../x.gguf", {}, "does not say which file"),
-    "an empty folder": ("hf:acme/tiny//x.gguf", {}, "does not say which file"),
-    "a backslash": ("hf:acme/tiny/a\\x.gguf", {}, "does not say which file"),
+    "no file": ("hf:acme/tiny", {}, "is not a reference to a file"),
+    "no gguf": ("hf:acme/tiny/model.safetensors", {}, "is not a reference to a file"),
+    "climbing": ("hf:acme/tiny/../../x.gguf", {}, "is not a reference to a file"),
+    "an empty folder": ("hf:acme/tiny//x.gguf", {}, "is not a reference to a file"),
+    "a backslash": ("hf:acme/tiny/a\\x.gguf", {}, "is not a reference to a file"),
     "a revision with a slash": ("hf:acme/tiny@refs/pr/1/x@.gguf", {}, "a branch without a slash"),
     "a repository that cannot be": ("hf:acme/-tiny--x-/x.gguf", {}, "cannot be the name of a repository"),
     "a later part": ("hf:acme/big/x-00002-of-00003.gguf", {}, "name the first"),
     "no parts": ("hf:acme/big/x-00001-of-00000.gguf", {}, "1 to 999 are possible"),
     "a digest of many": ("hf:acme/big/x-00001-of-00002.gguf", {"sha256": SHA256}, "leave it out"),
     "no digest": (REFERENCE, {"sha256": "abc"}, "64 hexadecimal digits"),
-    "no timeout": (REFERENCE, {"timeout": 0}, "must be above zero"),
-    "a token with a line end": (REFERENCE, {"token": f"{TOKEN}\n"}, "copy it anew"),
+    "no timeout": (REFERENCE, {"timeout": 0}, "must be greater than zero"),
+    "a token with a line end": (REFERENCE, {"token": f"{TOKEN}\n"}, "copy it again"),
     "plain http": (REFERENCE, {"endpoint": "http://hub.example"}, "it needs https"),
     "no address": (REFERENCE, {"endpoint": "hub.example"}, "it needs https"),
-    "a name that cannot be": (REFERENCE, {"name": "a/b"}, "cannot be a local model's name"),
+    "a name that cannot be": (REFERENCE, {"name": "a/b"}, "is not a valid name of a local model"),
 }
 
 
@@ -568,7 +568,7 @@ def test_a_token_of_the_environment_stays_with_the_hub_of_the_environment(
 # -- the table -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", KNOWN_MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", known_models(), ids=lambda model: model.name)
 def test_a_known_model_is_whole(model: KnownModel) -> None:
     check_name(model.name)
     assert not model.name.startswith("ollama") and model.name not in ("smollm2", "smollm2-135m")
@@ -583,12 +583,12 @@ def test_a_known_model_is_whole(model: KnownModel) -> None:
 
 
 def test_known_names_and_files_are_unique() -> None:
-    assert len({model.name for model in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    assert len({model.sha256 for model in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    assert all(find_known(model.name) is model for model in KNOWN_MODELS)
+    assert len({model.name for model in known_models()}) == len(known_models())
+    assert len({model.sha256 for model in known_models()}) == len(known_models())
+    assert all(find_known(model.name) is model for model in known_models())
     assert find_known("no-such-model") is None
 
 
 def test_the_six_names_of_the_crate_are_there() -> None:
     six = ["lfm2-350m", "lfm2-1.2b", "lfm2-2.6b-exp", "granite-nano-350m", "granite-nano-1.5b", "gemma-4-e2b"]
-    assert [model.name for model in KNOWN_MODELS[:6]] == six
+    assert [model.name for model in known_models()[:6]] == six

@@ -20,7 +20,7 @@ import pytest
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import find_model, installed_weights
-from brainwires_provider.local.weights.folders import data_folder, write_whole
+from brainwires_provider.local.weights.folders import data_folder, write_atomically
 from brainwires_provider.local.weights.names import name_after, near_names
 from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
 
@@ -194,7 +194,7 @@ def test_what_another_version_wrote_stays(registry: LocalRegistry, model: str) -
     path = write(registry, "\ufeff" + json.dumps(before))
 
     assert [entry.name for entry in registry.list()] == ["known"]
-    with pytest.raises(ConfigError, match=r"'odd' in .* cannot be understood: Object missing required field"):
+    with pytest.raises(ConfigError, match=r"'odd' in .* cannot be read: Object missing required field"):
         registry.get("odd")
     with pytest.raises(ConfigError, match="it is no JSON object; register it again"):
         registry.get("worse")
@@ -221,13 +221,13 @@ DAMAGED = {
     "cut": ('{\n  "version": 1,\n  "mod', r"line 3, column 3: Unterminated string"),
     "empty": ("", "line 1, column 1"),
     "comma": ('{"version": 1,\n}', "line [12], column"),
-    "bytes": (b'{"version": 1,\n "x": "\xff"}', "line 2, column 8: no UTF-8"),
+    "bytes": (b'{"version": 1,\n "x": "\xff"}', "line 2, column 8: not UTF-8"),
     "deep": ("[" * 200_000, "nested too deeply"),
-    "list": ("[]", "holds no JSON object"),
-    "no version": ("{}", "`version` is no whole number"),
-    "odd version": ('{"version": true}', "`version` is no whole number"),
-    "models": ('{"version": 1, "models": []}', "`models` is no JSON object"),
-    "default": ('{"version": 1, "default": 3}', "`default` is no text"),
+    "list": ("[]", "is not a JSON object"),
+    "no version": ("{}", "`version` is not an integer"),
+    "odd version": ('{"version": true}', "`version` is not an integer"),
+    "models": ('{"version": 1, "models": []}', "`models` is not a JSON object"),
+    "default": ('{"version": 1, "default": 3}', "`default` is not a string"),
     "huge": (b" " * ((16 << 20) + 1), "larger than 16 MiB"),
 }
 
@@ -248,7 +248,7 @@ def test_a_damaged_file_is_named_and_left_alone(registry: LocalRegistry, model: 
     ):
         with pytest.raises(ConfigError, match=words) as caught:
             use()
-        assert str(path) in str(caught.value) and "mend it, or move it away" in str(caught.value)
+        assert str(path) in str(caught.value) and "repair it, or move it away" in str(caught.value)
     assert path.read_bytes() == before
 
 
@@ -299,7 +299,7 @@ def test_a_link_to_the_file_stays_a_link(model: str, tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_used_is_named(model: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
-        ConfigError, match=r"cannot be written: .*; set BRAINWIRES_DATA_DIR to a folder that can be"
+        ConfigError, match=r"cannot be written: .*; set BRAINWIRES_DATA_DIR to a writable folder"
     ):
         LocalRegistry(tmp_path / "file").register("a", model)
     (tmp_path / "data" / "local_models.json").mkdir(parents=True)
@@ -509,8 +509,8 @@ def test_killed_writers_leave_what_they_reported(registry: LocalRegistry, model:
 def test_a_kept_file_is_whole_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "x"
     (tmp_path / "x.new").write_bytes(b"left behind" * 99)
-    write_whole(str(path), b"one")
-    write_whole(str(path), b"two")
+    write_atomically(str(path), b"one")
+    write_atomically(str(path), b"two")
     assert path.read_bytes() == b"two"
     assert os.listdir(tmp_path) == ["x"]
 
@@ -568,7 +568,7 @@ def test_scan_registers_what_can_be_loaded(registry: LocalRegistry, tmp_path: Pa
     assert (
         registry.scan(folder, on_skip=lambda path, why: skipped.update({os.path.basename(path): why})) == ()
     )
-    assert skipped["big-00001-of-00002.gguf"] == "registered already, as 'big'"
+    assert skipped["big-00001-of-00002.gguf"] == "already registered, as 'big'"
     assert Path(registry.path).read_bytes() == before
 
 
@@ -596,7 +596,7 @@ def test_scan_is_bounded(registry: LocalRegistry, tmp_path: Path, monkeypatch: p
     deep.mkdir(parents=True)
     for name in "abc":
         (deep / f"{name}.gguf").write_bytes(GGUF)
-    with pytest.raises(ConfigError, match="more than 2 models are below"):
+    with pytest.raises(ConfigError, match="there are more than 2 models below"):
         registry.scan(tmp_path / "m", max_models=2)
     skipped: list[tuple[str, str]] = []
     assert registry.scan(tmp_path / "m", max_depth=1, on_skip=lambda *what: skipped.append(what)) == ()

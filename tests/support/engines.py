@@ -29,9 +29,9 @@ _CHILD = """
 from brainwires_provider.local.engine import child
 
 build = child.build_params
-def with_template(xllamacpp, order):
-    params = build(xllamacpp, order)
-    params.chat_template = order["template"] or params.chat_template
+def with_template(xllamacpp, config):
+    params = build(xllamacpp, config)
+    params.chat_template = config["template"] or params.chat_template
     return params
 child.build_params = with_template
 child.main()
@@ -54,7 +54,7 @@ def started(template: str | None = None) -> Iterator[Engine]:
     """The engine's own child process with SmolLM2, and a chat template other than the model's own if one is given."""
     from brainwires_provider.local.weights.find import installed_weights
 
-    order = {
+    config = {
         "path": installed_weights(),
         "alias": "smollm2",
         "context": 2048,
@@ -73,12 +73,12 @@ def started(template: str | None = None) -> Iterator[Engine]:
         stderr=subprocess.DEVNULL,
     ) as child:
         assert child.stdin is not None and child.stdout is not None
-        child.stdin.write(json.dumps(order).encode() + b"\n")
+        child.stdin.write(json.dumps(config).encode() + b"\n")
         child.stdin.flush()
         try:
             yield Engine(json.loads(child.stdout.readline())["address"])
         finally:
-            child.stdin.close()  # the engine's lifeline
+            child.stdin.close()  # at whose end the engine stops
             child.wait(30)
 
 

@@ -9,11 +9,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, key_headers, redact
-from brainwires_provider.errors import UnsupportedError
+from brainwires_provider import __version__
+from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
+from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Deviation, Options, PreparedRequest, Report, Request, Timeouts
+from brainwires_provider.types.options import NO_OPTIONS
 
 __all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
 
@@ -21,7 +23,7 @@ _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
     "Accept": "application/json",
-    "User-Agent": "brainwires-provider/0.1.0",
+    "User-Agent": f"brainwires-provider/{__version__}",
 }
 _STREAMED = {
     **_WHOLE,
@@ -30,6 +32,7 @@ _STREAMED = {
 }
 _NAMED = ("system", "tools", "tool_choice", "output")
 _NOT_SENT = ("timeouts", "strict")
+_MERGED = ("extra_body", "extra_headers", "extra_query")
 
 
 class Plan(Struct, frozen=True):
@@ -70,12 +73,15 @@ class Plan(Struct, frozen=True):
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
         """What goes out, the later layer over the earlier, whatever the case of the names.
 
-        `own` are the target's headers with their values called for.
+        `own` are the target's headers with their values called for. Raises ConfigError for an extra header that cannot
+        be set.
         """
         usual = _STREAMED if self.stream else _WHOLE
         of_key = key_headers(self.target.row.auth, key)
         if not (self.call.headers or own or self.extra_headers):
             return usual | of_key
+        for fault in filter(None, map(header_fault, self.extra_headers or ())):
+            raise ConfigError(f"extra_headers: {fault}", provider=self.target.provider)
         sent = {name.lower(): (name, value) for name, value in usual.items()}
         for layer in (self.call.headers, of_key, own, self.extra_headers or {}):
             for name, value in layer.items():
@@ -117,8 +123,8 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     options = request.options
     if options.extra_body:
         call = replace(call, body={**call.body, **options.extra_body})
-    report = Report(_set_fields(request), call.deviations)
-    if options.strict and (lost := _lost_knobs(report)):
+    report = Report(_sent_fields(call, request), call.deviations)
+    if options.strict and (lost := _lost_options(report)):
         told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(
             f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
@@ -129,9 +135,13 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     )
 
 
-def _lost_knobs(report: Report) -> list[Deviation]:
-    """Strictness is about what this request asks for, not about what an earlier turn holds."""
-    return [d for d in report.dropped + report.emulated if not d.field.startswith("messages[")]
+def _lost_options(report: Report) -> list[Deviation]:
+    """What strictness refuses: options and marks that this request sets, not what an earlier answer holds."""
+    return [d for d in report.dropped + report.emulated if _is_set_by_caller(d.field)]
+
+
+def _is_set_by_caller(field: str) -> bool:
+    return not field.startswith("messages[") or field.endswith((".cache", ".extra"))
 
 
 def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: Timeouts) -> Plan:
@@ -148,7 +158,19 @@ def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: 
     )
 
 
+def _sent_fields(call: Call, request: Request) -> tuple[str, ...]:
+    """What the encoder has taken of the request, and what is merged into every request."""
+    if call.sent is None:
+        changed = {d.field for d in call.deviations}
+        return tuple(name for name in _set_fields(request) if name not in changed)
+    options = request.options
+    if options is NO_OPTIONS:
+        return call.sent
+    return call.sent + tuple(name for name in _MERGED if getattr(options, name))
+
+
 def _set_fields(request: Request) -> tuple[str, ...]:
+    """For an encoder without an OptionReader: every field that is set."""
     named = (request.system, request.tools, request.tool_choice, request.output)
     own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else []
     own += [name for name in request.options.set_fields() if name not in _NOT_SENT]

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
 
 from brainwires_provider.auth.base import Renewed
+from brainwires_provider.auth.hosts import checked
 from brainwires_provider.auth.keys import Key, key_headers, resolve_key
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
 
@@ -183,8 +184,9 @@ def _canonical_query(query: str) -> str:
 
 
 def find_region(given: str | None, environ: Mapping[str, str]) -> str | None:
-    """The region that was given, or the environment's; None if neither says."""
-    return given or next((environ[name] for name in _REGION_ENV if environ.get(name)), None)
+    """The region that was given, or the environment's; None if neither says. It is not checked here."""
+    said = (environ.get(name, "").strip() for name in _REGION_ENV)
+    return given or next((region for region in said if region), None)
 
 
 def region_of(url: str) -> str | None:
@@ -323,13 +325,16 @@ class AWSAuth:
         )
 
     async def region(self, url: str | None = None) -> str:
-        """The region: as given, the one that the host names, the environment's, the profile's. Raises ConfigError."""
+        """The region: as given, the one that the host names, the environment's, the profile's.
+
+        Raises ConfigError: none is known, or what is named is no region.
+        """
         region = self._region or (region_of(url) if url else None) or find_region(None, self._environ)
         if region is None:
             import asyncio
 
             region = await asyncio.to_thread(self._profile_region)
-        return region
+        return checked("region", region)
 
     def _profile_region(self) -> str:
         fault: ProviderError | None = None

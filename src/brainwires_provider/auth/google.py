@@ -16,6 +16,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from brainwires_provider.auth.base import Renewed
+from brainwires_provider.auth.hosts import is_own_host
 from brainwires_provider.errors import ConfigError, ConnectError
 
 __all__ = ["GoogleAuth"]
@@ -30,7 +31,11 @@ class GoogleAuth:
     """Tokens for Google Cloud. One object serves many requests, threads and loops.
 
     `credentials` is the path of a credentials file, or google-auth's own Credentials; without it, the Application
-    Default Credentials. `clock` gives seconds since 1970.
+    Default Credentials. Tokens go to Vertex AI's own hosts; with `any_host` to every URL, which is for a base URL that
+    was given together with its credentials. `clock` gives seconds since 1970.
+
+    A credentials file names URLs and, of type `external_account`, files that are read and sent to fetch a token: its
+    path must come from a trusted source.
     """
 
     def __init__(
@@ -38,10 +43,12 @@ class GoogleAuth:
         credentials: str | PathLike[str] | Any = None,
         *,
         quota_project: str | None = None,
+        any_host: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._given = credentials
         self._quota_project = quota_project
+        self._any_host = any_host
         self._found: Any = None
         self._project: str | None = None
         self._tokens: Renewed[tuple[str, float | None]] = Renewed(
@@ -66,7 +73,12 @@ class GoogleAuth:
         )
 
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """See `Auth`. The request itself is not looked at."""
+        """See `Auth`. Of the request only its host matters. Raises ConfigError for one that is not Google's, too."""
+        if not self._any_host and not is_own_host("google", url):
+            raise ConfigError(
+                "a Google Cloud token is sent to Vertex AI's own hosts only, and this request goes to another; a base "
+                "URL of your own takes base_url= and credentials= together"
+            )
         token, _ = await self._tokens.get()
         self._secrets = (token,)
         own = {"Authorization": f"Bearer {token}"}

@@ -8,6 +8,7 @@ be shown, compared, pickled and written into a file.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ __all__ = [
     "FileKey",
     "Key",
     "KeyringKey",
+    "header_fault",
     "header_secrets",
     "key_headers",
     "redact",
@@ -35,6 +37,9 @@ Key: TypeAlias = str | Callable[[], str | Awaitable[str]]
 REDACTED = "[redacted]"
 SECRET_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key"))
 """The headers, in lower case, that carry keys."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OF_THE_CONNECTION = frozenset(("host", "content-length", "transfer-encoding"))
 
 _LARGEST_KEY = 65_536  # bytes; a service account's token is the longest known, at a few thousand
 _from_keyring: dict[tuple[str, str], str] = {}
@@ -50,6 +55,7 @@ class EnvKey(Struct, frozen=True):
     where: str = ""
 
     def __call__(self) -> str:
+        """Return the value of the variable. Raises ConfigError when it is not set."""
         value = os.environ.get(self.name, "").strip()
         if not value:
             raise ConfigError(f"{_asker(self.where)}the environment variable {self.name} is not set")
@@ -68,6 +74,7 @@ class FileKey(Struct, frozen=True):
     where: str = ""
 
     def __call__(self) -> str:
+        """Return the content of the file. Raises ConfigError when it cannot be read or is no key."""
         path = os.path.expanduser(self.path)
         try:
             with open(path, "rb", opener=_open_at_once) as file:
@@ -96,6 +103,7 @@ class KeyringKey(Struct, frozen=True):
     where: str = ""
 
     def __call__(self) -> str:
+        """Return the password from the keyring. Raises ConfigError when there is none."""
         known = _from_keyring.get((self.service, self.user))
         if known is None:
             known = _from_keyring[self.service, self.user] = self._ask()
@@ -179,6 +187,18 @@ async def resolve_key(key: Key, provider: str) -> str:
             provider=provider,
         )
     return text
+
+
+def header_fault(name: str) -> str | None:
+    """Why a header of this name cannot be set, whoever sets it; None where it can.
+
+    The host and the length are the connection's own to say: another `Host` would take a request elsewhere.
+    """
+    if not name:
+        return "a header has a name"
+    if name.lower() in _OF_THE_CONNECTION:
+        return f"the header {name} follows from the URL and the body, and cannot be set"
+    return None if _HEADER_NAME.fullmatch(name) else "no header has such a name"
 
 
 def header_secrets(given: Mapping[str, Key], told: Mapping[str, str]) -> tuple[str, ...]:

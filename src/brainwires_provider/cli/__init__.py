@@ -11,7 +11,10 @@ _EXTRA = ("typer", "rich")
 
 
 def main() -> None:
-    """Run the command line. Exits with 0, 1 (it failed), 2 (it was misused) or 130 (Ctrl-C)."""
+    """Run the command line. Exits with 0, 1 (it failed), 2 (it was misused) or 130 (Ctrl-C).
+
+    An ignored SIGINT stays ignored, as is usual for a command: `nohup brainwires … &` runs to its end.
+    """
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         print(

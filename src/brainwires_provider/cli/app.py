@@ -19,6 +19,7 @@ from brainwires_provider.cli.local import add_local
 from brainwires_provider.cli.models import add_models
 from brainwires_provider.cli.ollama import add_ollama
 from brainwires_provider.cli.providers import add_providers
+from brainwires_provider.cli.trust import add_trust
 
 __all__ = ["app"]
 
@@ -217,3 +218,4 @@ add_models(app, _finish)
 add_doctor(app, _finish)
 add_local(app, _finish)
 add_ollama(app, _finish)
+add_trust(app, _finish)

@@ -377,14 +377,14 @@ def _add_bench(local: typer.Typer, finish: Finish) -> None:
         brainwires local bench
         brainwires local bench coder --prompt-tokens 512 --at-once 1
         """
-        from brainwires_provider.cli.local_bench import BenchOrder
+        from brainwires_provider.cli.local_bench import BenchOptions
 
-        order = BenchOrder(model.removeprefix("local:"), prompt_tokens, tokens, requests, at_once)
-        finish(lambda: _run(lambda: _bench(order, as_json), as_json))
+        options = BenchOptions(model.removeprefix("local:"), prompt_tokens, tokens, requests, at_once)
+        finish(lambda: _run(lambda: _bench(options, as_json), as_json))
 
 
-def _bench(order: Any, as_json: bool) -> None:
+def _bench(options: Any, as_json: bool) -> None:
     from brainwires_provider.cli.local_bench import bench
 
-    result = asyncio.run(bench(order, views.tell))
+    result = asyncio.run(bench(options, views.tell))
     (views.print_json if as_json else views.print_bench)(result)

@@ -17,7 +17,7 @@ from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import find_model, installed_weights
 from brainwires_provider.local.weights.folders import data_folder
 from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
-from brainwires_provider.local.weights.known import KNOWN_MODELS, KnownModel
+from brainwires_provider.local.weights.known import KnownModel, known_models
 from brainwires_provider.local.weights.names import is_name, name_after
 from brainwires_provider.local.weights.ollama_store import OllamaStore
 from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
@@ -165,7 +165,7 @@ def _hex(digest: str) -> str:
 def pullable_models(registry: LocalRegistry) -> tuple[PullableModel, ...]:
     """The known models. Raises ConfigError."""
     named = registry.list()
-    return tuple(_pullable(known, named) for known in KNOWN_MODELS)
+    return tuple(_pullable(known, named) for known in known_models())
 
 
 def _pullable(known: KnownModel, named: Sequence[RegisteredModel]) -> PullableModel:

@@ -25,8 +25,7 @@ from brainwires_provider.local.weights.hub import PullProgress
 from brainwires_provider.protocols.ollama.values import OllamaProgress
 
 if TYPE_CHECKING:
-    from brainwires_provider.cli.local_bench import BenchResult
-    from brainwires_provider.cli.local_shots import Comparison, Speeds
+    from brainwires_provider.cli.local_bench import BenchResult, Comparison, Speeds
 
 __all__ = [
     "ask",

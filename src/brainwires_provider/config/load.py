@@ -1,23 +1,27 @@
-"""`load_config`: finds `brainwires.toml`, reads it, and tells every fault by its line.
+"""`load_config`: finds `brainwires.toml`, reads it, and reports every fault by its line.
 
-Nothing is read unless it is called, and no key even then: a key's reference is followed when a request needs it.
+Nothing is read unless it is called, and no key even then: a key's reference is followed when a request needs it. A
+file that was merely found says only what `config.found` allows, unless the user trusts it (`config.records`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+from brainwires_provider.config.found import check_found
 from brainwires_provider.config.lines import key_lines
 from brainwires_provider.config.reading import Reader
+from brainwires_provider.config.records import is_trusted, remember
 from brainwires_provider.config.sections import model_fault, read_models, read_options, read_providers
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.providers.config import Config
+from brainwires_provider.providers.config import Config, how_to_trust
 
-__all__ = ["FILE", "load_config"]
+__all__ = ["FILE", "load_config", "trust"]
 
 FILE = "brainwires.toml"
 _LARGEST = 1_048_576  # bytes
@@ -29,22 +33,39 @@ _QUOTED = re.compile(r"\s*(\(.*\)|'[^']*'|\"[^\"]*\")")
 def load_config(
     path: str | PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """The set-up in a file: `path`, else what `BRAINWIRES_CONFIG` names, else `brainwires.toml` in the current folder,
-    else in the user's configuration folder; an empty one where there is none.
+    """Read the configuration file; without one, the configuration is empty.
+
+    The file is `path`, else what `BRAINWIRES_CONFIG` names, else `brainwires.toml` in the current folder, else in the
+    user's configuration folder.
 
     `BRAINWIRES_MODEL` goes before the file's model. Both variables come from `environ`, by default the process's own.
+
+    The file of the current folder was merely found: it may name models, options, and built-in providers at their own
+    hosts, and nothing else unless `brainwires trust` has recorded its content.
 
     Raises ConfigError for a file that was named and is not there, and for what is wrong in one: every fault, one a
     line, as `brainwires.toml:12: …`.
     """
     environ = os.environ if environ is None else environ
-    found, is_trusted = _find(path, environ)
-    config = Config() if found is None else _read(found, is_trusted=is_trusted)
+    found, is_users = _find(path, environ)
+    config = Config() if found is None else _read(found, is_users=is_users)
     return _with_model(config, environ.get("BRAINWIRES_MODEL", "").strip())
 
 
+def trust(path: str | PathLike[str]) -> tuple[Config, str]:
+    """Record that the user trusts a file's content, until it changes; what it says, and its SHA-256.
+
+    The bytes that are recorded are those that were read as the configuration. Raises ConfigError for a file that
+    cannot be read, or holds a fault, and where no record can be written.
+    """
+    name = os.path.expanduser(os.fspath(path))
+    content = _content(name, is_users=True)
+    config = _parse(name, content, trusted=True)
+    return config, remember(name, content)
+
+
 def _find(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> tuple[str | None, bool]:
-    """The file, and whether somebody said that it is the one."""
+    """The file, and whether it is the user's: named by somebody, or in the user's own folder."""
     named = os.fspath(path) if path is not None else environ.get("BRAINWIRES_CONFIG", "").strip()
     if named:
         return os.path.expanduser(named), True
@@ -53,7 +74,7 @@ def _find(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> tuple
     import platformdirs
 
     users = os.path.join(platformdirs.user_config_dir("brainwires", appauthor=False), FILE)
-    return (users, True) if os.path.exists(users) else (None, True)
+    return (users, os.path.isabs(users)) if os.path.exists(users) else (None, True)
 
 
 def _with_model(config: Config, model: str) -> Config:
@@ -67,30 +88,45 @@ def _with_model(config: Config, model: str) -> Config:
     return replace(config, model=model)
 
 
-def _read(path: str, *, is_trusted: bool) -> Config:
-    text = _text(path)
+def _read(path: str, *, is_users: bool) -> Config:
+    content = _content(path, is_users=is_users)
+    return _parse(path, content, trusted=is_users or is_trusted(path, content))
+
+
+def _parse(path: str, content: bytes, *, trusted: bool) -> Config:
+    text = _text(path, content)
     document = _document(text, path)
     reader = Reader(path, os.path.dirname(os.path.abspath(path)), key_lines(text))
     reader.check_names(document, _TOP, ())
-    providers = read_providers(reader, document.get("providers"), is_trusted=is_trusted)
+    providers = read_providers(reader, document.get("providers"))
     models = read_models(reader, document.get("models"), providers)
     options = read_options(reader, document.get("options"), ("options",))
     model = reader.text(document["model"], ("model",)) if "model" in document else None
     if model is not None and (fault := model_fault(model, models, providers)) is not None:
         reader.fault(("model",), fault)
     reader.check_leaves(document, ())
-    reader.finish()
-    return Config(model, providers, models, options, path)
+    config = Config(model, providers, models, options, path, trusted)
+    goes_too_far = not trusted and check_found(reader, document, config)
+    reader.finish(how_to_trust(path) if goes_too_far else "")
+    return config
 
 
-def _text(path: str) -> str:
+def _content(path: str, *, is_users: bool) -> bytes:
+    """The file's bytes. One that was merely found is not waited for, as one would for the writer of a pipe."""
+    flags = 0 if is_users else getattr(os, "O_NONBLOCK", 0)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
+            if not is_users and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: is no plain file")
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > _LARGEST:
         raise ConfigError(f"{path}: is larger than {_LARGEST} bytes")
+    return content
+
+
+def _text(path: str, content: bytes) -> str:
     text = content.decode("utf-8-sig", "surrogateescape")
     broken = next((at for at, c in enumerate(text) if "\udc80" <= c <= "\udcff"), None)
     if broken is not None:

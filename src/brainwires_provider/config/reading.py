@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -50,23 +51,26 @@ class Reader:
         self._lines = lines
         self._faults: dict[Path, tuple[int, str]] = {}
 
-    def fault(self, path: Path, message: str) -> None:
-        """Something is wrong at `path`. The first word on a place, or on what it lies in, is enough."""
-        if not any(path[:end] in self._faults for end in range(1, len(path) + 1)):
-            self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")
+    def fault(self, path: Path, message: str) -> bool:
+        """Something is wrong at `path`. The first fault of a place, or of what it lies in, is enough: whether this is
+        one that is reported."""
+        if any(path[:end] in self._faults for end in range(1, len(path) + 1)):
+            return False
+        self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")
+        return True
 
     def place(self, path: Path) -> str:
         """`brainwires.toml:12: providers.groq`."""
         line = line_of(self._lines, path)
         return f"{self.name}:{line}: {_dotted(path)}" if line else f"{self.name}: {_dotted(path)}"
 
-    def finish(self) -> None:
-        """Raises ConfigError with every fault, one a line, in the file's order."""
+    def finish(self, advice: str = "") -> None:
+        """Raises ConfigError with every fault, one a line, in the file's order, and `advice` after them."""
         told = [words for _, words in sorted(self._faults.values(), key=lambda fault: fault[0])]
         if len(told) > _MOST_TOLD:
             told[_MOST_TOLD:] = [f"{self.name}: and {len(told) - _MOST_TOLD} more"]
         if told:
-            raise ConfigError("\n".join(told))
+            raise ConfigError("\n".join([*told, f"{self.name}: {advice}"] if advice else told))
 
     # -- tables ------------------------------------------------------------------------------------------
 
@@ -98,8 +102,7 @@ class Reader:
         table = self.table(value, path)
         if not isinstance(value, dict):
             return None
-        hints = get_type_hints(kind)
-        declared = msgspec.structs.fields(kind)
+        hints, declared = _fields(kind)
         self.check_names(table, [field.name for field in declared], path)
         before = len(self._faults)
         fields = {}
@@ -161,6 +164,12 @@ class Reader:
             self.fault(path, NO_KEY)
         elif isinstance(value, float) and not math.isfinite(value):
             self.fault(path, "is no finite number")
+
+
+@lru_cache(64)
+def _fields(kind: type[msgspec.Struct]) -> tuple[dict[str, Any], tuple[msgspec.structs.FieldInfo, ...]]:
+    """The types of a struct's fields, and the fields: both take milliseconds to find."""
+    return get_type_hints(kind), msgspec.structs.fields(kind)
 
 
 def near(name: str, known: Iterable[str]) -> str:

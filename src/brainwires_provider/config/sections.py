@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
-from urllib.parse import urlsplit
 
-from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey
+from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey, header_fault
 from brainwires_provider.config.lines import Path
 from brainwires_provider.config.reading import Reader, near
 from brainwires_provider.config.suspects import (
@@ -21,17 +20,15 @@ from brainwires_provider.config.suspects import (
     url_holds_secret,
 )
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.providers.clouds import is_own_host
 from brainwires_provider.providers.config import NamedModel, provider_options_kinds
 from brainwires_provider.providers.registry import Provider
-from brainwires_provider.providers.resolve import ProviderConfig, find_row, is_loopback
+from brainwires_provider.providers.resolve import ProviderConfig, find_row
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import CacheStrategy, Options, ProviderOptions, Reasoning, Timeouts
 
 __all__ = ["model_fault", "read_models", "read_options", "read_providers"]
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KINDS = ("env", "file", "keyring")
 
 # Fields that mean something to some rows only: which, and how to say it.
@@ -67,7 +64,7 @@ def read_options(reader: Reader, value: Any, path: Path) -> Options | None:
         "cache": lambda given, at: _word_or_struct(reader, CacheStrategy, "mode", given, at),
         "timeouts": lambda given, at: reader.struct(Timeouts, given, at, {}),
         "provider_options": lambda given, at: _provider_options(reader, given, at),
-        "extra_headers": lambda given, at: _plain_texts(reader, given, at, "headers"),
+        "extra_headers": lambda given, at: _extra_headers(reader, given, at),
         "extra_query": lambda given, at: _plain_texts(reader, given, at, "the query"),
     }
     return None if value is None else reader.struct(Options, value, path, own)
@@ -91,6 +88,13 @@ def _provider_options(reader: Reader, value: Any, path: Path) -> tuple[ProviderO
         elif (read := reader.struct(kinds[name], fields, (*path, name), {})) is not None:
             found.append(read)
     return tuple(found)
+
+
+def _extra_headers(reader: Reader, value: Any, path: Path) -> dict[str, str]:
+    for name in value if isinstance(value, dict) else ():
+        if (wrong := header_fault(name)) is not None:
+            reader.fault((*path, name), wrong)
+    return _plain_texts(reader, value, path, "headers")
 
 
 def _plain_texts(reader: Reader, value: Any, path: Path, where: str) -> dict[str, str]:
@@ -156,16 +160,14 @@ _SEE = "`brainwires providers` shows those that there are"
 # -- providers -----------------------------------------------------------------------------------------------
 
 
-def read_providers(reader: Reader, value: Any, *, is_trusted: bool) -> tuple[ProviderConfig, ...]:
-    """`[providers.NAME]`. A file that is not `is_trusted` may send no key but to its row's own host."""
+def read_providers(reader: Reader, value: Any) -> tuple[ProviderConfig, ...]:
+    """`[providers.NAME]`."""
     configs = []
     for name, given in reader.table(value, ("providers",)).items():
         path: Path = ("providers", name)
         table = reader.table(given, path)
         config = _provider(reader, name, table, path)
         if config is not None:
-            if not is_trusted:
-                _check_home(reader, config, path)
             configs.append(config)
     return tuple(configs)
 
@@ -315,8 +317,8 @@ def _headers(reader: Reader, value: Any, path: Path, variable: str | None) -> di
     headers: dict[str, Key] = {}
     for name, given in reader.table(value, path).items():
         at = (*path, name)
-        if not _HEADER_NAME.fullmatch(name):
-            reader.fault(at, "no header has such a name")
+        if (wrong := header_fault(name)) is not None:
+            reader.fault(at, wrong)
         elif isinstance(given, dict):
             reference = _reference(reader, given, at)
             if reference is not None:
@@ -326,28 +328,3 @@ def _headers(reader: Reader, value: Any, path: Path, variable: str | None) -> di
         else:
             headers[name] = reader.text(given, at) or ""
     return headers
-
-
-def _check_home(reader: Reader, config: ProviderConfig, path: Path) -> None:
-    """A file that merely lay in the current folder may be anybody's: it takes no key away from its home."""
-    row = find_row(config.row or config.name)
-    carries = bool(config.api_key) or any(not isinstance(value, str) for value in config.headers.values())
-    if config.base_url is None or not carries:
-        return
-    url = (row.base_url_form or str)(config.base_url)
-    if is_loopback(url):
-        return
-    homes = {_origin(home) for home in (row.base_url, *row.host_by_key.values())}
-    at_home = is_own_host(row.cloud, url) if row.cloud else _origin(url) in homes
-    if not at_home:
-        reader.fault(
-            (*path, "base_url"),
-            "a file found in the current folder may be anybody's, so it sends no key to a host that is not the row's "
-            f"own; name it if it is yours: load_config({reader.name!r}), --config {reader.name}, or "
-            f"BRAINWIRES_CONFIG={reader.name}; or move this table into the file of your own user",
-        )
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme.replace("ws", "http"), parts.hostname, parts.port

@@ -46,7 +46,7 @@ from brainwires_provider.providers import (
 )
 from brainwires_provider.types import Model, Response, Timeouts
 
-__all__ = ["examine_provider", "key_finding", "variables"]
+__all__ = ["examine_provider", "key_finding", "key_source", "variables", "where_key_lies"]
 
 T = TypeVar("T")
 
@@ -92,6 +92,7 @@ async def examine_provider(
     given = {each.name: each for each in setup.providers}.get(name) or ProviderConfig(name)
     row = find_row(given.row or name)
     if api_key is not None:
+        setup.check_key(name)
         given = replace(given, api_key=api_key)
     findings = [_row(row, given), *_parts(row)]
     try:
@@ -169,7 +170,7 @@ def key_finding(target: Target, config: ProviderConfig) -> Finding:
     if row.wire == "local":
         return Finding("key", "yes", "none is needed: it runs on this machine")
     if config.api_key:
-        return Finding("key", "yes", f"{_where(config.api_key)}, for {host}")
+        return Finding("key", "yes", f"{where_key_lies(config.api_key)}, for {host}")
     names = variables(row)
     told = [name for name in names if os.environ.get(name, "").strip()]
     if told and (target.key or target.auth):
@@ -182,7 +183,24 @@ def key_finding(target: Target, config: ProviderConfig) -> Finding:
     return Finding("key", "yes", f"none is sent to {host}")
 
 
-def _where(key: Key) -> str:
+def key_source(target: Target, config: ProviderConfig) -> str:
+    """Where what a request shows comes from: a key, credentials, or nothing."""
+    if config.api_key:
+        return where_key_lies(config.api_key)
+    if target.auth is not None and isinstance(config.credentials, str):
+        return (
+            f"{'the profile' if target.row.cloud == 'aws' else 'the credentials file'} {config.credentials}"
+        )
+    if target.auth is not None and config.credentials is not None:
+        return "credentials given in code"
+    if target.key or target.auth:
+        told = [name for name in variables(target.row) if os.environ.get(name, "").strip()]
+        return f"in the environment variable {told[0]}" if told else "this machine's own cloud credentials"
+    return "none"
+
+
+def where_key_lies(key: Key) -> str:
+    """The place of a key, never the key."""
     match key:
         case EnvKey(name=name):
             return f"in the environment variable {name}"

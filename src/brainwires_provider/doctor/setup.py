@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.doctor.asking import cleaned
 from brainwires_provider.doctor.findings import Examination, Finding
-from brainwires_provider.doctor.services import key_finding, variables
+from brainwires_provider.doctor.services import key_finding, key_source, variables, where_key_lies
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
 from brainwires_provider.providers import (
     PROVIDERS,
@@ -26,6 +27,7 @@ from brainwires_provider.providers import (
     Target,
     find_row,
     is_loopback,
+    resolve,
     resolve_listing,
 )
 from brainwires_provider.types import Timeouts
@@ -47,10 +49,10 @@ async def look_around(config: Config | None = None, *, seconds: float = 2) -> Ex
     began = time.monotonic()
     setup = config or Config()
     configs = {each.name: each for each in setup.providers}
-    findings = [_file(setup), _model(setup), *_local()]
-    keyed, keyless, targets = await asyncio.to_thread(_providers, configs)
+    findings = [_file(setup), _model(setup, configs), *_local()]
+    keyed, going, keyless, targets = await asyncio.to_thread(_providers, configs)
     asked = await asyncio.gather(*(_ask(target, configs, seconds) for target in targets))
-    findings += [*keyed, *asked, *keyless, *_packages()]
+    findings += [*going, *keyed, *asked, *keyless, *_packages()]
     usable = [f for f in (*keyed, *asked) if f.verdict == "yes"] or [f for f in findings if _is_local(f)]
     return Examination(
         "this machine",
@@ -67,13 +69,35 @@ def _file(setup: Config) -> Finding:
     if setup.source is None:
         return Finding("configuration", "no", "there is no brainwires.toml, and none is needed")
     told = f"{len(setup.providers)} providers, {len(setup.models)} models"
-    return Finding("configuration", "yes", f"{setup.source}: {told}")
+    trusted = "trusted" if setup.trusted else "merely found, and not trusted"
+    return Finding("configuration", "yes", f"{setup.source} ({trusted}): {told}")
 
 
-def _model(setup: Config) -> Finding:
+def _model(setup: Config, configs: dict[str, ProviderConfig]) -> Finding:
+    """The model, and where prompts go unless a call says otherwise."""
     if setup.model is None:
         return Finding("default model", "no", "none is set up; calls name theirs")
-    return Finding("default model", "yes", setup.model)
+    named = setup.models.get(setup.model)
+    model = setup.model if named is None else f"{setup.model}, {named.model}"
+    try:
+        target = resolve(setup.model if named is None else named.model, configs)
+    except ConfigError as error:
+        return Finding("default model", "no", cleaned(f"{model}: {error.message}"))
+    return Finding("default model", "yes", f"{model}, sent to {_place(target)}")
+
+
+def _place(target: Target) -> str:
+    """The host, whole: a long one is not cut short."""
+    parts = urlsplit(target.base_url)
+    return "this machine" if target.row.wire == "local" else f"{parts.scheme}://{parts.netloc}"
+
+
+def _destination(target: Target, config: ProviderConfig) -> Finding:
+    """What a provider of the configuration is sent, and where: the key by its source, never by its value."""
+    carried = [f"key: {key_source(target, config)}"]
+    for name, value in config.headers.items():
+        carried.append(f"header {name}: {'as written' if isinstance(value, str) else where_key_lies(value)}")
+    return Finding(f"{target.provider} goes to", "yes", "; ".join([_place(target), *carried]))
 
 
 def _local() -> list[Finding]:
@@ -112,9 +136,11 @@ def _packages() -> list[Finding]:
 
 def _providers(
     configs: dict[str, ProviderConfig],
-) -> tuple[list[Finding], list[Finding], list[Target]]:
-    """Those that have a key or a fault, one word on those that have none, and the servers on loopback."""
+) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
+    """Those that have a key or a fault, where those of the configuration send what, one finding on those that have no
+    key, and the servers on loopback."""
     found: list[Finding] = []
+    going: list[Finding] = []
     without: list[str] = []
     servers: list[Target] = []
     for name in dict.fromkeys((*configs, *PROVIDERS)):
@@ -134,12 +160,14 @@ def _providers(
             else:
                 without.append(f"{name} ({' or '.join(variables(row)) or row.base_url_env})")
             continue
+        if name in configs:
+            going.append(_destination(target, config))
         if row.wire != "local" and is_loopback(target.base_url):
             servers.append(target)
         else:
             found.append(_held(name, target, config))
     told = [Finding("without a key", "no", ", ".join(without))] if without else []
-    return found, told, servers
+    return found, going, told, servers
 
 
 def _held(name: str, target: Target, config: ProviderConfig) -> Finding:

@@ -37,6 +37,7 @@ class SSEFraming(TextReader):
         self._held = 0  # bytes in the open event's lines
 
     def feed(self, chunk: bytes) -> list[WireMessage]:
+        """Return the messages that are complete with this chunk."""
         # Nearly every chunk of a live stream is one usual event: worth a way of its own.
         if (
             self._between

@@ -39,6 +39,7 @@ class MemoryEstimate(Struct, frozen=True, gc=False):
 
     @property
     def total(self) -> int:
+        """The sum, in bytes."""
         return self.weights + self.cache + self.compute + self.process
 
 

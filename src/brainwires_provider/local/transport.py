@@ -1,8 +1,8 @@
-"""The wire to a model on this machine: the HTTP wire, to an engine that is started when it is first needed.
+"""The transport to a model on this machine: HTTP to an engine that is started at the first request.
 
-Every client of one process that runs the same model in the same way shares one engine, so one copy of the weights;
-the engine ends when the last wire that holds it is closed, or dropped. An exchange holds the engine's lease from its
-request to its end: by that the engine knows whether it is idle.
+All clients of a process that run the same model with the same settings share one engine, and so one copy of the
+weights. The engine stops when the last transport that uses it is closed or garbage-collected. An exchange holds a
+handle of the engine from its request to its end, so that the engine knows whether it is idle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from brainwires_provider.errors import ConnectError, RequestTimeout, StreamInterrupted, TransportError
-from brainwires_provider.local.engine.engine import UNLOAD_GRACE, Engine, Lease
+from brainwires_provider.local.engine.engine import UNLOAD_GRACE, Engine, EngineHandle
 from brainwires_provider.local.engine.process_memory import process_memory
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import find_model
@@ -27,17 +27,20 @@ from brainwires_provider.transports.base import Outgoing
 from brainwires_provider.transports.http import HTTPExchange, HTTPWire
 from brainwires_provider.types import Attempt
 
-__all__ = ["EngineStatus", "LocalWire", "engines", "make_wire"]
+__all__ = ["EngineStatus", "LocalTransport", "engines", "make_wire"]
 
-_DYING = 1.0  # seconds
-_UNLOADED = "the local engine was unloaded or closed before the answer was whole; ask again to load it anew"
+_EXIT_TIME = 1.0  # seconds
+_UNLOADED = (
+    "the local engine was unloaded or closed before the response was complete; "
+    "send the request again, which loads the model"
+)
 
 
 class EngineStatus(Struct, frozen=True):
-    """An engine of this process. `path` is its model file; `busy` counts the requests in flight and waiting.
+    """An engine of this process. `path` is its model file, `busy` the number of requests in flight and waiting.
 
-    `rss` and `pss` are the memory of its process in bytes (see `ProcessMemory`), None where the system does not say.
-    A `pid` without `loaded` is an engine that loads.
+    `rss` and `pss` are the memory of its process in bytes (see `ProcessMemory`), None where the system does not report
+    it. An engine with a `pid` that is not `loaded` is loading.
     """
 
     path: str
@@ -49,36 +52,39 @@ class EngineStatus(Struct, frozen=True):
 
     @property
     def memory(self) -> int | None:
-        """In bytes: `pss` where it is known, else `rss`. None too where nothing runs."""
+        """The memory in bytes: `pss` if known, else `rss`; None if nothing runs."""
         return self.rss if self.pss is None else self.pss
 
 
 class _Engines:
-    """The engines that wires of this process hold, by how they are run."""
+    """The engines that transports of this process use, by their settings."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: WeakValueDictionary[LocalModel, Engine] = WeakValueDictionary()
-        self._holders: WeakKeyDictionary[Engine, WeakSet[LocalWire]] = WeakKeyDictionary()
+        self._holders: WeakKeyDictionary[Engine, WeakSet[LocalTransport]] = WeakKeyDictionary()
 
     def find(self, settings: LocalModel) -> Engine | None:
         with self._lock:
             return self._known.get(settings)
 
-    def share(self, settings: LocalModel, wire: LocalWire) -> Engine:
+    def share(self, settings: LocalModel, transport: LocalTransport) -> Engine:
         with self._lock:
             engine = self._known.get(settings)
             if engine is None:
                 engine = self._known[settings] = Engine(settings)
                 self._holders[engine] = WeakSet()
-            self._holders[engine].add(wire)
+            self._holders[engine].add(transport)
             return engine
 
-    def leave(self, engine: Engine, wire: LocalWire) -> bool:
-        """Whether it was the last. References do not tell: the traceback of an error may hold an engine."""
+    def leave(self, engine: Engine, transport: LocalTransport) -> bool:
+        """Remove a user of the engine; whether it was the last.
+
+        References cannot tell, because the traceback of an error may hold an engine.
+        """
         with self._lock:
             holders = self._holders.get(engine, WeakSet())
-            holders.discard(wire)
+            holders.discard(transport)
             if holders:
                 return False
             self._known.pop(engine.settings, None)
@@ -92,7 +98,7 @@ class _Engines:
 _shared = _Engines()
 
 if hasattr(os, "register_at_fork"):
-    # A thread that is not in the child may hold the lock; and what the parent's wires hold, ours do not.
+    # A thread that is not in the child may hold the lock, and the engines belong to the parent.
     os.register_at_fork(after_in_child=_shared.__init__)  # type: ignore[misc]
 
 
@@ -110,26 +116,26 @@ def _status(engine: Engine) -> EngineStatus:
     return replace(status, rss=memory.rss, pss=memory.pss)
 
 
-def make_wire(model: str, local: LocalModel | None, **transport: Any) -> LocalWire:
-    """One wire a model. A proxy and TLS settings do not apply on this machine."""
-    return LocalWire(model, local, max_connections=transport["max_connections"])
+def make_wire(model: str, local: LocalModel | None, **transport: Any) -> LocalTransport:
+    """A transport for one model. Proxy and TLS settings do not apply on this machine."""
+    return LocalTransport(model, local, max_connections=transport["max_connections"])
 
 
 class LocalExchange:
-    """See `wires.base.Exchange`. Its end gives the engine's lease back."""
+    """An exchange that releases its handle of the engine at its end. See `transports.base.Exchange`."""
 
-    __slots__ = ("_exchange", "_lease", "attempts", "headers", "status")
+    __slots__ = ("_exchange", "_handle", "attempts", "headers", "status")
 
-    def __init__(self, exchange: HTTPExchange, lease: Lease, attempts: tuple[Attempt, ...]) -> None:
+    def __init__(self, exchange: HTTPExchange, handle: EngineHandle, attempts: tuple[Attempt, ...]) -> None:
         self._exchange = exchange
-        self._lease = lease
+        self._handle = handle
         self.status = exchange.status
         self.headers: Mapping[str, str] = exchange.headers
         self.attempts = (*attempts, *exchange.attempts)
 
     @property
     def ended(self) -> bool:
-        """Whether the body is read to its end."""
+        """Whether the body was read to its end."""
         return self._exchange.ended
 
     async def read(self) -> bytes:
@@ -137,26 +143,26 @@ class LocalExchange:
         try:
             return await self._exchange.read()
         except StreamInterrupted:
-            if self._lease.cut:
+            if self._handle.revoked:
                 raise StreamInterrupted(_UNLOADED, how="reset") from None
             raise
 
     def abort(self) -> None:
-        """Drop the connection, at which the engine stops computing."""
+        """Close the connection, at which the engine stops computing."""
         self._exchange.abort()
-        self._lease.release()
+        self._handle.release()
 
     def release(self) -> None:
-        """Done."""
+        """End the exchange; the connection is reused if the body was read to its end."""
         self._exchange.release()
-        self._lease.release()
+        self._handle.release()
 
 
-class LocalWire:
-    """See `wires.base.Wire`. Nothing is looked for or loaded before the first request.
+class LocalTransport:
+    """The transport to one local model. Nothing is read or loaded before the first request.
 
-    `model` is a name as `find_model` takes it; what `local` sets goes before the settings that come with the name,
-    and its path is the file where `model` is "".
+    `model` is a name that `find_model` accepts. Fields set in `local` override the settings registered with that name;
+    its `path` is the file if `model` is "". See `transports.base`.
     """
 
     def __init__(self, model: str, local: LocalModel | None, *, max_connections: int) -> None:
@@ -169,20 +175,21 @@ class LocalWire:
         self._socket_path: str | None = None
 
     async def open(self, outgoing: Outgoing) -> LocalExchange:
-        """Load the model if it is not loaded, and send. Raises ConfigError too: no model, no extra, a bad file.
+        """Load the model if it is not loaded, and send. Also raises ConfigError: no model, no extra, an invalid file.
 
-        An engine that has just died may still be found, and not answer: another is started, once; `attempts` says it.
+        An engine that has just died may still look alive and fail the request. It is restarted once, which is recorded
+        in `attempts`.
         """
         engine = await self._found()
         attempts: tuple[Attempt, ...] = ()
         while True:
-            lease = await engine.lease()
+            handle = await engine.acquire()
             try:
                 self._refuse_if_closed()
-                return LocalExchange(await self._send(outgoing, lease), lease, attempts)
+                return LocalExchange(await self._send(outgoing, handle), handle, attempts)
             except TransportError as error:
-                lease.release()
-                if lease.cut and not self._closed:
+                handle.release()
+                if handle.revoked and not self._closed:
                     raise ConnectError(_UNLOADED) from None
                 if (
                     isinstance(error, RequestTimeout)
@@ -191,13 +198,13 @@ class LocalWire:
                     or not await _has_died(engine)
                 ):
                     raise
-                attempts = (Attempt(f"the engine had died ({error.message}); started again"),)
+                attempts = (Attempt(f"the engine had died ({error.message}); restarted"),)
             except BaseException:
-                lease.release()
+                handle.release()
                 raise
 
-    async def _send(self, outgoing: Outgoing, lease: Lease) -> HTTPExchange:
-        endpoint = lease.endpoint
+    async def _send(self, outgoing: Outgoing, handle: EngineHandle) -> HTTPExchange:
+        endpoint = handle.endpoint
         http = await self._http_at(endpoint.socket_path)
         _, _, path = outgoing.url.partition("://")[2].partition("/")
         key = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
@@ -206,7 +213,7 @@ class LocalWire:
         )
 
     async def _http_at(self, socket_path: str | None) -> HTTPWire:
-        """One for all starts of the engine, as long as its socket has the same name."""
+        """The HTTP transport, kept across restarts of the engine as long as its socket has the same name."""
         before = self._http
         if before is not None and socket_path == self._socket_path:
             return before
@@ -216,27 +223,27 @@ class LocalWire:
             await before.aclose()
         return http
 
-    # -- what the engine does besides answering ------------------------------------------------------------
+    # -- loading and unloading -------------------------------------------------------------------------
 
-    async def lease(self) -> Lease:
-        """Leave to send the engine one request oneself. Loads it; raises what `open` raises before it sends."""
-        return await (await self._found()).lease()
+    async def acquire(self) -> EngineHandle:
+        """Load the model, and keep it loaded until the handle is released. Raises the ConfigErrors of `open`."""
+        return await (await self._found()).acquire()
 
     async def load(self) -> None:
-        """Load the model if it is not loaded. Raises what `open` raises before it sends."""
-        (await self.lease()).release()
+        """Load the model if it is not loaded. Raises the ConfigErrors of `open`."""
+        (await self.acquire()).release()
 
     async def unload(self, grace: float = UNLOAD_GRACE) -> bool:
-        """End the engine, for every client that shares it, and give its memory back; False if it was not loaded.
+        """Stop the engine for all clients that share it, which frees its memory; False if it was not loaded.
 
-        Requests in flight have `grace` seconds to end; then they end with StreamInterrupted, or ConnectError before
-        their first byte. Those that come meanwhile wait, and load it again.
+        Requests in flight have `grace` seconds to end. Then they raise StreamInterrupted, or ConnectError before their
+        first byte. Requests that arrive meanwhile wait, and load the model again.
         """
         engine = self._engine or _shared.find(await asyncio.to_thread(self._settings))
         return engine is not None and await engine.aunload(grace)
 
     async def status(self) -> EngineStatus:
-        """How the engine is now, whoever loaded it. Raises ConfigError: no such model."""
+        """The state of the engine, whichever client loaded it. Raises ConfigError: no such model."""
         return await asyncio.to_thread(self._status)
 
     def _status(self) -> EngineStatus:
@@ -258,13 +265,13 @@ class LocalWire:
             raise ConnectError("this client was closed before its model was loaded")
 
     def _settings(self) -> LocalModel:
-        """How the model is run: reads files."""
+        """The settings of the model, read from the registry."""
         named = LocalModel() if not self._model and self._local.path else find_model(self._model)
         settings = overlay(named, self._local)
         return replace(settings, path=os.path.abspath(os.path.expanduser(settings.path)))
 
     async def aclose(self) -> None:
-        """Close the connections, and end the engine if no other client uses it."""
+        """Close the connections, and stop the engine if no other client uses it."""
         self._closed = True
         engine, self._engine = self._engine, None
         if self._http is not None:
@@ -273,11 +280,11 @@ class LocalWire:
             await engine.aclose()
 
     def __repr__(self) -> str:
-        return f"LocalWire({self._model!r})"
+        return f"LocalTransport({self._model!r})"
 
 
 def overlay(settings: LocalModel, over: LocalModel) -> LocalModel:
-    """`settings` with every field of `over` that is not its default; the path only where there was none."""
+    """`settings` with every field of `over` that differs from its default; its path only if `settings` has none."""
     default = LocalModel()
     values = {f.name: getattr(over, f.name) for f in fields(LocalModel)}
     given = {name: value for name, value in values.items() if value != getattr(default, name)}
@@ -285,8 +292,8 @@ def overlay(settings: LocalModel, over: LocalModel) -> LocalModel:
 
 
 async def _has_died(engine: Engine) -> bool:
-    """A process that is killed closes its sockets a moment before it is gone."""
-    until = time.monotonic() + _DYING
-    while engine.alive() and time.monotonic() < until:  # noqa: ASYNC110 (a process tells no event)
+    """Whether the engine exits within a second: a killed process closes its sockets shortly before it is gone."""
+    until = time.monotonic() + _EXIT_TIME
+    while engine.alive() and time.monotonic() < until:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(0.01)
     return not engine.alive()

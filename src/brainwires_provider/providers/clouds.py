@@ -10,18 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 from msgspec import Struct
 
 from brainwires_provider.auth.base import Auth
+from brainwires_provider.auth.hosts import Cloud, checked
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.errors import ConfigError
 
-__all__ = ["Cloud", "Place", "auth_for", "is_own_host", "url_of"]
-
-Cloud = Literal["aws", "google"]
+__all__ = ["Cloud", "Place", "auth_for", "url_of"]
 
 _PROJECT_ENV = ("GOOGLE_CLOUD_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID", "GCLOUD_PROJECT")
 _LOCATION_ENV = ("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION", "CLOUD_ML_REGION")
@@ -41,13 +39,18 @@ class Place(Struct, frozen=True):
 
 
 def url_of(template: str, place: Place, environ: Mapping[str, str] | None = None) -> str:
-    """A row's base URL, its places filled in. Raises ConfigError naming what is missing."""
+    """A provider's base URL with its placeholders filled in.
+
+    Raises ConfigError naming what is missing, or what is no region, location or project: none of them can become
+    another host or another path.
+    """
     environ = os.environ if environ is None else environ
     values: dict[str, str] = {}
     if "{region}" in template:
         values["region"] = _region(place, environ)
     if "{host}" in template:
-        location = place.region or _first(environ, _LOCATION_ENV) or "global"
+        named = place.region or _first(environ, _LOCATION_ENV) or "global"
+        location = checked("location", named, place.provider)
         values |= {"host": _google_host(location), "location": location, "project": _project(place, environ)}
     url = template.format(**values)
     return (
@@ -67,7 +70,7 @@ def _region(place: Place, environ: Mapping[str, str]) -> str:
             f'ProviderConfig("{place.provider}", region=…)',
             provider=place.provider,
         )
-    return _checked("region", region, place)
+    return checked("region", region, place.provider)
 
 
 def _project(place: Place, environ: Mapping[str, str]) -> str:
@@ -78,13 +81,7 @@ def _project(place: Place, environ: Mapping[str, str]) -> str:
             f'ProviderConfig("{place.provider}", project=…)',
             provider=place.provider,
         )
-    return _checked("project", project, place)
-
-
-def _checked(what: str, value: str, place: Place) -> str:
-    if not all(c.isalnum() or c in "-_.:" for c in value):
-        raise ConfigError(f"{value!r} is no {what}", provider=place.provider)
-    return value
+    return checked("project", project, place.provider)
 
 
 def _google_host(location: str) -> str:
@@ -99,17 +96,11 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
     return next((environ[name].strip() for name in names if environ.get(name, "").strip()), None)
 
 
-def is_own_host(cloud: Cloud, url: str) -> bool:
-    """Whether a URL is one of the cloud's own: what it gave stays with it."""
-    host = urlsplit(url).hostname or ""
-    own = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws") if cloud == "aws" else (".googleapis.com",)
-    return urlsplit(url).scheme == "https" and host.endswith(own)
-
-
 def auth_for(cloud: Cloud, place: Place, *, service: str, at_home: bool) -> Auth:
-    """Who signs for a place. Not `at_home`: a host that is not the cloud's own, and that no bearer key is sent to.
+    """Who signs for a place. Not `at_home`: the base URL was given, and its host is not the cloud's own.
 
-    Raises ConfigError where a token would leave its home.
+    No bearer key of the environment is sent there, and Google's tokens only where `credentials` were given as well.
+    Raises ConfigError where a token would be sent to a host that it does not belong to.
     """
     if cloud == "google" and not at_home and place.credentials is None:
         raise ConfigError(
@@ -123,7 +114,7 @@ def _make(cloud: Cloud, place: Place, service: str, at_home: bool) -> Auth:
     if cloud == "google":
         from brainwires_provider.auth.google import GoogleAuth
 
-        return GoogleAuth(place.credentials)
+        return GoogleAuth(place.credentials, any_host=not at_home)
     from brainwires_provider.auth.aws import BEARER_ENV, AWSAuth
 
     given: Any = place.credentials

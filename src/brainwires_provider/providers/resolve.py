@@ -16,11 +16,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from brainwires_provider.auth.base import Auth
-from brainwires_provider.auth.keys import Key
+from brainwires_provider.auth.hosts import is_own_host
+from brainwires_provider.auth.keys import Key, header_fault
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.protocols.base.protocol import ChatProtocol
-from brainwires_provider.providers.clouds import Place, auth_for, is_own_host, url_of
+from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
@@ -155,7 +156,8 @@ def find_row(name: str) -> Provider:
 def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
     """Where a request for `model` goes, and with whose key.
 
-    Raises ConfigError: an unknown provider, no model, no key, or a key that would leave its home.
+    Raises ConfigError: an unknown provider, no model, no key, a key that would leave its home, or a header that cannot
+    be set.
     """
     provider, name = split_model(model)
     config = configs.get(provider) or ProviderConfig(provider)
@@ -164,6 +166,8 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         if row.default_model is None:
             raise ConfigError(f'name a model of {provider}: "{provider}:MODEL"')
         name = row.default_model
+    for wrong in filter(None, map(header_fault, config.headers)):
+        raise ConfigError(f"headers: {wrong}", provider=provider)
     auth: Auth | None = None
     if row.cloud is not None:
         base_url, key, auth = _on_cloud(row, config)
@@ -287,7 +291,11 @@ def is_loopback(url: str) -> bool:
 
 def _is_127(host: str) -> bool:
     parts = host.split(".")
-    return len(parts) == 4 and parts[0] == "127" and all(p.isdigit() and int(p) < 256 for p in parts)
+    return (
+        len(parts) == 4
+        and parts[0] == "127"
+        and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
+    )
 
 
 @lru_cache(64)

@@ -1,1 +1,1 @@
-"""What providers offer besides chat, one module for each group of operations."""
+"""Operations of a provider other than chat: models, embeddings, stored responses, Ollama, local engines."""

@@ -39,7 +39,7 @@ from brainwires_provider.types import (
 )
 
 if TYPE_CHECKING:
-    from brainwires_provider.local.transport import EngineStatus, LocalWire
+    from brainwires_provider.local.transport import EngineStatus, LocalTransport
 
 __all__ = ["AsyncLocal", "AsyncLocalPool"]
 
@@ -226,7 +226,7 @@ class AsyncLocal:
                 return cast("T", done.value)
             answer = await self._ask(step.call, step.read, target)
 
-    async def _wire(self, model: str | None) -> LocalWire:
+    async def _wire(self, model: str | None) -> LocalTransport:
         target = self._client._target(self._name(model))
         if target.row.wire != "local":
             raise UnsupportedError(
@@ -234,7 +234,7 @@ class AsyncLocal:
                 'or looked at; name a model that does: model="local:NAME"',
                 provider=target.provider,
             )
-        return cast("LocalWire", await self._client.wire(target))
+        return cast("LocalTransport", await self._client.wire(target))
 
 
 class AsyncLocalPool:

@@ -1,5 +1,7 @@
-"""Tools for tests of code that talks to a provider: scripted servers with faults on the byte level, and a
-Responses service in memory with the rules of the real one."""
+"""Tools for tests of code that talks to a provider.
+
+Scripted servers with faults on the byte level, and a Responses service in memory with the rules of the real one.
+"""
 
 from typing import TYPE_CHECKING
 

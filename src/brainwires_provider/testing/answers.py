@@ -138,10 +138,12 @@ def cut(answer: Answer, n: int, how: Literal["fin", "rst"] = "fin") -> Answer:
 
 
 def plain_text(status: int, text: str) -> Answer:
+    """An answer of plain text."""
     return Answer(status, {"content-type": "text/plain; charset=utf-8"}, text.encode())
 
 
 def steps_of(body: bytes | Sequence[Step]) -> Sequence[Step]:
+    """The body as steps."""
     return [body] if isinstance(body, bytes) else body
 
 
@@ -159,6 +161,7 @@ def _first(step: Step, n: int) -> Step:
 
 
 def framing_of(answer: Answer) -> Framing:
+    """How the end of the body is marked: as declared, else by the kind of body."""
     return answer.framing or ("length" if isinstance(answer.body, bytes) else "chunked")
 
 
@@ -167,10 +170,12 @@ def _pairs(headers: Mapping[str, str] | Sequence[tuple[str, str]]) -> list[tuple
 
 
 def has_header(headers: list[tuple[str, str]], name: str, word: str = "") -> bool:
+    """Whether a header of that name, in lower case, has a value that contains `word`."""
     return any(key.lower() == name and word in value.lower() for key, value in headers)
 
 
 def response_headers(answer: Answer) -> list[tuple[str, str]]:
+    """The answer's headers, with those that its framing and its body need."""
     headers, framing = _pairs(answer.headers), framing_of(answer)
     media_type = "application/json" if isinstance(answer.body, bytes) else "text/event-stream"
     ours = {"content-type": media_type}
@@ -186,10 +191,12 @@ def response_headers(answer: Answer) -> list[tuple[str, str]]:
 
 
 def is_bodiless(status: int) -> bool:
+    """Whether HTTP allows no body under this status."""
     return status < 200 or status in {204, 304}
 
 
 def response_head(status: int, headers: list[tuple[str, str]]) -> bytes:
+    """The status line and the headers as bytes."""
     lines = [
         f"HTTP/1.1 {status} {_PHRASES.get(status, '')}",
         *(f"{name}: {value}" for name, value in headers),
@@ -198,4 +205,5 @@ def response_head(status: int, headers: list[tuple[str, str]]) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""  # an empty chunk would end the body

@@ -45,6 +45,7 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, message: str, **fields: Any) -> Refusal:
+        """A refusal with that message; `fields` are those of the error event."""
         return cls(error_event(message, **fields))
 
     @classmethod
@@ -61,10 +62,12 @@ class Refusal(Exception):
 
 
 def unknown_parameter(name: str) -> Refusal:
+    """The refusal of a field that the service does not know."""
     return Refusal.of(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
 
 
 def not_found(response_id: str) -> Refusal:
+    """The refusal of a `previous_response_id` that the service does not hold."""
     return Refusal.of(
         f"Previous response with id '{response_id}' not found.",
         code="previous_response_not_found",
@@ -73,6 +76,7 @@ def not_found(response_id: str) -> Refusal:
 
 
 def stream_limit(most: int) -> Refusal:
+    """The refusal of a further `stream_id` on a connection that has its maximum of them."""
     return Refusal.of(
         f"This WebSocket connection has reached its maximum number of distinct stream IDs ({most}). "
         "Reuse an existing stream_id or open a new WebSocket connection.",
@@ -82,6 +86,7 @@ def stream_limit(most: int) -> Refusal:
 
 
 def connection_limit(seconds: float) -> Refusal:
+    """The refusal of a request on a connection that has reached its maximum age, in seconds."""
     return Refusal.of(
         f"Responses websocket connection limit reached ({seconds / 60:g} minutes). "
         "Create a new websocket connection to continue.",
@@ -90,6 +95,7 @@ def connection_limit(seconds: float) -> Refusal:
 
 
 def check_stream_id(stream_id: object) -> None:
+    """Raise Refusal unless `stream_id` is valid."""
     if not isinstance(stream_id, str) or not _STREAM_ID.fullmatch(stream_id):
         raise Refusal.of(
             "The 'stream_id' field must be a non-empty string with at most 256 characters and may only "

@@ -103,14 +103,17 @@ class Store:
         self._stored.discard(response_id)
 
     def new_id(self, prefix: str) -> str:
+        """A new id with that prefix."""
         self._made += 1
         return f"{prefix}_{self._made:08}"
 
     def parent_of(self, body: Mapping[str, Any]) -> str | None:
+        """The id of the response that this request continues, if any."""
         key = _conversation_key(body)
         return body.get("previous_response_id") if key is None else self._latest.get(key)
 
     def dereferenced(self, item: Item) -> Item:
+        """The item that an `item_reference` names; any other item itself. Raises Refusal for an unknown id."""
         if item.get("type") != "item_reference":
             return item
         if item.get("id") not in self._items:
@@ -119,6 +122,7 @@ class Store:
         return self._items[item["id"]]
 
     def answer(self, items: Sequence[Item], body: Event) -> tuple[list[Item], Failure | Incomplete | None]:
+        """The output items for these input items, and the failure or early end that the author raised."""
         try:
             outcome = self.author(items, body)
         except (Failure, Incomplete) as error:
@@ -139,6 +143,7 @@ class Store:
         return whole if kind in {"reasoning", "compaction"} else {"status": "completed", **whole}
 
     def keep(self, turn: Turn, body: Mapping[str, Any]) -> None:
+        """Keep a finished turn: its response, and its items if it is stored."""
         self.turns[turn.id] = turn
         if turn.stored:
             self._stored.add(turn.id)

@@ -43,6 +43,7 @@ class ServicePeer(WebSocketPeer):
         self._lanes: dict[str | None, asyncio.Task[None]] = {}
 
     async def run(self, request: RecordedRequest) -> Answer | None:
+        """Serve the connection, then close its session."""
         try:
             return await super().run(request)
         finally:

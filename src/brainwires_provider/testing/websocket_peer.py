@@ -74,9 +74,17 @@ class Link(Protocol):
     writer: asyncio.StreamWriter
 
     @property
-    def reader(self) -> asyncio.StreamReader: ...
-    def touch(self, waiting_for: object) -> None: ...
-    def reset_on_close(self) -> None: ...
+    def reader(self) -> asyncio.StreamReader:
+        """The bytes from the client."""
+        ...
+
+    def touch(self, waiting_for: object) -> None:
+        """Note what the connection waits for, and restart its timeout."""
+        ...
+
+    def reset_on_close(self) -> None:
+        """Close the connection with a TCP reset."""
+        ...
 
 
 class WebSocketPeer:

@@ -56,7 +56,7 @@ class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, g
 
 
 class Cache(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Mark a prompt-cache breakpoint after this part or tool. `ttl` is the provider's word: `"5m"`, `"1h"`, …"""
+    """Mark a prompt-cache breakpoint after this part or tool. `ttl` is the provider's word, such as `"5m"`."""
 
     ttl: str | None = None
 

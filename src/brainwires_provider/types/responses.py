@@ -93,17 +93,15 @@ class Continuation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=T
 
 
 class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """What became of every field that was set: sent as it is, adapted, emulated, or dropped, with reasons."""
+    """What became of every field that was set: sent as it is, adapted, emulated, or dropped, with reasons.
 
-    fields: tuple[str, ...] = ()
+    `sent` names the fields that are in the request as they were given; cache marks and `extra` are named by their
+    place, as in `"messages[0].content[1].cache"`.
+    """
+
+    sent: tuple[str, ...] = ()
     deviations: tuple[Deviation, ...] = ()
     continuation: Continuation | None = None
-
-    @property
-    def sent(self) -> tuple[str, ...]:
-        """The fields that went out as they were given."""
-        changed = {d.field for d in self.deviations}
-        return tuple(name for name in self.fields if name not in changed)
 
     @property
     def adapted(self) -> tuple[Deviation, ...]:

@@ -1,15 +1,15 @@
-"""The local engine: a llama.cpp server in a child process that we start, supervise, unload and end.
+"""The local engine: a llama.cpp server in a child process that this process starts, supervises, unloads and stops.
 
-In our own process the engine was measured to hold the interpreter's lock while it loads and to be
-unstoppable in a long prompt, so it lives in a process of its own (`engine.child`) and is reached over
-HTTP: on a Unix socket in a private folder, or on loopback with a random key where there is none.
+In the same process the engine was measured to hold the interpreter's lock while it loads, and it could not be stopped
+in a long prompt. It therefore runs in a child process (`local.engine.child`) and is reached over HTTP: on a Unix
+socket in a private folder, or on loopback with a random key where there are no Unix sockets.
 
-Nothing here belongs to an event loop. A daemon thread starts the child and completes one
-`concurrent.futures.Future` that every waiter, from any loop, looks at. Each request holds a `Lease` as long as it
-is in flight: an engine is idle when none is held, an unload waits for those that are, and nobody gets one while
-the engine unloads. What must be ended stands in `_State`, which does not refer to the `Engine`, so that a finalizer
-can end it when the engine is dropped or the interpreter exits; a forked process forgets it and starts an engine of
-its own.
+Nothing here belongs to an event loop. A daemon thread starts the child and completes one `concurrent.futures.Future`
+that every waiter, from any loop, waits for. Each request holds an `EngineHandle` while it is in flight: an engine is
+idle when no handle is held, an unload waits until all are released, and none is given out during an unload. All that
+must be stopped or deleted is in `_State`, which does not refer to the `Engine`, so that a finalizer can stop it when
+the engine object is garbage-collected or the interpreter exits. A forked process discards the state of its parent and
+starts its own engine.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from msgspec import Struct
 
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
-from brainwires_provider.local.engine.process import END_GRACE, KILL_GRACE, EngineProcess
+from brainwires_provider.local.engine.process import EXIT_GRACE, KILL_GRACE, EngineProcess
 from brainwires_provider.local.memory import engine_batch, engine_context
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.gguf import read_metadata
 
 if TYPE_CHECKING:
-    from brainwires_provider.local.engine.child import Order
+    from brainwires_provider.local.engine.child import EngineConfig
 
-__all__ = ["UNLOAD_GRACE", "Clock", "Endpoint", "Engine", "Lease"]
+__all__ = ["UNLOAD_GRACE", "Clock", "Endpoint", "Engine", "EngineHandle", "engine_config"]
 
 T = TypeVar("T")
 
-UNLOAD_GRACE: Final = 30.0  # seconds that requests in flight have to end before an unload ends them
-SOCKET_PATH_LIMIT: Final = 100  # bytes: sun_path holds 104 on some systems, with its NUL
+UNLOAD_GRACE: Final = 30.0  # seconds that requests in flight have to end before an unload interrupts them
+SOCKET_PATH_LIMIT: Final = 100  # bytes: sun_path holds 104 on some systems, including its NUL
 
 
 class Endpoint(Struct, frozen=True):
-    """Where a running engine answers: `base_url` (up to and with `/v1`), over `socket_path` if it is set."""
+    """The address of a running engine: `base_url` ends with `/v1`; `socket_path` is its Unix socket, if it has one."""
 
     base_url: str
     socket_path: str | None = None
@@ -63,7 +63,7 @@ class Endpoint(Struct, frozen=True):
 
     @property
     def origin(self) -> str:
-        """The URL without a path: llama.cpp's own operations are not below `/v1`."""
+        """`base_url` without `/v1`: llama.cpp's native API is at the root."""
         return self.base_url.removesuffix("/v1")
 
     def __repr__(self) -> str:
@@ -72,14 +72,14 @@ class Endpoint(Struct, frozen=True):
 
 
 class Clock(Protocol):
-    """What time it is for an engine. Tests have their own."""
+    """The clock of an engine. Tests replace it."""
 
     def now(self) -> float:
-        """In seconds, from any beginning."""
+        """Seconds since an arbitrary start."""
         ...
 
     def wait(self, wake: SimpleQueue[None], seconds: float) -> None:
-        """Until something is put to `wake`, or `seconds` have gone by."""
+        """Wait until something is put into `wake`, at most `seconds`."""
         ...
 
 
@@ -92,8 +92,8 @@ class _RealClock:
             wake.get(timeout=seconds)
 
 
-class Lease:
-    """One request in flight on an engine that is loaded. `release` it at the end; dropped is released too."""
+class EngineHandle:
+    """Keeps an engine loaded for one request. Call `release` at its end; garbage collection releases it too."""
 
     __slots__ = ("_held", "_state", "endpoint", "generation")
 
@@ -104,12 +104,12 @@ class Lease:
         self.endpoint = Endpoint("")
 
     @property
-    def cut(self) -> bool:
-        """Whether the engine was unloaded or closed under it."""
+    def revoked(self) -> bool:
+        """Whether the engine was unloaded or closed while this was held."""
         return self.generation != self._state.generation
 
     def release(self) -> None:
-        """The request has ended. From any thread, and repeatable."""
+        """Declare the request ended. Callable from any thread, more than once."""
         if self._held:
             self._held = False
             self._state.leave(self)
@@ -118,39 +118,41 @@ class Lease:
 
 
 class Engine:
-    """One model in one child process, for every loop and thread of this one. Making it starts nothing."""
+    """One model in one child process, shared by all event loops and threads of this process.
+
+    Creating it starts nothing.
+    """
 
     def __init__(self, settings: LocalModel, *, clock: Clock | None = None) -> None:
         self.settings = settings
         self._state = _State(settings, clock or _RealClock())
         self._finalizer = weakref.finalize(self, self._state.end)
 
-    async def lease(self) -> Lease:
-        """Leave to send one request to `lease.endpoint`. Starts the child, or restarts a dead one, and waits for it.
+    async def acquire(self) -> EngineHandle:
+        """Start the child if it is not running, wait until it is loaded, and return a handle for one request.
 
-        Many waiters share one start. A cancelled waiter leaves it running for the others. While the engine unloads
-        this waits, and then loads it again. Raises ConfigError (the extra or the model is missing or bad, or the
-        engine was closed), ConnectError (the child died, or was ended, while loading) or RequestTimeout
-        (`load_timeout`).
+        All waiters share one start; cancelling one does not cancel the start. During an unload this waits, then loads
+        the model again. Raises ConfigError (the extra or the model is missing or invalid, or the engine was closed),
+        ConnectError (the child died, or was stopped, while loading) and RequestTimeout (after `load_timeout`).
         """
         while isinstance(entered := self._state.enter(), Future):
             await asyncio.wrap_future(entered)
-        lease, ready = entered
+        handle, ready = entered
         try:
-            lease.endpoint = ready if isinstance(ready, Endpoint) else await asyncio.wrap_future(ready)
+            handle.endpoint = ready if isinstance(ready, Endpoint) else await asyncio.wrap_future(ready)
         except ProviderError as error:
-            lease.release()
-            raise copy.copy(error) from None  # one instance must not gather the tracebacks of all waiters
+            handle.release()
+            raise copy.copy(error) from None  # else one instance collects the tracebacks of all waiters
         except BaseException:
-            lease.release()
+            handle.release()
             raise
-        return lease
+        return handle
 
     async def endpoint(self) -> Endpoint:
-        """Where to send requests, for one that takes care itself that the engine is not unloaded. Else as `lease`."""
-        lease = await self.lease()
-        lease.release()
-        return lease.endpoint
+        """As `acquire`, but returns only the address: nothing keeps the engine from being unloaded."""
+        handle = await self.acquire()
+        handle.release()
+        return handle.endpoint
 
     def alive(self) -> bool:
         """Whether the child is loaded and running."""
@@ -158,32 +160,35 @@ class Engine:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, from its start to its end."""
+        """The child's process id while it runs, else None."""
         return self._state.pid()
 
     @property
     def busy(self) -> int:
-        """How many requests are in flight, those that wait for the engine to load among them."""
+        """The number of requests in flight, including those that wait for the engine to load."""
         return self._state.busy()
 
     def unload(self, grace: float = UNLOAD_GRACE) -> bool:
-        """End the child, which gives its memory back; False if none runs. The next request starts another.
+        """Stop the child, which frees its memory; False if none runs. The next request starts another.
 
-        What is in flight has `grace` seconds to end, and is ended then; what comes meanwhile waits for the new start.
-        Of two unloads at once the shorter grace counts. From any thread.
+        Requests in flight have `grace` seconds to end before they are interrupted. Requests that arrive meanwhile wait
+        and load the model again. Of two concurrent unloads the shorter `grace` applies. Callable from any thread.
         """
         return self._state.unload(grace)
 
     async def aunload(self, grace: float = UNLOAD_GRACE) -> bool:
-        """`unload`, without holding up the loop. It goes on if this is cancelled."""
+        """`unload` without blocking the event loop. It continues if this is cancelled."""
         return await asyncio.wrap_future(_in_thread(partial(self.unload, grace)))
 
     def close(self) -> None:
-        """End the child for good, within about a second, and remove its folder. From any thread, and repeatable."""
+        """Stop the child for good, within about a second, and delete its folder.
+
+        Callable from any thread, more than once.
+        """
         self._finalizer()
 
     async def aclose(self) -> None:
-        """`close`, without holding up the loop."""
+        """`close` without blocking the event loop."""
         try:
             ended = _in_thread(self.close)
         except ConnectError:
@@ -196,7 +201,7 @@ class Engine:
 
 
 def _in_thread(work: Callable[[], T]) -> Future[T]:
-    """Run `work` in a daemon thread of its own. A waiter that is cancelled does not cancel it.
+    """Run `work` in a new daemon thread. Cancelling a waiter does not cancel it.
 
     Raises ConnectError when the interpreter is exiting and starts no more threads.
     """
@@ -220,9 +225,9 @@ _states: weakref.WeakSet[_State] = weakref.WeakSet()
 
 
 class _State:
-    """What of an engine must be ended. The lock is held for looks and assignments only, never for a wait.
+    """The state of an engine that must be cleaned up. The lock is never held during a wait.
 
-    A generation is the time between two unloads. What was begun in one does not touch the next.
+    A generation is the time between two unloads. What began in one has no effect on the next.
     """
 
     def __init__(self, settings: LocalModel, clock: Clock) -> None:
@@ -230,11 +235,11 @@ class _State:
         self._clock = clock
         self._closed = False
         self.generation = 0
-        self._forget()
+        self._reset()
         _states.add(self)
 
-    def _forget(self) -> None:
-        # Reentrant: a finalizer may run, by garbage collection, in a thread that is just inside.
+    def _reset(self) -> None:
+        # Reentrant: garbage collection may run a finalizer in a thread that holds it.
         self._lock = threading.RLock()
         self._starting: Future[Endpoint] | None = None
         self._unloading: Future[bool] | None = None
@@ -249,17 +254,17 @@ class _State:
         self._busy = 0
         self._idle_since = self._clock.now()
         self._unload_by = float("inf")
-        # Of all queues and events only this kind may be told something by a finalizer.
+        # The only kind of queue that a finalizer may put something into.
         self._left: SimpleQueue[None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: what runs is the parent's. Its lock may be held by a thread that is not here."""
+        """In a forked process: the engine belongs to the parent, and a thread that is not here may hold the lock."""
         if self._process is not None:
             self._process.disown()
-        self._forget()
+        self._reset()
 
-    # -- looks -------------------------------------------------------------------------------------------
+    # -- status ------------------------------------------------------------------------------------------
 
     def endpoint(self) -> Endpoint | None:
         with self._lock:
@@ -277,25 +282,25 @@ class _State:
 
     # -- requests ----------------------------------------------------------------------------------------
 
-    def enter(self) -> tuple[Lease, Endpoint | Future[Endpoint]] | Future[bool]:
-        """A request comes: its lease and what to wait for, or the unload to wait for before asking again."""
+    def enter(self) -> tuple[EngineHandle, Endpoint | Future[Endpoint]] | Future[bool]:
+        """For a new request: its handle and the start to wait for, or the unload to wait for before trying again."""
         with self._lock:
             if self._unloading is not None:
                 return self._unloading
             ready = self._ready_or_start()
             self._busy += 1
-            return Lease(self, self.generation), ready
+            return EngineHandle(self, self.generation), ready
 
-    def leave(self, lease: Lease) -> None:
+    def leave(self, handle: EngineHandle) -> None:
         with self._lock:
-            if lease.generation != self.generation:
+            if handle.generation != self.generation:
                 return
             self._busy -= 1
             if not self._busy:
                 self._idle_since = self._clock.now()
                 self._left.put(None)
 
-    # -- the start ---------------------------------------------------------------------------------------
+    # -- starting ---------------------------------------------------------------------------------------
 
     def _ready_or_start(self) -> Endpoint | Future[Endpoint]:
         self._refuse_if_closed()
@@ -337,11 +342,10 @@ class _State:
             raise ConfigError(
                 'local models need the `local` extra; run `pip install "brainwires-provider[local]"`'
             )
-        trained = read_metadata(
-            self._settings.path
-        ).context_length  # and what is wrong with the file, in better words
-        order = _order(self._settings, trained, self._socket_path(generation))
-        process = EngineProcess(order)
+        # Reading the file first gives better errors for an invalid one than llama.cpp does.
+        trained = read_metadata(self._settings.path).context_length
+        config = engine_config(self._settings, trained, self._socket_path(generation))
+        process = EngineProcess(config)
         with self._lock:
             wanted = generation == self.generation
             if wanted:
@@ -357,10 +361,10 @@ class _State:
             process.end(0.0)
             self._refuse_if_over(generation)
             raise
-        return _endpoint(order, address)
+        return _endpoint(config, address)
 
     def _socket_path(self, generation: int) -> str | None:
-        """A free socket name in the private folder, or None where loopback must do."""
+        """An unused socket name in the private folder, or None where loopback is used instead."""
         if not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
             return None
         with self._lock:
@@ -371,28 +375,28 @@ class _State:
                 return None
             path = os.path.join(self._folder, "engine.sock")
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # a crashed engine leaves it, and it cannot be bound again
+            os.unlink(path)  # left by a crashed engine; it cannot be bound again
         return path
 
     # -- unloading ---------------------------------------------------------------------------------------
 
     def unload(self, grace: float) -> bool:
         with self._lock:
-            under_way = self._unloading
-            if under_way is None and self._starting is None and self.endpoint() is None:
+            in_progress = self._unloading
+            if in_progress is None and self._starting is None and self.endpoint() is None:
                 return False
             self._unload_by = min(self._unload_by, self._clock.now() + grace)
-            mine = self._begin_unload() if under_way is None else None
-            self._left.put(None)  # the clock of the one under way may be shorter now
-        if under_way is not None:
-            return under_way.result()
+            mine = self._begin_unload() if in_progress is None else None
+            self._left.put(None)  # the unload in progress may have less time now
+        if in_progress is not None:
+            return in_progress.result()
         assert mine is not None
         return self._finish_unload(mine)
 
     def _begin_unload(self) -> Future[bool]:
-        """From here on nobody enters."""
+        """From here on no request enters."""
         self._unloading = Future()
-        self._unloading.set_running_or_notify_cancel()  # those who wait for it cannot cancel it
+        self._unloading.set_running_or_notify_cancel()  # waiters cannot cancel it
         return self._unloading
 
     def _finish_unload(self, unloading: Future[bool]) -> bool:
@@ -414,7 +418,7 @@ class _State:
         return done
 
     def _drain(self) -> tuple[EngineProcess | None, Future[Endpoint] | None]:
-        """Wait for those in flight, and end the generation: what of it runs yet."""
+        """Wait for the requests in flight, end the generation, and return what still runs of it."""
         while True:
             with self._lock:
                 seconds = self._unload_by - self._clock.now()
@@ -427,7 +431,7 @@ class _State:
             self._clock.wait(left, seconds)
 
     def _watch_over(self, generation: int) -> None:
-        """Have a thread unload the engine when it has been idle for long enough: one in a generation."""
+        """Start a thread, one per generation, that unloads the engine after `idle_timeout`."""
         if self._settings.idle_timeout is None or self._watched == generation:
             return
         with contextlib.suppress(ConnectError):  # the interpreter is exiting
@@ -439,7 +443,7 @@ class _State:
             with self._lock:
                 if generation != self.generation:
                     return
-                # A request that is in flight now, or an unload, puts the end off for a whole timeout at least.
+                # A request in flight, or an unload, postpones the end by at least one whole timeout.
                 waits = self._busy or self._unloading is not None
                 seconds = timeout if waits else self._idle_since + timeout - self._clock.now()
                 unloading = self._begin_unload() if seconds <= 0 else None
@@ -448,7 +452,7 @@ class _State:
                 return
             self._clock.wait(ended, seconds)
 
-    # -- the end -----------------------------------------------------------------------------------------
+    # -- closing ----------------------------------------------------------------------------------------
 
     def end(self) -> None:
         with self._lock:
@@ -459,7 +463,7 @@ class _State:
             process, self._process, self._endpoint = self._process, None, None
             folder, self._folder = self._folder, None
         if process is not None:
-            process.end(END_GRACE)
+            process.end(EXIT_GRACE)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -474,8 +478,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def _short_folder() -> str | None:
-    """A new folder that only we may enter, with a path short enough for a socket in it."""
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder in it
+    """A new private folder whose path is short enough for a socket in it."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp creates a private folder in it
         if len(os.fsencode(parent)) + len("/bw-xxxxxxxx/engine.sock") > SOCKET_PATH_LIMIT:
             continue
         with contextlib.suppress(OSError):
@@ -483,7 +487,8 @@ def _short_folder() -> str | None:
     return None
 
 
-def _order(settings: LocalModel, trained: int | None, socket_path: str | None) -> Order:
+def engine_config(settings: LocalModel, trained: int | None, socket_path: str | None) -> EngineConfig:
+    """What the child needs to run a model that was trained for `trained` tokens of context."""
     path = os.path.abspath(settings.path)
     return {
         "path": path,
@@ -504,7 +509,7 @@ def _order(settings: LocalModel, trained: int | None, socket_path: str | None) -
     }
 
 
-def _endpoint(order: Order, address: str) -> Endpoint:
-    if order["socket"] is not None:
-        return Endpoint("http://localhost/v1", socket_path=order["socket"])
-    return Endpoint(f"{address}/v1", api_key=order["api_key"])
+def _endpoint(config: EngineConfig, address: str) -> Endpoint:
+    if config["socket"] is not None:
+        return Endpoint("http://localhost/v1", socket_path=config["socket"])
+    return Endpoint(f"{address}/v1", api_key=config["api_key"])

@@ -1,4 +1,4 @@
-"""How much memory another process holds, by the word of the operating system."""
+"""The memory of another process, as the operating system reports it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from msgspec import Struct
 
 __all__ = ["ProcessMemory", "process_memory"]
 
-_CLOCK = 5.0  # seconds for `ps`, which takes a hundredth
+_TIMEOUT = 5.0  # seconds for `ps`, which takes about 0.01
 
 
 class ProcessMemory(Struct, frozen=True):
-    """In bytes; None where the system does not say.
+    """In bytes; None where the system does not report it.
 
-    `rss` counts every page that stands in memory; `pss` divides those that several processes have, such as the
-    pages of a file that two of them map, by how many have them, so that sums over processes are right.
+    `rss` (resident set size) counts every page in memory. `pss` (proportional set size) divides pages shared by
+    several processes, such as those of a file that both map, by the number of processes, so that values can be summed.
     """
 
     rss: int | None = None
@@ -26,7 +26,7 @@ class ProcessMemory(Struct, frozen=True):
 
 
 def process_memory(pid: int) -> ProcessMemory:
-    """Of the process `pid`; nothing is known of one that has ended."""
+    """The memory of the process `pid`; both values are None for a process that has ended."""
     if sys.platform == "linux":
         return _from_proc(pid)
     if sys.platform == "darwin":
@@ -35,7 +35,7 @@ def process_memory(pid: int) -> ProcessMemory:
 
 
 def _from_proc(pid: int) -> ProcessMemory:
-    # An older kernel has no rollup, and some that have one refuse it. Neither shows the memory of a zombie.
+    # Older kernels have no rollup, and some refuse access to it. Neither file reports the memory of a zombie.
     for name, rss, pss in (("smaps_rollup", "Rss", "Pss"), ("status", "VmRSS", "")):
         with contextlib.suppress(OSError):
             fields = _kilobytes(Path(f"/proc/{pid}/{name}").read_text())
@@ -45,7 +45,7 @@ def _from_proc(pid: int) -> ProcessMemory:
 
 
 def _kilobytes(text: str) -> dict[str, int]:
-    """The lines `Name:  123 kB`, in bytes."""
+    """The values of lines like `Name:  123 kB`, in bytes."""
     fields = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
@@ -58,8 +58,8 @@ def _kilobytes(text: str) -> dict[str, int]:
 def _from_ps(pid: int) -> int | None:
     command = ["/bin/ps", "-o", "rss=", "-p", str(pid)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_CLOCK, check=False)  # noqa: S603 - a number
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=False)  # noqa: S603 - a number
     except (OSError, subprocess.TimeoutExpired):
         return None
-    said = done.stdout.strip()
-    return int(said) * 1024 if said.isdigit() else None
+    kilobytes = done.stdout.strip()
+    return int(kilobytes) * 1024 if kilobytes.isdigit() else None

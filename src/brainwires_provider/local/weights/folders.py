@@ -1,7 +1,7 @@
-"""Where this library keeps its own files on this machine, and how it writes them.
+"""The folder of this library's own files, and atomic writing.
 
-A file is written whole beside its place and then put there in one step, so whoever reads it finds the old one or
-the new one, never half of one, at whatever moment the writer is killed.
+A file is written under a temporary name and then renamed in one step. A reader finds either the old or the new file,
+whenever the writer is killed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import time
 from typing import Final
 
-__all__ = ["DATA_FOLDER_VARIABLE", "data_folder", "write_whole"]
+__all__ = ["DATA_FOLDER_VARIABLE", "data_folder", "write_atomically"]
 
 DATA_FOLDER_VARIABLE: Final = "BRAINWIRES_DATA_DIR"
 
@@ -22,7 +22,7 @@ _PAUSE: Final = 0.01  # seconds
 def data_folder() -> str:
     """The folder of the user's data for this library: BRAINWIRES_DATA_DIR, else the platform's own.
 
-    Nothing is created.
+    Creates nothing.
     """
     if folder := os.environ.get(DATA_FOLDER_VARIABLE):
         return os.path.abspath(os.path.expanduser(folder))
@@ -31,10 +31,10 @@ def data_folder() -> str:
     return platformdirs.user_data_dir("brainwires", appauthor=False)
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Put `data` at `path`, for this user alone (mode 600); its folder must exist.
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace the file at `path` by `data`, readable by this user only (mode 600); its folder must exist.
 
-    Only one writer at a time may do this for one path: what a killed one left behind is thrown away. Raises OSError.
+    Only one process may do this for one path at a time; what a killed one left is deleted. Raises OSError.
     """
     unfinished = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
@@ -52,7 +52,7 @@ def _replace(source: str, target: str) -> None:
     while True:
         try:
             return os.replace(source, target)
-        except PermissionError:  # Windows, while somebody reads the old file
+        except PermissionError:  # on Windows, while another process reads the old file
             if time.monotonic() > until:
                 raise
             time.sleep(_PAUSE)

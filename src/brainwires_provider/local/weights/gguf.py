@@ -131,6 +131,7 @@ class GGUFMetadata(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=T
 
     @property
     def has_chat_template(self) -> bool:
+        """Whether the file holds a chat template, named or not."""
         return self.chat_template is not None or bool(self.named_templates)
 
     @property

@@ -108,6 +108,7 @@ class Cursor:
 
     @property
     def position(self) -> int:
+        """The offset in the file, in bytes."""
         return self._start + self._at
 
     def check_end(self, end: int, least: str = "at least ") -> None:
@@ -122,6 +123,7 @@ class Cursor:
             )
 
     def skip(self, count: int) -> None:
+        """Go on by `count` bytes. Raises ConfigError if the file ends before."""
         self.check_end(self.position + count)
         self._at += count
 
@@ -149,12 +151,15 @@ class Cursor:
             raise ConfigError(f"{self.path!r} became shorter while it was read; try again")
 
     def u32(self) -> int:
+        """Read an unsigned integer of 32 bits."""
         return int.from_bytes(self.take(4), "little")
 
     def u64(self) -> int:
+        """Read an unsigned integer of 64 bits."""
         return int.from_bytes(self.take(8), "little")
 
     def key_length(self) -> int:
+        """Read the length of a key, which is limited. Raises ConfigError if it is longer."""
         length = self.u64()
         if length > _MAX_KEY:
             raise damaged(self.path, f"it claims a name of {length} bytes")
@@ -175,6 +180,7 @@ class Cursor:
         return value
 
     def skip_value(self, kind: int) -> None:
+        """Go past one value of that type."""
         if kind == _STRING:
             self.skip(self.u64())
         elif kind == _ARRAY:
@@ -257,6 +263,7 @@ def _check_version(version: int, path: str) -> None:
 
 
 def damaged(path: str, how: str) -> ConfigError:
+    """The error for a file whose content contradicts itself."""
     return ConfigError(f"{path!r} is damaged: {how}; download it again")
 
 

@@ -1,11 +1,11 @@
-"""Pulling a GGUF file from the Hugging Face hub: fetched, its SHA-256 checked, and registered under a name.
+"""Downloads GGUF files from the Hugging Face hub, checks their SHA-256, and registers them under a name.
 
-The package `huggingface_hub` (the `hub` extra) fetches, so its rules hold: its cache is shared with every program on
-the machine, HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they always mean, each wait for bytes has its
-clock (HF_HUB_DOWNLOAD_TIMEOUT, 10 s), and a download whose connection is cut goes on where it ended. What it does not
-do is done here. One question to the hub comes first: it says what is wrong with a reference, and refuses a file whose
-digest is not the known one, before gigabytes are fetched. Then the file is read again from the disk and its digest
-compared, for a cache can be damaged long after the download. A file that fails stays where it is, unregistered.
+The package `huggingface_hub` (extra `hub`) does the download, with its rules: the cache is shared with all programs on
+the machine; HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE have their usual meaning; each wait for bytes is limited
+(HF_HUB_DOWNLOAD_TIMEOUT, 10 s); an interrupted download is resumed. The rest is done here. A request to the hub comes
+first: it finds errors in a reference, and a digest that differs from the known one, before gigabytes are downloaded.
+Afterwards the file is read from the disk and its digest compared, because a cache can be damaged long after the
+download. A file whose digest is wrong stays where it is and is not registered.
 
 https://huggingface.co/docs/huggingface_hub/guides/download
 """
@@ -25,9 +25,9 @@ from msgspec import Struct
 from brainwires_provider.errors import ConfigError, ProtocolError
 from brainwires_provider.local.settings import LocalModel, Pooling
 from brainwires_provider.local.weights.gguf import read_header
-from brainwires_provider.local.weights.hub_files import Hub, HubFile, Remote
-from brainwires_provider.local.weights.known import KNOWN_MODELS, find_known
-from brainwires_provider.local.weights.names import check_name, name_after, near_names
+from brainwires_provider.local.weights.hub_files import SHA256, Hub, HubFile, Remote
+from brainwires_provider.local.weights.known import find_known, known_models
+from brainwires_provider.local.weights.names import check_name, name_after, near_names, part_of
 from brainwires_provider.local.weights.registry import LocalRegistry
 
 __all__ = ["DigestError", "OnProgress", "PullPhase", "PullProgress", "PulledModel", "pull"]
@@ -37,15 +37,13 @@ _GRAMMAR: Final = "hf:OWNER/NAME/FILE.gguf, or hf:OWNER/NAME@REVISION/FILE.gguf"
 _REFERENCE: Final = re.compile(
     r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?/(?P<file>[^@\\\x00-\x1f]+\.gguf)", re.ASCII
 )
-_PART: Final = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.ASCII)
 _MAX_PARTS: Final = 999
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 PullPhase: TypeAlias = Literal["downloading", "verifying"]
 
 
 class PullProgress(Struct, frozen=True, gc=False):
-    """How far it is. `done` and `total` are in bytes of `file`; `total` is None when the hub does not tell."""
+    """Progress of a download. `done` and `total` are bytes of `file`; `total` is None if it is not known."""
 
     phase: PullPhase
     file: str
@@ -57,10 +55,10 @@ OnProgress: TypeAlias = Callable[[PullProgress], object]
 
 
 class PulledModel(Struct, frozen=True, gc=False):
-    """A file that is here, checked, and registered as `name`.
+    """A downloaded, checked file that is registered as `name`.
 
-    `revision` is the commit that it came from, or what was asked for when the hub was not asked. A model in several
-    parts is named by its first: `path` and `sha256` are that one's, `size` (bytes) is that of all.
+    `revision` is the commit of the file, or the requested revision if no request was made. For a model in parts,
+    `path` and `sha256` are those of the first; `size`, in bytes, is the sum of all.
     """
 
     name: str
@@ -73,7 +71,7 @@ class PulledModel(Struct, frozen=True, gc=False):
 
 
 class DigestError(ProtocolError):
-    """A file is not the one that was meant. `path` is None when nothing was fetched."""
+    """A file has another SHA-256 than expected. `path` is None if nothing was downloaded."""
 
     def __init__(self, message: str, *, expected: str, found: str, path: str | None, **context: Any) -> None:
         super().__init__(message, **context)
@@ -96,24 +94,25 @@ def pull(
     endpoint: str | None = None,
     timeout: float = 10.0,
 ) -> PulledModel:
-    """Fetch a model that is not here yet, check its SHA-256, and register it.
+    """Download a model if it is not on this machine yet, check its SHA-256, and register it.
 
-    `model` is a known name (`KNOWN_MODELS`), or hf:OWNER/NAME[@REVISION]/FILE.gguf, where FILE may lie in folders and
-    the revision is a commit, tag or branch (default: main); of a model in parts, name the first. A known name has its
-    digest; for a reference, `sha256` is the digest to check against, and without it the one that the hub tells. With
-    a digest known beforehand, a file that is here already needs no network. A file goes to the hub's cache, or to
-    `folder`, and is registered in `registry` (default: the user's) as `name` (default: the known name, or one after
-    the file). Pulled again, a model keeps the settings that it has; a name that means another model is not taken
-    without `replace`. `force` fetches a file that is here anew.
+    `model` is a name of `brainwires local list --known`, or hf:OWNER/NAME[@REVISION]/FILE.gguf. FILE may be in a
+    folder; the revision is a commit, tag or branch (default: main); for a model in parts, name the first. Known names
+    have their digest. For a reference, `sha256` is the digest to check against (default: the one that the hub
+    reports). With a digest that is known beforehand, a file that is already here needs no network. Files are stored in
+    the hub's cache, or in `folder`, and registered in `registry` (default: the user's) as `name` (default: the known
+    name, or one derived from the file). A model that is downloaded again keeps its settings. A name of another model
+    is refused without `replace`. `force` downloads a file that is already here again.
 
-    `on_progress` is called as bytes come and as they are checked, perhaps on another thread; what it raises ends the
-    pull. `timeout`, in seconds, bounds each wait for the hub's first answer. `token` is the hub's; default: HF_TOKEN
-    or the one of `hf auth login`, which go to the hub of HF_ENDPOINT and never to an `endpoint` given here.
+    `on_progress` is called while bytes arrive and while they are checked, perhaps on another thread; an exception that
+    it raises ends the download. `timeout`, in seconds, bounds each wait for the hub's first response. `token` is the
+    hub's token; default: HF_TOKEN or the one of `hf auth login`, which are sent to the hub of HF_ENDPOINT and never to
+    an `endpoint` given here.
 
-    Raises ConfigError (a bad name or reference, no `hub` extra, no room on the disk), NotFoundError,
-    AuthenticationError, PermissionDeniedError (such as for a licence that must be accepted first), RateLimitError,
+    Raises ConfigError (an invalid name or reference, no `hub` extra, too little disk space), NotFoundError,
+    AuthenticationError, PermissionDeniedError (for example a licence that must be accepted first), RateLimitError,
     OverloadedError, ServerError, ConnectError, RequestTimeout, StreamInterrupted, TransportError, ProtocolError
-    (no hub answers) and DigestError.
+    (the server is not a hub) and DigestError.
     """
     wanted = _wanted(model, sha256)
     hub = Hub(endpoint, token, timeout, folder)
@@ -135,7 +134,7 @@ def pull(
     return PulledModel(called, first.path, first.sha256, size, file.repo, file.file, first.revision)
 
 
-# -- what is meant -------------------------------------------------------------------------------------------
+# -- references -------------------------------------------------------------------------------------------
 
 
 class _Wanted(Struct, frozen=True):
@@ -150,8 +149,8 @@ def _wanted(model: str, sha256: str | None) -> _Wanted:
     first = _parse(known.reference if known else model)
     files = _parts(first)
     digest = sha256.lower() if sha256 is not None else known.sha256 if known else None
-    if digest is not None and not _DIGEST.fullmatch(digest):
-        raise ConfigError(f"sha256={sha256!r} is no SHA-256, which has 64 hexadecimal digits")
+    if digest is not None and not SHA256.fullmatch(digest):
+        raise ConfigError(f"sha256={sha256!r} is not a SHA-256, which has 64 hexadecimal digits")
     if digest is not None and len(files) > 1:
         raise ConfigError("sha256= checks one file, and this model has several parts; leave it out")
     name = known.name if known else name_after(first.file)
@@ -160,36 +159,35 @@ def _wanted(model: str, sha256: str | None) -> _Wanted:
 
 def _parse(reference: str) -> HubFile:
     if not reference.startswith("hf:"):
-        near = near_names(reference, [model.name for model in KNOWN_MODELS])
-        raise ConfigError(f"no known model is called {reference!r}{near}; any other is named {_GRAMMAR}")
+        near = near_names(reference, [model.name for model in known_models()])
+        raise ConfigError(
+            f"no known model is called {reference!r}{near}; other models are referenced as {_GRAMMAR}"
+        )
     found = _REFERENCE.fullmatch(reference)
     if found is None or any(part in ("", ".", "..") for part in found["file"].split("/")):
         raise ConfigError(
-            f"{reference!r} does not say which file of the hub is meant; it looks like {_GRAMMAR}, "
-            "and the revision is a commit, a tag, or a branch without a slash"
+            f"{reference!r} is not a reference to a file of the hub; write {_GRAMMAR}, "
+            "where the revision is a commit, a tag, or a branch without a slash"
         )
     return HubFile(found["repo"], found["revision"] or "main", found["file"])
 
 
 def _parts(first: HubFile) -> tuple[HubFile, ...]:
-    several = _PART.fullmatch(first.file)
-    if several is None:
+    part = part_of(first.file.removesuffix(".gguf"))
+    if part is None:
         return (first,)
-    if int(several["part"]) != 1:
+    if part.part != 1:
         raise ConfigError(f"{first.file!r} is not the first part of its model; name the first")
-    stem, count = several["stem"], int(several["parts"])
-    if not 1 <= count <= _MAX_PARTS:
-        raise ConfigError(
-            f"{first.file!r} says that its model has {count} parts; 1 to {_MAX_PARTS} are possible"
-        )
+    if not 1 <= part.parts <= _MAX_PARTS:
+        raise ConfigError(f"{first.file!r} is one of {part.parts} parts; 1 to {_MAX_PARTS} are possible")
     return tuple(
-        HubFile(first.repo, first.revision, f"{stem}-{number:05}-of-{count:05}.gguf")
-        for number in range(1, count + 1)
+        HubFile(first.repo, first.revision, f"{part.sibling(number)}.gguf")
+        for number in range(1, part.parts + 1)
     )
 
 
 def _settings(registry: LocalRegistry, name: str, file: HubFile, replace: bool) -> LocalModel | None:
-    """How the model of that name is run, if it is this one. A name that cannot be is refused before the download."""
+    """The settings registered under `name`, if it is this model. An invalid name is refused before the download."""
     check_name(name)
     there = registry.find(name)
     if there is None:
@@ -200,12 +198,12 @@ def _settings(registry: LocalRegistry, name: str, file: HubFile, replace: bool) 
     if not replace:
         raise ConfigError(
             f"{name!r} is the name of another local model ({there.model.path or 'the installed weights'}); "
-            "give this one another name, or replace that one"
+            "choose another name, or replace that model"
         )
     return None
 
 
-# -- fetching and checking -----------------------------------------------------------------------------------
+# -- download and check -----------------------------------------------------------------------------------
 
 
 class _Fetched(Struct, frozen=True):
@@ -218,23 +216,23 @@ class _Fetched(Struct, frozen=True):
 def _fetch(
     hub: Hub, file: HubFile, sha256: str | None, force: bool, on_progress: OnProgress | None
 ) -> _Fetched:
-    def tell(phase: PullPhase, done: int, total: int | None) -> None:
+    def report(phase: PullPhase, done: int, total: int | None) -> None:
         if on_progress is not None:
             on_progress(PullProgress(phase, file.file, done, total))
 
     here = None if force else hub.here(file)
-    if here is not None and sha256 is not None and _digest(here, tell) == sha256:
+    if here is not None and sha256 is not None and _digest(here, report) == sha256:
         return _Fetched(here, sha256, os.path.getsize(here), file.revision)
     remote = hub.ask(file)
     expected = _expected(remote, file, sha256)
     if here is None and remote.size is not None:
         hub.check_room(file, remote.size)
-    path = hub.download(file, force, lambda done, total: tell("downloading", done, total))
-    found = _digest(path, tell)
+    path = hub.download(file, force, lambda done, total: report("downloading", done, total))
+    found = _digest(path, report)
     if found != expected:
         raise DigestError(
-            f"{path!r} is not the file that was meant: its SHA-256 is {found}, and should be {expected}. It was not "
-            "registered. Pull it again with force, which fetches it anew; should it fail again, do not use the file",
+            f"{path!r} is not the expected file: its SHA-256 is {found}, not {expected}. It was not registered. "
+            "Download it again with force; if that fails too, do not use the file",
             expected=expected,
             found=found,
             path=path,
@@ -244,16 +242,16 @@ def _fetch(
 
 
 def _expected(remote: Remote, file: HubFile, sha256: str | None) -> str:
-    """The digest that the file must have: known beforehand, and by the hub; they must agree."""
+    """The digest that the file must have. If it is known and the hub reports one, both must be equal."""
     if sha256 is None and remote.sha256 is None:
         raise ProtocolError(
-            f"the hub tells no SHA-256 of {file}, so there is nothing to check it against; pass sha256= if you know it"
+            f"the hub reports no SHA-256 for {file}, so it cannot be checked; pass sha256= if you know it"
         )
     expected = sha256 or remote.sha256 or ""
     if remote.sha256 is not None and remote.sha256 != expected:
         raise DigestError(
-            f"the hub's file {file} is not the one known here: its SHA-256 is {remote.sha256}, and should be "
-            f"{expected}. Nothing was fetched. To take the hub's file none the less, pull it by this reference",
+            f"the hub's file {file} is not the known one: its SHA-256 is {remote.sha256}, not {expected}. "
+            "Nothing was downloaded. To use the hub's file anyway, pull it by this reference",
             expected=expected,
             found=remote.sha256,
             path=None,
@@ -261,13 +259,13 @@ def _expected(remote: Remote, file: HubFile, sha256: str | None) -> str:
     return expected
 
 
-def _digest(path: str, tell: Callable[[PullPhase, int, int], None]) -> str:
+def _digest(path: str, report: Callable[[PullPhase, int, int], None]) -> str:
     digest = hashlib.sha256()
     done = 0
     for chunk, total in _chunks(path):
         digest.update(chunk)
         done += len(chunk)
-        tell("verifying", done, total)
+        report("verifying", done, total)
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""One file of the Hugging Face hub: what the hub says of it, and bringing it here; the only user of `huggingface_hub`.
+"""Requests for one file of the Hugging Face hub: its facts, and its download. The only user of `huggingface_hub`.
 
-Every failure is translated here into one of our errors, written without a word of the original: its URLs may be
-signed, and its advice is for another program.
+Failures are translated into this library's errors without quoting the original messages: their URLs may be signed, and
+their advice is for other programs.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from brainwires_provider.errors import (
     TransportError,
 )
 
-__all__ = ["Bytes", "Hub", "HubFile", "Remote"]
+__all__ = ["SHA256", "Bytes", "Hub", "HubFile", "Remote"]
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NO_ROOM: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
-Bytes = Callable[[int, int | None], object]  # how many are here, and of how many
+Bytes = Callable[[int, int | None], object]  # bytes received, and bytes in total if known
 
 
 class HubFile(Struct, frozen=True, gc=False):
-    """Which file is meant. `repo` is OWNER/NAME."""
+    """A file on the hub. `repo` is OWNER/NAME."""
 
     repo: str
     revision: str
@@ -56,7 +56,7 @@ class HubFile(Struct, frozen=True, gc=False):
 
 
 class Remote(Struct, frozen=True, gc=False):
-    """What the hub says of a file. `sha256` is None for one that it keeps in git itself, `size` is in bytes."""
+    """What the hub reports of a file. `sha256` is None for files stored in git itself, `size` is in bytes."""
 
     commit: str
     sha256: str | None
@@ -64,10 +64,10 @@ class Remote(Struct, frozen=True, gc=False):
 
 
 class Hub:
-    """The hub at `endpoint` (default: HF_ENDPOINT, or the public one), and the folder that files go to.
+    """The hub at `endpoint` (default: HF_ENDPOINT, or the public one), and the folder where files are stored.
 
-    `folder` None is the hub's own cache. `timeout`, in seconds, bounds each wait for the first answer. Raises
-    ConfigError when it is made: a bad argument, or no `hub` extra.
+    `folder` None is the hub's own cache. `timeout`, in seconds, bounds each wait for the first response. Creating one
+    raises ConfigError for an invalid argument, or if the extra `hub` is missing.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Hub:
                 'pulling from the hub needs the `hub` extra; run `pip install "brainwires-provider[hub]"`'
             ) from None
         if not timeout > 0:
-            raise ConfigError(f"timeout is {timeout!r}; it must be above zero")
+            raise ConfigError(f"timeout is {timeout!r}; it must be greater than zero")
         if token is not None and not re.fullmatch(r"[!-~]+", token):
             raise ConfigError(
-                "the hub's token is empty, or holds a space, a line end or a strange character; copy it anew"
+                "the hub's token is empty, or contains a space or another invalid character; copy it again"
             )
         self._package = huggingface_hub
         self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
@@ -96,7 +96,7 @@ class Hub:
         self._cache: str = constants.HF_HUB_CACHE
 
     def here(self, wanted: HubFile) -> str | None:
-        """Where the file lies, if one of that name is here already; what it holds is not looked at."""
+        """The path of the file if one of that name is already here. Its content is not checked."""
         if self._folder is not None:
             path = os.path.join(self._folder, *wanted.file.split("/"))
             return path if os.path.isfile(path) else None
@@ -107,9 +107,9 @@ class Hub:
         return found if isinstance(found, str) else None
 
     def ask(self, wanted: HubFile) -> Remote:
-        """One request, without a second try."""
+        """The facts of a file, in one request without a retry."""
         with self._translated(wanted):
-            said = self._package.get_hf_file_metadata(
+            found = self._package.get_hf_file_metadata(
                 self._package.hf_hub_url(
                     wanted.repo, wanted.file, revision=wanted.revision, endpoint=self._endpoint
                 ),
@@ -118,24 +118,24 @@ class Hub:
                 library_name="brainwires-provider",
                 endpoint=self._endpoint,
             )
-        if said.commit_hash is None:
-            raise _no_hub(self._endpoint)
-        sha256 = said.etag if said.etag is not None and _DIGEST.fullmatch(said.etag) else None
-        return Remote(said.commit_hash, sha256, said.size)
+        if found.commit_hash is None:
+            raise _not_a_hub(self._endpoint)
+        sha256 = found.etag if found.etag is not None and SHA256.fullmatch(found.etag) else None
+        return Remote(found.commit_hash, sha256, found.size)
 
     def check_room(self, wanted: HubFile, size: int) -> None:
-        """Raises ConfigError when the disk has not that many bytes left."""
+        """Raise ConfigError if the disk has less than `size` bytes free."""
         place = self._folder or self._cache
         while not os.path.exists(place) and os.path.dirname(place) != place:
             place = os.path.dirname(place)
         free = shutil.disk_usage(place).free
         if free < size:
-            raise _no_room(f"{wanted} has {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free")
+            raise _disk_full(f"{wanted} has {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free")
 
     def download(self, wanted: HubFile, force: bool, on_bytes: Bytes) -> str:
-        """The path of the file, fetched if it is not here, or with `force`. What `on_bytes` raises comes out."""
+        """Download the file if it is not here, or with `force`; its path. Exceptions of `on_bytes` are passed on."""
         bar = _bar(on_bytes)
-        tqdm_class: Any = bar  # it takes what behaves like tqdm's, and says otherwise
+        tqdm_class: Any = bar  # it accepts any class like tqdm's, though its annotation says otherwise
         with self._translated(wanted, bar):
             path = self._package.hf_hub_download(
                 wanted.repo,
@@ -172,10 +172,10 @@ class Hub:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without telemetry, as HF_HUB_DISABLE_TELEMETRY=1 would have it.
+    """Disable telemetry, as HF_HUB_DISABLE_TELEMETRY=1 does.
 
-    Else it asks the hub of HF_ENDPOINT, whatever `endpoint` was given, for a list of coding agents, and tells the hub
-    which of them runs this process.
+    Otherwise huggingface_hub requests a list of coding agents from the hub of HF_ENDPOINT, whatever `endpoint` is, and
+    reports to the hub which of them runs this process.
     """
     from huggingface_hub import constants
 
@@ -188,13 +188,13 @@ def _quiet() -> Iterator[None]:
 
 
 class _Bar:
-    """What huggingface_hub calls of tqdm's bar; it draws nothing.
+    """The methods of tqdm that huggingface_hub calls; nothing is drawn.
 
-    That it has `update_transfer` makes a download from the hub's Xet store use one bar instead of two.
+    With the method `update_transfer`, a download from the hub's Xet store uses one bar instead of two.
     """
 
     on_bytes: Bytes
-    raised: BaseException | None = None  # by the caller: it is theirs, whatever passes it on
+    raised: BaseException | None = None  # by `on_bytes`, to be passed on unchanged
 
     def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
         self.n = initial
@@ -202,7 +202,7 @@ class _Bar:
         self.update(0)
 
     def update(self, count: float | None = 1) -> None:
-        self.n += int(count or 0)  # below zero when a server starts the file over
+        self.n += int(count or 0)  # negative when a server restarts the file
         kind = type(self)
         try:
             kind.on_bytes(self.n, self.total)
@@ -211,19 +211,19 @@ class _Bar:
             raise
 
     def update_transfer(self, count: float) -> None:
-        """Bytes on the network, of which deduplication makes fewer than the file has."""
+        """Bytes on the network, which deduplication makes fewer than the file has."""
 
     def set_postfix_str(self, *_: Any, **__: Any) -> None:
-        """The speed, as text."""
+        """Show the speed."""
 
     def set_transfer_postfix_str(self, *_: Any, **__: Any) -> None:
-        """The network's speed, as text."""
+        """Show the speed of the network."""
 
     def refresh(self, *_: Any, **__: Any) -> None:
         """Draw it."""
 
     def close(self) -> None:
-        """It has ended."""
+        """End."""
 
     def __enter__(self) -> _Bar:
         return self
@@ -233,7 +233,7 @@ class _Bar:
 
 
 def _bar(on_bytes: Bytes) -> type[_Bar]:
-    """A class for one download: huggingface_hub makes the bar itself."""
+    """A class for one download, because huggingface_hub creates the bar itself."""
     return type("Bar", (_Bar,), {"on_bytes": staticmethod(on_bytes)})
 
 
@@ -247,24 +247,24 @@ def _check_endpoint(endpoint: str) -> None:
     if not host or parts.scheme not in ("https", "http" if local else "https"):
         raise ConfigError(
             f"the hub's address has the scheme {parts.scheme!r} and the host {host!r}; it needs https "
-            "(plain http only on this machine): look at endpoint= or HF_ENDPOINT"
+            "(plain http only on this machine): check endpoint= or HF_ENDPOINT"
         )
 
 
-def _no_hub(endpoint: str) -> ProtocolError:
+def _not_a_hub(endpoint: str) -> ProtocolError:
     return ProtocolError(
-        f"what answers at {endpoint} is no Hugging Face hub; look at endpoint= or HF_ENDPOINT, and at the proxy"
+        f"the server at {endpoint} is not a Hugging Face hub; check endpoint= or HF_ENDPOINT, and the proxy"
     )
 
 
-def _no_room(what: str) -> ConfigError:
+def _disk_full(what: str) -> ConfigError:
     return ConfigError(
-        f"there is no room on the disk: {what}; free some, or choose a folder (or HF_HOME) on another disk"
+        f"the disk is full: {what}; free space, or choose a folder (or HF_HOME) on another disk"
     )
 
 
 class _Failure(Struct, frozen=True):
-    """The circumstances of a failure, in whose words it is told."""
+    """The circumstances of a failure, for its error message."""
 
     endpoint: str
     wanted: HubFile
@@ -272,7 +272,7 @@ class _Failure(Struct, frozen=True):
 
     @property
     def _what(self) -> str:
-        return f"{self.wanted} was {'fetched' if self.downloading else 'asked for'}"
+        return f"{self.wanted} was {'downloaded' if self.downloading else 'requested'}"
 
     def translate(self, error: BaseException) -> ProviderError:
         from huggingface_hub import errors as hub
@@ -281,13 +281,15 @@ class _Failure(Struct, frozen=True):
             return self._refusal(error)
         cause = error.__cause__
         if isinstance(error, hub.LocalEntryNotFoundError | ValueError) and cause is not None:
-            return self.translate(cause)  # it asks once more before it downloads, and wraps what fails then
+            return self.translate(
+                cause
+            )  # it sends another request before the download, and wraps its failure
         if isinstance(error, hub.OfflineModeIsEnabled):
             return ConnectError(
-                f"HF_HUB_OFFLINE is set, and {self.wanted} is not here; unset it to fetch the file"
+                f"HF_HUB_OFFLINE is set, and {self.wanted} is not here; unset it to download the file"
             )
         if isinstance(error, hub.FileMetadataError):
-            return _no_hub(self.endpoint)
+            return _not_a_hub(self.endpoint)
         if isinstance(error, hub.HFValidationError):
             return ConfigError(f"{self.wanted.repo!r} cannot be the name of a repository on the hub")
         if isinstance(error, OSError):
@@ -295,7 +297,7 @@ class _Failure(Struct, frozen=True):
         return self._network(error)
 
     def _refusal(self, error: Any) -> APIError:
-        """The hub, or the store it sent us to, answered with an error."""
+        """An error response of the hub or its store."""
         status: int = error.response.status_code
         kind, text = self._named(error) or _by_status(status, self._what)
         context: dict[str, Any] = {"status": status, "request_id": error.request_id}
@@ -305,20 +307,20 @@ class _Failure(Struct, frozen=True):
         return kind(text, **context)
 
     def _named(self, error: object) -> tuple[type[APIError], str] | None:
-        """The refusals that have a name of their own, https://huggingface.co/docs/hub/models-gated among them."""
+        """Errors with a class of their own. https://huggingface.co/docs/hub/models-gated is one."""
         from huggingface_hub import errors as hub
 
         repo, revision, file = self.wanted.repo, self.wanted.revision, self.wanted.file
         page = f"{self.endpoint}/{repo}"
         if isinstance(error, hub.GatedRepoError):
             return PermissionDeniedError, (
-                f"{repo} is gated: accept its licence at {page} with your account on the hub, then give a token "
+                f"{repo} is gated: accept its licence at {page} with your account on the hub, then pass a token "
                 "of that account, in HF_TOKEN or as token="
             )
         if isinstance(error, hub.RepositoryNotFoundError):
             return NotFoundError, (
-                f"the hub has no repository {repo} that you may see: check its name; "
-                "if it is private, give a token that may read it, in HF_TOKEN or as token="
+                f"the hub has no repository {repo} that you can access: check its name; "
+                "if it is private, pass a token that can read it, in HF_TOKEN or as token="
             )
         if isinstance(error, hub.RevisionNotFoundError):
             return NotFoundError, f"{repo} has no revision {revision!r}; {page}/commits/main lists them"
@@ -339,11 +341,11 @@ class _Failure(Struct, frozen=True):
 
         if isinstance(error, httpx2.ConnectTimeout):
             return RequestTimeout(
-                f"no connection to the hub in time when {self._what}; try again", clock="connect"
+                f"connecting to the hub timed out when {self._what}; try again", clock="connect"
             )
         if isinstance(error, httpx2.TimeoutException):
             return RequestTimeout(
-                f"the hub fell silent when {self._what}; try again, or allow more time "
+                f"the hub stopped responding when {self._what}; try again, or allow more time "
                 "(timeout= and HF_HUB_DOWNLOAD_TIMEOUT are in seconds)",
                 clock="idle" if self.downloading else "first_event",
             )
@@ -356,38 +358,38 @@ class _Failure(Struct, frozen=True):
 
     def _system(self, error: OSError) -> ProviderError:
         if error.errno in _NO_ROOM:
-            return _no_room(f"writing failed when {self._what}")
+            return _disk_full(f"writing failed when {self._what}")
         if (
             type(error) is OSError and error.errno is None
-        ):  # its own, for a file that is not as long as was told
+        ):  # its own error for a file of another length than announced
             return self._cut()
         if error.errno is None:  # such as the Xet store's
             return self._gave_up(error)
-        return ConfigError(f"the file system refused when {self._what}: {error.strerror}")
+        return ConfigError(f"the file could not be written when {self._what}: {error.strerror}")
 
     def _gave_up(self, error: BaseException) -> TransportError:
         name = type(error).__name__
-        return TransportError(f"huggingface_hub gave up ({name}) when {self._what}; pull it again")
+        return TransportError(f"huggingface_hub failed ({name}) when {self._what}; pull it again")
 
     def _cut(self) -> StreamInterrupted:
-        return StreamInterrupted(f"the connection was cut when {self._what}; pull it again", how="eof")
+        return StreamInterrupted(f"the connection was closed when {self._what}; pull it again", how="eof")
 
 
 def _by_status(status: int, what: str) -> tuple[type[APIError], str]:
     if status == 401:
         return AuthenticationError, (
-            f"the hub does not accept the token (401) when {what}; make a new one, for HF_TOKEN or token="
+            f"the hub rejected the token (401) when {what}; create a new one, for HF_TOKEN or token="
         )
     if status == 403:
-        return PermissionDeniedError, f"the hub refused (403) when {what}; the token may not read it"
+        return PermissionDeniedError, f"the hub refused access (403) when {what}; the token cannot read it"
     if status == 404:
-        return NotFoundError, f"there was nothing (404) when {what}; check the reference"
+        return NotFoundError, f"the hub found nothing (404) when {what}; check the reference"
     if status == 429:
         return RateLimitError, (
-            f"too many requests to the hub (429) when {what}; wait, or give a token, which allows more"
+            f"too many requests to the hub (429) when {what}; wait, or pass a token, which allows more"
         )
     if status == 503:
-        return OverloadedError, f"the hub is overloaded (503), said when {what}; try again later"
+        return OverloadedError, f"the hub is overloaded (503) when {what}; try again later"
     if status >= 500:
         return ServerError, f"the hub failed ({status}) when {what}; try again later"
     return APIError, f"the hub answered {status} when {what}"

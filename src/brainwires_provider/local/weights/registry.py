@@ -1,8 +1,7 @@
-"""The models that the user has given a name: which file, and how it is to be run, kept in one JSON file.
+"""The registry of local models: the file and the settings of each name, in one JSON file.
 
-The file is only ever replaced whole, so reading it needs no lock. A writer holds a lock between processes from
-before it reads until its file is in place. What a file holds that this version does not know stays in it; a file
-that cannot be read is never written over.
+The file is replaced atomically, so reading it needs no lock. A writer holds a lock between processes while it reads
+and writes. Members that this version does not know are kept, and a file that cannot be read is never overwritten.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from msgspec import Struct
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.weights.folders import DATA_FOLDER_VARIABLE, data_folder, write_whole
+from brainwires_provider.local.weights.folders import DATA_FOLDER_VARIABLE, data_folder, write_atomically
 from brainwires_provider.local.weights.gguf import read_header
 from brainwires_provider.local.weights.names import check_name, name_after, near_names, unique_name
 from brainwires_provider.local.weights.scan import Skip, model_files, parts_of
@@ -31,14 +30,14 @@ __all__ = ["LocalRegistry", "RegisteredModel"]
 _FILE: Final = "local_models.json"
 _VERSION: Final = 1
 _MAX_BYTES: Final = 16 << 20
-_POLL: Final = 0.01  # seconds between two looks at a lock that another process holds
+_POLL: Final = 0.01  # seconds between two attempts to get a lock that another process holds
 
 
 class RegisteredModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """A model that has a name. A `model.path` of "" is the installed SmolLM2 weights.
+    """A model with a name. A `model.path` of "" is the installed SmolLM2 weights.
 
-    `source` says where it came from, such as "hf:repo@revision/file", "scan" or "ollama:NAME"; `size` is in bytes, of
-    all its parts together.
+    `source` is the origin of the file, such as "hf:repo@revision/file", "scan" or "ollama:NAME". `size` is in bytes,
+    the sum of all parts.
     """
 
     name: str
@@ -52,10 +51,10 @@ class RegisteredModel(Struct, frozen=True, omit_defaults=True, repr_omit_default
 class LocalRegistry:
     """The registry in `folder`; default: the user's data folder (BRAINWIRES_DATA_DIR, or the platform's own).
 
-    Nothing is read before it is asked for, and nothing is created before something is written. `clock` gives seconds
-    since 1970, for `added`; `lock_timeout` is how many seconds to wait for another writer. Every method raises
-    ConfigError: the file is damaged or cannot be read, and for those that write: it comes from a newer version,
-    cannot be written or stays locked, or the `local` extra is not installed.
+    Creating one reads and writes nothing. `clock` returns seconds since 1970, for `added`; `lock_timeout` is the
+    number of seconds to wait for another writer. Every method raises ConfigError if the file is damaged or cannot be
+    read. Methods that write also raise it if the file was written by a newer version, cannot be written or stays
+    locked, or if the extra `local` is not installed.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class LocalRegistry:
         lock_timeout: float = 10.0,
     ) -> None:
         place = data_folder() if folder is None else os.path.abspath(os.path.expanduser(folder))
-        # What a link names is replaced, not the link; and two ways to one file must share its lock
+        # Replace the target of a link, not the link. Two paths to one file must share its lock.
         self._path = os.path.realpath(os.path.join(place, _FILE))
         self._clock = clock
         self._lock_timeout = lock_timeout
@@ -83,17 +82,17 @@ class LocalRegistry:
         return name
 
     def list(self) -> tuple[RegisteredModel, ...]:
-        """All of them by name, without those that only another version understands."""
+        """All models, sorted by name, without those that this version cannot read."""
         models = self._read()[0]["models"]
         found = (_decode(name, models[name]) for name in sorted(models))
         return tuple(model for model in found if isinstance(model, RegisteredModel))
 
     def get(self, name: str) -> RegisteredModel:
-        """Raises ConfigError, with names that are near, when none has that name or this version cannot read it."""
+        """The model of that name. Raises ConfigError, with similar names, if there is none or it cannot be read."""
         return self._entry(self._read()[0], name)
 
     def find(self, name: str) -> RegisteredModel | None:
-        """As `get`, or None when no model has that name."""
+        """As `get`, but None if no model has that name."""
         document = self._read()[0]
         return self._entry(document, name) if name in document["models"] else None
 
@@ -107,10 +106,10 @@ class LocalRegistry:
         source: str | None = None,
         sha256: str | None = None,
     ) -> RegisteredModel:
-        """Give a GGUF file, and how to run it, a name; with `default`, `local:` means it from now on.
+        """Register a GGUF file and its settings under a name; with `default` it becomes the model of `local:`.
 
-        Its path is kept absolute. Raises ConfigError too for a name that cannot be one or is taken (`replace` takes
-        it), and for a file that is not there or is no GGUF.
+        The path is stored as absolute. Also raises ConfigError for a name that is invalid, or taken without `replace`,
+        and for a file that does not exist or is not GGUF.
         """
         check_name(name)
         entry = self._new(name, model, source, sha256)
@@ -125,8 +124,8 @@ class LocalRegistry:
         return entry
 
     def remove(self, name: str) -> None:
-        """Forget a model; its file stays. If it was the default, there is none any more."""
-        self._check_known(self._read()[0], name)  # before a lock is made for nothing
+        """Remove a model from the registry; its file stays. If it was the default, there is no default afterwards."""
+        self._check_known(self._read()[0], name)  # before a lock file is created
         with self._change() as document:
             self._check_known(document, name)
             del document["models"][name]
@@ -134,7 +133,7 @@ class LocalRegistry:
                 document["default"] = None
 
     def set_default(self, name: str | None) -> None:
-        """Choose the model that `local:` means; None: the installed weights."""
+        """Choose the model of `local:`; None: the installed weights."""
         if name is None:
             if self.default is None:
                 return
@@ -153,21 +152,21 @@ class LocalRegistry:
         max_models: int = 1000,
         on_skip: Skip | None = None,
     ) -> tuple[RegisteredModel, ...]:
-        """Register every model below `folder` that is not registered yet, and give those that were added.
+        """Register all models below `folder` that are not registered yet, and return those added.
 
-        Each is called after its file. A model in several parts is one model, named by its first part; projectors
-        (mmproj) are no models. Links are followed, each folder and file once, `max_depth` folders deep. `on_skip` is
-        given the path of each file or folder passed over, and why. Raises ConfigError too when `folder` is none, and
-        when more than `max_models` models are below it, or absurdly many files: then nothing is registered.
+        Each is named after its file. A model in several parts is one model, named after the first part; projectors
+        (mmproj) are skipped. Links are followed, each folder and file once, `max_depth` folders deep. `on_skip` is
+        called with the path and the reason of each file and folder that is skipped. Also raises ConfigError, and
+        registers nothing, if `folder` is not a folder, or has more than `max_models` models or 100,000 files below it.
         """
         place = os.path.abspath(os.path.expanduser(folder))
         if not os.path.isdir(place):
-            raise ConfigError(f"{place!r} is no folder; give the folder that holds the models")
+            raise ConfigError(f"{place!r} is not a folder; give the folder that contains the models")
         skip: Skip = on_skip or (lambda path, reason: None)
         files = model_files(place, max_depth, skip)
         if len(files) > max_models:
             raise ConfigError(
-                f"more than {max_models} models are below {place!r}; scan a folder in it, or allow more"
+                f"there are more than {max_models} models below {place!r}; scan a folder in it, or allow more"
             )
         found = [entry for path in files if (entry := self._scanned(path, skip)) is not None]
         return self._add_new(found, skip) if found else ()
@@ -175,7 +174,7 @@ class LocalRegistry:
     def _scanned(self, path: str, skip: Skip) -> RegisteredModel | None:
         try:
             if read_header(path).architecture == "clip":
-                skip(path, "a projector, which no model runs without")
+                skip(path, "a projector, which cannot run by itself")
                 return None
             return self._new(name_after(path), path, "scan", None)
         except ConfigError as error:
@@ -192,10 +191,10 @@ class LocalRegistry:
                     entry = msgspec.structs.replace(entry, name=unique_name(entry.name, models))
                     models[entry.name] = _encode(entry)
                     added[entry.model.path] = entry
-        for entry in found:  # the caller's function is not called under the lock
+        for entry in found:  # the caller's function is called without the lock
             if entry.model.path not in added:
                 name = known[os.path.realpath(entry.model.path)]
-                skip(entry.model.path, f"registered already, as {name!r}")
+                skip(entry.model.path, f"already registered, as {name!r}")
         return tuple(added.values())
 
     def _new(
@@ -227,12 +226,12 @@ class LocalRegistry:
         if isinstance(entry, RegisteredModel):
             return entry
         raise ConfigError(
-            f"the registered model {name!r} in {self._path!r} cannot be understood: {entry}; "
+            f"the registered model {name!r} in {self._path!r} cannot be read: {entry}; "
             "register it again, or update brainwires-provider if a newer version wrote it"
         )
 
     def _read(self) -> tuple[dict[str, Any], str]:
-        """The file's content, checked, and its text."""
+        """The checked content of the file, and its text."""
         try:
             with open(self._path, "rb") as file:
                 data = file.read(_MAX_BYTES + 1)
@@ -248,20 +247,20 @@ class LocalRegistry:
 
     def _parse(self, data: bytes) -> tuple[dict[str, Any], str]:
         try:
-            text = data.decode("utf-8-sig")  # some editors put a mark before it
+            text = data.decode("utf-8-sig")  # some editors write a byte order mark
             document = json.loads(text)
         except json.JSONDecodeError as error:
             raise self._damaged(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
         except UnicodeDecodeError as error:
             before = data[: error.start]
             line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-            raise self._damaged(f"line {line}, column {column}: no UTF-8 text") from None
+            raise self._damaged(f"line {line}, column {column}: not UTF-8 text") from None
         except RecursionError:
             raise self._damaged("its values are nested too deeply") from None
         if not isinstance(document, dict):
-            raise self._damaged("line 1, column 1: it holds no JSON object")
+            raise self._damaged("line 1, column 1: it is not a JSON object")
         if type(version := document.get("version")) is not int:
-            raise self._damaged("its `version` is no whole number")
+            raise self._damaged("its `version` is not an integer")
         if wrong := _wrong_member(document):
             raise self._newer(version) if version > _VERSION else self._damaged(wrong)
         return document, text
@@ -275,12 +274,12 @@ class LocalRegistry:
     def _damaged(self, what: str) -> ConfigError:
         return ConfigError(
             f"the registry of local models {self._path!r} is damaged ({what}); "
-            "mend it, or move it away and register the models again"
+            "repair it, or move it away and register the models again"
         )
 
     @contextmanager
     def _change(self) -> Iterator[dict[str, Any]]:
-        """The content, to be changed; written when the block ends well and has changed it."""
+        """The content, to be changed in the block; written at its end if it was changed."""
         with _locked(self._path, self._lock_timeout):
             document, before = self._read()
             if document["version"] > _VERSION:
@@ -290,7 +289,7 @@ class LocalRegistry:
             if text == before:
                 return
             try:
-                write_whole(self._path, text.encode())
+                write_atomically(self._path, text.encode())
             except OSError as error:
                 raise _not_writable(self._path, error) from None
 
@@ -301,7 +300,7 @@ def _locked(path: str, timeout: float) -> Iterator[None]:
         import filelock
     except ImportError:
         raise ConfigError(
-            "to change the registry of local models needs the `local` extra; "
+            "changing the registry of local models needs the extra `local`; "
             'run `pip install "brainwires-provider[local]"`'
         ) from None
     lock = filelock.FileLock(f"{path}.lock", mode=0o600)
@@ -311,7 +310,7 @@ def _locked(path: str, timeout: float) -> Iterator[None]:
     except filelock.Timeout:
         raise ConfigError(
             f"another process has held the registry of local models {path!r} locked for more than "
-            f"{timeout:g} s; try again when it is done"
+            f"{timeout:g} s; try again later"
         ) from None
     except OSError as error:
         raise _not_writable(path, error) from None
@@ -324,20 +323,20 @@ def _locked(path: str, timeout: float) -> Iterator[None]:
 def _not_writable(path: str, error: OSError) -> ConfigError:
     return ConfigError(
         f"the registry of local models {path!r} cannot be written: {error.strerror or error}; "
-        f"set {DATA_FOLDER_VARIABLE} to a folder that can be"
+        f"set {DATA_FOLDER_VARIABLE} to a writable folder"
     )
 
 
 def _wrong_member(document: dict[str, Any]) -> str | None:
     if not isinstance(document.setdefault("models", {}), dict):
-        return "its `models` is no JSON object"
+        return "its `models` is not a JSON object"
     if not isinstance(document.get("default"), str | None):
-        return "its `default` is no text"
+        return "its `default` is not a string"
     return None
 
 
 def _text(document: dict[str, Any]) -> str:
-    """JSON with a line for each model: `json` itself indents slowly, and a person may want to read it."""
+    """JSON with one line per model, for human readers; the indentation of `json` itself is slow."""
     members = []
     for key, value in document.items():
         if key == "models":
@@ -356,7 +355,7 @@ def _encode(entry: RegisteredModel) -> dict[str, Any]:
 
 
 def _decode(name: str, fields: Any) -> RegisteredModel | str:
-    """The entry, or why it is none that this version understands."""
+    """The entry, or the reason why it cannot be read."""
     try:
         return msgspec.convert({**fields, "name": name}, RegisteredModel)
     except msgspec.ValidationError as error:
@@ -364,7 +363,7 @@ def _decode(name: str, fields: Any) -> RegisteredModel | str:
     except ConfigError as error:
         return error.message
     except TypeError:
-        return "it is no JSON object"
+        return "it is not a JSON object"
 
 
 def _path_of(fields: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Fragments into parts with a life: open, grow, close.
+r"""Fragments into parts with a life: open, grow, close.
 
 A decoder opens a part, adds fragments to it, and closes it; the assembler counts the parts, emits the events,
 joins the fragments once, at the end, and can at any moment show what has arrived. It keeps the grammar of
@@ -6,7 +6,7 @@ joins the fragments once, at the end, and can at any moment show what has arrive
 part's final text.
 
 Text arrives cut anywhere, even between the two halves of a UTF-16 surrogate pair (services that cut JSON
-strings by UTF-16 units send `"\\ud83d"` in one chunk and `"\\ude00"` in the next). A first half is held back
+strings by UTF-16 units send `"\ud83d"` in one chunk and `"\ude00"` in the next). A first half is held back
 until its second arrives; a half without its partner becomes U+FFFD, so that every text can be encoded again.
 """
 

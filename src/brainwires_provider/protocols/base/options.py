@@ -1,27 +1,224 @@
-"""What a request's options become on a wire."""
+"""What a request sets, and what its encoder takes of it.
+
+An encoder takes every option, cache mark and `extra` out of an `OptionReader`. What was set and not taken is
+reported as dropped. An option that a protocol does not know is therefore reported by that protocol without a line of
+its own, and `Report.sent` names only what the encoder has read.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
 
-from brainwires_provider.types import Deviation, HostedTool, Options, ProviderOptions, Request, Tool
+from brainwires_provider.types import (
+    Deviation,
+    HostedTool,
+    Message,
+    Options,
+    Part,
+    ProviderOptions,
+    RefusalPart,
+    Request,
+    Tool,
+    ToolResultPart,
+)
 
-__all__ = ["callable_tools", "own_options"]
+__all__ = ["OptionReader", "callable_tools", "own_options"]
+
+_OF_THE_REQUEST = ("system", "tools", "tool_choice", "output")
+# Applied by the client, whatever the protocol is.
+_OF_THE_CLIENT = frozenset(("extra_body", "extra_headers", "extra_query", "timeouts", "strict"))
+_NO_OPTION = "this provider's API has no such option"
+_NO_MARK = "this provider's API takes no cache mark here"
+_NO_EXTRA = "fields of one's own are not sent here"
+
+Outcome: TypeAlias = Literal["adapted", "emulated", "dropped"]
+Item: TypeAlias = Request | Message | Tool | HostedTool | Part
+_Mark: TypeAlias = tuple[Item, Literal["cache", "extra"], str]
+
+
+class OptionReader:
+    """The options of one request, for its encoder.
+
+    `own` is the protocol's class of ProviderOptions. The encoder calls `take`, `provider_options`, `take_cache` and
+    `take_extra` for what it sends, `adapted`, `emulated` and `dropped` for what it sends differently or not at all,
+    and `finish` when the body is written. Fields are named as on the report: `"max_tokens"`,
+    `"provider_options.user"`, `"tools[weather].cache"`, `"messages[0].content[1].extra"`.
+
+    Reading is idempotent: a value may be taken where another option depends on it.
+    """
+
+    __slots__ = ("_deviations", "_items", "_own", "_request", "_sent_marks", "_taken", "_values")
+
+    def __init__(self, request: Request, own: type[ProviderOptions]) -> None:
+        self._request = request
+        self._own = own
+        self._values = _values_of(request)
+        self._taken: set[str] = set()
+        self._items: set[tuple[int, str]] = set()
+        self._sent_marks: list[str] = []
+        self._deviations: list[Deviation] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """No option is set, nor system, tools, tool_choice or output."""
+        return not self._values
+
+    def take(self, field: str) -> Any:
+        """The value of a field of Options, or of `system`, `tools`, `tool_choice`, `output`; None if it is not set.
+
+        Taking it declares that it is sent.
+        """
+        value = self._values.get(field)
+        if value is not None:
+            self._taken.add(field)
+        return value
+
+    def provider_options(self) -> dict[str, Any]:
+        """The set fields of this protocol's own ProviderOptions, by their wire names.
+
+        Those for another protocol are reported as dropped.
+        """
+        given = self._values.get("provider_options")
+        merged = {} if given is None else _merge_own(given, self._own, self._deviations)
+        if merged:
+            self._taken.add("provider_options")
+        else:
+            self._values.pop("provider_options", None)  # nothing is set, or what is set has been reported
+        return merged
+
+    def callable_tools(self) -> tuple[Tool | HostedTool, ...]:
+        """For an API without a tool choice: the tools that may be called, which are the only ones sent."""
+        self.take("tools")
+        self.take("tool_choice")
+        return callable_tools(self._request, self._deviations)
+
+    def take_cache(self, item: Tool | HostedTool | Part) -> Any:
+        """The cache mark of a tool or part, or None; `CacheStrategy.off()` removes all marks."""
+        mark = getattr(item, "cache", None)
+        if mark is None or self._is_cache_off():
+            return None
+        self._items.add((id(item), "cache"))
+        return mark
+
+    def take_extra(self, item: Item) -> dict[str, Any]:
+        """The `extra` of a message, part, tool or of the request itself; empty if there is none."""
+        extra = getattr(item, "extra", None)
+        if not extra:
+            return {}
+        self._items.add((id(item), "extra"))
+        return dict(extra)
+
+    def adapted(self, field: str, reason: str) -> None:
+        """Report that a field is sent in another form with the same meaning."""
+        self._deviations.append(Deviation(field, "adapted", reason))
+
+    def emulated(self, field: str, reason: str) -> None:
+        """Report that a field has no counterpart in this protocol and is reached by other means."""
+        self._deviations.append(Deviation(field, "emulated", reason))
+
+    def dropped(self, field: str, reason: str) -> None:
+        """Report that a field is not sent; the reason is better than the one that `finish` could give."""
+        self._deviations.append(Deviation(field, "dropped", reason))
+
+    def finish(self) -> tuple[Deviation, ...]:
+        """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
+        if self._is_cache_off():
+            self.adapted("cache", "no cache marks are sent")
+        reported = {d.field for d in self._deviations}
+        for field in self._values:
+            if field not in self._taken and field not in reported:
+                self.dropped(field, _NO_OPTION)
+        for item, kind, field in _marks(self._request):
+            if (id(item), kind) in self._items:
+                self._sent_marks.append(field)
+            elif field not in reported and not (kind == "cache" and self._is_cache_off()):
+                self.dropped(field, _NO_MARK if kind == "cache" else _NO_EXTRA)
+        return tuple(self._deviations)
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """The fields that are sent as they were given; complete after `finish`."""
+        if not self._values and not self._sent_marks:
+            return ()
+        changed = {d.field for d in self._deviations}
+        names = [name for name in self._values if name in self._taken]
+        return tuple(name for name in (*names, *self._sent_marks) if name not in changed)
+
+    def _is_cache_off(self) -> bool:
+        strategy = self._values.get("cache")
+        return strategy is not None and strategy.mode == "off"
+
+
+def _values_of(request: Request) -> dict[str, Any]:
+    """Every field that is set, by name, in the order of a report."""
+    values: dict[str, Any] = {}
+    if request.system is not None or request.tools or request.tool_choice is not None or request.output:
+        for name in _OF_THE_REQUEST:
+            value = getattr(request, name)
+            if value is not None and value != ():
+                values[name] = value
+    options = request.options
+    for name in options.set_fields():
+        if name not in _OF_THE_CLIENT:
+            values[name] = getattr(options, name)
+    return values
+
+
+def _marks(request: Request) -> Iterator[_Mark]:
+    """Every cache mark and `extra` that the caller set, with its name on the report.
+
+    What a provider said of its own answer is also kept in `extra`; it is not the caller's, and is not listed.
+    """
+    if request.extra:
+        yield request, "extra", "extra"
+    for tool in request.tools:
+        if tool.cache is not None or (type(tool) is Tool and tool.extra):
+            yield from _marks_of(tool, f"tools[{tool.name if isinstance(tool, Tool) else tool.type}]")
+    for index, message in enumerate(request.messages):
+        if message.extra and not _is_answer(message):
+            yield message, "extra", f"messages[{index}].extra"
+        for at, part in enumerate(message.content):
+            if part.extra or isinstance(part, (ToolResultPart, RefusalPart)) or part.cache is not None:
+                yield from _marks_within(part, f"messages[{index}].content[{at}]")
+
+
+def _marks_within(part: Part, place: str) -> Iterator[_Mark]:
+    yield from _marks_of(part, place)
+    if isinstance(part, ToolResultPart):
+        for at, inner in enumerate(part.content):
+            yield from _marks_of(inner, f"{place}.content[{at}]")
+
+
+def _marks_of(item: Tool | HostedTool | Part, place: str) -> Iterator[_Mark]:
+    if getattr(item, "cache", None) is not None:
+        yield item, "cache", f"{place}.cache"
+    if getattr(item, "extra", None) and getattr(item, "origin", None) is None:
+        yield item, "extra", f"{place}.extra"
+
+
+def _is_answer(message: Message) -> bool:
+    """Whether a provider made the message: its `extra` is then what the provider said of it."""
+    if message.role != "assistant":
+        return False
+    return not message.content or any(part.origin is not None for part in message.content)
+
+
+def _merge_own(given: Any, own: type[ProviderOptions], deviations: list[Deviation]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for item in given if isinstance(given, (tuple, list)) else (given,):
+        if isinstance(item, own):
+            merged.update(item.items())
+        else:
+            reason = f"{type(item).__name__} is for {item.protocol}, not for {own.protocol}"
+            deviations.append(Deviation("provider_options", "dropped", reason))
+    return merged
 
 
 def own_options(options: Options, kind: type[ProviderOptions], deviations: list[Deviation]) -> dict[str, Any]:
-    """The set fields of this protocol's own options; those for another protocol are reported dropped."""
+    """As `OptionReader.provider_options`, for a protocol that does not use the reader yet."""
     given = options.provider_options
-    if given is None:
-        return {}
-    merged: dict[str, Any] = {}
-    for item in given if isinstance(given, (tuple, list)) else (given,):
-        if isinstance(item, kind):
-            merged.update(item.items())
-        else:
-            reason = f"{type(item).__name__} is for {item.protocol}, not for {kind.protocol}"
-            deviations.append(Deviation("provider_options", "dropped", reason))
-    return merged
+    return {} if given is None else _merge_own(given, kind, deviations)
 
 
 def callable_tools(request: Request, deviations: list[Deviation]) -> tuple[Tool | HostedTool, ...]:

@@ -21,7 +21,10 @@ __all__ = ["Call", "ChatProtocol", "Decoder", "Reply"]
 
 
 class Call(Struct, frozen=True, gc=False):
-    """One request as the protocol says it: the path below the base URL, the JSON body, and what deviates."""
+    """One encoded request: the path below the base URL, the JSON body, and the report of its options.
+
+    `sent` names the fields that are in the body as they were given; None for an encoder without an OptionReader.
+    """
 
     path: str
     body: dict[str, Any]
@@ -29,6 +32,7 @@ class Call(Struct, frozen=True, gc=False):
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
+    sent: tuple[str, ...] | None = None
 
 
 class Reply(Struct, frozen=True):

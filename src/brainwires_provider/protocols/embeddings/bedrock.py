@@ -42,8 +42,9 @@ class _Answer(Struct, rename="camel"):
 
 
 class BedrockEmbeddings:
-    """Amazon Titan's, one text a request, and Cohere's. A Cohere model must be told what its vectors are for: unless
-    `task` says otherwise, they are of documents.
+    """Embeddings of Amazon Titan, one text a request, and of Cohere.
+
+    A Cohere model requires the purpose of the vectors: unless `task` is set, they are of documents.
     """
 
     def batch(self, model: str) -> int:

@@ -1,4 +1,7 @@
-"""`POST /api/embed` of Ollama. Reference: https://docs.ollama.com/api/embed"""
+"""`POST /api/embed` of Ollama.
+
+Reference: https://docs.ollama.com/api/embed
+"""
 
 from __future__ import annotations
 

@@ -44,8 +44,10 @@ class _Answer(Struct):
 
 
 class OpenAIEmbeddings:
-    """`texts` is the limit of one request; `packed` asks for base64. `dimensions` is the field's name, None where
-    there is none. `tasks` are the service's words for what vectors are for, in the field `task_field`.
+    """`POST /embeddings` of OpenAI and of compatible services.
+
+    `texts` is the limit of one request; `packed` asks for base64. `dimensions` is the field's name, None where there
+    is none. `tasks` are the service's values for the purpose of the vectors, in the field `task_field`.
     """
 
     def __init__(

@@ -67,8 +67,9 @@ class OllamaModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tr
 
 
 class OllamaModelInfo(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """All about one model. `model_info` holds the GGUF's own fields: `llama.context_length`, …
+    """The details of one model.
 
+    `model_info` holds the GGUF's own fields, such as `llama.context_length`.
     `parameters` is the text of the model file's PARAMETER lines. `capabilities` are "completion", "tools", "vision",
     "thinking", "embedding", "insert"; None where the server is too old to tell.
     """

@@ -10,11 +10,11 @@ import base64
 from typing import Any
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks
 from brainwires_provider.protocols.openai_chat.reasoning import REASONING_TEXTS
 from brainwires_provider.types import (
     Cache,
-    Deviation,
     FilePart,
     ImagePart,
     Message,
@@ -28,7 +28,7 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-__all__ = ["HistoryEncoder"]
+__all__ = ["HistoryEncoder", "cache_control"]
 
 # Fields of a message or call that a service wants back as it gave them: signatures, at Gemini's endpoint.
 _REPLAYED = ("extra_content",)
@@ -38,12 +38,12 @@ _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3",
 
 
 class HistoryEncoder:
-    """Encodes the messages of one request; `deviations` gathers what did not go out as given."""
+    """Encodes the messages of one request; `reader` gathers what is not sent as it was given."""
 
-    def __init__(self, origin: Origin, quirks: ChatQuirks, deviations: list[Deviation]) -> None:
+    def __init__(self, origin: Origin, quirks: ChatQuirks, reader: OptionReader) -> None:
         self._origin = origin
         self._quirks = quirks
-        self._deviations = deviations
+        self._reader = reader
         self._index = 0
 
     def encode(self, messages: tuple[Message, ...]) -> list[dict[str, Any]]:
@@ -58,8 +58,8 @@ class HistoryEncoder:
                 encoded.append(self._plain(message))
         return encoded
 
-    def _report(self, outcome: Any, reason: str, part: str = "") -> None:
-        self._deviations.append(Deviation(f"messages[{self._index}]{part}", outcome, reason))
+    def _dropped(self, reason: str, part: str) -> None:
+        self._reader.dropped(f"messages[{self._index}]{part}", reason)
 
     def _unsupported(self, message: str) -> UnsupportedError:
         where = f"messages[{self._index}]: {message}"
@@ -73,7 +73,9 @@ class HistoryEncoder:
             raise self._unsupported("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
         if role == "developer" and not self._quirks.developer_role:
             role = "system"
-            self._report("adapted", "this service has no developer role: sent as system", ".role")
+            self._reader.adapted(
+                f"messages[{self._index}].role", "this service has no developer role: sent as system"
+            )
         wire: dict[str, Any] = {"role": role, "content": self._content(message.content)}
         return self._named(message, wire)
 
@@ -81,7 +83,7 @@ class HistoryEncoder:
         if message.name is not None:
             wire["name"] = message.name
         if message.extra:
-            wire.update(message.extra)
+            wire.update(self._reader.take_extra(message))
         return wire
 
     def _content(self, parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
@@ -104,9 +106,7 @@ class HistoryEncoder:
                 return dict(part.data)
             case _:
                 raise self._unsupported(f"{_name(part)} cannot be sent in a message of this role")
-        if part.extra and part.origin is None:
-            item.update(part.extra)
-        return self._marked(item, part.cache)
+        return self._own(item, part)
 
     def _is_ours(self, part: Part) -> bool:
         origin = part.origin
@@ -114,12 +114,15 @@ class HistoryEncoder:
             origin.protocol == self._origin.protocol and origin.provider == self._origin.provider
         )
 
-    def _marked(self, item: dict[str, Any], cache: Cache | None) -> dict[str, Any]:
-        if cache is not None:
-            if self._quirks.cache_marks:
-                item["cache_control"] = {"type": "ephemeral"} | ({"ttl": cache.ttl} if cache.ttl else {})
-            else:
-                self._report("dropped", "this service caches by itself and takes no marks", ".cache")
+    def _own(self, item: dict[str, Any], part: Part) -> dict[str, Any]:
+        """Add what the caller has set beside a part's content: fields of one service, and a cache mark."""
+        if part.extra and part.origin is None:
+            item.update(self._reader.take_extra(part))
+        return self._marked(item, part)
+
+    def _marked(self, item: dict[str, Any], part: Part) -> dict[str, Any]:
+        if self._quirks.cache_marks and (mark := self._reader.take_cache(part)) is not None:
+            item["cache_control"] = cache_control(mark)
         return item
 
     def _image(self, part: ImagePart) -> dict[str, Any]:
@@ -186,12 +189,15 @@ class HistoryEncoder:
                 others.append(part)
                 continue
             if part.is_error:
-                self._report(
-                    "dropped", "this protocol has no error flag: the text goes as it is", ".is_error"
-                )
+                self._dropped("this protocol has no error flag: the text goes as it is", ".is_error")
             content = self._content(part.content)
             encoded.append(
-                {"role": "tool", "tool_call_id": part.call_id, "content": content, **(part.extra or {})}
+                {
+                    "role": "tool",
+                    "tool_call_id": part.call_id,
+                    "content": content,
+                    **self._reader.take_extra(part),
+                }
             )
         if others:
             if message.role == "tool":
@@ -221,8 +227,8 @@ class HistoryEncoder:
         match part:
             case TextPart():
                 if part.citations:
-                    self._report("dropped", "citations cannot be sent back", f"{at}.citations")
-                return self._marked({"type": "text", "text": part.text}, part.cache)
+                    self._dropped("citations cannot be sent back", f"{at}.citations")
+                return self._own({"type": "text", "text": part.text}, part)
             case ReasoningPart():
                 return self._reasoning(part, wire, at)
             case RefusalPart():
@@ -238,7 +244,7 @@ class HistoryEncoder:
             case ToolResultPart():
                 raise self._unsupported("a tool result belongs in a message of role tool")
             case _:
-                self._report("dropped", f"{_name(part)} is bound to who made it", at)
+                self._dropped(f"{_name(part)} is bound to who made it", at)
         return None
 
     def _replayed(self, message: Message, wire: dict[str, Any]) -> dict[str, Any]:
@@ -256,10 +262,10 @@ class HistoryEncoder:
         extra = part.extra or {}
         names = extra.get("fields") or ()
         if part.origin is None or type(names) not in (list, tuple) or not names or not self._is_ours(part):
-            self._report("dropped", "reasoning goes back only to the service that it came from", at)
+            self._dropped("reasoning goes back only to the service that it came from", at)
             return None
         if not self._quirks.replay_reasoning:
-            self._report("dropped", "this service does not take reasoning back", at)
+            self._dropped("this service does not take reasoning back", at)
             return None
         if "content" in names:
             rest = {k: v for k, v in extra.items() if k not in ("fields", "thinking")}
@@ -271,7 +277,7 @@ class HistoryEncoder:
                 wire["reasoning_details"] = [*wire.get("reasoning_details", ()), *details]
             else:
                 reason = "signed or encrypted reasoning is bound to the model that made it"
-                self._report("dropped", reason, f"{at}.reasoning_details")
+                self._dropped(reason, f"{at}.reasoning_details")
         for name in names:
             if name in REASONING_TEXTS:
                 wire[name] = wire.get(name, "") + part.text
@@ -281,25 +287,20 @@ class HistoryEncoder:
         return self._origin.model in (origin.model, origin.reported)
 
     def _call(self, part: ToolCallPart, at: str) -> dict[str, Any]:
-        kept = {k: v for k, v in (part.extra or {}).items() if k in _REPLAYED and self._is_ours(part)}
+        if part.origin is None:
+            kept = self._reader.take_extra(part)
+        else:
+            kept = {k: v for k, v in (part.extra or {}).items() if k in _REPLAYED and self._is_ours(part)}
         if part.kind == "custom":
-            return {
-                "id": part.call_id,
-                "type": "custom",
-                "custom": {"name": part.name, "input": part.arguments},
-                **kept,
-            }
+            custom = {"name": part.name, "input": part.arguments}
+            return {"id": part.call_id, "type": "custom", "custom": custom, **kept}
         if part.kind != "function":
-            self._report("emulated", f"a call of kind {part.kind!r} goes as a function call", at)
-        arguments = part.arguments
-        if not arguments.strip():
-            arguments = "{}"  # no arguments: services that parse the text refuse an empty one
-        return {
-            "id": part.call_id,
-            "type": "function",
-            "function": {"name": part.name, "arguments": arguments},
-            **kept,
-        }
+            reason = f"a call of kind {part.kind!r} is sent as a function call"
+            self._reader.emulated(f"messages[{self._index}]{at}", reason)
+        # Without arguments: services that parse the text refuse an empty one.
+        arguments = part.arguments if part.arguments.strip() else "{}"
+        function = {"name": part.name, "arguments": arguments}
+        return {"id": part.call_id, "type": "function", "function": function, **kept}
 
     def _media(self, part: ImagePart | FilePart, wire: dict[str, Any], at: str) -> None:
         """Media that the model made: sound goes back by its id, images as they came."""
@@ -311,7 +312,12 @@ class HistoryEncoder:
         elif part.origin is None:
             raise self._unsupported("Chat Completions takes no media in an assistant's message")
         else:
-            self._report("dropped", "media of another service's model cannot be sent as the assistant's", at)
+            self._dropped("media of another service's model cannot be sent as the assistant's", at)
+
+
+def cache_control(mark: Cache) -> dict[str, Any]:
+    """A cache mark as the services that take marks have it."""
+    return {"type": "ephemeral"} | ({"ttl": mark.ttl} if mark.ttl else {})
 
 
 def _base64(part: ImagePart | FilePart) -> str:

@@ -10,17 +10,14 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.options import own_options
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.openai_chat.messages import HistoryEncoder
+from brainwires_provider.protocols.openai_chat.messages import HistoryEncoder, cache_control
 from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
 from brainwires_provider.types import (
-    Deviation,
     Effort,
     HostedTool,
     JSONSchema,
-    Message,
-    Options,
     Origin,
     Reasoning,
     Request,
@@ -32,64 +29,59 @@ __all__ = ["encode_request"]
 
 
 def encode_request(request: Request, origin: Origin, quirks: ChatQuirks, *, stream: bool) -> Call:
-    """Raises UnsupportedError for content or tools that Chat Completions cannot say."""
-    deviations: list[Deviation] = []
-    messages = request.messages
-    if request.system is not None:
-        messages = (Message.system(request.system), *messages)
+    """Raises UnsupportedError for content or tools that Chat Completions cannot express."""
+    reader = OptionReader(request, OpenAIChatOptions)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": HistoryEncoder(origin, quirks, deviations).encode(messages),
+        "messages": HistoryEncoder(origin, quirks, reader).encode(request.messages),
         **quirks.always,
     }
     if stream:
         body["stream"] = True
         if quirks.stream_usage:
             body["stream_options"] = {"include_usage": True}
-    if request.tools or request.tool_choice is not None:
-        _tools(request, quirks, body, deviations)
-    if request.output is not None:
-        _output(request.output, quirks, body, deviations)
-    options = request.options
-    if options.set_fields():
-        _tuning(options, quirks, body, deviations)
-        _reasoning(options, quirks, body, deviations)
-        body.update(own_options(options, OpenAIChatOptions, deviations))
-    if not stream:
-        body.pop("stream_options", None)
-    return Call("/chat/completions", body, deviations=tuple(deviations))
+    if not reader.is_empty:
+        _encode_options(reader, quirks, body)
+    if not stream and body.pop("stream_options", None) is not None:
+        reader.dropped("provider_options.stream_options", "only a streamed response has stream options")
+    return Call("/chat/completions", body, deviations=reader.finish(), sent=reader.sent)
 
 
-def _tuning(options: Options, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]) -> None:
-    """The plain knobs: our name, the wire's name, and whether this service has it."""
-    knobs = (
-        ("max_tokens", quirks.max_tokens_field, True),
-        ("temperature", "temperature", True),
-        ("top_p", "top_p", True),
-        ("top_k", "top_k", quirks.top_k),
-        ("seed", quirks.seed_field, quirks.seed_field is not None),
-        ("stop", "stop", True),
-        ("presence_penalty", "presence_penalty", quirks.penalties),
-        ("frequency_penalty", "frequency_penalty", quirks.penalties and quirks.frequency_penalty),
-        ("parallel_tool_calls", "parallel_tool_calls", quirks.parallel_tool_calls),
+def _encode_options(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
+    system = reader.take("system")
+    if system is not None:
+        body["messages"].insert(0, {"role": "system", "content": system})
+    _tools(reader, quirks, body)
+    _output(reader, quirks, body)
+    _sampling(reader, quirks, body)
+    _reasoning(reader, quirks, body)
+    body.update(reader.provider_options())
+    strategy = reader.take("cache")
+    if strategy is not None and strategy.mode != "off":
+        advice = "mark parts and tools with cache=Cache()" if quirks.cache_marks else "it caches by itself"
+        reader.dropped("cache", f"no cache strategy is implemented for this service: {advice}")
+
+
+def _sampling(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
+    """Options that are fields of the body: our name, and the wire's name where this service has the field."""
+    fields = (
+        ("max_tokens", quirks.max_tokens_field),
+        ("temperature", "temperature"),
+        ("top_p", "top_p"),
+        ("top_k", "top_k" if quirks.top_k else None),
+        ("seed", quirks.seed_field),
+        ("stop", "stop"),
+        ("presence_penalty", "presence_penalty" if quirks.penalties else None),
+        (
+            "frequency_penalty",
+            "frequency_penalty" if quirks.penalties and quirks.frequency_penalty else None,
+        ),
+        ("parallel_tool_calls", "parallel_tool_calls" if quirks.parallel_tool_calls else None),
     )
-    for name, wire_name, taken in knobs:
-        value = getattr(options, name)
-        if value is None:
-            continue
-        if taken and wire_name is not None:
+    for name, wire_name in fields:
+        value = reader.take(name) if wire_name is not None else None
+        if value is not None and wire_name is not None:
             body[wire_name] = _stops(value, quirks) if name == "stop" else value
-        else:
-            deviations.append(Deviation(name, "dropped", "this service's Chat Completions has no such field"))
-    if options.cache is not None and options.cache.mode != "off":
-        reason = (
-            "mark parts and tools with cache=Cache()"
-            if quirks.cache_marks
-            else "this service caches by itself"
-        )
-        deviations.append(
-            Deviation("cache", "dropped", f"no strategy is planned for this protocol: {reason}")
-        )
 
 
 def _stops(stop: str | Sequence[str], quirks: ChatQuirks) -> str | list[str]:
@@ -98,12 +90,10 @@ def _stops(stop: str | Sequence[str], quirks: ChatQuirks) -> str | list[str]:
     return list(stop)
 
 
-def _reasoning(
-    options: Options, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]
-) -> None:
-    if options.reasoning is None:
+def _reasoning(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
+    wanted: Effort | Reasoning | None = reader.take("reasoning")
+    if wanted is None:
         return
-    wanted = options.reasoning
     if isinstance(wanted, str):
         wanted = Reasoning(effort=wanted)
     unsaid = ["effort", "budget_tokens", "summary"]
@@ -113,14 +103,14 @@ def _reasoning(
     elif quirks.reasoning != "none":
         unsaid.remove("effort")
         if wanted.effort is not None:
-            _effort(wanted.effort, quirks, body, deviations)
+            _effort(wanted.effort, quirks, body, reader)
     if quirks.budget_field is not None and wanted.budget_tokens is not None:
         body[quirks.budget_field] = wanted.budget_tokens
         unsaid.remove("budget_tokens")
     lost = [name for name in unsaid if getattr(wanted, name) is not None]
     if lost:
         reason = f"this service's Chat Completions cannot say {' or '.join(lost)}"
-        deviations.append(Deviation("reasoning", "dropped", reason))
+        reader.dropped("reasoning", reason)
 
 
 def _reasoning_object(wanted: Reasoning, quirks: ChatQuirks) -> dict[str, Any]:
@@ -129,7 +119,7 @@ def _reasoning_object(wanted: Reasoning, quirks: ChatQuirks) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _effort(effort: Effort, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]) -> None:
+def _effort(effort: Effort, quirks: ChatQuirks, body: dict[str, Any], reader: OptionReader) -> None:
     """By a word, by a switch, or by both."""
     only_switched = quirks.reasoning == "thinking"
     if effort == "off" and (only_switched or quirks.thinking_off):
@@ -139,34 +129,33 @@ def _effort(effort: Effort, quirks: ChatQuirks, body: dict[str, Any], deviations
         body.update(quirks.thinking_on or {"thinking": {"type": "enabled"}})
         if effort != "medium":
             reason = "this service only switches thinking on and off"
-            deviations.append(Deviation("reasoning", "adapted", reason))
+            reader.adapted("reasoning", reason)
         return
     word = quirks.efforts.get(effort, effort)
     if word is None:
-        deviations.append(Deviation("reasoning", "dropped", f"this service has no effort {effort!r}"))
+        reader.dropped("reasoning", f"this service has no effort {effort!r}")
         return
     body.update(quirks.thinking_on)
     body["reasoning_effort"] = word
     if effort not in (word, "off"):
-        deviations.append(Deviation("reasoning", "adapted", f"this service's nearest effort is {word!r}"))
+        reader.adapted("reasoning", f"this service's nearest effort is {word!r}")
 
 
-def _tools(request: Request, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]) -> None:
-    choice = request.tool_choice
-    tools = request.tools
+def _tools(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
+    choice, tools = reader.take("tool_choice"), reader.take("tools")
     if choice is not None and choice.names and choice.mode == "none":
         choice = ToolChoice("none")
     if choice is not None and _is_beyond(choice, quirks):
-        tools = tuple(t for t in tools if not isinstance(t, Tool) or t.name in choice.names)
-        deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
+        tools = tuple(t for t in tools or () if not isinstance(t, Tool) or t.name in choice.names)
+        reader.emulated("tool_choice", "only the tools that may be called are sent")
         choice = ToolChoice(choice.mode)
     if tools:
-        body["tools"] = [_tool(tool, quirks, deviations) for tool in tools]
+        body["tools"] = [_tool(tool, quirks, reader) for tool in tools]
     if choice is not None:
         body["tool_choice"] = _choice(choice, quirks)
 
 
-def _tool(tool: Tool | HostedTool, quirks: ChatQuirks, deviations: list[Deviation]) -> dict[str, Any]:
+def _tool(tool: Tool | HostedTool, quirks: ChatQuirks, reader: OptionReader) -> dict[str, Any]:
     if isinstance(tool, HostedTool):
         wire: dict[str, Any] = {"type": tool.type, **tool.fields}
     else:
@@ -177,17 +166,9 @@ def _tool(tool: Tool | HostedTool, quirks: ChatQuirks, deviations: list[Deviatio
         }
         if tool.strict is not None:
             function["strict"] = tool.strict
-        wire = {"type": "function", "function": function, **(tool.extra or {})}
-    if tool.cache is not None:
-        if quirks.cache_marks:
-            wire["cache_control"] = {"type": "ephemeral"} | (
-                {"ttl": tool.cache.ttl} if tool.cache.ttl else {}
-            )
-        else:
-            name = tool.name if isinstance(tool, Tool) else tool.type
-            deviations.append(
-                Deviation(f"tools[{name}].cache", "dropped", "this service takes no cache marks")
-            )
+        wire = {"type": "function", "function": function, **reader.take_extra(tool)}
+    if quirks.cache_marks and (mark := reader.take_cache(tool)) is not None:
+        wire["cache_control"] = cache_control(mark)
     return wire
 
 
@@ -214,9 +195,10 @@ def _choice(choice: ToolChoice, quirks: ChatQuirks) -> Any:
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
 
 
-def _output(
-    output: JSONSchema | str, quirks: ChatQuirks, body: dict[str, Any], deviations: list[Deviation]
-) -> None:
+def _output(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
+    output = reader.take("output")
+    if output is None:
+        return
     if isinstance(output, str):
         body["response_format"] = {"type": "json_object"}
     elif quirks.json_schema:
@@ -229,9 +211,7 @@ def _output(
     else:
         body["response_format"] = {"type": "json_object"}
         body["messages"] = [{"role": "system", "content": _schema_in_words(output)}, *body["messages"]]
-        deviations.append(
-            Deviation("output", "emulated", "this service takes no schema: it is put into words")
-        )
+        reader.emulated("output", "this service takes no schema: it is put into words")
 
 
 def _schema_in_words(output: JSONSchema) -> str:

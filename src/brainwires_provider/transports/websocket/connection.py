@@ -75,10 +75,12 @@ class Link:
 
     @property
     def closed(self) -> Closed | None:
+        """How the connection was closed; None while it is open."""
         return self._connection.closed
 
     @property
     def is_open(self) -> bool:
+        """Whether frames can still be sent."""
         return self._connection.closed is None and not self._connection.loop.is_closed()
 
     async def send(self, frame: bytes) -> None:

@@ -92,10 +92,12 @@ class Answer(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
 
     def data_received(self, data: bytes) -> None:
+        """Append the bytes to the buffer and wake the reader."""
         self.buffer += data
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Note why the connection ended and wake the reader."""
         self.ended = exc or ConnectionResetError("it ended the connection")
         self._wake()
 
@@ -408,6 +410,7 @@ def _looks_like(data: bytes | bytearray) -> str:
 
 
 def say(error: Exception) -> str:
+    """The reason of a failure, in words."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -1,0 +1,452 @@
+"""`brainwires chat` and `prepare` against a scripted server, and the command's own manners."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from brainwires_provider.cli.app import app
+from brainwires_provider.cli.terminal import statistics
+from brainwires_provider.testing import Answer, Close, Gate, ScriptedServer, sse
+from brainwires_provider.types import Message, Response, Usage
+from ctrl_c import RESTORE, with_sigint_ignored
+
+pytestmark = pytest.mark.long
+
+KEY = "sk-planted-0123456789"
+STATISTICS = re.compile(r"7 tokens in, 2 out, \d+\.\d\d s, \d+\.\d tokens/s, first token after \d+\.\d\d s\n")
+CLOCK = 60
+
+
+def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"id": "r", "model": "x-1", "choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
+
+
+COUNTS = {"id": "r", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
+
+
+def answer(*deltas: dict[str, Any], finish: str = "stop") -> Answer:
+    return Answer(body=[sse(*deltas, delta(finish), COUNTS)])
+
+
+HELLO = answer(delta(role="assistant", content="Hel"), delta(content="lo\x1b[31m ☕"))
+
+
+class Ran:
+    """What one run of the command left behind."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+def run(*args: str, stdin: bytes | None = None, env: dict[str, str] | None = None) -> Ran:
+    environment = {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "", **(env or {})}
+    result = CliRunner().invoke(app, list(args), input=stdin, env=environment, catch_exceptions=False)
+    return Ran(result.exit_code, result.stdout_bytes.decode(), result.stderr)
+
+
+def chat(server: ScriptedServer, *args: str, stdin: bytes | None = None, **env: str) -> Ran:
+    return run("chat", "-m", "openai-chat:x", "--base-url", server.url, *args, stdin=stdin, env=env)
+
+
+def test_an_answer_streams_to_standard_output_and_its_statistics_to_the_other() -> None:
+    with ScriptedServer(HELLO) as server:
+        ran = chat(server, "Hi", "--system", "Be brief.", "--max-tokens", "9")
+    assert (ran.status, ran.out) == (0, "Hello\x1b[31m ☕\n")
+    assert STATISTICS.fullmatch(ran.err)
+    body = server.requests[0].json()
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+    ]
+    assert (body["temperature"], body["max_completion_tokens"], body["stream"]) == (0, 9, True)
+
+
+@pytest.mark.parametrize(("given", "sent"), [("0.5", 0.5), ("1", 1), ("none", None), ("NONE", None)])
+def test_the_temperature(given: str, sent: float | None) -> None:
+    with ScriptedServer(HELLO) as server:
+        assert chat(server, "Hi", "--temperature", given).status == 0
+    assert server.requests[0].json().get("temperature") == sent
+
+
+@pytest.mark.parametrize(
+    ("stdin", "prompt"),
+    [(b"What?\n", "What?\n"), (b"\xef\xbb\xbfWhat?", "What?"), (b"\xff?", "\ufffd?")],
+)
+def test_standard_input_is_the_prompt(stdin: bytes, prompt: str) -> None:
+    with ScriptedServer(HELLO) as server:
+        assert chat(server, stdin=stdin).status == 0
+    assert server.requests[0].json()["messages"] == [{"role": "user", "content": prompt}]
+
+
+def test_an_argument_that_is_no_unicode_is_sent_all_the_same() -> None:
+    with ScriptedServer(HELLO) as server:
+        assert chat(server, "a\udcff").status == 0
+    assert server.requests[0].json()["messages"][0]["content"] == "a\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "said"),
+    [
+        ((), b" \n", "no prompt"),
+        (("Hi", "--temperature", "hot"), None, "a number, or none"),
+        (("Hi", "--temperature", "nan"), None, "a number, or none"),
+        (("Hi", "--max-tokens", "0"), None, "--max-tokens"),
+        (("Hi", f"--api-key={KEY}"), None, "--api-key"),
+        (("Hi", "--api-key", KEY), None, "--api-key"),
+    ],
+)
+def test_misuse(args: tuple[str, ...], stdin: bytes | None, said: str) -> None:
+    with ScriptedServer(HELLO) as server:
+        ran = chat(server, *args, stdin=stdin)
+    assert ran.status == 2
+    assert said in ran.err
+    assert KEY not in ran.out + ran.err
+    assert not server.requests
+
+
+def test_json_is_the_shape_of_decode() -> None:
+    with ScriptedServer(HELLO) as server:
+        ran = chat(server, "Hi", "--json")
+    assert (ran.status, ran.err) == (0, "")
+    result = json.loads(ran.out)
+    assert list(result)[:4] == ["id", "model", "message", "finish_reason"]
+    assert result["message"]["content"][0]["text"] == "Hello\x1b[31m ☕"
+    assert result["message"]["content"][0]["origin"]["provider"] == "openai-chat"
+    assert result["report"] == {"sent": ["temperature"], "adapted": [], "emulated": [], "dropped": []}
+
+
+def test_reasoning_is_shown_when_asked_for_beside_the_answer() -> None:
+    thinking = answer(
+        delta(reasoning_content="Hm."),
+        delta(content="Well"),
+        delta(reasoning_content=" Hm!\n"),
+        delta(content=" yes.\n"),
+    )
+    with ScriptedServer([thinking, thinking]) as server:
+        plain, shown = chat(server, "Hi"), chat(server, "Hi", "--show-reasoning")
+    assert plain.out == "Well yes.\n"
+    assert shown.out == "Well\n yes.\n"
+    assert "Hm" not in plain.err
+    assert shown.err.startswith("Hm.\n Hm!\n7 tokens in")
+
+
+def test_reasoning_that_ends_an_answer_ends_its_line() -> None:
+    with ScriptedServer(answer(delta(reasoning_content="Hm."))) as server:
+        ran = chat(server, "Hi", "--show-reasoning")
+    assert ran.out == ""
+    assert ran.err.startswith("Hm.\n7 tokens in")
+
+
+def test_what_is_no_text_is_told_of() -> None:
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a":\n1}'}}
+    pictures = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]
+    deltas = (
+        delta(content="See"),
+        delta(images=pictures),
+        delta(audio={"data": "aGk="}),
+        delta(tool_calls=[call]),
+    )
+    with ScriptedServer(answer(*deltas, finish="tool_calls")) as server:
+        ran = chat(server, "Hi")
+    assert ran.out == "See\n"
+    assert ran.err.splitlines()[:3] == [
+        "the model made an image (image/png, 2 bytes); --json has it",
+        "the model made a file (unknown type, 2 bytes); --json has it",
+        'the model calls f({"a": 1})',
+    ]
+
+
+def test_a_refusal_is_an_answer() -> None:
+    with ScriptedServer(answer(delta(refusal="I would rather not."))) as server:
+        assert chat(server, "Hi").out == "I would rather not.\n"
+
+
+def refused(status: int, message: str) -> Answer:
+    body = json.dumps({"error": {"message": message}}).encode()
+    return Answer(status, {"x-request-id": "req-7"}, body)
+
+
+CUT = Answer(body=[sse(delta(content="Half"), done=False), Close()])
+
+
+@pytest.mark.parametrize(
+    ("reply", "out", "err"),
+    [
+        (
+            refused(500, "Out\nof\x1b order."),
+            "",
+            r"brainwires: openai-chat: Out of order\. \(request id req-7\)\n",
+        ),
+        (refused(401, f"No such key: {KEY}."), "", r"brainwires: .*No such key: \[redacted\]\..*req-7\)\n"),
+        (CUT, "Half\n", r"brainwires: openai-chat: .*\n"),
+        (Answer(body=b"<html>", headers={"content-type": "text/html"}), "", r"brainwires: .*HTML.*\n"),
+    ],
+)
+def test_a_failure_is_one_line_and_what_had_come_stays(reply: Answer, out: str, err: str) -> None:
+    with ScriptedServer(reply) as server:
+        ran = chat(server, "Hi", "--api-key-env", "PLANTED", PLANTED=KEY)
+    assert server.requests[0].header("authorization") == f"Bearer {KEY}"
+    assert (ran.status, ran.out) == (1, out)
+    assert re.fullmatch(err, ran.err)
+    assert KEY not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "text"),
+    [(CUT, "StreamInterrupted", "Half"), (refused(401, f"No: {KEY}"), "AuthenticationError", None)],
+)
+def test_a_failure_in_json(reply: Answer, kind: str, text: str | None) -> None:
+    with ScriptedServer(reply) as server:
+        ran = chat(server, "Hi", "--json", "--api-key-env", "PLANTED", PLANTED=KEY)
+    assert ran.status == 1
+    assert KEY not in ran.out + ran.err
+    failure = json.loads(ran.out)
+    assert failure["error"]["type"] == kind
+    partial = failure["partial"]
+    assert (partial and partial["message"]["content"][0]["text"]) == text
+    assert ran.err.count("\n") == 1
+
+
+def test_a_key_stays_home_and_its_name_is_no_place_for_it() -> None:
+    with ScriptedServer(HELLO) as server:
+        assert chat(server, "Hi", OPENAI_API_KEY=KEY).status == 0
+        ran = chat(server, "Hi", "--api-key-env", KEY)
+    assert server.requests[0].header("authorization") is None
+    assert ran.status == 1
+    assert "takes the name of an environment variable" in ran.err
+    assert KEY not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "said"),
+    [
+        ("chat", ["-m", "nobody:x"], "there is no provider 'nobody'"),
+        ("chat", ["-m", "gpt-6"], "names no provider"),
+        ("chat", ["-m", "openai-chat:x"], "--api-key-env NAME"),
+        ("chat", ["-m", "openai-chat:x", "--base-url", "https://e.test/v1"], "--api-key-env NAME"),
+        ("prepare", ["-m", "nobody:x"], "there is no provider 'nobody'"),
+        ("prepare", ["-m", "openai-chat:x"], "--api-key-env NAME"),
+    ],
+)
+def test_a_wrong_set_up_is_one_line(command: str, args: list[str], said: str) -> None:
+    ran = run(command, "Hi", *args)
+    assert (ran.status, ran.out) == (1, "")
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+
+
+# -- prepare -------------------------------------------------------------------------------------------------
+
+
+def test_prepare_shows_the_request_without_its_key() -> None:
+    env = {"OPENAI_API_KEY": KEY}
+    ran = run("prepare", "Hi", "-m", "openai-chat:x", "--system", "Be brief.", env=env)
+    assert (ran.status, ran.err) == (0, "")
+    shown = json.loads(ran.out)
+    assert list(shown) == ["method", "url", "headers", "body", "report"]
+    assert (shown["method"], shown["url"]) == ("POST", "https://api.openai.com/v1/chat/completions")
+    assert shown["headers"]["Authorization"] == "[redacted]"
+    assert shown["body"]["messages"][-1] == {"role": "user", "content": "Hi"}
+    assert "stream" not in shown["body"]
+    assert shown["report"]["sent"] == ["system", "temperature"]
+    assert KEY not in ran.out
+
+
+def test_prepare_as_curl() -> None:
+    args = ["Hi", "-m", "openai-chat:x", "--stream", "--curl", "--api-key-env", "PLANTED"]
+    ran = run("prepare", *args, env={"PLANTED": KEY})
+    assert ran.status == 0
+    assert ran.out.startswith("curl -X POST https://api.openai.com/v1/chat/completions -H ")
+    assert '"stream":true' in ran.out
+    assert KEY not in ran.out + ran.err
+
+
+def test_prepare_shows_what_chat_sends() -> None:
+    args = ["-m", "openai-chat:x", "--system", "S", "--temperature", "0.3"]
+    with ScriptedServer(HELLO) as server:
+        args += ["--base-url", server.url]
+        shown = json.loads(run("prepare", "Hi", "--stream", *args).out)
+        run("chat", "Hi", *args)
+    assert shown["body"] == server.requests[0].json()
+    assert shown["url"] == server.url + server.requests[0].target
+
+
+# -- statistics ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("usage", "finish", "first", "line"),
+    [
+        (
+            Usage(uncached_input=3, output_text=20, reasoning=10, complete=True),
+            "stop",
+            0.5,
+            "3 tokens in, 30 out, 2.00 s, 20.0 tokens/s, first token after 0.50 s",
+        ),
+        (Usage(), "stop", 0.5, "tokens not counted by the provider, 2.00 s, first token after 0.50 s"),
+        (Usage(output_text=1), "stop", 2.0, "0 tokens in, 1 out, 2.00 s, first token after 2.00 s"),
+        (
+            Usage(uncached_input=1, complete=True),
+            "length",
+            None,
+            "1 tokens in, 0 out, 2.00 s, finish reason: length (max)",
+        ),
+    ],
+)
+def test_statistics(usage: Usage, finish: Any, first: float | None, line: str) -> None:
+    response = Response("r", "p", "m", Message.assistant("x"), finish, "max", usage)
+    assert statistics(response, 2.0, first) == line
+
+
+# -- the program ---------------------------------------------------------------------------------------------
+
+
+def program(*args: str, before: str = "") -> list[str]:
+    """The command in a process of its own, strict about resources; `before` is Python to run first."""
+    code = f"{before}\nfrom brainwires_provider.cli import main\nmain()"
+    return [sys.executable, "-W", "error", "-c", code, *args]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"}
+
+
+def finished(command: list[str], **env: str) -> Ran:
+    done = subprocess.run(
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        env=environment() | env,
+        timeout=CLOCK,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_program_answers() -> None:
+    with ScriptedServer(HELLO) as server:
+        ran = finished(program("chat", "Hi", "-m", "openai-chat:x", "--base-url", server.url))
+    assert (ran.status, ran.out) == (0, "Hello\x1b[31m ☕\n")
+    assert STATISTICS.fullmatch(ran.err)
+
+
+def test_letters_that_an_encoding_lacks_are_no_crash() -> None:
+    with ScriptedServer(HELLO) as server:
+        command = program("chat", "Hi", "-m", "openai-chat:x", "--base-url", server.url)
+        ran = finished(command, PYTHONIOENCODING="ascii")
+    assert (ran.status, ran.out) == (0, "Hello\x1b[31m ?\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "out"),
+    [
+        (["--version"], r"brainwires-provider \d+\.\d+\.\d+\n"),
+        ([], r"Usage: brainwires .*chat.*prepare.*decode.*replay.*"),
+        (["chat", "--help"], r".*git diff \| brainwires chat.*"),
+        (["decode", "--help"], r".*brainwires decode openai_chat refused.json --status 429.*"),
+    ],
+)
+def test_the_program_says_what_it_is(args: list[str], out: str) -> None:
+    ran = finished(program(*args))
+    assert (ran.status, ran.err) == (0, "")
+    assert re.fullmatch(out, ran.out, re.DOTALL)
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_its_extra_the_program_says_which_one(missing: str) -> None:
+    ran = finished(program("chat", "Hi", before=f"import sys; sys.modules[{missing!r}] = None"))
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        f"brainwires: the command needs {missing}, which come with an extra: "
+        'pip install "brainwires-provider[cli]"\n'
+    )
+
+
+def test_the_library_does_not_import_the_command_s_needs() -> None:
+    code = (
+        "import sys, brainwires_provider, brainwires_provider.client, brainwires_provider.cli\n"
+        "print([n for n in ('typer', 'rich', 'click') if n in sys.modules])"
+    )
+    assert finished([sys.executable, "-c", code]).out == "[]\n"
+
+
+def test_the_module_runs_too() -> None:
+    ran = finished([sys.executable, "-m", "brainwires_provider.cli", "--version"])
+    assert ran.status == 0
+
+
+no_sigint_on_windows = pytest.mark.skipif(
+    sys.platform == "win32", reason="no SIGINT can be sent to one process there"
+)
+
+
+def interrupted(
+    command: list[str], server: ScriptedServer, *, seen: bytes, then: Gate | None = None
+) -> tuple[int, bytes, bytes]:
+    """The exit status and all output, with SIGINT sent once `seen` was printed; the gate is opened after that."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        server.wait_requests(1, CLOCK)
+        assert process.stdout.read(len(seen)) == seen
+        process.send_signal(signal.SIGINT)
+        if then is not None:
+            server.open(then)
+        out, err = process.communicate(timeout=CLOCK)
+    server.wait_idle()
+    return process.returncode, seen + out, err
+
+
+@no_sigint_on_windows
+@pytest.mark.parametrize("as_json", [False, True])
+def test_control_c_ends_a_single_question(as_json: bool) -> None:
+    half = Answer(body=[sse(delta(content="Half"), done=False), Gate()])
+    args = ["chat", "Hi", "-m", "openai-chat:x", *(["--json"] if as_json else [])]
+    with ScriptedServer(half) as server:
+        command = program(*args, "--base-url", server.url, before=RESTORE)
+        ended = interrupted(command, server, seen=b"" if as_json else b"Half")
+    assert ended == (130, b"" if as_json else b"Half\n", b"")
+
+
+@no_sigint_on_windows
+def test_an_ignored_sigint_stays_ignored() -> None:
+    gate = Gate()
+    whole = Answer(body=[sse(delta(content="Half"), done=False), gate, sse(delta(content=" and half"))])
+    with ScriptedServer(whole) as server:
+        command = with_sigint_ignored(program("chat", "Hi", "-m", "openai-chat:x", "--base-url", server.url))
+        status, out, err = interrupted(command, server, seen=b"Half", then=gate)
+    assert (status, out) == (0, b"Half and half\n"), err
+
+
+def test_a_pipe_that_closes_in_mid_answer_is_silent(tmp_path: Path) -> None:
+    gate = Gate()
+    long = Answer(body=[sse(delta(content="Half"), done=False), gate, sse(*[delta(content="x" * 5000)] * 50)])
+    with ScriptedServer(long) as server:
+        command = program("chat", "Hi", "-m", "openai-chat:x", "--base-url", server.url)
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(4) == b"Half"
+            process.stdout.close()
+            server.open(gate)
+            assert process.stderr.read() == b""
+            assert process.wait(CLOCK) == 1

@@ -1,0 +1,681 @@
+"""JSON Schema for Google: sent as it is where that is taken, else compiled, with a word on everything that is lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
+from brainwires_provider.protocols.gemini.schemas import compile_schema
+from brainwires_provider.types import JSONSchema, Message, Origin, Request, Tool
+
+ITEMS = {"items": {"type": "STRING"}}
+UNSAID_ITEMS = "$: an array must say its items: they are said to be texts"
+PET = {"$defs": {"pet": {"type": "string", "description": "a pet"}}}
+TREE = {
+    "$ref": "#/$defs/node",
+    "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}},
+}
+
+# what is asked: (what is sent, what the report says was changed, what it says was lost)
+CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
+    "a type": ({"type": "string"}, {"type": "STRING"}, (), ()),
+    "a type in Google's own case": ({"type": "OBJECT"}, {"type": "OBJECT"}, (), ()),
+    "words": (
+        {"type": "string", "title": "T", "description": "D", "default": "x"},
+        {"type": "STRING", "title": "T", "description": "D", "default": "x"},
+        (),
+        (),
+    ),
+    "words that are none": ({"title": 3}, {}, (), ("$: title",)),
+    "an object": (
+        {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+        {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}}, "required": ["a"]},
+        (),
+        (),
+    ),
+    "an object without its type": (
+        {"properties": {}},
+        {"type": "OBJECT", "properties": {}},
+        ("$: type object is told by its keywords",),
+        (),
+    ),
+    "properties that are none": (
+        {"type": "object", "properties": 1},
+        {"type": "OBJECT"},
+        (),
+        ("$: properties",),
+    ),
+    "required without its property": (
+        {"type": "object", "properties": {"a": True}, "required": ["a", "b"]},
+        {"type": "OBJECT", "properties": {"a": {}}, "required": ["a"]},
+        (),
+        ("$: required: ['b'], of which there is no property",),
+    ),
+    "required that is no list": (
+        {"type": "object", "required": "a"},
+        {"type": "OBJECT"},
+        (),
+        ("$: required: ['a'], of which there is no property",),
+    ),
+    "required and nothing is": (
+        {"type": "object", "required": []},
+        {"type": "OBJECT"},
+        ("$: required is left out: it is empty",),
+        (),
+    ),
+    "no further properties": (
+        {"type": "object", "additionalProperties": False},
+        {"type": "OBJECT"},
+        (),
+        ("$: additionalProperties",),
+    ),
+    "an order": (
+        {"type": "object", "propertyOrdering": ["b", "a"]},
+        {"type": "OBJECT", "propertyOrdering": ["b", "a"]},
+        (),
+        (),
+    ),
+    "an order that is none": (
+        {"propertyOrdering": 1, "type": "object"},
+        {"type": "OBJECT"},
+        (),
+        ("$: propertyOrdering",),
+    ),
+    "an array": (
+        {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 3.0},
+        {"type": "ARRAY", "items": {"type": "NUMBER"}, "minItems": 1, "maxItems": 3},
+        (),
+        (),
+    ),
+    "an array of anything": ({"type": "array"}, {"type": "ARRAY", **ITEMS}, (), (UNSAID_ITEMS,)),
+    "a size that is none": ({"type": "string", "minLength": -1}, {"type": "STRING"}, (), ("$: minLength",)),
+    "unique items": (
+        {"type": "array", "items": True, "uniqueItems": True},
+        {"type": "ARRAY", "items": {}},
+        (),
+        ("$: uniqueItems",),
+    ),
+    "a tuple": (
+        {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "items": False},
+        {"type": "ARRAY", "items": {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}]}},
+        (),
+        ("$: prefixItems: which item is which", "$: items beside prefixItems"),
+    ),
+    "a tuple of the old form": (
+        {"type": "array", "items": [{"type": "string"}, {"type": "string"}]},
+        {"type": "ARRAY", "items": {"type": "STRING"}},
+        (),
+        ("$: items: which item is which",),
+    ),
+    "a tuple of nothing": (
+        {"type": "array", "prefixItems": []},
+        {"type": "ARRAY", **ITEMS},
+        (),
+        ("$: prefixItems: which item is which", UNSAID_ITEMS),
+    ),
+    "a string's limits": (
+        {"type": "string", "minLength": 1, "maxLength": 3, "pattern": "^a"},
+        {"type": "STRING", "minLength": 1, "maxLength": 3, "pattern": "^a"},
+        (),
+        (),
+    ),
+    "limits without a type": (
+        {"maxLength": 3},
+        {"type": "STRING", "maxLength": 3},
+        ("$: type string is told by its keywords",),
+        (),
+    ),
+    "a known format": (
+        {"type": "string", "format": "date-time"},
+        {"type": "STRING", "format": "date-time"},
+        (),
+        (),
+    ),
+    "a number's format": (
+        {"type": "integer", "format": "int64"},
+        {"type": "INTEGER", "format": "int64"},
+        (),
+        (),
+    ),
+    "another format": ({"type": "string", "format": "uuid"}, {"type": "STRING"}, (), ("$: format 'uuid'",)),
+    "a format that is none": ({"type": "string", "format": 1}, {"type": "STRING"}, (), ("$: format",)),
+    "bounds": (
+        {"type": "number", "minimum": 0, "maximum": 1.5},
+        {"type": "NUMBER", "minimum": 0, "maximum": 1.5},
+        (),
+        (),
+    ),
+    "bounds that are none": ({"type": "number", "minimum": "0"}, {"type": "NUMBER"}, (), ("$: minimum",)),
+    "an integer's exclusive bounds": (
+        {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 9},
+        {"type": "INTEGER", "minimum": 1, "maximum": 8},
+        ("$: exclusiveMinimum 0 is said by minimum", "$: exclusiveMaximum 9 is said by maximum"),
+        (),
+    ),
+    "a number's exclusive bound": (
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "NUMBER", "minimum": 0},
+        (),
+        ("$: exclusiveMinimum: 0 itself is let through",),
+    ),
+    "both kinds of bound": (
+        {"type": "number", "minimum": 1, "exclusiveMinimum": 0},
+        {"type": "NUMBER", "minimum": 1},
+        (),
+        ("$: exclusiveMinimum",),
+    ),
+    "a multiple": ({"type": "integer", "multipleOf": 5}, {"type": "INTEGER"}, (), ("$: multipleOf",)),
+    "an enum": (
+        {"enum": ["a", "b"]},
+        {"type": "STRING", "enum": ["a", "b"], "format": "enum"},
+        (),
+        (),
+    ),
+    "an enum of numbers": (
+        {"type": "integer", "enum": [1, 2]},
+        {"type": "INTEGER", "enum": ["1", "2"], "format": "enum"},
+        ("$: the numbers of enum are listed as texts",),
+        (),
+    ),
+    "an enum with null": (
+        {"enum": ["a", None]},
+        {"type": "STRING", "enum": ["a"], "format": "enum", "nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "an enum of anything": ({"enum": [1, "a"]}, {}, (), ("$: enum",)),
+    "an enum of nothing": ({"enum": []}, {}, (), ("$: enum",)),
+    "an enum that is none": ({"enum": 3}, {}, (), ("$: enum",)),
+    "null alone": ({"type": "null"}, {"type": "NULL"}, (), ()),
+    "null listed": ({"type": "null", "enum": [None]}, {"type": "NULL"}, (), ()),
+    "a constant": (
+        {"const": "a"},
+        {"type": "STRING", "enum": ["a"], "format": "enum"},
+        ("$: const is said by enum",),
+        (),
+    ),
+    "a constant that is no text": ({"const": True}, {}, (), ("$: const",)),
+    "a constant beside an enum": (
+        {"enum": ["a", "b"], "const": "a"},
+        {"type": "STRING", "enum": ["a", "b"], "format": "enum"},
+        (),
+        ("$: const",),
+    ),
+    "nullable by a list of types": (
+        {"type": ["string", "null"]},
+        {"type": "STRING", "nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "nullable, said as OpenAPI does": (
+        {"type": "string", "nullable": True},
+        {"type": "STRING", "nullable": True},
+        (),
+        (),
+    ),
+    "nullable that is none": ({"type": "string", "nullable": 1}, {"type": "STRING"}, (), ("$: nullable",)),
+    "several types": (
+        {"type": ["string", "integer"], "maxLength": 3, "minimum": 0, "description": "D"},
+        {
+            "anyOf": [{"type": "STRING", "maxLength": 3}, {"type": "INTEGER", "minimum": 0}],
+            "description": "D",
+        },
+        ("$: several types are said by anyOf",),
+        (),
+    ),
+    "several types and an enum": (
+        {"type": ["string", "integer", "boolean", "null"], "enum": ["a", 1, None, 2.5, []]},
+        {
+            "anyOf": [
+                {"type": "STRING", "enum": ["a"], "format": "enum"},
+                {"type": "INTEGER"},
+            ],
+            "nullable": True,
+        },
+        ("$: null is said by nullable", "$: several types are said by anyOf"),
+        ("$: enum", "$: enum: values of a type that is not among the types"),
+    ),
+    "several types and an enum of one of them": (
+        {"type": ["string", "boolean"], "enum": ["a"]},
+        {"anyOf": [{"type": "STRING", "enum": ["a"], "format": "enum"}]},
+        ("$: several types are said by anyOf",),
+        (),
+    ),
+    "several types and nothing of them": (
+        {"type": ["string", "boolean"], "enum": [1]},
+        {},
+        ("$: several types are said by anyOf",),
+        ("$: enum: values of a type that is not among the types",),
+    ),
+    "several types and an enum that is none": (
+        {"type": ["string", "boolean"], "enum": 1},
+        {"anyOf": [{"type": "STRING"}, {"type": "BOOLEAN"}]},
+        ("$: several types are said by anyOf",),
+        ("$: enum",),
+    ),
+    "several types beside anyOf": (
+        {"type": ["string", "integer"], "anyOf": [{"minLength": 1}, {"minimum": 1}]},
+        {"anyOf": [{"type": "STRING", "minLength": 1}, {"type": "NUMBER", "minimum": 1}]},
+        (
+            "$.anyOf[0]: type string is told by its keywords",
+            "$.anyOf[1]: type number is told by its keywords",
+        ),
+        ("$: type ['string', 'integer'] beside anyOf",),
+    ),
+    "an unknown type": ({"type": "date"}, {}, (), ("$: type 'date'",)),
+    "no type": ({"type": None}, {}, (), ("$: type",)),
+    "no types": ({"type": []}, {}, (), ("$: type []",)),
+    "anyOf": (
+        {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        {"anyOf": [{"type": "STRING"}, {"type": "INTEGER"}]},
+        (),
+        (),
+    ),
+    "anyOf with null": (
+        {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}], "default": None},
+        {"type": "STRING", "maxLength": 3, "nullable": True, "default": None},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "anyOf with a null constant": (
+        {"anyOf": [{"type": "string"}, {"const": None}]},
+        {"type": "STRING", "nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "anyOf of null alone": (
+        {"anyOf": [{"type": "null"}]},
+        {"nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "anyOf of one that says it again": (
+        {"description": "D", "anyOf": [{"type": "string", "description": "E"}]},
+        {"description": "D", "anyOf": [{"type": "STRING", "description": "E"}]},
+        (),
+        (),
+    ),
+    "oneOf": (
+        {"oneOf": [{"type": "string"}, True]},
+        {"anyOf": [{"type": "STRING"}, {}]},
+        ("$: oneOf is said by anyOf",),
+        (),
+    ),
+    "oneOf beside anyOf": (
+        {"anyOf": [{"type": "string"}], "oneOf": [{"type": "string"}]},
+        {"type": "STRING"},
+        (),
+        ("$: oneOf",),
+    ),
+    "anyOf that is none": ({"anyOf": []}, {}, (), ("$: anyOf",)),
+    "allOf": (
+        {
+            "allOf": [
+                {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "title": "A"},
+                {"properties": {"b": {"type": "string"}}, "required": ["b", "a"], "title": "B"},
+                True,
+            ]
+        },
+        {
+            "type": "OBJECT",
+            "properties": {"b": {"type": "STRING"}, "a": {"type": "STRING"}},
+            "required": ["a", "b"],
+            "title": "A",
+        },
+        ("$: allOf is merged", "$.allOf[1]: title is left out: one is said already"),
+        (),
+    ),
+    "allOf that differs": (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "string"}, "c": {"type": "string"}},
+            "maxProperties": 3,
+            "allOf": [
+                {"properties": {"a": {"type": "integer"}, "c": {"type": "string"}}, "maxProperties": 2},
+                3,
+            ],
+        },
+        {
+            "type": "OBJECT",
+            "properties": {"a": {"type": "STRING"}, "c": {"type": "STRING"}},
+            "maxProperties": 3,
+        },
+        ("$: allOf is merged",),
+        (
+            "$.allOf[0].properties.a: said in another way before",
+            "$.allOf[0]: maxProperties, of which something else is said already",
+            "$: allOf[1]",
+        ),
+    ),
+    "allOf in allOf": (
+        {"allOf": [{"allOf": [{"type": "string"}]}]},
+        {"type": "STRING"},
+        ("$: allOf is merged",),
+        (),
+    ),
+    "allOf that is none": ({"allOf": 1}, {}, (), ("$: allOf",)),
+    "a reference": (
+        {"type": "object", "properties": {"p": {"$ref": "#/$defs/pet"}}, **PET},
+        {"type": "OBJECT", "properties": {"p": {"type": "STRING", "description": "a pet"}}},
+        (),
+        (),
+    ),
+    "a reference with words of its own": (
+        {"$ref": "#/$defs/pet", "description": "mine", **PET},
+        {"type": "STRING", "description": "mine"},
+        (),
+        (),
+    ),
+    "a reference with limits of its own": (
+        {"$ref": "#/$defs/pet", "type": ["string", "null"], **PET},
+        {"type": "STRING", "description": "a pet", "nullable": True},
+        ("$: null is said by nullable",),
+        ("$: type of '#/$defs/pet', which stands beside the reference too",),
+    ),
+    "a reference to a reference": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "number"}}},
+        {"type": "NUMBER"},
+        (),
+        (),
+    ),
+    "a reference into a list, escaped": (
+        {"$ref": "#/$defs/a~1b/anyOf/0", "$defs": {"a/b": {"anyOf": [{"type": "number"}]}}},
+        {"type": "NUMBER"},
+        (),
+        (),
+    ),
+    "a reference to anything": ({"$ref": "#/$defs/a", "$defs": {"a": True}}, {}, (), ()),
+    "a reference to nowhere": (
+        {"$ref": "#/$defs/a/b/7"},
+        {},
+        (),
+        ("$: $ref '#/$defs/a/b/7', which is not in the schema",),
+    ),
+    "a reference into a word": (
+        {"$ref": "#/title/x", "title": "T"},
+        {"title": "T"},
+        (),
+        ("$: $ref '#/title/x', which is not in the schema",),
+    ),
+    "a reference elsewhere": (
+        {"$ref": "https://example.com/a"},
+        {},
+        (),
+        ("$: $ref 'https://example.com/a', which is not in the schema",),
+    ),
+    "a reference that is none": ({"$ref": 3}, {}, (), ("$: $ref",)),
+    "a schema of itself": (
+        TREE,
+        {"type": "OBJECT", "properties": {"next": {}}},
+        (),
+        ("$.next: $ref '#/$defs/node', which refers to itself",),
+    ),
+    "notes": (
+        {"$schema": "x", "$id": "y", "$comment": "z", "readOnly": True, "type": "string"},
+        {"type": "STRING"},
+        tuple(
+            f"$: {name} is left out: it says nothing of the shape"
+            for name in ("$schema", "$id", "$comment", "readOnly")
+        ),
+        (),
+    ),
+    "examples": (
+        {"type": "string", "examples": ["a", "b"]},
+        {"type": "STRING", "example": "a"},
+        ("$: of examples the first is sent",),
+        (),
+    ),
+    "examples beside an example": (
+        {"type": "string", "example": "c", "examples": ["a"]},
+        {"type": "STRING", "example": "c"},
+        ("$: examples is left out",),
+        (),
+    ),
+    "conditions": (
+        {"if": {}, "then": {}, "else": {}, "not": {}, "type": "string"},
+        {"type": "STRING"},
+        (),
+        ("$: if", "$: then", "$: else", "$: not"),
+    ),
+    "what depends": (
+        {"type": "object", "patternProperties": {}, "dependentRequired": {}, "propertyNames": {}},
+        {"type": "OBJECT"},
+        (),
+        ("$: patternProperties", "$: dependentRequired", "$: propertyNames"),
+    ),
+    "a keyword never heard of": ({"x-odd": 1}, {}, (), ("$: x-odd",)),
+    "true": (True, {}, (), ()),
+    "false": (False, {}, (), ("$: nothing is allowed here",)),
+    "no schema at all": ([1], {}, (), ("$: not a schema",)),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_a_construct_is_compiled(name: str) -> None:
+    schema, sent, changed, lost = CONSTRUCTS[name]
+    before = json.dumps(schema)
+    made = compile_schema(schema)
+    assert made.schema == sent
+    assert made.changed == changed
+    assert made.lost == lost
+    assert json.dumps(schema) == before
+
+
+# -- where which is sent -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_a_construct_goes_as_it_is_where_that_is_taken(name: str) -> None:
+    schema = CONSTRUCTS[name][0]
+    if isinstance(schema, dict):
+        body, deviations = encoded(Gemini(), "gemini-3-flash", schema)
+        assert body["tools"] == [
+            {"functionDeclarations": [{"name": "f", "description": "", "parametersJsonSchema": schema}]}
+        ]
+        assert body["generationConfig"]["responseJsonSchema"] == schema
+        assert deviations == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "model"),
+    [(Gemini(), "gemini-1.5-pro"), (Gemini(GeminiQuirks(json_schema=False)), "gemini-3-flash")],
+)
+def test_elsewhere_the_report_says_what_became_of_it(protocol: Gemini, model: str) -> None:
+    schema = {"type": ["string", "null"], "format": "uuid"}
+    body, deviations = encoded(protocol, model, schema)
+    sent = {"type": "STRING", "nullable": True}
+    assert body["tools"] == [{"functionDeclarations": [{"name": "f", "description": "", "parameters": sent}]}]
+    assert body["generationConfig"] == {"responseMimeType": "application/json", "responseSchema": sent}
+    changed = "said in Google's schema dialect: $: null is said by nullable"
+    lost = "Google's schema dialect cannot say: $: format 'uuid'"
+    assert deviations == [
+        ("tools[f].parameters", "adapted", changed),
+        ("tools[f].parameters", "dropped", lost),
+        ("output", "adapted", changed),
+        ("output", "dropped", lost),
+    ]
+
+
+def encoded(protocol: Gemini, model: str, schema: dict[str, Any]) -> tuple[Any, list[tuple[str, str, str]]]:
+    request = Request(
+        (Message.user("hi"),), model=model, tools=(Tool("f", "", schema),), output=JSONSchema("f", schema)
+    )
+    call = protocol.encode(request, Origin("gemini", "google", model), stream=False)
+    return call.body, [(d.field, d.outcome, d.reason) for d in call.deviations]
+
+
+# -- whatever it is ------------------------------------------------------------------------------------------
+
+DIALECT = frozenset(
+    (
+        *("type", "format", "title", "description", "nullable", "enum", "default", "example", "anyOf"),
+        *("items", "minItems", "maxItems", "minLength", "maxLength", "pattern", "minimum", "maximum"),
+        *("properties", "required", "minProperties", "maxProperties", "propertyOrdering"),
+    )
+)
+OTHERS = (
+    *("const", "oneOf", "allOf", "not", "if", "then", "else", "examples", "$ref", "$defs", "$schema", "$id"),
+    *("exclusiveMinimum", "exclusiveMaximum", "multipleOf", "prefixItems", "uniqueItems", "contains"),
+    *("additionalProperties", "patternProperties", "$comment", "x-odd"),
+)
+KEYWORDS = sorted((*DIALECT, *OTHERS))
+TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats(-9, 9)
+    | st.sampled_from(("", "a", "b", "string")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=4),
+    max_leaves=12,
+)
+REFS = st.sampled_from(("#", "#/$defs/a", "#/$defs/b", "#/properties/a", "#/$defs/a/items", "elsewhere"))
+
+
+def schema_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A schema that mostly is one."""
+    sub = inner | JSON
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(TYPES) | st.lists(st.sampled_from(TYPES), max_size=3) | JSON,
+            "properties": st.dictionaries(st.sampled_from("abc"), sub, max_size=3) | JSON,
+            "required": st.lists(st.sampled_from("abcd"), max_size=3) | JSON,
+            "items": sub | st.lists(sub, max_size=2),
+            "prefixItems": st.lists(sub, max_size=2) | JSON,
+            "anyOf": st.lists(sub, max_size=3) | JSON,
+            "oneOf": st.lists(sub, max_size=3) | JSON,
+            "allOf": st.lists(sub, max_size=3) | JSON,
+            "enum": st.lists(JSON, max_size=3) | JSON,
+            "$ref": REFS | JSON,
+            "$defs": st.dictionaries(st.sampled_from("ab"), sub, max_size=2) | JSON,
+            "minimum": st.integers() | JSON,
+            "exclusiveMinimum": st.integers() | JSON,
+            "format": st.sampled_from(("date-time", "int32", "uuid")) | JSON,
+            "const": JSON,
+            "maxLength": JSON,
+            "nullable": JSON,
+            "additionalProperties": sub,
+            "x-odd": JSON,
+        },
+    )
+
+
+SCHEMAS = st.recursive(JSON, schema_of, max_leaves=8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SCHEMAS)
+@pytest.mark.many
+def test_everything_compiles_to_the_dialect(schema: Any) -> None:
+    made = compile_schema(schema)
+    for node in nodes(made.schema):
+        assert node.keys() <= DIALECT
+        assert node.get("type") in {None, *(t.upper() for t in TYPES)}
+        assert all(isinstance(value, str) for value in node.get("enum", ()))
+        assert set(node.get("required", ())) <= node.get("properties", {}).keys()
+        assert node.get("type") != "ARRAY" or "items" in node
+    json.dumps(made.schema)
+
+
+def nodes(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    below = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    if "items" in schema:
+        below.append(schema["items"])
+    return [schema, *(node for each in below for node in nodes(each))]
+
+
+FLAT = st.fixed_dictionaries(
+    {"type": st.sampled_from(TYPES)},
+    optional={name: JSON for name in KEYWORDS if name not in ("type", "$ref", "allOf", "$defs")},
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(FLAT)
+@pytest.mark.many
+def test_no_keyword_goes_silently(schema: dict[str, Any]) -> None:
+    """Each is sent as it was, or named in the report."""
+    made = compile_schema(schema)
+    said = " ".join(made.changed + made.lost)
+    for name, value in schema.items():
+        if name == "type":
+            assert made.schema["type"] == value.upper()
+        elif made.schema.get(name) != value and name not in said:
+            # an alternative, an item, a property: compiled in its place, which the test below looks at
+            assert name in ("anyOf", "oneOf", "items", "prefixItems", "properties", "enum"), (name, made)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SCHEMAS, st.lists(JSON, min_size=1, max_size=6))
+@pytest.mark.many
+def test_what_is_not_reported_lost_means_the_same(schema: Any, values: list[Any]) -> None:
+    """Where nothing is lost, both schemas allow the same values.
+
+    Only where a type had to be added may the compiled schema allow less.
+    """
+    jsonschema = pytest.importorskip("jsonschema")
+    made = compile_schema(schema)
+    text = json.dumps(schema)
+    if (
+        made.lost or '"nullable"' in text or '"$id"' in text
+    ):  # the one is OpenAPI's, the other moves references
+        return
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError:
+        return
+    ours = jsonschema.Draft202012Validator(standard(made.schema))
+    theirs = jsonschema.Draft202012Validator(schema)
+    is_narrower = any("is told by its keywords" in what for what in made.changed)
+    for value in [None, "a", 1, 0.5, [], {}, True, *values]:
+        allowed = ours.is_valid(value), theirs.is_valid(value)
+        assert allowed[0] == allowed[1] or (is_narrower and allowed == (False, True)), (made, value)
+
+
+def standard(schema: dict[str, Any]) -> Any:
+    """Google's dialect as JSON Schema."""
+    made: dict[str, Any] = {k: v for k, v in schema.items() if k not in ("nullable", "example", "format")}
+    if "type" in made:
+        made["type"] = made["type"].lower()
+    if made.get("type") == "integer" and "enum" in made:
+        made["enum"] = [int(value) for value in made["enum"]]
+    if "items" in made:
+        made["items"] = standard(made["items"])
+    if "anyOf" in made:
+        made["anyOf"] = [standard(each) for each in made["anyOf"]]
+    if "properties" in made:
+        made["properties"] = {name: standard(each) for name, each in made["properties"].items()}
+    return {"anyOf": [{"type": "null"}, made]} if schema.get("nullable") and made else made
+
+
+def test_keywords_too_deep_to_compare_are_lost() -> None:
+    def deep() -> Any:
+        value: Any = 1
+        for _ in range(100_000):
+            value = [value]
+        return value
+
+    schema = {"$ref": "#/$defs/a", "x": deep(), "$defs": {"a": {"x": deep()}}}
+    assert compile_schema(schema).lost == ("$: nested too deeply",)
+
+
+def test_a_schema_without_end_is_cut_off() -> None:
+    deep: Any = {"type": "string"}
+    for _ in range(400):
+        deep = {"type": "array", "items": deep}
+    made = compile_schema(deep)
+    assert len(made.lost) == 1
+    assert "too large a schema" in made.lost[0]
+
+    wide = {f"d{n}": {"properties": {k: {"$ref": f"#/$defs/d{n + 1}"} for k in "abcd"}} for n in range(20)}
+    made = compile_schema({"$ref": "#/$defs/d0", "$defs": wide})
+    assert any("too large a schema" in what for what in made.lost)
+
+    doubled = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+    assert any("allOf" in what for what in compile_schema({"$ref": "#/$defs/d0", "$defs": doubled}).lost)

@@ -1,0 +1,477 @@
+"""The client's own behaviour: models by name, options merged, requests prepared, keys that stay home."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    PROVIDERS,
+    APIError,
+    AsyncClient,
+    Cache,
+    CacheStrategy,
+    Citation,
+    ConfigError,
+    HostedTool,
+    JSONSchema,
+    Message,
+    OpenAIChatOptions,
+    Options,
+    ProviderConfig,
+    ProviderError,
+    ProviderOptions,
+    Reasoning,
+    Request,
+    TextPart,
+    Timeouts,
+    Tool,
+    ToolChoice,
+    UnsupportedError,
+)
+from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
+from chat_answers import TEXT, WHOLE, chunk
+from faults import KEY
+
+WEATHER = Tool(
+    "weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}}
+)
+REMOTE = sorted(name for name, row in PROVIDERS.items() if row.wire == "http")
+
+
+def prepared(model: str = "openai-chat:m", **args: Any) -> tuple[dict[str, Any], Any]:
+    done = AsyncClient(model, api_key=KEY).prepare("hi", **args)
+    return json.loads(done.body), done
+
+
+def test_a_model_name_is_split_at_the_first_colon() -> None:
+    body, _ = prepared("openai-chat:ft:gpt:x")
+
+    assert body["model"] == "ft:gpt:x"
+
+
+def test_nothing_is_sent_that_was_not_set() -> None:
+    body, done = prepared()
+
+    assert body == {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    assert done.report.sent == ()
+
+
+TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "max_tokens": ({"max_tokens": 5}, {"max_completion_tokens": 5}),
+    "several": (
+        {"temperature": 0, "top_p": 0.5, "seed": 1, "presence_penalty": 0.1, "frequency_penalty": 0.2},
+        {"temperature": 0, "top_p": 0.5, "seed": 1, "presence_penalty": 0.1, "frequency_penalty": 0.2},
+    ),
+    "stop": ({"stop": "x"}, {"stop": "x"}),
+    "stops": ({"stop": ["x", "y"]}, {"stop": ["x", "y"]}),
+    "effort": ({"reasoning": "high"}, {"reasoning_effort": "high"}),
+    "effort off": ({"reasoning": "off"}, {"reasoning_effort": "none"}),
+    "parallel": ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
+    "own options": (
+        {"provider_options": OpenAIChatOptions(logprobs=True, top_logprobs=2)},
+        {"logprobs": True, "top_logprobs": 2},
+    ),
+    "extra body": ({"extra_body": {"top_k": 20}}, {"top_k": 20}),
+    "json": ({"output": "json"}, {"response_format": {"type": "json_object"}}),
+    "schema": (
+        {"output": JSONSchema("p", {"type": "object"}, strict=True)},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "p", "schema": {"type": "object"}, "strict": True},
+            }
+        },
+    ),
+    "tools": (
+        {"tools": [WEATHER, HostedTool("web", {"a": 1})], "tool_choice": "required"},
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "weather",
+                        "description": WEATHER.description,
+                        "parameters": WEATHER.parameters,
+                    },
+                },
+                {"type": "web", "a": 1},
+            ],
+            "tool_choice": "required",
+        },
+    ),
+    "one tool": (
+        {"tools": [WEATHER], "tool_choice": ToolChoice.tool("weather")},
+        {"tool_choice": {"type": "function", "function": {"name": "weather"}}},
+    ),
+    "no options at all": ({"options": Options()}, {}),
+}
+
+
+@pytest.mark.parametrize("name", TUNING)
+def test_what_is_set_is_sent_and_reported(name: str) -> None:
+    args, expected = TUNING[name]
+    body, done = prepared(**args)
+
+    assert {key: body.get(key) for key in expected} == expected
+    assert set(done.report.sent) == args.keys() - {"options"}
+
+
+DROPPED: dict[str, tuple[dict[str, Any], str]] = {
+    "top_k": ({"top_k": 3}, "no such option"),
+    "cache": ({"cache": CacheStrategy.system_only()}, "caches by itself"),
+    "reasoning": ({"reasoning": Reasoning(budget_tokens=9)}, "budget_tokens"),
+}
+
+
+class OtherOptions(ProviderOptions, frozen=True):
+    protocol = "other"
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_what_cannot_be_said_is_reported_or_refused(name: str) -> None:
+    args, says = DROPPED[name]
+    body, done = prepared(**args)
+
+    assert [d.field for d in done.report.dropped] == [name]
+    assert says in done.report.dropped[0].reason
+    assert body.keys() == {"model", "messages"}
+    with pytest.raises(UnsupportedError, match=says):
+        prepared(**args, strict=True)
+    with pytest.raises(UnsupportedError, match="strict, and openai-chat cannot take"):
+        AsyncClient("openai-chat:m", api_key=KEY, strict=True).prepare("hi", **args)
+
+
+def test_strictness_is_not_about_earlier_turns() -> None:
+    cited = Message.assistant(TextPart("so they say", citations=(Citation(url="https://a"),)))
+    done = AsyncClient("openai-chat:m", api_key=KEY, strict=True).prepare(
+        [Message.user("hi"), cited, Message.user("?")]
+    )
+
+    assert [d.field for d in done.report.dropped] == ["messages[1].content[0].citations"]
+
+
+def test_half_a_character_is_refused_before_any_byte() -> None:
+    with pytest.raises(UnsupportedError, match="half of a surrogate pair"):
+        prepared(system="\ud83d")
+
+
+def test_another_protocols_options_are_reported_dropped() -> None:
+    _, done = prepared(provider_options=[OtherOptions(), OpenAIChatOptions(user="u")])
+
+    assert [d.reason for d in done.report.dropped] == ["OtherOptions is for other, not for openai_chat"]
+
+
+def test_a_cache_mark_is_reported_where_there_are_none_and_sent_where_there_are() -> None:
+    message = Message.user(TextPart("long", cache=Cache("1h")))
+    plain = AsyncClient("openai-chat:m", api_key=KEY).prepare(message)
+    marked = AsyncClient("openrouter:m", api_key=KEY).prepare(message)
+
+    assert [d.field for d in plain.report.dropped] == ["messages[0].content[0].cache"]
+    assert json.loads(marked.body)["messages"][0]["content"][0]["cache_control"] == {
+        "type": "ephemeral",
+        "ttl": "1h",
+    }
+
+
+def test_keywords_over_options_over_the_request_over_the_client() -> None:
+    client = AsyncClient(
+        "openai-chat:m", api_key=KEY, options=Options(temperature=0.1, top_p=0.1, seed=1, max_tokens=1)
+    )
+    request = Request((Message.user("hi"),), options=Options(top_p=0.2, seed=2, max_tokens=2), system="be")
+    body = json.loads(client.prepare(request, options=Options(seed=3, max_tokens=3), max_tokens=4).body)
+
+    assert (body["temperature"], body["top_p"], body["seed"], body["max_completion_tokens"]) == (
+        0.1,
+        0.2,
+        3,
+        4,
+    )
+    assert body["messages"][0] == {"role": "system", "content": "be"}
+
+
+def test_extra_headers_and_query_come_last() -> None:
+    _, done = prepared(extra_headers={"USER-AGENT": "mine", "x-a": "b"}, extra_query={"v": "1 2"})
+
+    assert done.headers["USER-AGENT"] == "mine"
+    assert "User-Agent" not in done.headers
+    assert done.url == "https://api.openai.com/v1/chat/completions?v=1+2"
+
+
+def test_prepare_and_curl_show_no_secret() -> None:
+    client = AsyncClient("openai-chat:m", api_key=KEY, headers={"x-org-token": KEY})
+    done = client.prepare("it's", stream=True)
+
+    assert KEY not in f"{done!r} {done.curl()} {client!r}"
+    assert done.headers["Authorization"] == "[redacted]"
+    assert "it'\"'\"'s" in done.curl()
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
+    "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
+    "input": ({"input": 3}, TypeError, "not int"),
+    "input list": ({"input": ["hi"]}, TypeError, "the list holds str"),
+    "nothing": ({"input": []}, ValueError, "nothing to say"),
+    "tools": ({"tools": ["x"]}, TypeError, "tools takes Tool"),
+    "tools type": ({"tools": "x"}, TypeError, "a list of Tool"),
+    "tool_choice": ({"tool_choice": "weather"}, TypeError, r"ToolChoice\.tool"),
+    "output": ({"output": {"type": "object"}}, TypeError, "JSONSchema"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_argument_is_named(name: str) -> None:
+    args, kind, says = WRONG[name]
+    client = AsyncClient("openai-chat:m", api_key=KEY)
+    with pytest.raises(kind, match=says):
+        client.prepare(**{"input": "hi", **args})
+    if "input" not in args:
+        with pytest.raises(kind, match=says):
+            client.conversation(**args).stream("hi")
+
+
+def test_settings_without_a_model_have_no_provider_to_go_to() -> None:
+    with pytest.raises(ConfigError, match="belong to the provider of `model`"):
+        AsyncClient(api_key=KEY)
+    with pytest.raises(ConfigError, match="name a model"):
+        AsyncClient().prepare("hi")
+    with pytest.raises(ConfigError, match="name the provider"):
+        asyncio.run(AsyncClient().models())
+    with pytest.raises(ValueError, match=r"Timeouts\.idle"):
+        Timeouts(idle=0)
+
+
+def test_counting_is_refused_where_the_protocol_cannot() -> None:
+    with pytest.raises(UnsupportedError, match="no call that counts tokens"):
+        asyncio.run(AsyncClient("openai-chat:m", api_key=KEY).count_tokens("hi"))
+
+
+# -- conversations ---------------------------------------------------------------------------------------
+
+
+def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key=KEY) as client:
+            talk = client.conversation(system="Be brief.", temperature=0)
+            assert (await talk.chat("one")).text == "Hello"
+            async with talk.stream("two") as stream:
+                await anext(stream)  # left early
+            assert len(talk.messages) == 2
+            async with talk.stream("two") as stream:
+                assert (await stream.collect()).text == "Hello"
+            assert len(talk.messages) == 4
+            with pytest.raises(APIError):
+                await talk.chat("three")
+            assert len(talk.messages) == 4
+            other = talk.fork()
+            await other.chat("four", temperature=1)
+            assert (len(talk.messages), len(other.messages)) == (4, 6)
+
+    streamed = Answer(body=[TEXT])
+    answers = [Answer(body=WHOLE), streamed, streamed, Answer(500, body=b"{}"), Answer(body=WHOLE)]
+    with ScriptedServer(answers) as server:
+        asyncio.run(main())
+        last = server.requests[-1].json()
+        assert [m["content"] for m in last["messages"]] == [
+            "Be brief.",
+            "one",
+            "Hello",
+            "two",
+            "Hello",
+            "four",
+        ]
+        assert last["temperature"] == 1
+
+
+def test_a_tool_loop_by_hand() -> None:
+    def answer(request: RecordedRequest) -> Answer:
+        if len(request.json()["messages"]) == 1:
+            calls = [
+                {"index": 0, "id": "c1", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+            ]
+            return Answer(
+                body=json.dumps(whole({"tool_calls": calls, "content": None}, "tool_calls")).encode()
+            )
+        assert request.json()["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"city": "Paris"}'
+        assert request.json()["messages"][2] == {
+            "role": "tool",
+            "tool_call_id": "c1",
+            "content": "Sunny in Paris",
+        }
+        return Answer(body=json.dumps(whole({"content": "Sunny."}, "stop")).encode())
+
+    def whole(message: dict[str, Any], finish: str) -> dict[str, Any]:
+        return {"id": "x", "choices": [{"message": message, "finish_reason": finish}]}
+
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key=KEY) as client:
+            messages = [Message.user("Weather in Paris?")]
+            while (r := await client.chat(messages, tools=[WEATHER])).tool_calls:
+                results = (Message.tool_result(c, f"Sunny in {c.args()['city']}") for c in r.tool_calls)
+                messages += [r.message, *results]
+            assert r.text == "Sunny."
+
+    with ScriptedServer(answer) as server:
+        asyncio.run(main())
+
+
+# -- keys stay home --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_a_planted_key_reaches_no_other_provider_and_no_output(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment holds a key for every row; a client for one row, with a key, asks every other row."""
+    outputs: list[str] = []
+    for row in PROVIDERS.values():
+        if row.key_env:
+            monkeypatch.setenv(row.key_env, f"env-key-of-{row.name}")
+        if row.base_url_env:
+            monkeypatch.delenv(row.base_url_env, raising=False)
+
+    def refuse_with_the_key(request: RecordedRequest) -> Answer:
+        key = (request.header("authorization") or "").removeprefix("Bearer ")
+        return Answer(401, body=json.dumps({"error": {"message": f"wrong key {key}", "key": key}}).encode())
+
+    async def ask(client: AsyncClient, model: str) -> None:
+        try:
+            await client.chat("hi", model=model)
+        except ProviderError as error:
+            again = pickle.loads(pickle.dumps(error))
+            for shown in (error, again, copy.copy(error), copy.deepcopy(error)):
+                outputs.append(f"{shown!r} {shown} {vars(shown)}")
+        prepared = client.prepare("hi", model=model)
+        outputs.append(f"{prepared!r} {prepared.curl()}")
+
+    async def main() -> None:
+        configs = [
+            ProviderConfig(other, api_key=f"given-to-{other}", base_url=f"{server.url}/{other}")
+            for other in REMOTE
+            if other != name
+        ]
+        async with AsyncClient(
+            f"{name}:m",
+            api_key=KEY,
+            base_url=f"{server.url}/{name}",
+            headers={"x-planted": KEY},
+            providers=configs,
+        ) as client:
+            for other in REMOTE:
+                await ask(client, f"{other}:m")
+            outputs.append(f"{client!r} {configs!r} {vars(client)['_configs']!r}")
+
+    with ScriptedServer(refuse_with_the_key) as server:
+        asyncio.run(main())
+        for request in server.requests:
+            home = request.path.split("/")[1]
+            sent = str(request.headers)
+            assert (KEY in sent) == (home == name)
+            assert "env-key-of" not in sent  # the base URLs are from code, so are their keys
+            assert (f"given-to-{home}" in sent) == (home != name)
+    shown = " ".join(outputs)
+    assert KEY not in shown
+    assert "given-to" not in shown
+    assert "env-key-of" not in shown
+
+
+@pytest.mark.parametrize("name", [name for name in REMOTE if PROVIDERS[name].key_env])
+def test_a_key_from_the_environment_goes_to_its_own_host_only(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = PROVIDERS[name]
+    assert row.key_env is not None
+    monkeypatch.setenv(row.key_env, "env-key\n")
+    home = row.base_url
+    if not home:
+        assert row.base_url_env is not None
+        with pytest.raises(ConfigError, match=f"pass base_url=, or set {row.base_url_env}"):
+            AsyncClient().prepare("hi", model=f"{name}:m")
+        home = "https://mine.example.com/v1"
+        monkeypatch.setenv(row.base_url_env, home)
+
+    assert AsyncClient().prepare("hi", model=f"{name}:m").url.startswith(home)
+    with pytest.raises(ConfigError, match="stays with its own host"):
+        AsyncClient(f"{name}:m", base_url="https://example.com/v1").prepare("hi")
+    local = AsyncClient(f"{name}:m", base_url="http://localhost:1/v1").prepare("hi")
+    assert "Authorization" not in local.headers
+    own = AsyncClient(
+        f"{name}:m", base_url="https://example.com/v1", headers={"Authorization": "mine"}
+    ).prepare("hi")
+    assert own.headers["Authorization"] == "[redacted]"
+
+
+def test_a_base_url_from_the_environment_takes_the_key_from_there_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "env-key")
+    with ScriptedServer([Answer(body=WHOLE)]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1/")
+        assert asyncio.run(AsyncClient("openai-chat:m").chat("hi")).text == "Hello"
+        assert server.requests[0].header("authorization") == "Bearer env-key"
+
+
+def test_a_provider_of_ones_own() -> None:
+    """A name on top of a row; plain http to a network that is trusted."""
+    mine = ProviderConfig(
+        "mine",
+        row="openai-chat",
+        api_key="k",
+        base_url="http://example.com/v1",
+        allow_http=True,
+        options=Options(seed=7),
+    )
+    done = AsyncClient("mine:qwen", providers=[mine]).prepare("hi")
+
+    assert done.url == "http://example.com/v1/chat/completions"
+    assert json.loads(done.body)["seed"] == 7
+
+
+def test_errors_tell_the_provider_the_model_and_the_request() -> None:
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key=KEY) as client:
+            with pytest.raises(APIError) as caught:
+                async for _ in client.stream("hi"):
+                    pass
+            error = caught.value
+            assert (error.provider, error.model, error.request_id) == ("openai-chat", "m", "r1")
+            assert error.partial is not None
+            assert (error.partial.text, error.partial.request_id, error.partial.model) == ("a", "r1", "m-1")
+
+    broken = sse(chunk({"content": "a"}), {"error": {"message": "x"}})
+    with ScriptedServer([Answer(headers={"x-request-id": "r1"}, body=[broken])]) as server:
+        asyncio.run(main())
+
+
+def test_what_the_environment_says_counts_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolved row is kept only as long as the variables that had a say are the same."""
+    client = AsyncClient("google:m")
+    seen = []
+    for variable, value in (
+        ("GEMINI_API_KEY", "a"),
+        ("GEMINI_API_KEY", "b"),
+        ("GEMINI_API_KEY", None),
+        ("GOOGLE_API_KEY", "c"),
+    ):
+        if value is None:
+            monkeypatch.delenv(variable)
+            monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+            with pytest.raises(ConfigError, match="GEMINI_API_KEY or GOOGLE_API_KEY"):
+                client.prepare("hi")
+            continue
+        monkeypatch.setenv(variable, value)
+        seen.append(client._request("hi", {})[0].key)
+    assert seen == ["a", "b", "c"]
+
+    other = AsyncClient("openai-chat:m", api_key=KEY)
+    urls = []
+    for base in ("https://one.example/v1", "https://two.example/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", base)
+        urls.append(other.prepare("hi").url)
+    assert urls == ["https://one.example/v1/chat/completions", "https://two.example/v1/chat/completions"]

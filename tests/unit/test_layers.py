@@ -1,0 +1,176 @@
+"""The architecture as a table: imports point down only, the pure and the I/O packages do not import each other."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from paths import SOURCE
+
+PACKAGE = "brainwires_provider"
+
+# The layers, the lowest first. A package or module imports only from layers below its own, and from itself.
+LAYERS: tuple[frozenset[str], ...] = tuple(
+    frozenset(names.split(", "))
+    for names in (
+        "types",
+        "errors, events",
+        "_lazy, framing, auth, testing",
+        "transports, protocols",
+        "local",
+        "providers",
+        "_core, config",
+        "sockets",
+        "resources",
+        "client",
+        "sync",
+        "ollama, local (public names)",
+        "doctor",
+        "cli",
+    )
+)
+PURE = frozenset(("types", "errors", "events", "framing", "protocols"))
+IO = frozenset(("auth", "local", "transports"))
+FORBIDDEN_IN_PURE = frozenset(
+    ["asyncio", "aiohttp", "websockets", "os", "socket", "time", "logging", "threading", "random"]
+)  # I/O, clock, environment, logging
+MAX_LINES = 520
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            found[name] = path
+    return found
+
+
+MODULES = modules()
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every import of a file, deferred ones and those under TYPE_CHECKING included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module is not None
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name.removeprefix(f"{PACKAGE}.") in MODULES else node.module for name in names}
+    return frozenset(found)
+
+
+def own(path: Path) -> set[str]:
+    return {name.removeprefix(f"{PACKAGE}.") for name in imports(path) if name.startswith(f"{PACKAGE}.")}
+
+
+def head(module: str) -> str:
+    """The package that a module belongs to, by the table. `local` itself only re-exports public names."""
+    return "local (public names)" if module == "local" else module.partition(".")[0]
+
+
+def test_imports_point_down() -> None:
+    layer = {name: number for number, names in enumerate(LAYERS) for name in names}
+    unknown = {head(name) for name in MODULES} - layer.keys()
+    assert not unknown, f"give these a layer in the table: {unknown}"
+
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        for target in own(path)
+        if head(target) != head(name) and layer[head(target)] >= layer[head(name)]
+    ]
+
+    assert not wrong
+
+
+def test_pure_and_io_packages_do_not_import_each_other() -> None:
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        for target in own(path)
+        if (head(name) in PURE and head(target) in IO)
+        or (head(name) in IO and head(target) in ("framing", "protocols") and target != "framing.base")
+    ]
+
+    assert not wrong
+
+
+def test_pure_packages_do_no_io() -> None:
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        if head(name) in PURE - {"types"}
+        for target in imports(path)
+        if head(target) in FORBIDDEN_IN_PURE
+    ]
+
+    assert not wrong
+
+
+def test_there_is_no_import_cycle() -> None:
+    edges = {name: own(path) & MODULES.keys() for name, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above, name])
+        if name not in done:
+            for target in edges[name]:
+                visit(target, (*above, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+def test_files_stay_readable() -> None:
+    lines = {name: path.read_text().count("\n") for name, path in MODULES.items()}
+
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+HEAVY = ("aiohttp", "websockets", "xllamacpp", "typer", "rich", "urllib.request", "openai")
+
+
+def test_import_and_a_client_load_nothing_heavy() -> None:
+    script = (
+        "import sys; from brainwires_provider import AsyncClient, Client, Message; "
+        "AsyncClient('openai-chat:x', api_key='k'); c = Client('openai-chat:x', api_key='k'); c.close(); "
+        f"print([n for n in {HEAVY!r} if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+PUBLIC = (PACKAGE, f"{PACKAGE}.local", f"{PACKAGE}.ollama")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_lazy_public_module_has_every_name(name: str) -> None:
+    module = importlib.import_module(name)
+
+    for each in module.__all__:
+        assert getattr(module, each) is not None
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
+
+
+def test_no_public_name_is_in_two_places() -> None:
+    names = [each for name in PUBLIC for each in importlib.import_module(name).__all__]
+
+    assert len(names) == len(set(names))
