@@ -15,6 +15,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,7 +45,7 @@ class Trace:
     def figures(self) -> tuple[int, int, int]:
         """Functions, files, and changes of file."""
         files = [file for file, _ in self.calls]
-        changes = sum(before != after for before, after in zip(files, files[1:], strict=False))
+        changes = sum(before != after for before, after in pairwise(files))
         return len(set(self.calls)), len(set(files)), changes
 
 
@@ -90,7 +91,9 @@ async def continued() -> Trace:
 
 async def main() -> None:
     """Print both figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--list", action="store_true", help="print every call, in order")
     runs: dict[str, Callable[[], Awaitable[Trace]]] = {
         "Chat stream over HTTP": chat,

@@ -53,7 +53,8 @@ class Reader:
 
     def fault(self, path: Path, message: str) -> bool:
         """Something is wrong at `path`. The first fault of a place, or of what it lies in, is enough: whether this is
-        one that is reported."""
+        one that is reported.
+        """
         if any(path[:end] in self._faults for end in range(1, len(path) + 1)):
             return False
         self._faults[path] = (line_of(self._lines, path) or 0, f"{self.place(path)}: {message}")

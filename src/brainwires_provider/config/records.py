@@ -21,7 +21,8 @@ _LARGEST_PATH = 65_536  # bytes
 
 def whole_path(path: str) -> str:
     """The absolute path that a file is known by: its folder without symbolic links, since a file's own relative paths
-    begin there."""
+    begin there.
+    """
     folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
     return os.path.join(os.path.realpath(folder), name)
 

@@ -138,7 +138,8 @@ def _providers(
     configs: dict[str, ProviderConfig],
 ) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
     """Those that have a key or a fault, where those of the configuration send what, one finding on those that have no
-    key, and the servers on loopback."""
+    key, and the servers on loopback.
+    """
     found: list[Finding] = []
     going: list[Finding] = []
     without: list[str] = []
@@ -193,7 +194,9 @@ async def _ask(target: Target, configs: dict[str, ProviderConfig], seconds: floa
     place = target.base_url
     try:
         async with client:
-            await client.wire(target)  # the engine takes its time to import, which is not the server's
+            await client._session.transport(
+                target
+            )  # the engine takes its time to import, which is not the server's
             models = await client.models(name)
     except ConnectError:
         return Finding(name, "no", f"nobody listens at {place}")
