@@ -128,7 +128,7 @@ def test_references_are_followed_anew_and_only_when_needed(monkeypatch: pytest.M
     client = AsyncClient(config=config)
     client.prepare("hi", model="groq:m")
     client.prepare("hi", model="xai:m")
-    keys = [client._target(model).key for model in ("groq:m", "xai:m")]
+    keys = [client._session.target(model).key for model in ("groq:m", "xai:m")]
     for value in ("one", "two"):
         key_file(value, "later")
         monkeypatch.setenv("LATER", value)
@@ -332,7 +332,7 @@ def test_no_output_holds_a_secret(
                 with pytest.raises(ProviderError) as caught:
                     client.chat("hi")
                 error = caught.value
-                target = client._core._target("mine:m")
+                target = client._core._session.target("mine:m")
                 show(config, *config.providers, client, prepared, prepared.curl(), target, error, vars(error))
                 show(config.providers[0].api_key, config.providers[0].headers)
                 show(*traceback.format_exception(error))
