@@ -246,7 +246,7 @@ def test_what_are_no_labels(name: str) -> None:
 
 
 def config(url: str, key: str = "k") -> ProviderConfig:
-    return ProviderConfig("box", row="openai-chat", base_url=f"{url}/v1", api_key=key)
+    return ProviderConfig("box", based_on="openai-chat", base_url=f"{url}/v1", api_key=key)
 
 
 def serving(toy: Toy) -> Callable[[RecordedRequest], Answer]:

@@ -521,7 +521,7 @@ def test_no_key_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_relay_of_ones_own_has_the_same_hosts() -> None:
-    mine = ProviderConfig("mine", row="brainwires", api_key="bw_dev_abc")
+    mine = ProviderConfig("mine", based_on="brainwires", api_key="bw_dev_abc")
     assert AsyncClient("mine:m", providers=[mine]).prepare("hi").url.startswith(DEV)
 
 

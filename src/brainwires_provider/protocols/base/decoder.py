@@ -151,6 +151,34 @@ class Assembler:
             self.add(opened, text)
         return self.close(opened)
 
+    def catch_up(self, part: OpenPart, *texts: str) -> None:
+        """Add what one of the final texts has beyond the fragments so far; another text adds nothing."""
+        known = part.joined() + part.held
+        for text in texts:
+            if len(text) > len(known) and text.startswith(known):
+                self.add(part, text[len(known) :])
+                return
+
+    def complete(self, part: OpenPart, final: Part, *texts: str) -> None:
+        """End a part by its final copy, whose text is one of `texts`: a longer one adds a last delta.
+
+        Where the kinds differ, what was streamed stands and the copy is a part of its own; a part without content
+        takes the kind of its copy.
+        """
+        if type(final) is not type(part.seed):
+            if part.fragments or part.held:
+                self.close(part)
+                self.whole(final)
+                return
+            part.delta = _DELTAS.get(type(final))
+        if part.delta is None:
+            part.grown = lambda: final
+        else:
+            part.grown = None
+            self.catch_up(part, *(texts or (final_text(final),)))
+            part.seed = final
+        self.close(part)
+
     def close_all(self) -> None:
         """End what is still open, in the order in which it began."""
         for part in list(self._open.values()):
