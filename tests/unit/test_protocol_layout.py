@@ -30,8 +30,3 @@ def test_a_protocol_has_the_files_of_the_layout_and_no_others(name: str) -> None
 def test_there_is_nothing_beside_the_packages() -> None:
     assert files(".") == {"__init__"}
     assert {path.name for path in ROOT.iterdir() if path.is_dir()} - {"__pycache__"} == {*NAMES, "base"}
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_is_short_enough_to_read(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 520
