@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from brainwires_provider import __version__
 from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
 from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.framing.whole import WholeFraming
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
 from brainwires_provider.types import (
@@ -58,12 +60,12 @@ _NOTHING = Request(())
 _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
-    "Accept": "application/json",
+    "Accept": WholeFraming.media_type,
     "User-Agent": f"brainwires-provider/{__version__}",
 }
 _STREAMED = {
     **_WHOLE,
-    "Accept": "text/event-stream",
+    "Accept": SSEFraming.media_type,
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
 _MERGED = ("extra_body", "extra_headers", "extra_query")

@@ -6,7 +6,7 @@ same messages for every cut.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -25,6 +25,9 @@ class WireMessage(Struct, frozen=True, gc=False):
 
 class Framing(Protocol):
     """Cuts a byte stream into messages. One object reads one stream."""
+
+    media_type: ClassVar[str]
+    """The media type of a body in this framing: what a request asks for by `Accept`."""
 
     def feed(self, chunk: bytes) -> list[WireMessage]:
         """Take the next bytes; give the messages that they complete.

@@ -8,6 +8,8 @@ unterminated one waits in a buffer that is never searched again, so that the cos
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
 from brainwires_provider.framing.reader import TextReader
 
@@ -24,6 +26,7 @@ class SSEFraming(TextReader):
     whole and `data: {"a":` was cut, only the protocol can tell.
     """
 
+    media_type: ClassVar[str] = "text/event-stream"
     __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd")
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
