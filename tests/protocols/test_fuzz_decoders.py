@@ -44,7 +44,8 @@ def failures(numbers: range) -> dict[str, tuple[int, str]]:
             check(case)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{case.seed.origin.protocol}: {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+            where = f"{Path(frame.filename).name}:{frame.lineno}"
+            place = f"{case.seed.origin.protocol}: {type(error).__name__} at {where}"
             count, report = found.get(place, (0, _report(case, error)))
             found[place] = count + 1, report
     return found

@@ -51,7 +51,7 @@ class DecoderBase:
         """One JSON object. Raises ProtocolError, with the partial, for anything else."""
         try:
             value = fast_decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value = self._read_ragged(data)
         if type(value) is not dict:
             self.not_an_object(value, data)
