@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
     from brainwires_provider.protocols.gemini.options import GeminiOptions
-    from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
+    from brainwires_provider.protocols.openai_chat.options import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.protocols.relay.options import BrainwiresOptions
@@ -231,7 +231,7 @@ _MODULES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.anthropic.options": "AnthropicOptions",
-    "protocols.openai_chat.quirks": "OpenAIChatOptions",
+    "protocols.openai_chat.options": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
     "providers": "Config NamedModel PROVIDERS Provider ProviderConfig",

@@ -293,11 +293,11 @@ def test_the_recorded_exchanges_bear_a_row_out(name: str) -> None:
 
 
 def test_a_row_of_ones_own_is_one_line() -> None:
-    mine = ProviderConfig("mine", row="custom", base_url="https://llm.example.com/v1", api_key="k")
+    mine = ProviderConfig("mine", based_on="custom", base_url="https://llm.example.com/v1", api_key="k")
     done = AsyncClient("mine:qwen", providers=[mine]).prepare("Hi")
     assert done.url == "https://llm.example.com/v1/chat/completions"
 
-    near = ProviderConfig("here", row="vllm", base_url="http://127.0.0.1:9000/v1")
+    near = ProviderConfig("here", based_on="vllm", base_url="http://127.0.0.1:9000/v1")
     done = AsyncClient("here:qwen", providers=[near]).prepare("Hi", max_tokens=5)
     assert json.loads(done.body)["max_completion_tokens"] == 5
     assert "Authorization" not in done.headers

@@ -421,7 +421,7 @@ def test_a_provider_of_ones_own() -> None:
     """A name on top of a row; plain http to a network that is trusted."""
     mine = ProviderConfig(
         "mine",
-        row="openai-chat",
+        based_on="openai-chat",
         api_key="k",
         base_url="http://example.com/v1",
         allow_http=True,

@@ -96,21 +96,21 @@ FAULTS = {
     "rows": """
         [providers.gorq]  #> providers.gorq: did you mean 'groq'?
         [providers.mine]
-        row = 'opnai-chat'  #> providers.mine.row: did you mean 'openai-chat'?
+        based_on = 'opnai-chat'  #> providers.mine.based_on: did you mean 'openai-chat'?
         [providers.yours]
-        row = 3  #> providers.yours.row: takes text, not a whole number
+        based_on = 3  #> providers.yours.based_on: takes text, not a whole number
         [providers.theirs]
-        row = 2026-01-01  #> providers.theirs.row: takes text, not a date or time
+        based_on = 2026-01-01  #> providers.theirs.based_on: takes text, not a date or time
         [providers.'a:b']  #> providers."a:b": has no colon
-        row = 'groq'
+        based_on = 'groq'
     """,
     "fields of other rows": """
         [providers.groq]
-        region = 'x'  #> providers.groq.region: is for rows on a cloud, and groq is none
-        project = 'p'  #> providers.groq.project: is for rows on Google Cloud
-        local = {}  #> providers.groq.local: is for rows that run models themselves
-        socket = {}  #> providers.groq.socket: is for rows that speak over a WebSocket
-        credentials = 'c'  #> providers.groq.credentials: is for rows on a cloud
+        region = 'x'  #> providers.groq.region: is for providers on a cloud, and groq is none
+        project = 'p'  #> providers.groq.project: is for providers on Google Cloud
+        local = {}  #> providers.groq.local: is for providers that run models themselves
+        socket = {}  #> providers.groq.socket: is for providers over a WebSocket
+        credentials = 'c'  #> providers.groq.credentials: is for providers on a cloud
         seed = 1  #> providers.groq.seed: it belongs into options
         allow_http = 'yes'  #> providers.groq.allow_http: takes true or false, not text
         baseurl = 'x'  #> providers.groq.baseurl: did you mean 'base_url'?

@@ -30,8 +30,6 @@ _STREAMED = {
     "Accept": "text/event-stream",
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
-_NAMED = ("system", "tools", "tool_choice", "output")
-_NOT_SENT = ("timeouts", "strict")
 _MERGED = ("extra_body", "extra_headers", "extra_query")
 
 
@@ -160,21 +158,10 @@ def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: 
 
 def _sent_fields(call: Call, request: Request) -> tuple[str, ...]:
     """What the encoder has taken of the request, and what is merged into every request."""
-    if call.sent is None:
-        changed = {d.field for d in call.deviations}
-        return tuple(name for name in _set_fields(request) if name not in changed)
     options = request.options
     if options is NO_OPTIONS:
         return call.sent
     return call.sent + tuple(name for name in _MERGED if getattr(options, name))
-
-
-def _set_fields(request: Request) -> tuple[str, ...]:
-    """For an encoder without an OptionReader: every field that is set."""
-    named = (request.system, request.tools, request.tool_choice, request.output)
-    own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else []
-    own += [name for name in request.options.set_fields() if name not in _NOT_SENT]
-    return tuple(own)
 
 
 def prepare(plan: Plan) -> PreparedRequest:

@@ -57,9 +57,9 @@ _SPARE: Final = 16  # tokens of context for each response, beyond its prompt and
 _SHOWN: Final = 300  # bytes of an unexpected response in an error message
 # fmt: off
 _WORDS: Final = (
-    "river", "stone", "light", "house", "garden", "water", "window", "paper", "summer", "village", "morning", "table",
-    "winter", "bread", "letter", "road", "music", "forest", "island", "bridge", "market", "silver", "doctor", "engine",
-    "number", "picture", "captain", "yellow", "history", "evening", "kitchen",
+    "river", "stone", "light", "valley", "garden", "water", "window", "paper", "summer", "village", "morning", "table",
+    "winter", "bread", "letter", "path", "music", "forest", "island", "bridge", "market", "silver", "doctor", "number",
+    "engine", "picture", "captain", "yellow", "history", "evening", "kitchen",
 )
 # fmt: on
 

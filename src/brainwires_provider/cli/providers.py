@@ -110,7 +110,7 @@ def _run(path: str | None, *, as_json: bool, ready: bool) -> int:
 
 def _entry(name: str, configs: Mapping[str, ProviderConfig]) -> _Entry:
     config = configs.get(name) or ProviderConfig(name)
-    row = find_row(config.row or name)
+    row = find_row(config.based_on or name)
     look = _look_on_cloud if row.cloud else _look
     key, host, problem = look(row, config)
     return _Entry(

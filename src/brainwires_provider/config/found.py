@@ -35,9 +35,9 @@ ALLOWED: Allowed = {
     "model": None,
     "options": _OPTIONS,
     "models": {_NAMED: {"model": None, "options": _OPTIONS}},
-    "providers": {_NAMED: {"row": None, "base_url": None, "api_key": None, "options": _OPTIONS}},
+    "providers": {_NAMED: {"based_on": None, "base_url": None, "api_key": None, "options": _OPTIONS}},
 }
-"""The fields by their places. What `model`, `row`, `base_url` and `api_key` hold is looked at as well."""
+"""The fields by their places. What `model`, `based_on`, `base_url` and `api_key` hold is looked at as well."""
 
 _REFUSED = (
     "this file was merely found and is not trusted, so it may not decide where anything is sent or what is read from "
@@ -83,10 +83,10 @@ def _beyond(value: Any, allowed: Allowed | None, path: Path) -> Iterator[Path]:
 
 
 def _of_provider(config: ProviderConfig, path: Path) -> Iterator[tuple[Path, str]]:
-    row = find_row(config.row or config.name)
+    row = find_row(config.based_on or config.name)
     built_in = PROVIDERS.get(ALIASES.get(config.name, config.name))
     if built_in is not None and built_in is not row:
-        yield (*path, "row"), f"{_REFUSED}: {config.name} is a built-in provider, and stays what it is"
+        yield (*path, "based_on"), f"{_REFUSED}: {config.name} is a built-in provider, and stays what it is"
     if config.base_url is not None and not _is_keyless_loopback(config, row):
         yield (*path, "base_url"), f"{_REFUSED}; a server on this machine that gets no key is the exception"
     of_row = isinstance(config.api_key, EnvKey) and config.api_key.name in (row.key_env, row.other_key_env)
@@ -104,7 +104,7 @@ def _is_plain_model(model: str, own: Mapping[str, ProviderConfig]) -> bool:
     provider, _, name = model.partition(":")
     config = own.get(provider)
     try:
-        row = find_row((config and config.row) or provider)
+        row = find_row((config and config.based_on) or provider)
     except ConfigError:
         return False
     if _MODEL.fullmatch(name) is None or _STEP.search(name):

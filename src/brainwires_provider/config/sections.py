@@ -31,16 +31,16 @@ __all__ = ["model_fault", "read_models", "read_options", "read_providers"]
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS = ("env", "file", "keyring")
 
-# Fields that mean something to some rows only: which, and how to say it.
+# Fields that mean something to some providers only: to which, and how it is worded.
 _FITS: Mapping[str, tuple[Callable[[Provider], bool], str]] = {
-    "region": (lambda row: row.cloud is not None, "is for rows on a cloud"),
-    "project": (lambda row: row.cloud == "google", "is for rows on Google Cloud"),
-    "credentials": (lambda row: row.cloud is not None, "is for rows on a cloud"),
-    "local": (lambda row: row.wire == "local", "is for rows that run models themselves"),
-    "socket": (lambda row: row.wire == "websocket", "is for rows that speak over a WebSocket"),
+    "region": (lambda row: row.cloud is not None, "is for providers on a cloud"),
+    "project": (lambda row: row.cloud == "google", "is for providers on Google Cloud"),
+    "credentials": (lambda row: row.cloud is not None, "is for providers on a cloud"),
+    "local": (lambda row: row.wire == "local", "is for providers that run models themselves"),
+    "socket": (lambda row: row.wire == "websocket", "is for providers over a WebSocket"),
 }
 _FIELDS = (
-    "row",
+    "based_on",
     "base_url",
     "api_key",
     "headers",
@@ -188,7 +188,7 @@ def _provider(reader: Reader, name: str, table: dict[str, Any], path: Path) -> P
     }
     return ProviderConfig(
         name,
-        row=table.get("row"),
+        based_on=table.get("based_on"),
         base_url=_base_url(reader, table.get("base_url"), (*path, "base_url")),
         api_key=_key(reader, table.get("api_key"), (*path, "api_key"), row.key_env),
         headers=_headers(reader, table.get("headers"), (*path, "headers"), row.key_env),
@@ -202,9 +202,9 @@ def _provider(reader: Reader, name: str, table: dict[str, Any], path: Path) -> P
 
 
 def _row(reader: Reader, name: str, table: dict[str, Any], path: Path) -> Provider | None:
-    """The row that a provider is, or is made after."""
-    at = (*path, "row") if "row" in table else path
-    given = reader.text(table["row"], at) if "row" in table else name
+    """The built-in provider that a provider is, or is based on."""
+    at = (*path, "based_on") if "based_on" in table else path
+    given = reader.text(table["based_on"], at) if "based_on" in table else name
     if given is None:
         return None
     try:
@@ -212,11 +212,13 @@ def _row(reader: Reader, name: str, table: dict[str, Any], path: Path) -> Provid
     except ConfigError:
         pass
     hint = near(given, (*PROVIDERS, *ALIASES)) or _SEE
-    if "row" in table:
-        reader.fault(at, f"there is no such row; {hint}")
+    if "based_on" in table:
+        reader.fault(at, f"there is no such provider; {hint}")
     else:
         reader.fault(
-            at, f'no row has that name; {hint} (one of your own says what it speaks: row = "openai-chat")'
+            at,
+            f"no built-in provider has that name; {hint} (one of your own names what it is based on: "
+            'based_on = "openai-chat")',
         )
     return None
 

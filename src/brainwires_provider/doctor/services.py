@@ -90,7 +90,7 @@ async def examine_provider(
     began = time.monotonic()
     setup = config or Config()
     given = {each.name: each for each in setup.providers}.get(name) or ProviderConfig(name)
-    row = find_row(given.row or name)
+    row = find_row(given.based_on or name)
     if api_key is not None:
         setup.check_key(name)
         given = replace(given, api_key=api_key)

@@ -148,7 +148,7 @@ def _providers(
     servers: list[Target] = []
     for name in dict.fromkeys((*configs, *PROVIDERS)):
         config = configs.get(name) or ProviderConfig(name)
-        row = find_row(config.row or name)
+        row = find_row(config.based_on or name)
         if row.wire == "local" and name not in configs:
             continue
         is_meant = name in configs or _is_set((*variables(row), row.base_url_env))

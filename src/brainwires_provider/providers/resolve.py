@@ -41,17 +41,18 @@ __all__ = [
 
 
 class ProviderConfig(Struct, frozen=True):
-    """A provider as the caller sets it up: a row, or a name of one's own on top of a row.
+    """The caller's settings for a provider: a built-in one, or one of the caller's own that is based on it.
 
-    `row` is the row whose protocol it speaks (default: `name` itself). A base URL given here needs its key given
-    here too, unless it is on this machine. Plain http leaves this machine only with `allow_http`. `socket` says how a
-    server behaves over a WebSocket, where the row speaks through one. `region`, `project` and `credentials` are for
-    rows on clouds: see `providers.clouds.Place`. `local` says how models on this machine are run; where it names a
-    file, that is the model where none is named. A header's value may be called for, as a key.
+    `based_on` is the built-in provider whose protocol and defaults it has (default: the one called `name`). A base URL
+    given here needs its key given here too, unless it is on this machine. Plain http leaves this machine only with
+    `allow_http`. `socket` is for providers over a WebSocket: how the server behaves there, and how connections are
+    kept. `region`, `project` and `credentials` are for providers on clouds: see `providers.clouds.Place`. `local` is
+    how models on this machine are run; a file that it names is the model of a request that names none. A header's
+    value may be a callable or a reference, as `api_key` may.
     """
 
     name: str
-    row: str | None = None
+    based_on: str | None = None
     api_key: Key | None = None
     base_url: str | None = None
     headers: Mapping[str, Key] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class ProviderConfig(Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Names only: the key and the headers are secrets."""
-        return f"ProviderConfig(name={self.name!r}, row={self.row!r}, base_url={_bare(self.base_url)!r})"
+        return f"ProviderConfig(name={self.name!r}, based_on={self.based_on!r}, base_url={_bare(self.base_url)!r})"
 
 
 class Target(Struct, frozen=True):
@@ -161,7 +162,7 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
     """
     provider, name = split_model(model)
     config = configs.get(provider) or ProviderConfig(provider)
-    row = find_row(config.row or provider)
+    row = find_row(config.based_on or provider)
     if not name:
         if row.default_model is None:
             raise ConfigError(f'name a model of {provider}: "{provider}:MODEL"')
@@ -210,7 +211,7 @@ def _asked(row: Provider, config: ProviderConfig) -> tuple[tuple[str, str | None
 def resolve_listing(provider: str, configs: Mapping[str, ProviderConfig]) -> Target:
     """Where a provider's models are listed. Raises ConfigError as `resolve` does."""
     config = configs.get(provider) or ProviderConfig(provider)
-    row = find_row(config.row or provider)
+    row = find_row(config.based_on or provider)
     return resolve(f"{provider}:{'*' if row.default_model is None else row.default_model}", configs)
 
 

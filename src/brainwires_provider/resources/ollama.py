@@ -249,7 +249,7 @@ class AsyncOllama:
         own = None if self._client._model is None else split_model(self._client._model)[0]
         if own is not None:
             config = self._client._configs.get(own) or ProviderConfig(own)
-            if isinstance(find_row(config.row or own).protocol(), Ollama):
+            if isinstance(find_row(config.based_on or own).protocol(), Ollama):
                 return self._client._place(own)
         return self._client._place("ollama")
 

@@ -16,8 +16,7 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name

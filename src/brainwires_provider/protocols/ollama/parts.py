@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.assembler import well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, well_formed
 from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id
 from brainwires_provider.types import ImagePart, ToolCallPart
 

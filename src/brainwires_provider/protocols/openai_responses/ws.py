@@ -39,7 +39,15 @@ Fault = Literal[
 ]
 
 TERMINAL = frozenset(
-    ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+    (
+        "response.completed",
+        "response.failed",
+        "response.incomplete",
+        "response.cancelled",
+        "response.done",
+        "response.done",
+        "error",
+    )
 )
 """The types of the events after which an answer has no more."""
 
