@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Cloud
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = ["Provider"]
 
@@ -40,7 +40,7 @@ class Provider(Struct, frozen=True):
     """What an AWS signature is for."""
     express_url: str | None = None
     """Where requests go that carry a key instead of a token."""
-    socket: SocketTraits = SocketTraits()
+    socket: WebSocketOptions = WebSocketOptions()
     """How its WebSocket behaves, where it has one."""
     versioned: str = ""
     """What its protocol's paths begin with; a base URL that ends in it too is meant without it."""

@@ -25,7 +25,7 @@ from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
     "ProviderConfig",
@@ -58,7 +58,7 @@ class ProviderConfig(Struct, frozen=True):
     headers: Mapping[str, Key] = field(default_factory=dict)
     options: Options | None = None
     allow_http: bool = False
-    socket: SocketTraits | None = None
+    socket: WebSocketOptions | None = None
     region: str | None = None
     project: str | None = None
     credentials: Any = None
@@ -83,7 +83,7 @@ class Target(Struct, frozen=True):
     """What this target's answers are marked with."""
     protocol: ChatProtocol
     """The row's protocol, one object for all its requests."""
-    socket: SocketTraits = SocketTraits()
+    socket: WebSocketOptions = WebSocketOptions()
     auth: Auth | None = None
     """Who signs its requests, where no key says it all."""
     asked: tuple[tuple[str, str | None], ...] | None = None
@@ -188,7 +188,7 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         options=config.options,
         origin=Origin(protocol.name, provider, name),
         protocol=protocol,
-        socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
+        socket=config.socket or (row.socket if base_url == row.base_url else WebSocketOptions()),
         auth=auth,
         asked=_asked(row, config),
         local=config.local,
