@@ -1,4 +1,4 @@
-"""The table itself: one row for each service, with its protocol's quirks, its place, its key and its documentation."""
+"""The built-in providers: for each service its protocol and quirks, base URL, key and documentation."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ _ROWS = (
 )
 
 PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
-"""The rows by name."""
+"""The built-in providers by name."""
 
 ALIASES = {
     "openai": "openai-responses",
@@ -270,4 +270,4 @@ ALIASES = {
     "lm_studio": "lmstudio",
     "llama_cpp": "llama-server",
 }
-"""Other names of rows: the crate's, and those that other libraries use."""
+"""Further names of providers: those of the Rust crate brainwires-provider, and those that other libraries use."""
