@@ -106,7 +106,9 @@ async def examine_provider(
     client = AsyncClient(providers=[given], config=Config(options=setup.options), timeouts=clocks)
     async with client:
         if target.row.wire == "http":
-            await client.wire(target)  # the engine takes its time to import, which is not the service's
+            await client._session.transport(
+                target
+            )  # the engine takes its time to import, which is not the service's
         service = _Service(client, name, secrets)
         try:
             async with asyncio.timeout(total):

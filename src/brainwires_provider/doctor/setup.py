@@ -196,7 +196,7 @@ async def _ask(target: Target, configs: dict[str, ProviderConfig], seconds: floa
     place = target.base_url
     try:
         async with client:
-            await client.wire(target)  # the engine takes its time to import, which is not the server's
+            await client._session.transport(target)  # importing the engine is not part of the server's time
             models = await client.models(name)
     except ConnectError:
         return Finding(name, "no", f"nobody listens at {place}")

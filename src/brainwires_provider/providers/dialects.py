@@ -135,7 +135,7 @@ def openai_vectors(**quirks: Any) -> Callable[[], EmbeddingProtocol]:
     """`POST /embeddings` with one service's quirks, created on first use."""
 
     def make() -> EmbeddingProtocol:
-        from brainwires_provider.protocols.embeddings.openai import OpenAIEmbeddings
+        from brainwires_provider.protocols.openai_chat.operations import OpenAIEmbeddings
 
         return OpenAIEmbeddings(**quirks)
 

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Cloud
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = ["Provider"]
 
@@ -47,7 +47,7 @@ class Provider(Struct, frozen=True):
     """The service's name in an AWS signature."""
     express_url: str | None = None
     """The base URL for requests with a key instead of a token (Vertex AI in express mode)."""
-    socket: SocketTraits = SocketTraits()
+    socket: WebSocketOptions = WebSocketOptions()
     """How its WebSocket behaves, if it has one."""
     versioned: str = ""
     """The version with which the protocol's paths begin, such as "/v1"; it is removed from the end of a base URL."""

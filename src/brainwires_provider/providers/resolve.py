@@ -25,7 +25,7 @@ from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
     "ProviderConfig",
@@ -58,7 +58,7 @@ class ProviderConfig(Struct, frozen=True):
     """Default options of requests to it."""
     allow_http: bool = False
     """Allow plain http to another machine."""
-    socket: SocketTraits | None = None
+    socket: WebSocketOptions | None = None
     """For providers over a WebSocket: how the server behaves, and how connections are kept."""
     region: str | None = None
     """For providers on clouds: the AWS region, or the Google Cloud location. None: from the environment."""
@@ -89,7 +89,7 @@ class Target(Struct, frozen=True):
     """The origin of the parts in this target's responses."""
     protocol: ChatProtocol
     """The provider's protocol, one object for all its requests."""
-    socket: SocketTraits = SocketTraits()
+    socket: WebSocketOptions = WebSocketOptions()
     auth: Auth | None = None
     """Signs its requests, or adds a token, if a key alone is not enough."""
     asked: tuple[tuple[str, str | None], ...] | None = None
@@ -197,7 +197,7 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         options=config.options,
         origin=Origin(protocol.name, provider, name),
         protocol=protocol,
-        socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
+        socket=config.socket or (row.socket if base_url == row.base_url else WebSocketOptions()),
         auth=auth,
         asked=_asked(row, config),
         local=config.local,

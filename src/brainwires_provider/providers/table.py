@@ -24,7 +24,7 @@ from brainwires_provider.providers.dialects import (
 )
 from brainwires_provider.providers.lists import control_plane, publisher_list, up_from
 from brainwires_provider.providers.registry import Provider
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = ["ALIASES", "PROVIDERS"]
 
@@ -54,7 +54,7 @@ _ROWS = (
         key_env="OPENAI_API_KEY",
         base_url_env="OPENAI_BASE_URL",
         wire="websocket",
-        socket=SocketTraits(lanes=True, keeps_after_error=True, keeps_stored=True),
+        socket=WebSocketOptions(multiplexing=True, reuse_after_error=True, shared_store=True),
         embeddings=openai_vectors(packed=True),
         docs="https://developers.openai.com/api/docs/guides/websocket-mode",
     ),

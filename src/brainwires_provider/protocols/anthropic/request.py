@@ -154,7 +154,7 @@ def _encode_body(
         body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
     version = _put_sampling(settings, quirks, reader, body)
     _place_marks(body, reader, history)
-    _collapse(body)
+    _collapse(body, turns=history.marks_turns or history.has_marks)
     if quirks.cloud == "messages":
         headers["anthropic-version"] = version
     else:
@@ -233,12 +233,14 @@ def _put_sampling(settings: ClaudeSettings, quirks: AnthropicQuirks, reader: Opt
     return version
 
 
-def _collapse(body: Body) -> None:
+def _collapse(body: Body, *, turns: bool) -> None:
     """Single plain texts as the strings that they are short for."""
     if "system" in body:
         body["system"] = collapsed(body["system"])
-    for turn in body["messages"]:
-        turn["content"] = collapsed(turn["content"])
+    if turns:
+        for turn in body["messages"]:
+            if isinstance(turn["content"], list):
+                turn["content"] = collapsed(turn["content"])
 
 
 def _put_container(reader: OptionReader, request: Request, origin: Origin, body: Body) -> None:
@@ -361,10 +363,10 @@ _UNMARKABLE = frozenset(("thinking", "redacted_thinking", "fallback", "mcp_tool_
 def _place_marks(body: Body, reader: OptionReader, history: MessageEncoder) -> None:
     """Set and prune `cache_control` over a whole body. One of the body itself takes one of the breakpoints."""
     strategy = reader.take("cache")
+    sized = history.marks_turns
     blocks = list(_blocks(body, history))
     if strategy is None and not any("cache_control" in block for _, _, block in blocks):
         return
-    sized = strategy is not None and strategy.mode == "system_and_tail_turn"
     slots = [
         Slot(section, where, _is_cacheable(block), _mark(block), estimated_tokens(block) if sized else 0)
         for section, where, block in blocks
@@ -382,15 +384,17 @@ def _place_marks(body: Body, reader: OptionReader, history: MessageEncoder) -> N
 
 
 def _blocks(body: Body, history: MessageEncoder) -> Iterator[tuple[Section, str, Body]]:
+    """The blocks that can bear a mark; those of the turns only where one is or may be set."""
     marked = history.marked
     for tool in body.get("tools", ()):
         where = f"tools[{tool.get('name') or tool.get('type')}]"
         yield "tools", marked.get(id(tool), where), tool
     for block in body.get("system", ()):
         yield "system", marked.get(id(block), "system"), block
-    for where, message in zip(history.places, body["messages"], strict=True):
-        for block in message["content"]:
-            yield "messages", marked.get(id(block), where), block
+    if history.marks_turns or history.has_marks:
+        for place, message in zip(history.places, body["messages"], strict=True):
+            for block in message["content"] if isinstance(message["content"], list) else ():
+                yield "messages", marked.get(id(block), f"messages[{place}]"), block
 
 
 def _is_cacheable(block: Body) -> bool:

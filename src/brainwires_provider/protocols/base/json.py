@@ -22,7 +22,7 @@ def decode_json(data: bytes) -> Any:
     """
     try:
         return fast_decode(data)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec.DecodeError, or UnicodeDecodeError for invalid UTF-8
         return _decode_ragged(data, error)
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -220,7 +220,7 @@ def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body) -> Non
             return
         reason = "Converse has no such choice, and a history with calls demands the tools"
         reader.dropped("tool_choice", reason)
-        given = None
+        choice = ToolChoice()
     if not tools:
         if given is not None:
             reader.dropped("tool_choice", "there are no tools")
@@ -289,7 +289,8 @@ def _place_cache_points(
 ) -> None:
     """Set and prune the cache points of a whole body: they are read out, planned, and written back."""
     strategy = reader.take("cache")
-    lists = _lists(body, history)
+    sized = strategy is not None and strategy.mode == "system_and_tail_turn"
+    lists = _lists(body, history, turns=sized or history.has_marks)
     marked = any(_MARK in block for _, _, blocks in lists for block in blocks)
     if strategy is None and not marked:
         return
@@ -313,15 +314,16 @@ def _place_cache_points(
     report_plan(reader, plan)
 
 
-def _lists(body: Body, history: MessageEncoder) -> list[tuple[Section, str, list[Body]]]:
-    """The lists in which cache points stand, in the order in which they are read."""
+def _lists(body: Body, history: MessageEncoder, *, turns: bool) -> list[tuple[Section, str, list[Body]]]:
+    """The lists in which cache points stand, in the order in which they are read; turns only where one may stand."""
     lists: list[tuple[Section, str, list[Body]]] = []
     if "tools" in body.get("toolConfig", ()):
         lists.append(("tools", "tools", body["toolConfig"]["tools"]))
     if "system" in body:
         lists.append(("system", "system", body["system"]))
-    for where, turn in zip(history.places, body.get("messages", ()), strict=False):
-        lists.append(("messages", where, turn["content"]))
+    if turns:
+        for place, turn in zip(history.places, body.get("messages", ()), strict=False):
+            lists.append(("messages", f"messages[{place}]", turn["content"]))
     return lists
 
 

@@ -13,8 +13,7 @@ from typing import Any
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
-from brainwires_provider.protocols.base.assembler import OpenPart
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.protocols.ollama.errors import decode_error_object
 from brainwires_provider.protocols.ollama.parts import decode_call, decode_image
