@@ -315,7 +315,7 @@ CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a key with a line break": (
         "ROW:x",
         {"api_key": "sk-a\nb"},
-        "character that no header can carry",
+        "character that is not allowed in a header",
     ),
 }
 

@@ -135,7 +135,7 @@ FAULTS = {
         [providers.cerebras]
         api_key = { env = 'no name' }  #> providers.cerebras.api_key.env: takes the NAME of an environment variable
         [providers.perplexity]
-        headers.'a b' = 'c'  #> providers.perplexity.headers."a b": no header has such a name
+        headers.'a b' = 'c'  #> providers.perplexity.headers."a b": this is not a valid header name
         headers.e = { env = 3 }  #> providers.perplexity.headers.e.env: takes text, not a whole number
         headers.d = 1  #> providers.perplexity.headers.d: takes text, not a whole number
     """,
@@ -193,7 +193,7 @@ def test_what_is_not_toml_is_told_by_line_and_column(text: str) -> None:
 def test_files_that_cannot_be_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     for content, words in (
-        (b"a = 1\nb = '\xff'", r"x\.toml:2: is no UTF-8$"),
+        (b"a = 1\nb = '\xff'", r"x\.toml:2: is not UTF-8$"),
         (b"#" * 1_048_577, r"x\.toml: is larger than 1048576 bytes$"),
     ):
         path.write_bytes(content)

@@ -113,7 +113,7 @@ def _is_plain_model(model: str, own: Mapping[str, ProviderConfig]) -> bool:
         return False
     if _MODEL.fullmatch(name) is None or _STEP.search(name):
         return False
-    return row.wire != "local" or _is_registered(name)
+    return row.transport != "local" or _is_registered(name)
 
 
 def _is_registered(name: str) -> bool:

@@ -117,7 +117,7 @@ def _content(path: str, *, is_users: bool) -> bytes:
     try:
         with open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
             if not is_users and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError(f"{path}: is no plain file")
+                raise ConfigError(f"{path}: is not a regular file")
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
@@ -130,7 +130,7 @@ def _text(path: str, content: bytes) -> str:
     text = content.decode("utf-8-sig", "surrogateescape")
     broken = next((at for at, c in enumerate(text) if "\udc80" <= c <= "\udcff"), None)
     if broken is not None:
-        raise ConfigError(f"{path}:{_line(text, broken)}: is no UTF-8")
+        raise ConfigError(f"{path}:{_line(text, broken)}: is not UTF-8")
     return text
 
 

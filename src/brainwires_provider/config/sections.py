@@ -36,8 +36,8 @@ _FITS: Mapping[str, tuple[Callable[[Provider], bool], str]] = {
     "region": (lambda row: row.cloud is not None, "is for providers on a cloud"),
     "project": (lambda row: row.cloud == "google", "is for providers on Google Cloud"),
     "credentials": (lambda row: row.cloud is not None, "is for providers on a cloud"),
-    "local": (lambda row: row.wire == "local", "is for providers that run models on this machine"),
-    "socket": (lambda row: row.wire == "websocket", "is for providers over a WebSocket"),
+    "local": (lambda row: row.transport == "local", "is for providers that run models on this machine"),
+    "socket": (lambda row: row.transport == "websocket", "is for providers over a WebSocket"),
 }
 _FIELDS = (
     "based_on",

@@ -368,7 +368,7 @@ _ONES_OWN = (
         "local",
         chat(**_LLAMA_CPP),
         "http://localhost/v1",
-        wire="local",
+        transport="local",
         default_model="",
         embeddings=openai_vectors(texts=256, dimensions=None),
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",

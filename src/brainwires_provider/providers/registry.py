@@ -38,8 +38,8 @@ class Provider(Struct, frozen=True):
     """The service requires no key. One is sent only if it was given in code."""
     auth: str = "bearer"
     """How the key is sent: "bearer", or the name of the header that carries it."""
-    wire: Literal["http", "local", "websocket"] = "http"
-    """The transport: HTTP, a WebSocket, or an engine on this machine."""
+    transport: Literal["http", "local", "websocket"] = "http"
+    """What carries its requests: HTTP, a WebSocket, or an engine on this machine."""
     cloud: Cloud | None = None
     """The cloud that it belongs to: requests are signed, or carry a token, unless a key is given. `base_url` may then
     contain the placeholders `{region}`, or `{host}`, `{location}` and `{project}`."""

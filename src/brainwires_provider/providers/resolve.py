@@ -183,9 +183,9 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         base_url, key, auth = _on_cloud(row, config)
     else:
         base_url, from_code = _base_url(row, config)
-        if row.wire == "websocket":
+        if row.transport == "websocket":
             base_url = _http_form(base_url)
-        key = None if row.wire == "local" else _key(row, config, base_url, from_code=from_code)
+        key = None if row.transport == "local" else _key(row, config, base_url, from_code=from_code)
     protocol = _protocol(row)
     target = Target(
         provider=provider,
@@ -202,7 +202,7 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         asked=_asked(row, config),
         local=config.local,
     )
-    if row.wire != "local":
+    if row.transport != "local":
         fault = _url_fault(base_url, config.allow_http)
         if fault is not None:
             raise ConfigError(fault, provider=provider)
