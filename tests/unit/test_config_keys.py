@@ -140,13 +140,13 @@ MISSING = {
     "{ file = 'none' }": r"the file .*/none cannot be read: No such file",
     "{ file = '.' }": r"the file .* cannot be read: Is a directory",
     "{ file = 'empty' }": r"the file .*/empty is empty: put the key into it",
-    "{ file = 'open' }": r"the file .*/open is open to other users of this machine: chmod 600 .*/open$",
+    "{ file = 'open' }": r"the file .*/open can be read by other users of this machine: chmod 600 .*/open$",
     "{ file = 'binary' }": r"the file .*/binary holds no key",
     "{ file = 'large' }": r"the file .*/large holds no key",
-    "{ file = 'pipe' }": r"the file .*/pipe is no plain file",
+    "{ file = 'pipe' }": r"the file .*/pipe is not a regular file",
     "{ keyring = 'none', user = 'ada' }": r"no entry 'none' of 'ada': keyring set none ada$",
     "{ keyring = 'empty', user = 'ada' }": r"no entry 'empty' of 'ada'",
-    "{ keyring = 'locked', user = 'ada' }": r"the keyring cannot be asked \(KeyringLocked\): is there one",
+    "{ keyring = 'locked', user = 'ada' }": r"the keyring cannot be read \(KeyringLocked\): is there one",
 }
 
 

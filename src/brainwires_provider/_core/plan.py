@@ -88,7 +88,7 @@ class Plan(Struct, frozen=True):
     @property
     def websocket(self) -> Any:
         """For a call that goes over a WebSocket what its protocol declares, an `OverWebSocket`; else None."""
-        if self.target.row.wire != "websocket":
+        if self.target.row.transport != "websocket":
             return None
         mode = getattr(self.target.protocol, "websocket", None)
         return mode if mode is not None and mode.carries(self.call) else None

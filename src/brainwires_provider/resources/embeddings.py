@@ -27,7 +27,7 @@ _AT_ONCE = 8  # requests
 async def embed(session: Session, texts: Sequence[str], model: str, args: EmbeddingArgs) -> Embeddings:
     """One vector for each text. The first failure ends all requests, and is raised."""
     target = session.target(model)
-    if target.row.wire == "local":
+    if target.row.transport == "local":
         target = await asyncio.to_thread(_pooled, target)
     if target.row.embeddings is None:
         can = ", ".join(name for name, row in PROVIDERS.items() if row.embeddings is not None)

@@ -157,7 +157,7 @@ def _joined(known: Model, other: Model) -> Model:
 
 async def _from_table(target: Target, found: list[Model]) -> list[Model]:
     """The models, with what the table knows of them. It knows nothing of servers that one runs oneself."""
-    if target.row.keyless or target.row.wire == "local" or all(m.context_window for m in found):
+    if target.row.keyless or target.row.transport == "local" or all(m.context_window for m in found):
         return found
     import asyncio
 

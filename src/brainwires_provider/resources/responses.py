@@ -230,7 +230,7 @@ class AsyncResponses:
 
         name = provider or self._session.own_provider("to connect to")
         target = self._session.place(name)
-        if target.row.wire != "websocket":
+        if target.row.transport != "websocket":
             raise UnsupportedError(
                 f'{name} is not spoken to through a WebSocket; name a row that is: provider="openai-responses-ws"',
                 provider=name,
