@@ -104,7 +104,7 @@ class Plan(Struct, frozen=True):
         return f"{base}{self.call.path}{'?' + query if query else ''}"
 
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
-        """What goes out, the later layer over the earlier, whatever the case of the names.
+        """The headers to send: a later layer replaces an earlier one, whatever the case of the names.
 
         `own` are the target's headers with their values called for. Raises ConfigError for an extra header that cannot
         be set.
@@ -206,7 +206,7 @@ def build_request(
 
 
 def _keywords(args: Mapping[str, Any]) -> Options | None:
-    """The knobs that were given as keywords."""
+    """The options that were given as keywords."""
     tuning = {name: value for name, value in args.items() if name in _TUNING}
     if not tuning:
         return None
@@ -259,7 +259,10 @@ def stored_args(first: ChatParams, later: ChatParams) -> ChatParams:
 
 
 def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
-    """Encode. Raises UnsupportedError: content that the protocol cannot say or, when strict, a knob it cannot take."""
+    """Encode.
+
+    Raises UnsupportedError: content that the protocol cannot express or, when strict, an option that it cannot take.
+    """
     call = target.protocol.encode(request, target.origin, stream=stream)
     return plan_encoded(call, request, target, stream=stream, timeouts=timeouts)
 
@@ -271,9 +274,11 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
         call = replace(call, body={**call.body, **options.extra_body})
     report = Report(_sent_fields(call, request), call.deviations)
     if options.strict and (lost := _lost_options(report)):
-        told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
+        lost_fields = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(
-            f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
+            f"strict, and {target.provider} cannot take: {lost_fields}",
+            provider=target.provider,
+            model=target.model,
         )
     stream = stream or target.row.streams_only
     return Plan(

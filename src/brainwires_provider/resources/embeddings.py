@@ -88,7 +88,7 @@ def _pooled(target: Target) -> Target:
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:
-    """The counts of all requests; `complete` if each told its own. `raw` is the last one's."""
+    """The counts of all requests; `complete` if each reported its own. `raw` is that of the last."""
     raw: Mapping[str, Any] | None = usages[-1].raw if usages else None
     return Usage(
         uncached_input=sum(usage.uncached_input for usage in usages),
