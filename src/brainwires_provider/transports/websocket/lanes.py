@@ -206,7 +206,10 @@ class LaneExchange:
             self.closed = connection.closed or error.closed
             raise self._lost() from None
         self.continuation = self.request.continuation(self.found)
-        connection.pool.counters.sent(self.found)
+        if self.is_continued:
+            connection.pool.counters.incremental += 1
+        else:
+            connection.pool.counters.full += 1
 
     async def messages(self) -> list[WireMessage]:
         """The next frames, at least one; none after the answer's end, when it is `over`.
