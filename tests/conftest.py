@@ -9,6 +9,16 @@ from pathlib import Path
 
 import pytest
 
+SLOW = ("engine", "many", "long")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what only `.ci/run` runs, before pytest selects by markers."""
+    for item in items:
+        if item.get_closest_marker("fast") is None and any(map(item.get_closest_marker, SLOW)):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def nobodys_home() -> Iterator[None]:

@@ -1,9 +1,9 @@
-"""Every LLM provider in its own wire protocol, behind one small set of values and events.
+"""Client for all LLM providers, each in its own wire protocol, without vendor SDKs.
 
     from brainwires_provider import Client
     print(Client("openai-chat:gpt-6").chat("Why is the sky blue?").text)
 
-Importing this package imports no HTTP engine: names are loaded when they are first used.
+Importing this package loads no HTTP library: names are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
     from brainwires_provider.protocols.gemini.options import GeminiOptions
-    from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
+    from brainwires_provider.protocols.openai_chat.options import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.protocols.relay.options import BrainwiresOptions
@@ -217,7 +217,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "types": " ".join(__all__),  # all that no module below has
+    "types": " ".join(__all__),  # all names that no module below defines
     "protocols.gemini.options": "GeminiOptions",
     "protocols.relay.options": "BrainwiresOptions",
     "auth.keys": "EnvKey FileKey KeyringKey",
@@ -230,7 +230,7 @@ _MODULES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.anthropic.options": "AnthropicOptions",
-    "protocols.openai_chat.quirks": "OpenAIChatOptions",
+    "protocols.openai_chat.options": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
     "providers": "Config NamedModel PROVIDERS Provider ProviderConfig",

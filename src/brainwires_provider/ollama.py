@@ -11,7 +11,9 @@ from brainwires_provider._lazy import lazy_names
 
 if TYPE_CHECKING:
     from brainwires_provider.protocols.ollama.options import OllamaOptions
-    from brainwires_provider.protocols.ollama.values import (
+    from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
+    from brainwires_provider.sync.ollama import Ollama, OllamaProgressStream
+    from brainwires_provider.types.ollama import (
         OllamaDetails,
         OllamaEmbeddings,
         OllamaLoad,
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
         OllamaProgress,
         OllamaRunningModel,
     )
-    from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
-    from brainwires_provider.sync.ollama import Ollama, OllamaProgressStream
 
 __all__ = [
     "AsyncOllama",
@@ -42,7 +42,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "protocols.ollama.options": "OllamaOptions",
-        "protocols.ollama.values": "OllamaDetails OllamaEmbeddings OllamaLoad OllamaModel OllamaModelInfo "
+        "types.ollama": "OllamaDetails OllamaEmbeddings OllamaLoad OllamaModel OllamaModelInfo "
         "OllamaProgress OllamaRunningModel",
         "resources.ollama": "AsyncOllama AsyncOllamaProgressStream",
         "sync.ollama": "Ollama OllamaProgressStream",

@@ -127,7 +127,7 @@ def test_what_a_person_sees_of_all_models(home: Home) -> None:
         ["ollama:llama3.2:3b", "1", "KB", "llama", "Q8_0", "2048", blob],
     ]
     assert ran.status == 0
-    assert ran.err.startswith("broken: ") and "cut short" in ran.err
+    assert ran.err.startswith("broken: ") and "incomplete" in ran.err
 
 
 def test_what_a_script_reads_of_all_models(home: Home) -> None:
@@ -205,7 +205,7 @@ def test_a_template_is_kept_as_text_and_shown(home: Home) -> None:
 
     assert home.registry.get("mine").model.chat_template == "{{ messages }}\nü"
     assert home.run("show", "mine", "--template").out == "{{ messages }}\nü\n"
-    assert "given by the settings" in home.run("show", "mine").out
+    assert "set in the settings" in home.run("show", "mine").out
 
 
 def test_a_file_alone_is_named_after_itself(home: Home) -> None:
@@ -237,7 +237,7 @@ def test_a_folder_is_scanned(home: Home) -> None:
     )
 
     assert (ran.status, ran.out) == (0, "")
-    assert ran.err.splitlines()[0].startswith(f"passed over {text}: ")
+    assert ran.err.splitlines()[0].startswith(f"skipped {text}: ")
     assert ran.err.splitlines()[1:] == ["added local:a", "added local:b"]
     assert (again.status, again.out) == (0, "")
     assert "already registered, as 'a'" in again.err and "found no new model" in again.err
@@ -258,7 +258,7 @@ def test_a_name_that_is_taken_is_taken_over_only_when_told(home: Home) -> None:
 def test_a_model_for_embeddings_says_how_it_is_run(home: Home) -> None:
     path = home.file(data=weights(pair("bert.pooling_type", U32, 2), architecture="bert"))
 
-    assert "--pooling cls runs it for them alone" in home.run("add", "e", path).err
+    assert "add --pooling cls" in home.run("add", "e", path).err
     assert home.run("add", "f", path, "--pooling", "cls").err == "added local:f\n"
 
 
@@ -266,21 +266,21 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no such file": (["add", "x", "nowhere.gguf"], "there is no model file"),
     "no such name": (["add", "x", "tinny"], "no local model is called 'tinny'"),
     "no GGUF": (["add", "x", "text.gguf"], "not a GGUF file"),
-    "cut": (["add", "x", "cut.gguf"], "cut short"),
-    "a projector": (["add", "x", "mmproj.gguf"], r"no model by itself but a part for one \(projector\)"),
-    "an adapter": (["add", "x", "adapter.gguf"], r"no model by itself but a part for one \(adapter\)"),
+    "cut": (["add", "x", "cut.gguf"], "incomplete"),
+    "a projector": (["add", "x", "mmproj.gguf"], r"is not a model but a part of one \(projector\)"),
+    "an adapter": (["add", "x", "adapter.gguf"], r"is not a model but a part of one \(adapter\)"),
     "a bad name": (["add", "a/b", "tiny.gguf"], "is not a valid name of a local model"),
     "no name": (["add", "ollama:llama3.2"], "give a name before 'ollama:llama3.2'"),
-    "no place": (["add", "x", ""], "the place of the model is empty"),
-    "a bad number": (["add", "x", "tiny.gguf", "--context", "-1"], "must be above zero"),
+    "no place": (["add", "x", ""], "the path of the model is empty"),
+    "a bad number": (["add", "x", "tiny.gguf", "--context", "-1"], "must be greater than zero"),
     "no template": (["add", "x", "tiny.gguf", "--template", "nowhere"], "cannot be read: No such file"),
-    "a binary template": (["add", "x", "tiny.gguf", "--template", "latin"], "is no UTF-8 text"),
+    "a binary template": (["add", "x", "tiny.gguf", "--template", "latin"], "is not UTF-8 text"),
     "a huge template": (["add", "x", "tiny.gguf", "--template", "huge"], "is larger than 1 MiB"),
     "a folder with a name": (["add", "x", "."], "is a folder"),
     "a folder with settings": (["add", ".", "--slots", "2"], "is a folder"),
     "not in Ollama's store": (["add", "x", "ollama:nothing"], "Ollama has no model 'nothing:latest'"),
     "show nothing": (["show", "nobody"], "no local model is called 'nobody'"),
-    "show no template": (["show", "tiny.gguf", "--template"], "has no chat template; register it with --template"),
+    "show no template": (["show", "tiny.gguf", "--template"], "no chat template; register the model with --template"),
     "remove nothing": (["remove", "nobody"], "no registered model is called 'nobody'"),
     "default nothing": (["default", "nobody"], "no registered model is called 'nobody'"),
     "pull nothing": (["pull", "qwen3-0.6"], "no known model is called 'qwen3-0.6' .did you mean 'qwen3-0.6b'"),
@@ -329,7 +329,7 @@ def test_what_a_person_sees_of_one_model(home: Home) -> None:
     assert shown["model"] == "Tiny[2J Two"
     assert (shown["architecture"], shown["parameters"], shown["quantization"]) == ("llama", "1.0K", "Q8_0")
     assert (shown["trained context"], shown["license"]) == ("2048 tokens", "mit")
-    assert shown["chat template"] == "in the file, takes tools"
+    assert shown["chat template"] == "in the file, with tools"
     assert shown["runs with"] == "a context of 4096 tokens, shared by 2 slots"
     assert shown["settings"] == "slots 2, batch 64"
     assert shown["estimated memory"].endswith(")") and "weights 1 KB" in shown["estimated memory"]
@@ -401,7 +401,7 @@ def test_a_pull_is_told_in_lines(hub: Home) -> None:
         "downloading Tiny.gguf: whole",
         "verifying Tiny.gguf (1 KB)",
         "verifying Tiny.gguf: whole",
-        f"local:mine is here and checked: {path} (1 KB)",
+        f"downloaded and checked local:mine: {path} (1 KB)",
     ]
     assert Path(path).is_relative_to(hub.cache)
     assert hub.registry.default == "mine"
@@ -419,7 +419,7 @@ def test_a_pull_is_told_as_json(hub: Home) -> None:
 def test_a_pull_with_another_digest_is_refused(hub: Home) -> None:
     ran = hub.run(*PULL, "--sha256", "0" * 64)
 
-    assert ran.status == 1 and "Nothing was fetched" in ran.err
+    assert ran.status == 1 and "Nothing was downloaded" in ran.err
     assert hub.registry.list() == ()
 
 
@@ -444,7 +444,7 @@ def test_a_model_is_forgotten_and_its_file_stays(home: Home) -> None:
     home.registry.register("gone", home.file("gone.gguf"))
     os.unlink(home.folder / "gone.gguf")
 
-    assert home.run("remove", "mine").err == "forgot mine\n"
+    assert home.run("remove", "mine").err == "removed mine\n"
     assert home.run("remove", "gone", "--json").rows == [{"removed": "gone", "deleted": [], "freed": 0}]
     assert home.registry.list() == () and os.path.exists(path)
 
@@ -458,11 +458,11 @@ def test_a_pulled_file_is_deleted_once_somebody_agrees(home: Home) -> None:
     nobody, no = home.run("remove", "mine", "--file"), home.run("remove", "mine", "--file", says="n\n")
 
     assert nobody.status == 1 and "--yes deletes the file without asking" in nobody.err
-    assert no.status == 1 and "left as it was" in no.err
+    assert no.status == 1 and "nothing was changed" in no.err
     assert os.path.exists(blob) and home.registry.find("mine") is not None
     yes = home.run("remove", "mine", "--file", says="y\n")
     assert (yes.status, yes.out) == (0, "")
-    assert yes.err == f"Forget 'mine', and delete {link}? [y/N] forgot mine, and deleted 1 KB\n"
+    assert yes.err == f"Remove 'mine' and delete {link}? [y/N] removed mine and deleted 1 KB\n"
     assert not os.path.lexists(link) and not os.path.exists(blob) and home.registry.find("mine") is None
 
 
@@ -495,9 +495,9 @@ def test_a_file_that_is_somebodys_stays(case: str, home: Home) -> None:
         source, words = "scan", "was not pulled"
     elif case == "a second name":
         home.registry.register("second", os.path.realpath(path))
-        words = "'second' is the same file as 'mine'"
+        words = "'second' uses the same file as 'mine'"
     else:
-        words = "lies in a folder of yours"
+        words = "is stored outside the hub's cache"
         own = home.file("own/tiny.gguf")
         if case == "a link out":
             os.unlink(path)
@@ -522,8 +522,8 @@ def test_a_file_that_is_somebodys_stays(case: str, home: Home) -> None:
 def test_the_default(home: Home) -> None:
     home.registry.register("mine", home.file())
 
-    assert home.run("default").err == "no default is chosen: local: means the installed SmolLM2\n"
-    assert home.run("default", "mine").err == "local: means mine\n"
+    assert home.run("default").err == "no default is set: local: uses the installed SmolLM2\n"
+    assert home.run("default", "mine").err == "the model of local: is mine\n"
     assert home.run("default").out == "mine\n"
     assert home.run("default", "--json").rows == [{"default": "mine"}]
     assert home.run("default", "--unset", "--json").rows == [{"default": None}]

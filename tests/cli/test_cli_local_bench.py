@@ -264,18 +264,18 @@ def test_what_a_person_sees(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     out, err = capfdbinary.readouterr()
     lines = out.decode().splitlines()
     assert lines[:17] == [
-        "local:tiny (llama, Q8_0, 134.5M parameters), xllamacpp 1, 2 cores, load 0.2 before the runs",
+        "local:tiny (llama, Q8_0, 134.5M parameters), xllamacpp 1, 2 cores, load 0.2 before the run",
         "file: /m/tiny.gguf",
         "settings: slots 8",
         "",
-        "one by one: prompts of 128 tokens, answers of 64; median of 5 rounds",
-        "                         PROMPT TOKENS/S  GENERATION TOKENS/S  FIRST TOKEN MS",
-        "brainwires               100.0            20.0                 500",
-        "direct                   125.0            25.0                 400",
-        "  by the engine's clock  126.0            25.5",
-        "brainwires ÷ direct      0.80             0.80                 1.25",
+        "one request at a time: prompts of 128 tokens, responses of 64; median of 5 rounds",
+        "                        PROMPT TOKENS/S  GENERATION TOKENS/S  FIRST TOKEN MS",
+        "brainwires              100.0            20.0                 500",
+        "direct                  125.0            25.0                 400",
+        "  engine's own figures  126.0            25.5",
+        "brainwires ÷ direct     0.80             0.80                 1.25",
         "",
-        "8 at once: prompts of 128 tokens, answers of 64 each; median of 1 round",
+        "8 concurrent requests: prompts of 128 tokens, responses of 64 each; median of 1 round",
         "                     GENERATION TOKENS/S  FIRST TOKEN MS",
         "brainwires           50.0                 2000",
         "direct               50.0                 2000",
@@ -286,8 +286,8 @@ def test_what_a_person_sees(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         "memory of the engine: RSS 2.0 GB; estimated 3.0 GB",
         "loaded in 0.50 s; same text in 5 of 5 rounds",
     ]
-    assert lines[20].startswith("direct: plain HTTP on the same engine's own socket (POST /completion)")
-    assert "One round of each kind goes before" in out.decode()
+    assert lines[20].startswith("direct: plain HTTP to the same engine (POST /completion)")
+    assert "One round of each kind is" in out.decode()
     assert err == b""
 
 
@@ -297,8 +297,8 @@ def test_a_cache_that_was_used_all_the_same_is_told(capfdbinary: pytest.CaptureF
     out, err = capfdbinary.readouterr()
     assert err.startswith(b"7 tokens of prompts came from a cache")
     assert (
-        b"at once" not in out.split(b"direct:")[0]
-        and b"not told here" in out
+        b"concurrent" not in out.split(b"direct:")[0]
+        and b"not reported here" in out
         and b"load " not in out.split(b"\n")[0]
     )
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from brainwires_provider.cli import ollama_views as views
 from brainwires_provider.cli.app import app
 from brainwires_provider.cli.tables import size_words
-from brainwires_provider.protocols.ollama.values import OllamaModelInfo, OllamaProgress, OllamaRunningModel
 from brainwires_provider.testing import Answer, ScriptedServer
+from brainwires_provider.types.ollama import OllamaModelInfo, OllamaProgress, OllamaRunningModel
 from ollama_service import ABSENT, MODEL, STEPS, service, streamed, whole
 
 pytestmark = pytest.mark.long

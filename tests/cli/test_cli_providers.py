@@ -125,32 +125,32 @@ FILE = """
     [providers.groq]
     api_key = { env = "MINE" }
     [providers.mine]
-    row = "openai-chat"
+    based_on = "openai-chat"
     base_url = "https://mine.example:8/v1"
     api_key = { file = "key" }
     [providers.lost]
-    row = "openai-chat"
+    based_on = "openai-chat"
     base_url = "https://lost.example/v1"
     api_key = { file = "none" }
     [providers.bare]
-    row = "openai-chat"
+    based_on = "openai-chat"
     base_url = "https://bare.example/v1"
     [providers.free]
-    row = "openai-chat"
+    based_on = "openai-chat"
     base_url = "https://free.example/v1"
     api_key = ""
     [providers.headed]
-    row = "openai-chat"
+    based_on = "openai-chat"
     base_url = "https://headed.example/v1"
     headers = { Authorization = { env = "MINE" } }
     [providers.aws]
-    row = "bedrock"
+    based_on = "bedrock"
     api_key = { env = "MINE" }
     [providers.profiled]
-    row = "bedrock"
+    based_on = "bedrock"
     credentials = "work"
     [providers.rag]
-    row = "azure"
+    based_on = "azure"
     api_key = { env = "MINE" }
 """
 

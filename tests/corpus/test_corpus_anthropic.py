@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from anthropic_requests import assistant_blocks
 from brainwires_provider.errors import APIError, ProviderError
 from brainwires_provider.events import (
     Event,
@@ -24,9 +25,8 @@ from brainwires_provider.events import (
     collect,
 )
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
 from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
-from brainwires_provider.types import Deviation, OpaquePart, Response, TextPart, ToolCallPart
+from brainwires_provider.types import OpaquePart, Response, TextPart, ToolCallPart
 from corpus import Record, records, turns
 from corpus_anthropic import FILES, documents_of, events_of, good, response_of, sent_back
 
@@ -431,8 +431,7 @@ def test_the_assistants_turn_goes_back_with_nothing_lost() -> None:
         if theirs is None:
             skipped["the later request does not hold the earlier answer"] += 1
             continue
-        deviations: list[Deviation] = []
-        ours = assistant_blocks(response_of(before).message, record.origin, "messages[1]", deviations)
+        ours, deviations = assistant_blocks(response_of(before).message, record.origin, 1)
         assert not deviations, (record.id, deviations)
         told["turns"] += 1
         for mine, block in zip(ours, theirs, strict=True):

@@ -17,7 +17,8 @@ from brainwires_provider.errors import APIError, ContextLengthError, InvalidRequ
 from brainwires_provider.events import Event, collect
 from brainwires_provider.framing import EventStreamFraming
 from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockOptions
-from brainwires_provider.protocols.bedrock.blocks import FORMATS, part_of_block
+from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS
+from brainwires_provider.protocols.bedrock.parts import decode_part
 from brainwires_provider.types import (
     FilePart,
     HostedTool,
@@ -409,7 +410,7 @@ def request_of(body: dict[str, Any], origin: Origin) -> Request:
     messages = [Message.system(block["text"]) for block in body.pop("system", ())]
     for message in body.pop("messages"):
         if message["role"] == "assistant":
-            parts = tuple(part_of_block(block, origin) for block in message["content"])
+            parts = tuple(decode_part(block, origin) for block in message["content"])
         else:
             parts = tuple(given(block) for block in message["content"])
         messages.append(Message(message["role"], parts))
@@ -457,7 +458,7 @@ def given(block: dict[str, Any]) -> Any:
         return ToolResultPart(value["toolUseId"], pieces, is_error=value.get("status") == "error")
     made = ImagePart if kind == "image" else FilePart
     named = {"name": value["name"]} if "name" in value else {}
-    media_type = next(t for t, word in FORMATS[kind].items() if word == value["format"])
+    media_type = next(t for t, word in MEDIA_FORMATS[kind].items() if word == value["format"])
     if "s3Location" in value["source"]:
         return made(url=value["source"]["s3Location"]["uri"], media_type=media_type, **named)
     return made(data=base64.b64decode(value["source"]["bytes"]), media_type=media_type, **named)

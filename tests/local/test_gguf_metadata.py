@@ -270,11 +270,11 @@ def test_parts_that_do_not_fit_are_named(tmp_path: Path) -> None:
     first = write_parts(tmp_path)
     alone = tmp_path / "alone.gguf"
     alone.write_bytes(first.read_bytes())
-    with pytest.raises(ConfigError, match=r"call it NAME-00001-of-00003.gguf again"):
+    with pytest.raises(ConfigError, match=r"rename it to NAME-00001-of-00003.gguf"):
         read_metadata(str(alone))
     second = tmp_path / "m-00002-of-00003.gguf"
     second.write_bytes((tmp_path / "m-00003-of-00003.gguf").read_bytes())
-    with pytest.raises(ConfigError, match="says that it is part 3 of 3, not part 2 of 3"):
+    with pytest.raises(ConfigError, match="is part 3 of 3, but named as part 2 of 3"):
         read_metadata(str(first))
     second.unlink()
     with pytest.raises(ConfigError, match="missing: m-00002-of-00003"):
@@ -382,7 +382,7 @@ def test_a_file_of_the_gguf_package_is_read_as_it_reads_it(family: str, tmp_path
     assert {name: getattr(metadata, name) for name in expected} == expected | lists
     assert metadata.named_templates == ({} if wanted["template"] is None else {"rag": "é"})
     assert (metadata.pooling, metadata.is_embedding_model) == ("cls", True)
-    with pytest.raises(ConfigError, match=r"cut short: .* and 1 are missing"):
+    with pytest.raises(ConfigError, match=r"incomplete: .* and 1 are missing"):
         parse_metadata(Watched(Path(path).read_bytes()), _end_of_weights(path) - 1)
 
 

@@ -180,6 +180,7 @@ def test_four_streams_at_once_and_two_turns() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.fast
 def test_the_sync_colour() -> None:
     with Client("local:") as client:
         whole = client.chat(QUESTION, temperature=0, max_tokens=20)

@@ -196,7 +196,7 @@ def test_what_another_version_wrote_stays(registry: LocalRegistry, model: str) -
     assert [entry.name for entry in registry.list()] == ["known"]
     with pytest.raises(ConfigError, match=r"'odd' in .* cannot be read: Object missing required field"):
         registry.get("odd")
-    with pytest.raises(ConfigError, match="it is no JSON object; register it again"):
+    with pytest.raises(ConfigError, match="it is not a JSON object; register it again"):
         registry.get("worse")
     registry.register("new", model)
     registry.set_default("known")
@@ -602,9 +602,9 @@ def test_scan_is_bounded(registry: LocalRegistry, tmp_path: Path, monkeypatch: p
     assert registry.scan(tmp_path / "m", max_depth=1, on_skip=lambda *what: skipped.append(what)) == ()
     assert skipped == [(str(deep), "more than 1 folders deep")]
     monkeypatch.setattr("brainwires_provider.local.weights.scan._MAX_ENTRIES", 4)
-    with pytest.raises(ConfigError, match="more than 4 files are below"):
+    with pytest.raises(ConfigError, match="more than 4 files below"):
         registry.scan(tmp_path / "m")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         registry.scan(tmp_path / "none")
     assert not os.path.exists(os.path.dirname(registry.path))
     monkeypatch.undo()

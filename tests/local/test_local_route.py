@@ -25,7 +25,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.protocols.llamacpp import Route, operations
-from brainwires_provider.protocols.llamacpp.routing import Choosing, Question, question_of
+from brainwires_provider.protocols.llamacpp.operations import Choosing, Question, question_of
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from engines import NEEDS_ENGINE
 
@@ -246,7 +246,7 @@ def test_what_are_no_labels(name: str) -> None:
 
 
 def config(url: str, key: str = "k") -> ProviderConfig:
-    return ProviderConfig("box", row="openai-chat", base_url=f"{url}/v1", api_key=key)
+    return ProviderConfig("box", based_on="openai-chat", base_url=f"{url}/v1", api_key=key)
 
 
 def serving(toy: Toy) -> Callable[[RecordedRequest], Answer]:

@@ -147,7 +147,7 @@ def test_the_very_spelling_comes_before_another_case(store: Store) -> None:
 )  # fmt: skip
 def test_a_name_that_could_lead_elsewhere_is_refused(store: Store, name: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"is no name of an Ollama model \(\[\[HOST/\]NAMESPACE/\]MODEL\[:TAG\]\)"
+        ConfigError, match=r"is not a name of an Ollama model \(\[\[HOST/\]NAMESPACE/\]MODEL\[:TAG\]\)"
     ):
         find_model(f"ollama:{name}")
 
@@ -155,10 +155,10 @@ def test_a_name_that_could_lead_elsewhere_is_refused(store: Store, name: str) ->
 @settings(max_examples=100)
 @given(st.text(alphabet="ab./:\\~-_\0%", max_size=12))
 def test_no_name_leads_out_of_the_manifests(name: str) -> None:
-    from brainwires_provider.local.weights.ollama_store import _parse, _Store
+    from brainwires_provider.local.weights.ollama_store import _Folder, _parse
 
     try:
-        path = _Store("/store").manifest(_parse(name))
+        path = _Folder("/store").manifest(_parse(name))
     except ConfigError:
         return
     below = os.path.relpath(os.path.normpath(path), os.path.join(os.path.realpath("/store"), "manifests"))
@@ -171,19 +171,19 @@ def layer(store: Store, **changes: Any) -> dict[str, Any]:
 
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
 BAD: dict[str, tuple[Callable[[Store], Any], str]] = {
-    "no digest": (lambda s: [layer(s, digest="")], "by '', which is no SHA-256 digest"),
-    "path digest": (lambda s: [layer(s, digest="../../x")], "which is no SHA-256 digest"),
-    "path after digest": (lambda s: [layer(s, digest=f"sha256:{DIGEST}/../x")], "which is no SHA-256 digest"),
-    "short digest": (lambda s: [layer(s, digest=f"sha256:{DIGEST[:-1]}")], "which is no SHA-256 digest"),
-    "line after digest": (lambda s: [layer(s, digest=f"sha256:{DIGEST}\n")], "which is no SHA-256 digest"),
-    "other hash": (lambda s: [layer(s, digest=f"sha512:{DIGEST}")], "which is no SHA-256 digest"),
-    "not hex": (lambda s: [layer(s, digest="sha256:" + "g" * 64)], "which is no SHA-256 digest"),
+    "no digest": (lambda s: [layer(s, digest="")], "by '', which is not a SHA-256 digest"),
+    "path digest": (lambda s: [layer(s, digest="../../x")], "which is not a SHA-256 digest"),
+    "path after digest": (lambda s: [layer(s, digest=f"sha256:{DIGEST}/../x")], "which is not a SHA-256 digest"),
+    "short digest": (lambda s: [layer(s, digest=f"sha256:{DIGEST[:-1]}")], "which is not a SHA-256 digest"),
+    "line after digest": (lambda s: [layer(s, digest=f"sha256:{DIGEST}\n")], "which is not a SHA-256 digest"),
+    "other hash": (lambda s: [layer(s, digest=f"sha512:{DIGEST}")], "which is not a SHA-256 digest"),
+    "not hex": (lambda s: [layer(s, digest="sha256:" + "g" * 64)], "which is not a SHA-256 digest"),
     "missing blob": (lambda s: [layer(s, digest="sha256:" + "0" * 64)], "blob sha256:0000.* is missing; pull it"),
     "wrong size": (lambda s: [layer(s, size=4096)], r"has 17 bytes, not 4,096; pull it again with `ollama pull m:t`"),
-    "no layers": (lambda s: [], "no weights of 'm:t' on this machine; a model of its cloud"),
+    "no layers": (lambda s: [], "no weights of 'm:t' on this machine; for a model of its cloud"),
     "null layers": (lambda s: None, "no weights"),
     "tensors": (lambda s: [layer(s, mediaType=TYPE + "tensor; name=x")], "as safetensors, which llama.cpp cannot"),
-    "two files": (lambda s: [layer(s), s.blob(b"more")], "in 2 files, which llama.cpp cannot join"),
+    "two files": (lambda s: [layer(s), s.blob(b"more")], "in 2 files, which llama.cpp cannot load"),
     "no object": (lambda s: ["x"], "its manifest is damaged: Expected `object`"),
     "no size": (lambda s: [{"mediaType": "x", "digest": "y"}], "its manifest is damaged: .*`size`"),
     "bad params": (lambda s: [layer(s), s.blob(b"[1]", "params")], "its params are damaged: Expected `object`"),
@@ -228,14 +228,16 @@ def test_links_may_not_leave_the_store(store: Store, tmp_path: Path) -> None:
     store.path(weights).symlink_to(secret)
     store.manifest(f"{HOST}/library/m/t", weights)
     with pytest.raises(
-        ConfigError, match=r"a blob of 'm:t' in Ollama's store lies outside of it, at .*secret"
+        ConfigError, match=r"a blob of 'm:t' in Ollama's store links to .*secret', outside the store"
     ):
         OllamaStore().lookup("m:t")
 
     inside = store.blob(b"inside")
     outside = store.manifest("hf.co/a/b/c", inside).rename(tmp_path / "manifest")
     (store.root / "manifests/hf.co/a/b/c").symlink_to(outside)
-    with pytest.raises(ConfigError, match=r"the manifest of 'hf.co/a/b:c' in Ollama's store lies outside"):
+    with pytest.raises(
+        ConfigError, match=r"the manifest of 'hf.co/a/b:c' in Ollama's store links to .*outside"
+    ):
         OllamaStore().lookup("hf.co/a/b:c")
     assert OllamaStore().list() == ()
 
@@ -244,7 +246,7 @@ def test_links_may_not_leave_the_store(store: Store, tmp_path: Path) -> None:
         OllamaStore().lookup("hf.co/a/b:e")
     (store.root / "manifests/hf.co/a/b/d").symlink_to(store.root / "blobs")
     with pytest.raises(
-        ConfigError, match=r"the manifest of 'hf.co/a/b:d' in Ollama's store is no regular file"
+        ConfigError, match=r"the manifest of 'hf.co/a/b:d' in Ollama's store is not a regular file"
     ):
         OllamaStore().lookup("hf.co/a/b:d")
 
@@ -278,7 +280,7 @@ def test_an_unknown_model_says_what_can_be_done(store: Store) -> None:
 def test_without_a_store_it_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "none"))
     with pytest.raises(
-        ConfigError, match=r"no Ollama store on this machine \(looked in .*none\); set OLLAMA_MODELS"
+        ConfigError, match=r"no Ollama store on this machine \(searched .*none\); set OLLAMA_MODELS"
     ):
         OllamaStore().lookup("m")
     assert OllamaStore().list() == ()

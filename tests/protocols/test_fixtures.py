@@ -18,8 +18,6 @@ from brainwires_provider.events import Event, collect
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from fixture_cases import MODEL, ROOT, Case, called, cases, decoded, failed, plain
 
-pytestmark = pytest.mark.long
-
 CASES = list(cases())
 ANSWERED = [case for case in CASES if case.wire is not None]
 COLOURS = ("async", "sync")
@@ -43,7 +41,6 @@ def test_the_request_is_encoded(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ANSWERED, ids=named)
-@pytest.mark.many
 def test_the_answer_is_decoded_however_it_is_cut(case: Case) -> None:
     expected = case.expected("events.json")
     kind, data = case.wire or ("", b"")
@@ -115,6 +112,7 @@ def server() -> Iterator[ScriptedServer]:
         yield running
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("case", ANSWERED, ids=named)
 def test_the_client_gives_the_same(case: Case, colour: str, server: ScriptedServer) -> None:

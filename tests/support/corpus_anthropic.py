@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from anthropic_requests import assistant_blocks
 from brainwires_provider.events import Event, collect
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.anthropic import AnthropicMessages
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
-from brainwires_provider.types import Deviation, Response
+from brainwires_provider.types import Response
 from corpus import Record, answers, read
 
 FILES = ("anthropic_messages", "bedrock_anthropic")
@@ -33,8 +33,7 @@ def good() -> list[Record]:
 
 def sent_back(record: Record, response: Response) -> tuple[list[dict[str, Any]], list[str]]:
     """The assistant's turn as the blocks of a next request, and what the report says of it."""
-    deviations: list[Deviation] = []
-    blocks = assistant_blocks(response.message, record.origin, "messages[1]", deviations)
+    blocks, deviations = assistant_blocks(response.message, record.origin, 1)
     return blocks, [d.reason for d in deviations]
 
 

@@ -46,7 +46,7 @@ class Engine(NamedTuple):
 
     def configs(self, row: str, path: str = "") -> list[ProviderConfig]:
         """For models named `llama:smollm2`, asked as that row asks."""
-        return [ProviderConfig("llama", row=row, base_url=self.url + path, api_key=self.key)]
+        return [ProviderConfig("llama", based_on=row, base_url=self.url + path, api_key=self.key)]
 
 
 @contextmanager

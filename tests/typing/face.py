@@ -165,7 +165,7 @@ def every_setting(key: Callable[[], str], context: ssl.SSLContext) -> None:
         api_key=key,
         base_url="https://h/v1",
         headers={"a": "b"},
-        providers=[ProviderConfig("mine", row="openai-chat", api_key=fresh_key)],
+        providers=[ProviderConfig("mine", based_on="openai-chat", api_key=fresh_key)],
         options=Options(temperature=0.5, stop=("a",)),
         timeouts=Timeouts(connect=1, first_event=2, idle=3, attempt=4, total=5),
         strict=True,

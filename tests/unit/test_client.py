@@ -41,7 +41,7 @@ from faults import KEY
 WEATHER = Tool(
     "weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}}
 )
-REMOTE = sorted(name for name, row in PROVIDERS.items() if row.wire == "http")
+REMOTE = sorted(name for name, row in PROVIDERS.items() if row.transport == "http")
 
 
 def prepared(model: str = "openai-chat:m", **args: Any) -> tuple[dict[str, Any], Any]:
@@ -421,7 +421,7 @@ def test_a_provider_of_ones_own() -> None:
     """A name on top of a row; plain http to a network that is trusted."""
     mine = ProviderConfig(
         "mine",
-        row="openai-chat",
+        based_on="openai-chat",
         api_key="k",
         base_url="http://example.com/v1",
         allow_http=True,

@@ -65,7 +65,7 @@ EVERYTHING = """
     api_key = { env = "MY_GROQ" }
     headers = { X-Title = "app", X-Team-Token = { file = "~/token" } }
     [providers.mine]
-    row = "openai-chat"
+    based_on = "openai-chat"
     base_url = "http://gpu.example/v1"
     api_key = ""
     allow_http = true
@@ -101,7 +101,7 @@ def test_what_a_file_means() -> None:
             ),
             ProviderConfig(
                 "mine",
-                row="openai-chat",
+                based_on="openai-chat",
                 base_url="http://gpu.example/v1",
                 api_key="",
                 allow_http=True,
@@ -178,13 +178,13 @@ def test_every_field_of_options_can_be_written() -> None:
 def test_every_field_of_a_provider_can_be_written() -> None:
     """A field that is added later is read, or this fails."""
     written = {
-        "groq": ("row", "base_url", "api_key", "headers", "options", "allow_http"),
+        "groq": ("based_on", "base_url", "api_key", "headers", "options", "allow_http"),
         "openai-responses-ws": ("socket",),
         "vertex": ("region", "project", "credentials"),
         "local": ("local",),
     }
     fields = {
-        "row": '"groq"',
+        "based_on": '"groq"',
         "base_url": '"https://x"',
         "api_key": '{ env = "X" }',
         "headers": '{ A = "b" }',

@@ -141,7 +141,7 @@ def provider_tables() -> Iterator[tuple[str, dict[str, Any]]]:
         values = VALUES if name in ("bedrock", "vertex", "openai-responses-ws") else dice.sample(VALUES, 4)
         yield from ((name, {field: value}) for value in values)
     for row, field, value in itertools.product(("vllm", "bedrock"), fields, VALUES):
-        yield "lab", {"row": row, field: value}
+        yield "lab", {"based_on": row, field: value}
     urls = ("http://127.0.0.1:9/v1", "http://localhost.evil.example", "")
     for name, url, key in itertools.product(PROVIDERS, urls, ("", None, {"env": "PLANTED"}, {"env": "OWN"})):
         variable = PROVIDERS[name].key_env or "OWN"
@@ -149,7 +149,7 @@ def provider_tables() -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, {field: value for field, value in table.items() if value or value == "" != url}
     for _ in range(1000):
         chosen = {field: dice.choice(VALUES) for field in dice.sample(fields, dice.randint(2, 5))}
-        yield dice.choice([*PROVIDERS, "lab", "openai"]), {**chosen, "row": dice.choice([*PROVIDERS])}
+        yield dice.choice([*PROVIDERS, "lab", "openai"]), {**chosen, "based_on": dice.choice([*PROVIDERS])}
 
 
 def set_ups() -> Iterator[dict[str, Any]]:
@@ -168,7 +168,7 @@ def set_ups() -> Iterator[dict[str, Any]]:
     for model in MODELS:
         yield {"models": {"a": model}, "model": "a"}
         yield {"models": {"a": {"model": model}}}
-        for field in ("base_url", "api_key", "headers", "credentials", "row"):
+        for field in ("base_url", "api_key", "headers", "credentials", "based_on"):
             yield from ({"models": {"a": {"model": model, field: value}}} for value in VALUES[::9])
     for number, options in enumerate(option_tables()):
         yield {"options": options}
@@ -237,7 +237,7 @@ def check(config: Config) -> None:
     for model in models_of(config):
         name = model.partition(":")[0]
         own = given.get(name, ProviderConfig(name))
-        row = find_row(own.row or name)
+        row = find_row(own.based_on or name)
         usual = resolve(f"{row.name}:{model.partition(':')[2]}", {})
         try:
             target = resolve(model, given)
@@ -250,7 +250,7 @@ def check(config: Config) -> None:
         if target.base_url == row.express_url:  # the same host, for those that pass no token
             continue
         assert is_usual or (is_loopback(target.base_url) and not target.key and target.auth is None)
-        if row.wire == "local":
+        if row.transport == "local":
             with contextlib.suppress(ConfigError):
                 assert "planted" not in find_model(target.model).path
         if target.key:
@@ -315,7 +315,7 @@ def test_the_list_of_what_is_allowed() -> None:
     models: Any = ALLOWED["models"]
     providers: Any = ALLOWED["providers"]
     assert set(models["*"]) == {"model", "options"}
-    assert set(providers["*"]) == {"row", "base_url", "api_key", "options"}
+    assert set(providers["*"]) == {"based_on", "base_url", "api_key", "options"}
     for table in (ALLOWED["options"], models["*"]["options"], providers["*"]["options"]):
         assert table is not None and set(table) == options
         timeouts = table["timeouts"]
@@ -373,11 +373,11 @@ FOUND = {
         [providers.ollama]
         base_url = "127.0.0.1:1"
         [providers.openai]
-        row = "openai-responses"
+        based_on = "openai-responses"
         [providers.second]
-        row = "groq"
+        based_on = "groq"
         [providers.lab]
-        row = "openai-chat"
+        based_on = "openai-chat"
         base_url = "http://localhost:8000/v1"
         api_key = ""
     """,
@@ -421,7 +421,7 @@ def test_a_fault_that_is_no_matter_of_trust_has_no_advice_on_it() -> None:
 
 
 def test_a_key_in_code_does_not_go_to_a_base_url_that_was_found() -> None:
-    write("[providers.lab]\nrow = 'vllm'\nbase_url = 'http://127.0.0.1:9/v1'", FILE)
+    write("[providers.lab]\nbased_on = 'vllm'\nbase_url = 'http://127.0.0.1:9/v1'", FILE)
     found, named = load_config(environ={}), load_config(FILE)
     given: Any
     for given in ({"api_key": "k"}, {"headers": {"Authorization": "k"}}):

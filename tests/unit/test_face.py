@@ -75,7 +75,7 @@ def settings(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> dict[st
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     return {
         "providers": [
-            ProviderConfig(name, row="openai-chat", base_url=server.url, api_key="k")
+            ProviderConfig(name, based_on="openai-chat", base_url=server.url, api_key="k")
             for name in ("anthropic", "openai-responses-ws")
         ]
     }

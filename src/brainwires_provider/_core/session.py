@@ -205,7 +205,7 @@ class Session:
         """What reaches a target by HTTP, made at the first request."""
         if self.closed:
             self.check_open()
-        is_local = target.row.wire == "local"
+        is_local = target.row.transport == "local"
         name = f"local:{target.provider}:{target.model}:{target.local!r}" if is_local else "http"
         transport = self._transports.get(name)
         if transport is None:
@@ -419,7 +419,7 @@ class Sending:
     def _recovery(self) -> Recovery | None:
         """The way over a WebSocket, for a call that goes over one."""
         plan = self._plan
-        mode = plan.websocket if plan.target.row.wire == "websocket" and self._decoder is None else None
+        mode = plan.websocket if plan.target.row.transport == "websocket" and self._decoder is None else None
         if mode is None:
             return None
         from brainwires_provider.transports.websocket.recovery import Recovery

@@ -10,7 +10,7 @@ from msgspec import Struct
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.config import load_config
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.types import ChatParams
 
 __all__ = ["Asking"]

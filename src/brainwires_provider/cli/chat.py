@@ -27,7 +27,7 @@ from brainwires_provider.cli.terminal import (
 )
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 
 __all__ = ["INTERRUPTED", "chat"]
 

@@ -1,7 +1,7 @@
-"""`local`: the models on this machine, under the names that they have after `local:`.
+"""The command `local`: manage, download and measure the models on this machine.
 
-The names and options of the commands stand here; what they do in `local_models` and `local_bench`, what they print
-for a person in `local_views`. With --json every value is one object a line, with every key that it has.
+This module declares the commands and their options. `local_models` and `local_bench` do the work, and `local_views`
+prints results for a person. With --json every value is one JSON object per line, with all its members.
 """
 
 from __future__ import annotations
@@ -25,29 +25,42 @@ from brainwires_provider.local.weights.registry import LocalRegistry
 __all__ = ["add_local"]
 
 Finish = Callable[[Callable[[], int]], NoReturn]
-AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line instead.")]
-Registered = Annotated[str, typer.Argument(metavar="NAME", help="Of a registered model.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Take the name from the model that has it.")]
-Default = Annotated[bool, typer.Option("--default", help="`local:` means this model from now on.")]
-CacheKind = Annotated[CacheType | None, typer.Option(help="How its half of the cache is kept; default: f16.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Registered = Annotated[str, typer.Argument(metavar="NAME", help="Name of a registered model.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the model that has this name.")]
+Default = Annotated[bool, typer.Option("--default", help="Make this the model of `local:`.")]
+Template = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Jinja chat template that replaces the file's.")
+]
+IdleTimeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Unload after this time without a request.")
+]
+LoadTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit for loading.")]
+MemoryMap = Annotated[
+    bool | None, typer.Option("--mmap/--no-mmap", help="Map the file into memory, or read it.")
+]
+MemoryLock = Annotated[
+    bool | None, typer.Option("--mlock/--no-mlock", help="Keep the weights from being swapped.")
+]
+CacheKind = Annotated[CacheType | None, typer.Option(help="Type of cached keys or values. Default: f16.")]
 
 
 def add_local(app: typer.Typer, finish: Finish) -> None:
-    """Add the commands; `finish` leaves with what one gives."""
+    """Add the commands. `finish` exits with the status that a command returns."""
     local = typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         no_args_is_help=True,
-        help="Manage the models on this machine, which run in an engine of their own.",
+        help="Manage, download and measure the models on this machine.",
     )
     app.add_typer(local, name="local")
-    for add in (_add_looking, _add_adding, _add_pulling, _add_removing, _add_default, _add_bench):
+    for add in (_add_list, _add_add, _add_pulling, _add_remove, _add_default, _add_bench):
         add(local, finish)
 
 
 def _run(work: Callable[[], None], as_json: bool) -> int:
-    """Do it, and give the exit status; a failure is told in one line."""
+    """Run `work`, and return the exit status. A failure is reported in one line."""
     try:
         work()
     except ProviderError as error:
@@ -58,19 +71,19 @@ def _run(work: Callable[[], None], as_json: bool) -> int:
     return 0
 
 
-# -- commands that only look ---------------------------------------------------------------------------------
+# -- list and show ---------------------------------------------------------------------------------
 
 
-def _add_looking(local: typer.Typer, finish: Finish) -> None:
+def _add_list(local: typer.Typer, finish: Finish) -> None:
     @local.command("list")
     def list_models(
         *,
         known: Annotated[
-            bool, typer.Option("--known", help="Also the models that can be pulled by a short name.")
+            bool, typer.Option("--known", help="Include models that can be downloaded by a short name.")
         ] = False,
         as_json: AsJSON = False,
     ) -> None:
-        """List the models: registered, installed, and in Ollama's store. A star is before the default.
+        """List the models: registered, installed, and in Ollama's store. An asterisk marks the default.
 
         \b
         brainwires local list --known
@@ -82,13 +95,13 @@ def _add_looking(local: typer.Typer, finish: Finish) -> None:
     def show(
         model: Annotated[
             str,
-            typer.Argument(metavar="NAME|PATH", help="Default: what `local:` means.", show_default=False),
+            typer.Argument(metavar="NAME|PATH", help="Default: the model of `local:`.", show_default=False),
         ] = "",
         *,
-        template: Annotated[bool, typer.Option("--template", help="Only its chat template.")] = False,
+        template: Annotated[bool, typer.Option("--template", help="Print only its chat template.")] = False,
         as_json: AsJSON = False,
     ) -> None:
-        """Show what a model is, how it is run, and how much memory that is estimated to take.
+        """Show the metadata of a model, its settings, and an estimate of its memory.
 
         \b
         brainwires local show smollm2
@@ -118,7 +131,7 @@ def _show(model: str, template: bool, as_json: bool) -> None:
     own = shown.settings.chat_template or shown.metadata.chat_template
     if own is None:
         raise ConfigError(
-            f"{shown.path!r} has no chat template; register it with --template FILE to give it one"
+            f"{shown.path!r} has no chat template; register the model with --template FILE to set one"
         )
     if as_json:
         views.print_json({"template": own, "named": shown.metadata.named_templates})
@@ -126,45 +139,38 @@ def _show(model: str, template: bool, as_json: bool) -> None:
         views.print_lines(own)
 
 
-# -- commands that bring a model -----------------------------------------------------------------------------
+# -- add and pull -----------------------------------------------------------------------------
 
 
-def _add_adding(local: typer.Typer, finish: Finish) -> None:
+def _add_add(local: typer.Typer, finish: Finish) -> None:
     @local.command()
     def add(
-        name: Annotated[str, typer.Argument(metavar="NAME", help="May be left out: then after the file.")],
+        name: Annotated[str, typer.Argument(metavar="NAME", help="If left out, derived from the file.")],
         place: Annotated[
             str | None,
             typer.Argument(metavar="PLACE", help="A GGUF file, a folder of them, ollama:NAME, or smollm2."),
         ] = None,
         *,
-        context: Annotated[int | None, typer.Option(help="Tokens, shared by the slots.")] = None,
-        slots: Annotated[int | None, typer.Option(help="Requests that run at once.")] = None,
-        threads: Annotated[int | None, typer.Option(help="Default: the engine's choice.")] = None,
+        context: Annotated[int | None, typer.Option(help="Context in tokens, shared by the slots.")] = None,
+        slots: Annotated[int | None, typer.Option(help="Number of concurrent requests.")] = None,
+        threads: Annotated[int | None, typer.Option(help="Default: one per physical core.")] = None,
         batch: Annotated[int | None, typer.Option(help="Prompt tokens computed in one step.")] = None,
-        gpu_layers: Annotated[int | None, typer.Option(help="Default: as many as fit.")] = None,
+        gpu_layers: Annotated[
+            int | None, typer.Option(help="Layers on a GPU. Default: all that fit.")
+        ] = None,
         cache_type_k: CacheKind = None,
         cache_type_v: CacheKind = None,
-        template: Annotated[
-            str | None, typer.Option(metavar="FILE", help="A Jinja chat template in place of the file's.")
-        ] = None,
-        pooling: Annotated[Pooling | None, typer.Option(help="For embeddings, and nothing else.")] = None,
-        idle_timeout: Annotated[
-            float | None,
-            typer.Option(metavar="SECONDS", help="Out of memory after so long without a request."),
-        ] = None,
-        load_timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="For loading it.")] = None,
-        mmap: Annotated[
-            bool | None, typer.Option("--mmap/--no-mmap", help="Map the file, or read it.")
-        ] = None,
-        mlock: Annotated[
-            bool | None, typer.Option("--mlock/--no-mlock", help="Keep it from being swapped.")
-        ] = None,
+        template: Template = None,
+        pooling: Annotated[Pooling | None, typer.Option(help="Use the model for embeddings only.")] = None,
+        idle_timeout: IdleTimeout = None,
+        load_timeout: LoadTimeout = None,
+        mmap: MemoryMap = None,
+        mlock: MemoryLock = None,
         default: Default = False,
         replace: Replace = False,
         as_json: AsJSON = False,
     ) -> None:
-        """Give a model a name, and say how it is run. Its file stays where it is. A folder is scanned.
+        """Register a model and its settings under a name. Its file stays where it is. A folder is scanned for models.
 
         \b
         brainwires local add coder ./coder-Q4_K_M.gguf --context 16384 --default
@@ -201,8 +207,8 @@ def _add(
     if os.path.isdir(os.path.expanduser(place)):
         if name is not None or given or default or replace:
             raise ConfigError(
-                f"{place!r} is a folder: its models are named after their files and take no options here; "
-                "give the folder alone, or a file"
+                f"{place!r} is a folder: its models are named after their files and have no options here; "
+                "give only the folder, or a file"
             )
         _scan(registry, place, as_json)
         return
@@ -214,9 +220,7 @@ def _add(
         return
     views.tell(f"added local:{entry.name}{' as the default' if default else ''}")
     if metadata.is_embedding_model and entry.model.pooling is None:
-        views.tell(
-            f"the file says that it is for embeddings: --pooling {metadata.pooling} runs it for them alone"
-        )
+        views.tell(f"this is an embedding model: add --pooling {metadata.pooling} to use it for embeddings")
 
 
 def _scan(registry: LocalRegistry, folder: str, as_json: bool) -> None:
@@ -224,7 +228,7 @@ def _scan(registry: LocalRegistry, folder: str, as_json: bool) -> None:
     if as_json:
         views.print_json(added)
     for path, reason in skipped:
-        views.tell(f"passed over {path}: {reason}")
+        views.tell(f"skipped {path}: {reason}")
     if not as_json:
         for entry in added:
             views.tell(f"added local:{entry.name}")
@@ -240,19 +244,21 @@ def _add_pulling(local: typer.Typer, finish: Finish) -> None:
             typer.Argument(metavar="MODEL", help="A known name, or hf:OWNER/REPO[@REVISION]/FILE.gguf."),
         ],
         *,
-        name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it here.")] = None,
+        name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the model here.")] = None,
         folder: Annotated[
             str | None, typer.Option(metavar="FOLDER", help="Default: the hub's cache.")
         ] = None,
         sha256: Annotated[
-            str | None, typer.Option("--sha256", metavar="HEX", help="The digest that the file must have.")
+            str | None, typer.Option("--sha256", metavar="HEX", help="SHA-256 that the file must have.")
         ] = None,
-        force: Annotated[bool, typer.Option("--force", help="Fetch it even if it is here.")] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Download it even if it is already here.")
+        ] = False,
         default: Default = False,
         replace: Replace = False,
         as_json: AsJSON = False,
     ) -> None:
-        """Fetch a model from the Hugging Face hub, check its SHA-256, and register it. Pulled again, it goes on.
+        """Download a model from the Hugging Face hub, check its SHA-256, and register it. Resumes if interrupted.
 
         \b
         brainwires local list --known
@@ -274,22 +280,22 @@ def _pull(model: str, options: dict[str, Any], *, default: bool, as_json: bool) 
     if as_json:
         views.print_json(pulled)
     else:
-        views.tell(f"local:{pulled.name} is here and checked: {pulled.path} ({size_words(pulled.size)})")
+        views.tell(f"downloaded and checked local:{pulled.name}: {pulled.path} ({size_words(pulled.size)})")
 
 
-# -- commands that change the registry -----------------------------------------------------------------------
+# -- remove and default -----------------------------------------------------------------------
 
 
-def _add_removing(local: typer.Typer, finish: Finish) -> None:
+def _add_remove(local: typer.Typer, finish: Finish) -> None:
     @local.command()
     def remove(
         name: Registered,
         *,
-        file: Annotated[bool, typer.Option("--file", help="Delete its file too, if it was pulled.")] = False,
+        file: Annotated[bool, typer.Option("--file", help="Also delete its file, if it was pulled.")] = False,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         as_json: AsJSON = False,
     ) -> None:
-        """Forget a model. Its file stays, unless --file is given for one that was pulled into the hub's cache.
+        """Remove a model from the registry. Its file stays; --file deletes one that was pulled into the hub's cache.
 
         \b
         brainwires local remove coder
@@ -302,41 +308,41 @@ def _remove(name: str, *, file: bool, yes: bool, as_json: bool) -> None:
     registry = LocalRegistry()
     files = models.removable_files(registry, name) if file else ()
     if files and not yes:
-        _ask(f"Forget {name!r}, and delete {files[0]}?")
+        _ask(f"Remove {name!r} and delete {files[0]}?")
     freed = models.forget(registry, name, files)
     if as_json:
         views.print_json({"removed": name, "deleted": list(files), "freed": freed})
     else:
-        views.tell(f"forgot {name}" + (f", and deleted {size_words(freed)}" if files else ""))
+        views.tell(f"removed {name}" + (f" and deleted {size_words(freed)}" if files else ""))
 
 
 def _ask(question: str) -> None:
-    """Raises ConfigError unless somebody says yes."""
+    """Raise ConfigError unless the user answers yes."""
     answer = views.ask(question)
     if answer is None:
-        raise ConfigError("nobody is there to be asked; --yes deletes the file without asking")
+        raise ConfigError("there is no terminal to confirm this; --yes deletes the file without asking")
     if answer.lower() not in ("y", "yes"):
-        raise ConfigError("left as it was")
+        raise ConfigError("nothing was changed")
 
 
 def _add_default(local: typer.Typer, finish: Finish) -> None:
     @local.command()
     def default(
         name: Annotated[
-            str | None, typer.Argument(metavar="NAME", help="The new one.", show_default=False)
+            str | None, typer.Argument(metavar="NAME", help="Name of the new default.", show_default=False)
         ] = None,
         *,
-        unset: Annotated[bool, typer.Option("--unset", help="The installed SmolLM2 again.")] = False,
+        unset: Annotated[bool, typer.Option("--unset", help="Return to the installed SmolLM2.")] = False,
         as_json: AsJSON = False,
     ) -> None:
-        """Say which model `local:` means, or choose it.
+        """Show or set the model of `local:`.
 
         \b
         brainwires local default
         brainwires local default coder
         """
         if name is not None and unset:
-            raise typer.BadParameter("give a name, or --unset, not both")
+            raise typer.BadParameter("give a name or --unset, not both")
         finish(lambda: _run(lambda: _default(name, unset=unset, as_json=as_json), as_json))
 
 
@@ -351,27 +357,29 @@ def _default(name: str | None, *, unset: bool, as_json: bool) -> None:
         views.print_text(now)
     else:
         views.tell(
-            f"local: means {now}" if now else "no default is chosen: local: means the installed SmolLM2"
+            f"the model of local: is {now}" if now else "no default is set: local: uses the installed SmolLM2"
         )
 
 
-# -- the bench -----------------------------------------------------------------------------------------------
+# -- bench -----------------------------------------------------------------------------------------------
 
 
 def _add_bench(local: typer.Typer, finish: Finish) -> None:
     @local.command()
     def bench(
         model: Annotated[
-            str, typer.Argument(metavar="MODEL", help="As after `local:`; default: what it means alone.")
+            str, typer.Argument(metavar="MODEL", help="As after `local:`. Default: the model of `local:`.")
         ] = "",
         *,
-        prompt_tokens: Annotated[int, typer.Option(min=8, help="Tokens of a prompt.")] = 128,
-        tokens: Annotated[int, typer.Option(min=2, help="Tokens of an answer.")] = 64,
-        requests: Annotated[int, typer.Option(min=1, help="Rounds one by one; a third as many at once.")] = 6,
-        at_once: Annotated[int, typer.Option(min=1, help="Also so many answers at once; 1: do not.")] = 8,
+        prompt_tokens: Annotated[int, typer.Option(min=8, help="Length of prompts in tokens.")] = 128,
+        tokens: Annotated[int, typer.Option(min=2, help="Length of responses in tokens.")] = 64,
+        requests: Annotated[
+            int, typer.Option(min=1, help="Rounds with one request; a third as many with concurrent ones.")
+        ] = 6,
+        at_once: Annotated[int, typer.Option(min=1, help="Number of concurrent requests; 1: none.")] = 8,
         as_json: AsJSON = False,
     ) -> None:
-        """Measure a model's speed and memory through this library, beside its engine driven directly.
+        """Measure the speed and memory of a model through this library and through plain HTTP to its engine.
 
         \b
         brainwires local bench

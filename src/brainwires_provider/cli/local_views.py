@@ -1,6 +1,6 @@
-"""What the `local` commands print for a person: tables, what is known of a model, a bench, a pull as it goes on.
+"""The output of the `local` commands for a person: tables, the facts of a model, a benchmark, progress.
 
-Names and words may come out of files that anyone made, so nothing of them that could steer a terminal is printed.
+Texts may come from files by anyone, so characters that could control a terminal are not printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from brainwires_provider.cli.tables import print_table, size_words, time_words
 from brainwires_provider.cli.terminal import is_terminal, print_line
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.hub import PullProgress
-from brainwires_provider.protocols.ollama.values import OllamaProgress
+from brainwires_provider.types.ollama import OllamaProgress
 
 if TYPE_CHECKING:
     from brainwires_provider.cli.local_bench import BenchResult, Comparison, Speeds
@@ -43,26 +43,26 @@ __all__ = [
 
 _STEP: Final = 0.01  # of a file, between two lines of JSON
 _NOT_SHOWN: Final = ("path", "chat_template")
-_WHAT_IT_IS: Final = """\
-direct: plain HTTP on the same engine's own socket (POST /completion), read by code that shares nothing with
-  this library's road. Its second line is what the engine says of those answers, by its own clock, without HTTP.
-prompt: its tokens by the time to the first text. generation: the tokens after the first by the time from the
-  first text to the last; of several at once, all their tokens by the time from the first call to the last text,
-  and the mean of their first tokens.
-Both sides ask the same prompts, new ones in every round and never from a cache (cache_prompt false), for as many
-  tokens (the end of the text ignored) at temperature 0, and take turns. One round of each kind goes before, and
-  does not count."""
+_EXPLANATION: Final = """\
+direct: plain HTTP to the same engine (POST /completion) by Python's http.client, without code of this library.
+  The next line has the engine's own figures for those responses, which exclude HTTP.
+prompt: tokens of the prompt ÷ time to the first text. generation: tokens after the first ÷ time from the first
+  to the last text; for concurrent requests all tokens ÷ time from the first call to the last text. first token:
+  the time to the first text; for concurrent requests the mean.
+Both sides take turns and send the same prompts, new ones in each round, with the cache disabled (cache_prompt
+  false) and temperature 0, for the same number of tokens, ignoring the end of the text. One round of each kind is
+  run before as a warm-up and not counted."""
 
 
 def print_lines(text: str) -> None:
-    """Text of several lines on standard output; as it is, unless somebody looks."""
+    """Print several lines on standard output, unchanged unless it is a terminal."""
     if is_terminal(sys.stdout):
         text = "".join(c for c in text if c.isprintable() or c in "\n\t")
     print_line(text.encode("utf-8", "replace"))
 
 
 def ask(question: str) -> str | None:
-    """One line from standard input after a question on standard error; None at its end."""
+    """Print a question on standard error, and read one line from standard input; None at its end."""
     words = "".join(c for c in question if c.isprintable())
     print(f"{words} [y/N] ", end="", file=sys.stderr, flush=True)
     line = "" if sys.stdin is None else sys.stdin.readline()
@@ -80,11 +80,11 @@ def _number(count: int | None) -> str:
     return str(count)
 
 
-# -- what there is -------------------------------------------------------------------------------------------
+# -- list -------------------------------------------------------------------------------------------
 
 
 def print_found(models: Sequence[Found]) -> None:
-    """A line for each; a star before the one that `local:` means."""
+    """A line for each, with an asterisk before the model of `local:`."""
     head = ("", "NAME", "SIZE", "ARCHITECTURE", "QUANTIZATION", "CONTEXT", "SOURCE", "FILE")
     print_table(head, [_row(model) for model in models])
     for model in models:
@@ -106,16 +106,16 @@ def _row(model: Found) -> tuple[str, ...]:
 
 
 def print_pullable(models: Sequence[PullableModel]) -> None:
-    """A line for each known model; those that are here have their names."""
+    """A line for each, with the names that its file already has here."""
     rows = [(m.name, size_words(m.size), m.license, ", ".join(m.registered), m.about) for m in models]
-    print_table(("KNOWN", "SIZE", "LICENSE", "HERE AS", "WHAT IT IS"), rows)
+    print_table(("NAME", "SIZE", "LICENSE", "REGISTERED AS", "DESCRIPTION"), rows)
 
 
-# -- one model -----------------------------------------------------------------------------------------------
+# -- show -----------------------------------------------------------------------------------------------
 
 
 def print_shown(shown: ShownModel) -> None:
-    """A line for each thing that is known."""
+    """A line for each known fact."""
     for name, value in (*_file_lines(shown), *_run_lines(shown)):
         if value:
             print_text(f"{name + ':':<18}{value}")
@@ -144,12 +144,10 @@ def _file_lines(shown: ShownModel) -> list[tuple[str, str]]:
 
 def _template_words(shown: ShownModel) -> str:
     if shown.settings.chat_template is not None:
-        return "given by the settings, in place of the file's"
+        return "set in the settings"
     if not shown.metadata.has_chat_template:
         return "none"
-    return "in the file, " + (
-        "takes tools" if shown.metadata.template_takes_tools else "says nothing of tools"
-    )
+    return "in the file, " + ("with tools" if shown.metadata.template_takes_tools else "without tools")
 
 
 def _run_lines(shown: ShownModel) -> list[tuple[str, str]]:
@@ -170,7 +168,7 @@ def _run_lines(shown: ShownModel) -> list[tuple[str, str]]:
 
 
 def describe(settings: LocalModel) -> str:
-    """The settings that are not their defaults, without the file and the text of a template."""
+    """The settings that differ from their defaults, without the path and the template."""
     default = LocalModel()
     fields = (
         (name, getattr(settings, name)) for name in settings.__struct_fields__ if name not in _NOT_SHOWN
@@ -178,16 +176,16 @@ def describe(settings: LocalModel) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields if value != getattr(default, name))
 
 
-# -- a pull --------------------------------------------------------------------------------------------------
+# -- pull --------------------------------------------------------------------------------------------------
 
 
 def pull_view(as_json: bool) -> StepView[PullProgress]:
-    """JSON lines on standard output, or on standard error bars at a terminal and lines elsewhere."""
+    """Progress: JSON lines on standard output, or bars (lines if it is no terminal) on standard error."""
     return _JSONSteps() if as_json else _Steps()
 
 
 class _Steps(StepView[PullProgress]):
-    """As a pull of Ollama's is shown: downloading a file is one layer of it, verifying it another."""
+    """Progress as for Ollama: downloading a file is one layer, verifying it another."""
 
     def __init__(self) -> None:
         self._view = progress_view(False)
@@ -207,7 +205,7 @@ class _Steps(StepView[PullProgress]):
 
 
 class _JSONSteps(StepView[PullProgress]):
-    """A line where a phase begins or ends, and for each hundredth of a file."""
+    """A line at the beginning and end of each phase, and for each hundredth of a file."""
 
     def __init__(self) -> None:
         self._last: PullProgress | None = None
@@ -221,43 +219,42 @@ class _JSONSteps(StepView[PullProgress]):
             print_json(step)
 
 
-# -- a bench -------------------------------------------------------------------------------------------------
+# -- bench -------------------------------------------------------------------------------------------------
 
 
 def print_bench(result: BenchResult) -> None:
-    """Tables of both sides, and what they are."""
-    told = (result.architecture, result.quantization, f"{_number(result.parameters)} parameters")
-    load = "" if result.load is None else f", load {result.load:.1f} before the runs"
+    """Tables of both sides, with an explanation."""
+    facts = (result.architecture, result.quantization, f"{_number(result.parameters)} parameters")
+    load = "" if result.load is None else f", load {result.load:.1f} before the run"
     print_text(
-        f"{result.model} ({', '.join(filter(None, told))}), {result.engine}, {result.cores} cores{load}"
+        f"{result.model} ({', '.join(filter(None, facts))}), {result.engine}, {result.cores} cores{load}"
     )
     print_text(f"file: {result.path}")
     if changed := describe(result.settings):
         print_text(f"settings: {changed}")
-    size = f"prompts of {result.prompt_tokens} tokens, answers of {result.tokens}"
+    size = f"prompts of {result.prompt_tokens} tokens, responses of {result.tokens}"
     print_text("")
-    print_text(f"one by one: {size}; median of {_times(result.rounds)}")
+    print_text(f"one request at a time: {size}; median of {_times(result.rounds)}")
     _print_sides(result.one)
     if result.several is not None:
         print_text("")
-        print_text(f"{result.at_once} at once: {size} each; median of {_times(result.bursts)}")
+        print_text(f"{result.at_once} concurrent requests: {size} each; median of {_times(result.bursts)}")
         _print_sides(result.several)
     print_text("")
     memory = [
         f"{name} {size_words(value)}" for name, value in (("PSS", result.pss), ("RSS", result.rss)) if value
     ]
     print_text(
-        f"memory of the engine: {', '.join(memory) or 'not told here'}; estimated {size_words(result.estimate)}"
+        f"memory of the engine: {', '.join(memory) or 'not reported here'}; "
+        f"estimated {size_words(result.estimate)}"
     )
     print_text(
         f"loaded in {result.load_seconds:.2f} s; same text in {result.same_texts} of {_times(result.rounds)}"
     )
     print_text("")
-    print_lines(_WHAT_IT_IS)
+    print_lines(_EXPLANATION)
     if result.cached_tokens:
-        tell(
-            f"{result.cached_tokens} tokens of prompts came from a cache all the same: the speeds are too good"
-        )
+        tell(f"{result.cached_tokens} tokens of prompts came from a cache: the prompt speeds are too high")
 
 
 def _times(rounds: int) -> str:
@@ -268,7 +265,7 @@ def _print_sides(both: Comparison) -> None:
     rows: list[tuple[str, ...]] = [
         ("brainwires", *_cells(both.ours)),
         ("direct", *_cells(both.direct)),
-        ("  by the engine's clock", *_cells(both.engine)),
+        ("  engine's own figures", *_cells(both.engine)),
         ("brainwires ÷ direct", *_ratio_cells(both.ratio)),
     ]
     rows = [row for row in rows if any(row[1:])]

@@ -18,7 +18,7 @@ from brainwires_provider.cli.output import dump
 from brainwires_provider.cli.steps import StepView
 from brainwires_provider.cli.tables import print_table, size_words, time_words
 from brainwires_provider.cli.terminal import is_terminal, note, print_line
-from brainwires_provider.protocols.ollama.values import (
+from brainwires_provider.types.ollama import (
     OllamaModel,
     OllamaModelInfo,
     OllamaProgress,

@@ -8,7 +8,7 @@ from brainwires_provider.cli.asking import Asking
 from brainwires_provider.cli.output import dump, report_shape
 from brainwires_provider.cli.terminal import complain, explain, print_line
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 
 __all__ = ["prepare"]
 

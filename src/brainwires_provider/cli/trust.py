@@ -23,7 +23,7 @@ def add_trust(app: typer.Typer, finish: Finish) -> None:
     @app.command("trust")
     def trust_file(
         file: Annotated[
-            str, typer.Argument(metavar="[FILE]", help="The configuration file.", show_default=True)
+            str, typer.Argument(metavar="FILE", help="The configuration file.", show_default=True)
         ] = FILE,
         *,
         revoke: Annotated[bool, typer.Option("--revoke", help="Trust it no more.")] = False,

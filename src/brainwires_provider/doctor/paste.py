@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from brainwires_provider.auth.keys import EnvKey, Key
 from brainwires_provider.doctor.case import Case
-from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks
+from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.providers import PROVIDERS, is_loopback
 from brainwires_provider.providers.dialects import COMPATIBLE
 
@@ -79,7 +79,7 @@ def config_table(case: Case, url: str, key: Key | None, *, allow_http: bool) -> 
     lines = [
         f"[providers.{name}]",
         *(f"# not said by this row: {field} = {value!r}" for field, value in unsaid.items()),
-        f"row = {json.dumps(row)}",
+        f"based_on = {json.dumps(row)}",
         f"base_url = {json.dumps(shown_url(url))}{_of_query(url)}",
         f"api_key = {{ env = {json.dumps(_variable(name, key))} }}" if key else 'api_key = ""',
     ]

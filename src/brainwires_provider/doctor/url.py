@@ -90,7 +90,7 @@ async def examine_url(
 ) -> Examination:
     """See `doctor.examine`."""
     key = api_key or None
-    config = ProviderConfig(_NAME, row="custom", api_key=key or "", allow_http=allow_http)
+    config = ProviderConfig(_NAME, based_on="custom", api_key=key or "", allow_http=allow_http)
     secret = await resolve_key(key, "the URL") if key is not None else ""
     targets = [_target(config, each) for each in candidates(url)]
     async with AsyncClient(max_event_bytes=4_194_304) as client:

@@ -1,7 +1,7 @@
-"""How much memory a model takes on this machine before it is loaded, and how long a context the engine gives it.
+"""Estimates the memory of a model before it is loaded, and computes the context and batch that the engine uses.
 
-The sizes are those that llama.cpp's allocator reports for the same numbers, worked out from the file's metadata and
-the settings alone. Nothing is measured here, and no file is read.
+The sizes are computed from the file's metadata and the settings, in the way of llama.cpp's allocator. Nothing is
+measured here, and no file is read.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from brainwires_provider.local.weights.gguf_reader import TENSOR_TYPES
 
 __all__ = ["DEFAULT_CONTEXT", "MemoryEstimate", "engine_batch", "engine_context", "estimate_memory"]
 
-DEFAULT_CONTEXT: Final = 8192  # tokens: the cache of a long-trained model would not fit a small machine
-
-_CELLS: Final = 256  # llama.cpp rounds the tokens of a cache up to a multiple of this
-_PROCESS: Final = 36 << 20  # bytes: the interpreter, llama.cpp and its server, measured without a model
-_PROCESS_PER_TOKEN: Final = (
-    512  # bytes for each of the vocabulary's: some 540 measured with merges, 205 without
+DEFAULT_CONTEXT: Final = (
+    8192  # tokens: the cache for a model's full context would not fit into a small machine
 )
+
+_CELLS: Final = 256  # llama.cpp rounds the size of a cache up to a multiple of this, in tokens
+_PROCESS: Final = 36 << 20  # bytes: the interpreter, llama.cpp and its server, measured without a model
+_PROCESS_PER_TOKEN: Final = 512  # bytes per token of the vocabulary: measured 540 with merges, 205 without
 _BLOCKS: Final = {kind.name.lower(): kind for kind in TENSOR_TYPES.values()}
-# Where files do not say which layers slide, src/llama-model.cpp has it by architecture: of so many, all but the last.
+# Layers with a sliding window if the file does not say: all but each Nth, from llama.cpp's src/llama-model.cpp.
 _SLIDING: Final = {"gemma2": 2, "gemma3": 6, "cohere2": 4, "gpt-oss": 2}
 
 
 class MemoryEstimate(Struct, frozen=True, gc=False):
-    """Bytes: the weights, the cache of keys and values, what computing takes, and the engine's process itself."""
+    """Bytes of the weights, the cache of keys and values, the compute buffers, and the engine's process itself."""
 
     weights: int
     cache: int
@@ -44,15 +44,15 @@ class MemoryEstimate(Struct, frozen=True, gc=False):
 
 
 def engine_context(settings: LocalModel, trained: int | None) -> int:
-    """How many tokens the engine is asked to hold, for all slots together.
+    """The context of the engine in tokens, for all slots together.
 
-    The context of the settings; without one what the model was `trained` for, for each slot, up to DEFAULT_CONTEXT.
+    It is the context of the settings, or else the `trained` context for each slot, up to DEFAULT_CONTEXT in total.
     """
     return settings.context or min((trained or DEFAULT_CONTEXT) * settings.slots, DEFAULT_CONTEXT)
 
 
 def engine_batch(settings: LocalModel, trained: int | None) -> int:
-    """How many tokens the engine computes at once: of a text that becomes a vector all, or llama.cpp refuses it."""
+    """The batch of the engine in tokens. For embeddings it must hold a whole text, or llama.cpp refuses the text."""
     if settings.pooling is None:
         return settings.batch
     context = engine_context(settings, trained)
@@ -60,27 +60,27 @@ def engine_batch(settings: LocalModel, trained: int | None) -> int:
 
 
 def estimate_memory(metadata: GGUFMetadata, settings: LocalModel | None = None) -> MemoryEstimate:
-    """The memory that the model of `metadata` takes when it is loaded with `settings` (default: LocalModel's own).
+    """The memory of the model of `metadata` when it is loaded with `settings` (default: `LocalModel()`).
 
     - weights: the bytes of all tensors.
     - cache: for each layer, context x kv heads x (key length x bytes of the key type + value length x bytes of the
-      value type), the context rounded up to 256 tokens. A sliding layer holds at most its window for each slot and
-      one batch. A model that is not causal keeps none.
-    - compute: for each token of a batch, 2 bytes for each token of the context, and the widest step of a layer in
-      4-byte numbers; for each slot one vector over the vocabulary, twice.
-    - process: 36 MiB, and 512 bytes for each token of the vocabulary.
+      value type), with the context rounded up to 256 tokens. A layer with a sliding window holds at most one window
+      per slot and one batch. Models that are not causal have no cache.
+    - compute: for each token of a batch, 2 bytes per token of the context, and the widest step of a layer in 4-byte
+      numbers; for each slot two vectors over the vocabulary.
+    - process: 36 MiB, and 512 bytes per token of the vocabulary.
 
-    What the file does not tell counts as nothing. It is an upper bound for models whose layers share or compress
-    their cache (MLA), and leaves out the state of recurrent layers, images, and the cache of idle conversations, which
-    grows up to 1 GiB with use. GPU layers take the same, from another memory.
+    Values missing in the file count as 0. The estimate is an upper bound for models whose layers share or compress
+    their cache (MLA). It does not include the state of recurrent layers, images, and the cache of idle conversations,
+    which grows up to 1 GiB with use. Layers on a GPU take the same amount of the GPU's memory.
 
-    Measured with xllamacpp's engine on two cores, without a GPU: weights and cache are the figures of llama.cpp's own
-    log, to its two places, with f16 as with quantised caches and with sliding layers. Compute is within 1 % of its
-    figure where the feed-forward step is the widest, 14 % too high where it is not, 40 % too low with an f32 cache.
-    The total against the resident memory of the engine's process after four requests at once, SmolLM2-135M (Q4_1),
-    4 slots, batches of 128: 247 for 245 MiB with a context of 4,096; 339 for 336 with 8,192; 885 for 876 with 32,768;
-    and up to 19 % too high for a tokenizer without merges. CPUs that repack Q4_0 and its like may show those weights
-    twice, once in pages of the file that the system can drop.
+    Measured with xllamacpp on two cores without a GPU: weights and cache equal the figures of llama.cpp's log, to its
+    two decimal places, with f16 and quantised caches and with sliding windows. Compute is within 1 % of its figure if
+    the feed-forward step is the widest, 14 % too high if it is not, 40 % too low with an f32 cache. The total compared
+    with the resident memory of the engine's process after four concurrent requests, SmolLM2-135M (Q4_1), 4 slots,
+    batches of 128: 247 for 245 MiB with a context of 4,096; 339 for 336 with 8,192; 885 for 876 with 32,768; and up to
+    19 % too high for a tokenizer without merges. On CPUs for which llama.cpp repacks Q4_0 and similar types, those
+    weights may count twice, once in pages of the file that the system can discard.
     """
     settings = settings or LocalModel()
     context = _rounded(engine_context(settings, metadata.context_length))
@@ -121,7 +121,7 @@ def _cache(metadata: GGUFMetadata, settings: LocalModel, context: int) -> int:
 
 
 def _window(metadata: GGUFMetadata, settings: LocalModel, context: int) -> int:
-    """How many tokens a sliding layer keeps."""
+    """The number of tokens in the cache of a layer with a sliding window."""
     if not metadata.sliding_window:
         return context
     return min(context, _rounded(metadata.sliding_window * settings.slots + settings.batch))
@@ -143,7 +143,7 @@ def _at(numbers: PerLayer | None, layer: int) -> int:
 
 
 def _compute(metadata: GGUFMetadata, settings: LocalModel, context: int) -> int:
-    """Of the steps that share one buffer the widest counts; then the masks of the attention, and the output."""
+    """The widest of the steps that share one buffer, the masks of the attention, and the output."""
     width = metadata.embedding_length or 0
     queries = _most(metadata.heads) * (metadata.key_length or 0)
     keys = _most(metadata.kv_heads) * (metadata.key_length or 0)

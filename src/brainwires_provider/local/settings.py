@@ -1,4 +1,4 @@
-"""How a model is run on this machine: a value, which the engine takes and the registry keeps."""
+"""`LocalModel`: the settings of a model on this machine, used by the engine and stored in the registry."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ Pooling: TypeAlias = Literal["mean", "cls", "last", "none"]
 
 
 class LocalModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """What to load, and how. `path` is a GGUF file; "" is the one that the model's name means.
+    """A model file and its llama.cpp settings.
 
-    `context` is in tokens, shared by the requests that run at once: one may take it all, and when together they need
-    more, llama.cpp fails them (None: what the model was trained for, for each slot, up to 8,192 in all). `slots` is
-    how many requests run at once; more wait their turn. `batch` is how many prompt tokens are computed between two
-    looks for a cancelled request, `gpu_layers` how many layers go to a GPU (None: as many as fit). `mmap` maps
-    the weights' file where the device allows it, `mlock` keeps them from being swapped out as far as the system lets
-    us. `cache_type_k` and `cache_type_v` are how keys and values are kept (None: f16), `chat_template` is a Jinja
-    template in place of the file's own. With `pooling` the engine gives embeddings too; a text is then computed in one
-    batch, up to the context that the model was trained for, whatever `batch` says. After `idle_timeout` seconds
-    without a request the engine ends, and gives its memory back; the next request loads it again (None: it stays).
-    `load_timeout` is in seconds.
+    - `path`: a GGUF file; "" is the file that belongs to the model's name.
+    - `context`: tokens, shared by concurrent requests. One request may use all of it; if together they need more,
+      llama.cpp fails them. None: the context that the model was trained for, per slot, up to 8,192 in total.
+    - `threads`: None: one per physical core.
+    - `slots`: the number of concurrent requests; others wait.
+    - `batch`: prompt tokens computed in one step. A request is cancelled only between steps.
+    - `gpu_layers`: the number of layers on a GPU. None: as many as fit.
+    - `mmap`: map the file into memory if the device allows it. `mlock`: keep it from being swapped out.
+    - `cache_type_k`, `cache_type_v`: the types of cached keys and values. None: f16.
+    - `chat_template`: a Jinja template that replaces the file's own.
+    - `pooling`: the engine also returns embeddings. A text is then computed in one batch of up to the trained context,
+      regardless of `batch`.
+    - `idle_timeout`: seconds without a request after which the engine stops and frees its memory. The next request
+      loads the model again. None: never.
+    - `load_timeout`: seconds.
 
-    Raises ConfigError for a number that cannot be, and for a word that llama.cpp does not know.
+    Raises ConfigError for an impossible number, or a value that llama.cpp does not know.
     """
 
     path: str = ""
@@ -51,9 +56,9 @@ class LocalModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
         for name in ("context", "threads", "slots", "batch", "idle_timeout", "load_timeout"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"a local model's {name} is {value!r}; it must be above zero")
+                raise ConfigError(f"a local model's {name} is {value!r}; it must be greater than zero")
         if self.gpu_layers is not None and self.gpu_layers < 0:
-            raise ConfigError(f"a local model's gpu_layers is {self.gpu_layers!r}; it must not be below zero")
+            raise ConfigError(f"a local model's gpu_layers is {self.gpu_layers!r}; it must not be negative")
         for name, words in (("cache_type_k", CacheType), ("cache_type_v", CacheType), ("pooling", Pooling)):
             value = getattr(self, name)
             if value is not None and value not in get_args(words):

@@ -1,7 +1,7 @@
 """What an Ollama server does besides chatting, sent as every request is.
 
 Its models are listed, shown, pulled, pushed, created, copied, deleted, loaded and unloaded, texts embedded, and a bare
-prompt completed. What takes long tells how far it has come, line by line, as a stream does, and is read as one.
+prompt completed. Long operations report their progress line by line, and are read as streams.
 Reference: the API reference, from "Generate a response" to "Get version".
 """
 
@@ -20,19 +20,17 @@ from brainwires_provider._core.stream import AsyncStream, Cut
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.events import Collector, OpaqueDelta
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.ollama import Ollama, operations
-from brainwires_provider.protocols.ollama.progress import ProgressDecoder
-from brainwires_provider.protocols.ollama.values import (
+from brainwires_provider.protocols.ollama import Ollama, models, operations
+from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
+from brainwires_provider.types import ChatParams, Message, Timeouts
+from brainwires_provider.types.ollama import (
     OllamaEmbeddings,
     OllamaLoad,
     OllamaModel,
     OllamaModelInfo,
     OllamaProgress,
     OllamaRunningModel,
-    progress_of,
 )
-from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
-from brainwires_provider.types import ChatParams, Message, Timeouts
 
 __all__ = ["AsyncOllama", "AsyncOllamaProgressStream"]
 
@@ -54,7 +52,7 @@ class AsyncOllama:
 
     async def list(self, *, provider: str | None = None) -> tuple[OllamaModel, ...]:
         """Every model that the server holds. API reference: "List models"."""
-        return await self._fetch(operations.list_call(), operations.decode_list, provider)
+        return await self._fetch(models.list_call(), models.decode_list, provider)
 
     async def show(
         self, model: str, *, verbose: bool | None = None, provider: str | None = None
@@ -231,7 +229,7 @@ class AsyncOllama:
         own = None if session.model is None else split_model(session.model)[0]
         if own is not None:
             config = session.configs.get(own) or ProviderConfig(own)
-            if isinstance(find_row(config.row or own).protocol(), Ollama):
+            if isinstance(find_row(config.based_on or own).protocol(), Ollama):
                 return session.place(own)
         return session.place("ollama")
 
@@ -259,7 +257,7 @@ class AsyncOllama:
         self, call: Call, target: Target, timeouts: Timeouts | None, subject: str
     ) -> AsyncOllamaProgressStream:
         plan = replace(self._plan(call, target, timeouts, subject), stream=True)
-        decoder = ProgressDecoder(target.origin)
+        decoder = operations.ProgressDecoder(target.origin)
         begin = Cut(decoder, Collector(), (), target, plan.report, plan.timeouts, None, None)
         return AsyncOllamaProgressStream(AsyncStream(plan, self._session, begin))
 
@@ -291,7 +289,7 @@ class AsyncOllamaProgressStream(AsyncIterator[OllamaProgress]):
     async def __anext__(self) -> OllamaProgress:
         async for event in self._stream:
             if type(event) is OpaqueDelta:
-                return progress_of(event.data)
+                return operations.decode_progress(event.data)
         raise StopAsyncIteration
 
     async def finish(self) -> None:

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.ollama.values import OllamaProgress, progress_of
+from brainwires_provider.protocols.ollama.operations import decode_progress
 from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import ChatParams, Message, Timeouts
+from brainwires_provider.types.ollama import OllamaProgress
 
 if TYPE_CHECKING:
-    from brainwires_provider.protocols.ollama.values import (
+    from brainwires_provider.sync.portal import Share
+    from brainwires_provider.types.ollama import (
         OllamaEmbeddings,
         OllamaLoad,
         OllamaModel,
         OllamaModelInfo,
         OllamaRunningModel,
     )
-    from brainwires_provider.sync.portal import Share
 
 __all__ = ["Ollama", "OllamaProgressStream"]
 
@@ -226,7 +227,7 @@ class OllamaProgressStream(Iterator[OllamaProgress]):
     def __next__(self) -> OllamaProgress:
         for event in self._stream:
             if type(event) is OpaqueDelta:
-                return progress_of(event.data)
+                return decode_progress(event.data)
         raise StopIteration
 
     def finish(self) -> None:

@@ -22,8 +22,7 @@ from brainwires_provider.events import Event, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.anthropic import BEDROCK_INVOKE, AnthropicMessages
-from brainwires_provider.protocols.anthropic.bedrock import BedrockAnthropicDecoder
-from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
+from brainwires_provider.protocols.anthropic.response import AnthropicDecoder, BedrockAnthropicDecoder
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Origin
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicOptions
-from brainwires_provider.protocols.anthropic.caching import LIMIT, Slot, plan_marks
 from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE, VERTEX, AnthropicQuirks
+from brainwires_provider.protocols.base.caching import LIMIT, Slot, plan_marks
 from brainwires_provider.types import (
     Cache,
     CacheStrategy,
@@ -155,7 +155,7 @@ def test_where_a_strategy_marks(
     call = encoded(asked, cloud)
     assert marks(call.body) == expected
     told = [d for d in call.deviations if d.field == "cache"]
-    assert [d.outcome for d in told] == ([] if strategy in (None, OFF) else ["adapted"])
+    assert [d.outcome for d in told] == ([] if strategy is None else ["adapted"])
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,10 @@ def test_a_mark_inside_a_result_stands_after_it() -> None:
     first, second = call.body["messages"][1]["content"]
     assert first["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert second["content"] == "a"
-    assert [(d.field, d.outcome) for d in call.deviations[:1]] == [("messages[1].cache", "adapted")]
+    assert [(d.field, d.outcome) for d in call.deviations[:2]] == [
+        ("messages[1].content[0].content[0].cache", "adapted"),
+        ("messages[1].content[1].content[0].cache", "adapted"),
+    ]
 
 
 def test_off_takes_every_mark_away() -> None:
@@ -252,7 +255,7 @@ NOWHERE = "no breakpoint can stand here: on thinking, an empty text or a deferre
         (
             Request((Message.user(*(marked(f"{n}") for n in range(6))),), MODEL),
             {f"messages.0.{n}": None for n in (2, 3, 4, 5)},
-            [("messages[0].cache", TOO_MANY)] * 2,
+            [(f"messages[0].content[{n}].cache", TOO_MANY) for n in (0, 1)],
         ),
         (
             Request(
@@ -261,7 +264,7 @@ NOWHERE = "no breakpoint can stand here: on thinking, an empty text or a deferre
                 tools=(Tool("f", "", {"type": "object"}, cache=Cache()),),
             ),
             {f"messages.0.{n}": None for n in range(4)},
-            [("tools[f].cache", TOO_MANY), ("system.cache", TOO_MANY)],
+            [("tools[f].cache", TOO_MANY), ("messages[0].content[0].cache", TOO_MANY)],
         ),
         (
             Request(
@@ -270,7 +273,7 @@ NOWHERE = "no breakpoint can stand here: on thinking, an empty text or a deferre
                 options=Options(provider_options=AnthropicOptions(cache_control={"type": "ephemeral"})),
             ),
             {f"messages.0.{n}": None for n in (1, 2, 3)},
-            [("messages[0].cache", TOO_MANY.replace("4", "3"))],
+            [("messages[0].content[0].cache", TOO_MANY.replace("4", "3"))],
         ),
         (
             Request(
@@ -279,7 +282,7 @@ NOWHERE = "no breakpoint can stand here: on thinking, an empty text or a deferre
                 tools=(Tool("f", "", {"type": "object"}, cache=Cache(), extra={"defer_loading": True}),),
             ),
             {},
-            [("tools[f].cache", NOWHERE), ("messages[0].cache", NOWHERE)],
+            [("tools[f].cache", NOWHERE), ("messages[0].content[0].cache", NOWHERE)],
         ),
         (
             Request(
@@ -292,7 +295,7 @@ NOWHERE = "no breakpoint can stand here: on thinking, an empty text or a deferre
                 MODEL,
             ),
             {"messages.1.1": None},
-            [("messages[1].cache", NOWHERE)],
+            [("messages[1].content[0].cache", NOWHERE)],
         ),
     ],
 )

@@ -23,17 +23,16 @@ from anthropic_answers import (
     stream,
     whole,
 )
+from anthropic_requests import assistant_blocks
 from brainwires_provider.errors import (
     ProtocolError,
 )
 from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.anthropic.blocks import citation, part_of_block, usage_of
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
-from brainwires_provider.protocols.anthropic.response import EVENTS, AnthropicDecoder
+from brainwires_provider.protocols.anthropic.parts import decode_citation, decode_part
+from brainwires_provider.protocols.anthropic.response import EVENTS, AnthropicDecoder, usage_of
 from brainwires_provider.types import (
     Citation,
-    Deviation,
     OpaquePart,
     ReasoningPart,
     TextPart,
@@ -85,7 +84,7 @@ def test_every_block_of_the_anthropic_package_becomes_its_part() -> None:
     assert len(theirs) == 18
     assert theirs <= {b.get("type") for b, _ in BLOCKS}
     for told, kind in BLOCKS:
-        assert type(part_of_block(told, MADE)) is kind, told
+        assert type(decode_part(told, MADE)) is kind, told
 
 
 def test_every_block_goes_back_as_it_came() -> None:
@@ -95,8 +94,7 @@ def test_every_block_goes_back_as_it_came() -> None:
     streamed = collect(feed(stream(*(e for i, b in enumerate(blocks) for e in block(i, b))))).message
     assert message == streamed
     for kept in (message, load_messages(dump_messages([message]))[0]):
-        deviations: list[Deviation] = []
-        sent = assistant_blocks(kept, ORIGIN, "messages[1]", deviations)
+        sent, deviations = assistant_blocks(kept, ORIGIN, 1)
         assert sent == blocks
         assert not deviations
         for part, back, told in zip(kept.content, sent, blocks, strict=True):
@@ -114,18 +112,18 @@ def test_what_an_opaque_part_says_of_itself() -> None:
     assert (parts["mcp_tool_use"].role, parts["mcp_tool_result"].role) == ("call", "result")
     roleless = ("container_upload", "compaction", "fallback", "mcp_tool_listing", "never_heard_of", "block")
     assert [parts[kind].role for kind in roleless] == [None] * 6
-    assert part_of_block(["no object"], MADE) == OpaquePart("block", ["no object"], origin=MADE)
+    assert decode_part(["no object"], MADE) == OpaquePart("block", ["no object"], origin=MADE)
 
 
 def test_citations_of_every_kind() -> None:
-    assert [(c.url, c.title, c.quote, c.source) for c in map(citation, CITED)] == [
+    assert [(c.url, c.title, c.quote, c.source) for c in map(decode_citation, CITED)] == [
         (None, "D", "c", "0"),
         (None, None, "p", "file_1"),
         (None, None, "b", "2"),
         ("https://x.example", "W", "w", None),
         (None, "S", "s", "kb/1"),
     ]
-    assert citation("odd") == Citation(raw="odd")
+    assert decode_citation("odd") == Citation(raw="odd")
 
 
 # -- blocks that grow ----------------------------------------------------------------------------------------
@@ -141,7 +139,7 @@ def test_text_that_a_block_starts_with_and_citations_complete_at_its_end() -> No
     )
     events = feed(stream(*block(0, {"type": "text", "text": "Hel", "citations": []}, *deltas)))
     ends = [e.part for e in events if isinstance(e, PartEnd)]
-    assert ends == [TextPart("Hello", (citation(CITED[0]), citation(CITED[3])), origin=MADE)]
+    assert ends == [TextPart("Hello", (decode_citation(CITED[0]), decode_citation(CITED[3])), origin=MADE)]
     assert [e for e in events if isinstance(e, OpaqueDelta)] == [
         OpaqueDelta(0, "citation", CITED[0]),
         OpaqueDelta(0, "citation", CITED[3]),
@@ -234,13 +232,10 @@ def test_deltas_that_do_not_fit_go_by() -> None:
         {"type": "never_delta", "n": 1},
     ]
     events = feed(stream(*block(0, {"type": "text", "text": "A"}, *odd), *block(1, "no object", odd[2])))
-    assert collect(events).message.content == (
-        TextPart("A", origin=MADE),
-        OpaquePart("block", "no object", origin=MADE),
-    )
+    assert collect(events).message.content == (TextPart("A", origin=MADE),)
     assert [(e.index, e.kind, e.data) for e in events if isinstance(e, OpaqueDelta)] == [
         *((0, told["type"], told) for told in odd),
-        (1, "never_delta", odd[2]),
+        (None, "never_delta", odd[2]),
     ]
 
 

@@ -21,7 +21,7 @@ from brainwires_provider.protocols.anthropic import (
     AnthropicOptions,
     AnthropicQuirks,
 )
-from brainwires_provider.protocols.anthropic.abilities import Abilities, abilities
+from brainwires_provider.protocols.base.claude import ClaudeFacts, claude_facts
 from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.types import (
@@ -43,15 +43,15 @@ SEARCH = HostedTool("web_search_20250305", {"name": "web_search", "max_uses": 2}
 
 # -- what a model takes --------------------------------------------------------------------------------------
 
-COMPATIBLE = Abilities()
+COMPATIBLE = ClaudeFacts()
 
 
-def claude(**told: Any) -> Abilities:
+def claude(**told: Any) -> ClaudeFacts:
     """What all of them have in common, and these."""
-    return Abilities(samples_thinking=False, **told)
+    return ClaudeFacts(samples_thinking=False, forced_tools_thinking=False, **told)
 
 
-ABLE: list[tuple[str, Abilities]] = [
+ABLE: list[tuple[str, ClaudeFacts]] = [
     ("SmolLM2-135M", COMPATIBLE),
     ("claude-3-haiku-20240307", claude(budgets=False, adaptive=False, schema=False, max_output=4096)),
     ("claude-3-5-sonnet-20241022", claude(budgets=False, adaptive=False, schema=False, max_output=8192)),
@@ -68,26 +68,33 @@ ABLE: list[tuple[str, Abilities]] = [
     ("eu.anthropic.claude-sonnet-4-6", claude(both_samplers=False, max_output=128000)),
     ("claude-opus-4-6-v1", claude(both_samplers=False, max_output=128000)),
 ]
-NEWER = claude(sampling=False, both_samplers=False, budgets=False, system_turns=True, max_output=128000)
+NEWER = claude(
+    sampling=False,
+    both_samplers=False,
+    budgets=False,
+    system_turns=True,
+    bedrock_schema=False,
+    max_output=128000,
+)
 ABLE += [
     ("claude-opus-4-7", msgspec.structs.replace(NEWER, system_turns=False)),
     ("claude-opus-4-8", NEWER),
     ("claude-opus-5", NEWER),
     ("claude-sonnet-5", NEWER),
     ("claude-haiku-5-5", NEWER),
-    ("claude-opus-5-5", msgspec.structs.replace(NEWER, thinking_off=None)),
+    ("claude-opus-5-5", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-sonnet-5-5", msgspec.structs.replace(NEWER, thinking_off="between_tools")),
-    ("claude-fable-5-1", msgspec.structs.replace(NEWER, thinking_off=None)),
-    ("claude-mythos-preview", msgspec.structs.replace(NEWER, thinking_off=None)),
-    ("claude-opus-12", msgspec.structs.replace(NEWER, thinking_off=None)),
+    ("claude-fable-5-1", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
+    ("claude-mythos-preview", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
+    ("claude-opus-12", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-opus-next", NEWER),
     ("claude-x", NEWER),
 ]
 
 
 @pytest.mark.parametrize(("model", "expected"), ABLE)
-def test_what_a_model_takes(model: str, expected: Abilities) -> None:
-    assert abilities(model) == expected
+def test_what_a_model_takes(model: str, expected: ClaudeFacts) -> None:
+    assert claude_facts(model) == expected
 
 
 THINK = {"type": "adaptive"}
@@ -159,25 +166,25 @@ def test_reasoning(
 @pytest.mark.parametrize(
     ("model", "options", "limit", "reported"),
     [
-        (NEW, {}, 32000, True),
-        (NEW, {"max_tokens": 5}, 5, False),
-        ("claude-3-haiku-20240307", {}, 4096, True),
-        ("m", {}, 32000, True),
-        (OLD, {"reasoning": Reasoning(budget_tokens=20000)}, 52000, True),
-        (OLD, {"reasoning": Reasoning(budget_tokens=50000)}, 64000, True),
-        (NEW, {"provider_options": AnthropicOptions(max_tokens=7), "max_tokens": 5}, 7, False),
+        (NEW, {}, 32000, ["adapted"]),
+        (NEW, {"max_tokens": 5}, 5, []),
+        ("claude-3-haiku-20240307", {}, 4096, ["adapted"]),
+        ("m", {}, 32000, ["adapted"]),
+        (OLD, {"reasoning": Reasoning(budget_tokens=20000)}, 52000, ["adapted"]),
+        (OLD, {"reasoning": Reasoning(budget_tokens=50000)}, 64000, ["adapted"]),
+        (NEW, {"provider_options": AnthropicOptions(max_tokens=7), "max_tokens": 5}, 7, ["dropped"]),
         (
             OLD,
             {"provider_options": AnthropicOptions(thinking={"type": "enabled", "budget_tokens": 9})},
             32009,
-            True,
+            ["adapted"],
         ),
     ],
 )
-def test_the_answers_limit(model: str, options: dict[str, Any], limit: int, reported: bool) -> None:
+def test_the_answers_limit(model: str, options: dict[str, Any], limit: int, reported: list[str]) -> None:
     call = encode(model=model, options=options)
     assert call.body["max_tokens"] == limit
-    assert [d.outcome for d in call.deviations if d.field == "max_tokens"] == ["adapted"] * reported
+    assert [d.outcome for d in call.deviations if d.field == "max_tokens"] == reported
 
 
 NOW, BEFORE = "2026-10-21", "2023-06-01"
@@ -197,7 +204,7 @@ SAMPLING: list[tuple[str, dict[str, Any], dict[str, Any], str, list[tuple[str, s
         {"temperature": 1, "top_p": 0.5},
         {"temperature": 1},
         BEFORE,
-        [("temperature", "adapted"), ("top_p", "dropped")],
+        [("top_p", "dropped"), ("temperature", "adapted")],
     ),
     (
         OLD,
@@ -230,7 +237,7 @@ SAMPLING: list[tuple[str, dict[str, Any], dict[str, Any], str, list[tuple[str, s
         {"stop": "a", "provider_options": AnthropicOptions(stop_sequences=["b"])},
         {"stop_sequences": ["b"]},
         NOW,
-        [],
+        [("stop", "dropped")],
     ),
     (
         NEW,
@@ -297,13 +304,13 @@ PICKED: list[tuple[dict[str, Any], list[Any] | None, Any, list[tuple[str, str]]]
         {"tools": ALL, "tool_choice": ToolChoice.allowed("weather")},
         [NAMED, WEB],
         {"type": "auto"},
-        [("tool_choice", "emulated")],
+        [("tool_choice", "emulated"), ("tools[time].extra", "dropped")],
     ),
     (
         {"tools": ALL, "tool_choice": ToolChoice.allowed("weather", "x", mode="required")},
         [NAMED, WEB],
         {"type": "any"},
-        [("tool_choice", "emulated")],
+        [("tool_choice", "emulated"), ("tools[time].extra", "dropped")],
     ),
     ({"tools": (WEATHER,), "tool_choice": ToolChoice(raw={"type": "novel"})}, [NAMED], {"type": "novel"}, []),
     ({"tool_choice": ToolChoice("required")}, None, None, [("tool_choice", "dropped")]),
@@ -340,7 +347,7 @@ PICKED: list[tuple[dict[str, Any], list[Any] | None, Any, list[tuple[str, str]]]
         },
         [WEB],
         {"type": "any", "disable_parallel_tool_use": True},
-        [],
+        [("tools", "dropped")],
     ),
     (
         {"options": {"provider_options": AnthropicOptions(tool_choice={"type": "any"})}},
@@ -577,10 +584,10 @@ def test_options_of_another_protocol_are_reported() -> None:
         (
             {"container": "c", "origin": Origin("anthropic_messages", "vertex")},
             None,
-            [("extra.container", "dropped")],
+            [("extra", "dropped")],
         ),
         ({"container": None}, None, []),
-        ({"previous_response_id": "r"}, None, []),
+        ({"previous_response_id": "r"}, None, [("extra", "dropped")]),
     ],
 )
 def test_containers(extra: dict[str, Any], sent: Any, deviations: list[tuple[str, str]]) -> None:

@@ -16,15 +16,15 @@ from anthropic_answers import (
     ORIGIN,
     SEARCH,
 )
+from anthropic_requests import assistant_blocks
 from brainwires_provider.errors import (
     UnsupportedError,
 )
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
-from brainwires_provider.protocols.anthropic.writer import refused_texts, wire_id
+from brainwires_provider.protocols.base.replay import wire_id
+from brainwires_provider.protocols.base.turns import refused_texts
 from brainwires_provider.types import (
     Cache,
     Citation,
-    Deviation,
     FilePart,
     ImagePart,
     Message,
@@ -42,8 +42,7 @@ from brainwires_provider.types import (
 
 
 def back(*parts: Part, origin: Origin = ORIGIN) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
-    deviations: list[Deviation] = []
-    blocks = assistant_blocks(Message.assistant(*parts), origin, "messages[3]", deviations)
+    blocks, deviations = assistant_blocks(Message.assistant(*parts), origin, 3)
     return blocks, [(d.field, d.outcome, d.reason) for d in deviations]
 
 
@@ -68,7 +67,7 @@ def test_reasoning_from_elsewhere_is_dropped_and_reported() -> None:
     own = ReasoningPart("Hm")
     blocks, told = back(foreign, own, TEXT)
     assert blocks == [SENT]
-    reason = "reasoning goes back only by the protocol that it came by"
+    reason = "reasoning is sent back only by the protocol that it came by"
     assert told == [(f"messages[3].content[{i}]", "dropped", reason) for i in (0, 1)]
 
 
@@ -76,17 +75,17 @@ def test_thinking_that_nothing_follows_is_dropped_and_reported() -> None:
     redacted = ReasoningPart(redacted=True, encrypted="x", origin=MADE)
     blocks, told = back(THOUGHT, TEXT, THOUGHT, TextPart("", origin=MADE), redacted)
     assert blocks == [{"type": "thinking", "thinking": "Hm", "signature": "s"}, SENT]
-    ends = "nothing follows it: a turn that ends in thinking is refused"
+    ends = "nothing follows it: a turn that ends in reasoning is refused"
     assert told == [
         ("messages[3].content[2]", "dropped", ends),
-        ("messages[3].content[3]", "dropped", "a text of no length is refused"),
+        ("messages[3].content[3]", "dropped", "an empty text is refused"),
         ("messages[3].content[4]", "dropped", ends),
     ]
     assert back(THOUGHT) == ([], [("messages[3].content[0]", "dropped", ends)])
     assert back() == ([], [])
 
 
-EMPTY = "a text of no length is refused"
+EMPTY = "an empty text is refused"
 BLANK = "a blank text is refused where no other says anything"
 
 
@@ -101,7 +100,7 @@ BLANK = "a blank text is refused where no other says anything"
     ],
 )
 def test_texts_that_say_nothing(parts: tuple[Part, ...], refused: dict[int, str]) -> None:
-    assert refused_texts(parts) == refused
+    assert refused_texts(parts, blank=False) == refused
     _, told = back(*parts)
     dropped = [(field, reason) for field, outcome, reason in told if outcome == "dropped"]
     assert dropped == [(f"messages[3].content[{i}]", reason) for i, reason in refused.items()]
@@ -120,7 +119,11 @@ def test_a_server_call_goes_with_its_result() -> None:
             "dropped",
             "its call or result is dropped, and one is refused without the other",
         ),
-        ("messages[3].content[2]", "dropped", "OpaquePart('web_search_tool_result') is bound to who made it"),
+        (
+            "messages[3].content[2]",
+            "dropped",
+            "OpaquePart('web_search_tool_result') is bound to the provider that made it",
+        ),
     ]
     assert back(call)[0] == [SEARCH]  # paused: its result is still to come
     assert back(OpaquePart("odd", "no object"))[0] == []
@@ -134,7 +137,7 @@ def test_a_users_own_opaque_block_goes_as_it_is() -> None:
 def test_text_from_elsewhere_is_plain() -> None:
     cited = (Citation(url="u", raw={"type": "url_citation"}),)
     foreign = TextPart("Hi", cited, extra={"message": {"id": "m"}}, origin=ELSEWHERE)
-    reason = "only citations that came by this protocol can be sent back"
+    reason = "citations cannot be sent back"
     assert back(foreign) == ([SENT], [("messages[3].content[0].citations", "dropped", reason)])
     own = TextPart("Hi", (Citation(raw=CITED[0]), Citation(url="u")), extra={"x": 1})
     assert back(own)[0] == [{**SENT, "citations": [CITED[0]], "x": 1}]
@@ -206,7 +209,13 @@ def test_media_and_results_have_no_place_in_an_assistants_turn() -> None:
     made = ImagePart(data=b"x", media_type="image/png", origin=ELSEWHERE)
     assert back(made, TEXT) == (
         [SENT],
-        [("messages[3].content[0]", "dropped", "media cannot be sent as the assistant's")],
+        [
+            (
+                "messages[3].content[0]",
+                "dropped",
+                "media of another protocol cannot be sent as the assistant's",
+            )
+        ],
     )
 
 

@@ -22,6 +22,7 @@ from anthropic_answers import (
     stream,
     wire,
 )
+from anthropic_requests import assistant_blocks
 from brainwires_provider.errors import (
     APIError,
     ContextLengthError,
@@ -35,8 +36,7 @@ from brainwires_provider.errors import (
 from brainwires_provider.events import Event, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.anthropic.errors import refusal
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
+from brainwires_provider.protocols.anthropic.errors import decode_error
 from brainwires_provider.protocols.anthropic.response import EVENTS, AnthropicDecoder
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import (
@@ -143,7 +143,7 @@ def test_a_partial_is_a_moment() -> None:
         ("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum", ContextLengthError),
     ],
 )
-def test_an_error_in_a_stream_under_200_and_as_a_refusal(
+def test_an_error_in_a_stream_under_200_and_as_a_decode_error(
     kind: str, message: str, error: type[APIError]
 ) -> None:
     told = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
@@ -156,7 +156,9 @@ def test_an_error_in_a_stream_under_200_and_as_a_refusal(
     assert decoder.ended and decoder.finish() == []
     with pytest.raises(error) as answered:
         AnthropicDecoder(ORIGIN).feed_whole(msgspec.json.encode(told))
-    refused = refusal(Reply(400 if error is InvalidRequestError else 0, {}, msgspec.json.encode(told), 0))
+    refused = decode_error(
+        Reply(400 if error is InvalidRequestError else 0, {}, msgspec.json.encode(told), 0)
+    )
     for each in (streamed.value, answered.value, refused):
         assert type(each) is error
         assert (each.type, each.message, each.request_id, each.body) == (kind, message, "req_1", told)
@@ -165,11 +167,11 @@ def test_an_error_in_a_stream_under_200_and_as_a_refusal(
 def test_errors_in_other_shapes() -> None:
     with pytest.raises(APIError, match="upstream"):
         feed([{"error": {"message": "upstream"}}])
-    with pytest.raises(APIError, match="does not say which"):
+    with pytest.raises(APIError, match="without a message"):
         feed([{"type": "error"}])
     with pytest.raises(APIError, match="no such model"):
         AnthropicDecoder(ORIGIN).feed_whole(b'{"message":"no such model"}')
-    assert refusal(Reply(502, {}, b"<html>", 0)).request_id is None
+    assert decode_error(Reply(502, {}, b"<html>", 0)).request_id is None
 
 
 ANYTHING = st.recursive(
@@ -215,4 +217,4 @@ def test_any_events_are_a_response_or_a_typed_error(told: list[dict[str, Any]]) 
         msgspec.json.encode(decoder.partial())
         return
     msgspec.json.encode(collect(events))
-    assistant_blocks(collect(events).message, ORIGIN, "m", [])
+    assistant_blocks(collect(events).message, ORIGIN, 1)

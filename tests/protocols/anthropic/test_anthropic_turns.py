@@ -349,8 +349,11 @@ def test_what_cannot_be_said(part: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        ((Message("tool", (TextPart("x"),)),), r"messages\[0\]: a tool message takes ToolResultParts; use"),
-        ((Message("tool", (*SUNNY.content, TextPart("x"))),), "takes ToolResultParts only"),
+        (
+            (Message("tool", (TextPart("x"),)),),
+            r"messages\[0\]: a tool message takes ToolResultParts; use",
+        ),
+        ((Message("tool", (*SUNNY.content, TextPart("x"))),), "takes ToolResultParts; use"),
         (
             (Message.user("a"), Message.assistant("b"), Message.system(ImagePart(file_id="f"))),
             "only text in a system message",

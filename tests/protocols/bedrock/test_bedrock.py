@@ -38,7 +38,7 @@ from brainwires_provider.framing import EventStreamFraming
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockOptions, BedrockQuirks
-from brainwires_provider.protocols.bedrock.blocks import FORMATS
+from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS
 from brainwires_provider.types import (
     Cache,
     CacheStrategy,
@@ -128,9 +128,9 @@ def test_the_options_are_the_requests_fields(operation: str, service: Any) -> No
 
 
 def test_formats_are_those_of_the_service_model(service: Any) -> None:
-    named = {kind: service.shape_for(f"{kind.title()}Format").enum for kind in FORMATS}
-    lost = {kind: set(enum) - set(FORMATS[kind].values()) for kind, enum in named.items()}
-    assert all(set(FORMATS[kind].values()) <= set(enum) for kind, enum in named.items())
+    named = {kind: service.shape_for(f"{kind.title()}Format").enum for kind in MEDIA_FORMATS}
+    lost = {kind: set(enum) - set(MEDIA_FORMATS[kind].values()) for kind, enum in named.items()}
+    assert all(set(MEDIA_FORMATS[kind].values()) <= set(enum) for kind, enum in named.items())
     # Other words for a container that has one already.
     assert lost == {"image": set(), "document": set(), "video": {"mpg"}, "audio": {"mkv", "mpeg", "mpga"}}
 
@@ -228,7 +228,12 @@ EFFORTS: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     (CLAUDE_3, "high", {}, ["dropped"]),
     (CLAUDE_3, "off", {}, []),
     (CLAUDE_46, "max", {THINKING: {"thinking": {"type": "adaptive"}}, "outputConfig": {"effort": "max"}}, []),
-    (CLAUDE_46, Reasoning(summary="auto"), {THINKING: {"thinking": {"type": "adaptive"}}}, ["dropped"]),
+    (
+        CLAUDE_46,
+        Reasoning(summary="auto"),
+        {THINKING: {"thinking": {"type": "adaptive", "display": "summarized"}}},
+        [],
+    ),
     (
         "anthropic.claude-opus-5-5",
         Reasoning(budget_tokens=5),
@@ -316,9 +321,9 @@ def test_reasoning_goes_back_where_it_is_taken(model: str, goes: bool) -> None:
 @pytest.mark.parametrize(
     ("model", "quirk", "roles"),
     [
-        ("anthropic.claude-opus-4-8", None, ["user", "system", "assistant", "user"]),
+        ("anthropic.claude-opus-4-8", None, ["user", "system", "assistant", "user", "system"]),
         (CLAUDE, None, ["user", "assistant", "user"]),
-        (LLAMA, True, ["user", "system", "assistant", "user"]),
+        (LLAMA, True, ["user", "system", "assistant", "user", "system"]),
         ("anthropic.claude-opus-4-8", False, ["user", "assistant", "user"]),
     ],
 )
@@ -333,8 +338,13 @@ def test_later_system_messages_by_model(model: str, quirk: bool | None, roles: l
         converse=BedrockConverse(BedrockQuirks(system_turns=quirk)),
     )
     assert [turn["role"] for turn in body["messages"]] == roles
-    assert body["messages"][-1]["content"][0]["text"] == "<system>\nIn German.\n</system>"
-    assert len(told) == 2 if len(roles) == 3 else told == [("messages[3].role", "emulated")]
+    last = body["messages"][-1]["content"][-1]["text"]
+    behind = ("messages[3]", "adapted")
+    if len(roles) == 5:
+        assert (last, told) == ("In German.", [behind])
+    else:
+        assert last == "<system>\nIn German.\n</system>"
+        assert told == [("messages[1].role", "emulated"), behind, ("messages[3].role", "emulated")]
 
 
 def test_a_schema_in_words_where_none_is_taken() -> None:

@@ -26,11 +26,10 @@ from brainwires_provider.errors import (
 )
 from brainwires_provider.events import Event, ToolCallDelta, collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.gemini import Gemini, GeminiOptions, GeminiQuirks
-from brainwires_provider.protocols.gemini.arguments import ArgumentsWriter
-from brainwires_provider.protocols.gemini.response import FINISH_REASONS
-from brainwires_provider.protocols.gemini.usage import usage_of
+from brainwires_provider.protocols.gemini.response import FINISH_REASONS, decode_usage
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -565,10 +564,53 @@ def test_odd_grounding_cites_nothing() -> None:
 
 
 def test_usage_without_counts_is_incomplete() -> None:
-    assert not usage_of({"trafficType": "ON_DEMAND"}).complete
-    assert usage_of({}).raw is None
-    told = usage_of({"responseTokenCount": 4, "promptTokensDetails": [3, {"modality": "AUDIO"}]})
+    assert not decode_usage({"trafficType": "ON_DEMAND"}).complete
+    assert decode_usage({}).raw is None
+    told = decode_usage({"responseTokenCount": 4, "promptTokensDetails": [3, {"modality": "AUDIO"}]})
     assert (told.output_text, told.total_tokens, told.audio_input) == (4, 4, 0)
+
+
+COUNTED = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+
+
+@pytest.mark.parametrize(
+    ("last", "output", "reasoning", "total"),
+    [
+        ({"promptTokenCount": 10, "totalTokenCount": 15}, 5, 0, 15),
+        ({"promptTokenCount": 10, "totalTokenCount": 10}, 5, 0, 15),
+        ({"promptTokenCount": 10}, 5, 0, 15),
+        ({"promptTokenCount": 10, "thoughtsTokenCount": 20, "totalTokenCount": 30}, 5, 20, 35),
+        ({"promptTokenCount": 10, "thoughtsTokenCount": 20, "totalTokenCount": 35}, 5, 20, 35),
+        ({"promptTokenCount": 10, "candidatesTokenCount": 8, "totalTokenCount": 18}, 8, 0, 18),
+    ],
+)
+def test_the_last_usage_may_lack_what_an_earlier_chunk_reported(
+    last: dict[str, int], output: int, reasoning: int, total: int
+) -> None:
+    usage = decoded({**chunk({"text": "a"}), "usageMetadata": COUNTED}, {**END, "usageMetadata": last}).usage
+    assert (usage.output_text, usage.reasoning, usage.total_tokens) == (output, reasoning, total)
+    assert (usage.input_tokens, usage.anomalies, usage.complete) == (10, (), True)
+
+
+def test_url_context_is_gathered_over_the_chunks() -> None:
+    def read(*urls: str) -> dict[str, Any]:
+        return chunk(urlContextMetadata={"urlMetadata": [{"retrievedUrl": url} for url in urls]})
+
+    response = decoded(read("a", "b"), read("b", "c"), chunk({"text": "x"}), read("d"), END)
+    metadata = response.extra["urlContextMetadata"]["urlMetadata"]
+    assert [each["retrievedUrl"] for each in metadata] == ["a", "b", "c", "d"]
+    again = decoded(read("a", "a"), read("a", "a", "b"), END).extra["urlContextMetadata"]
+    assert [each["retrievedUrl"] for each in again["urlMetadata"]] == ["a", "a", "b"]
+
+
+def test_a_partial_answer_keeps_what_was_gathered_when_more_comes() -> None:
+    decoder = Gemini().decoder(ORIGIN)
+    logprobs = {"logprobsResult": {"chosenCandidates": [{"token": "a"}]}}
+    decoder.feed(WireMessage(json.dumps(chunk({"text": "a"}, **logprobs)).encode()))
+    first = decoder.partial().extra
+    decoder.feed(WireMessage(json.dumps(chunk({"text": "a"}, **logprobs)).encode()))
+    assert len(first["logprobsResult"]["chosenCandidates"]) == 1
+    assert len(decoder.partial().extra["logprobsResult"]["chosenCandidates"]) == 2
 
 
 # -- streamed arguments --------------------------------------------------------------------------------------
@@ -617,7 +659,7 @@ def test_streamed_arguments_are_the_object(value: dict[str, Any], seed: int, shu
         order = [piece["jsonPath"] for piece in pieces]
         seeded.shuffle(order)
         pieces = [by_path[path].pop(0) for path in order]
-    writer = ArgumentsWriter()
+    writer = ObjectWriter()
     text = "".join(writer.add(piece) for piece in pieces) + writer.finish()
     assert json.loads(text) == value
     if not shuffled:
@@ -651,12 +693,12 @@ def test_arguments_are_told_as_they_come() -> None:
     ],
 )
 def test_odd_paths(pieces: list[tuple[str, str]], value: Any) -> None:
-    writer = ArgumentsWriter()
+    writer = ObjectWriter()
     text = "".join(writer.add({"jsonPath": path, "stringValue": told}) for path, told in pieces)
     assert json.loads(text + writer.finish()) == value
 
 
 def test_members_that_come_whole_can_be_added_to() -> None:
-    writer = ArgumentsWriter()
-    text = writer.whole({"a": {"x": 1}}) + writer.add({"jsonPath": "$.a.y", "numberValue": 2})
+    writer = ObjectWriter()
+    text = writer.add_members({"a": {"x": 1}}) + writer.add({"jsonPath": "$.a.y", "numberValue": 2})
     assert json.loads(text + writer.finish()) == {"a": {"x": 1, "y": 2}}

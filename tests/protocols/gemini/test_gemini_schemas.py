@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brainwires_provider.protocols.base.schemas import compile_schema
 from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
-from brainwires_provider.protocols.gemini.schemas import compile_schema
 from brainwires_provider.types import JSONSchema, Message, Origin, Request, Tool
 
 ITEMS = {"items": {"type": "STRING"}}
@@ -491,8 +491,8 @@ def test_elsewhere_the_report_says_what_became_of_it(protocol: Gemini, model: st
     sent = {"type": "STRING", "nullable": True}
     assert body["tools"] == [{"functionDeclarations": [{"name": "f", "description": "", "parameters": sent}]}]
     assert body["generationConfig"] == {"responseMimeType": "application/json", "responseSchema": sent}
-    changed = "said in Google's schema dialect: $: null is said by nullable"
-    lost = "Google's schema dialect cannot say: $: format 'uuid'"
+    changed = "expressed in Google's schema dialect: $: null is said by nullable"
+    lost = "Google's schema dialect cannot express: $: format 'uuid'"
     assert deviations == [
         ("tools[f].parameters", "adapted", changed),
         ("tools[f].parameters", "dropped", lost),

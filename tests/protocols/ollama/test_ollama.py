@@ -39,12 +39,12 @@ from brainwires_provider.protocols.ollama import (
     OllamaDecoder,
     OllamaOptions,
     OllamaQuirks,
+    models,
     operations,
 )
-from brainwires_provider.protocols.ollama.errors import error_in_line
-from brainwires_provider.protocols.ollama.host import host_url
-from brainwires_provider.protocols.ollama.progress import ProgressDecoder
-from brainwires_provider.protocols.ollama.values import OllamaProgress
+from brainwires_provider.protocols.ollama.errors import decode_error_object
+from brainwires_provider.protocols.ollama.operations import ProgressDecoder
+from brainwires_provider.providers.ollama_host import host_url
 from brainwires_provider.types import (
     ImagePart,
     Message,
@@ -56,6 +56,7 @@ from brainwires_provider.types import (
     Tool,
     ToolCallPart,
 )
+from brainwires_provider.types.ollama import OllamaProgress
 
 ORIGIN = Origin("ollama", "ollama", "m")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -286,7 +287,7 @@ def test_a_server_that_only_switches_thinking() -> None:
         )
         assert call.body["think"] is sent
         assert bool(call.deviations) is sent
-    assert "only switches thinking on and off; Ollama cannot say budget_tokens" in call.deviations[0].reason
+    assert "only switches thinking on and off; Ollama has no budget_tokens" in call.deviations[0].reason
 
 
 def test_nothing_counts_tokens() -> None:
@@ -319,7 +320,7 @@ WORDS: dict[str, type[APIError]] = {
 
 @pytest.mark.parametrize("words", WORDS)
 def test_an_error_without_a_status_is_told_by_its_words(words: str) -> None:
-    error = error_in_line({"error": words}, None, ORIGIN)
+    error = decode_error_object({"error": words}, origin=ORIGIN)
     assert type(error) is WORDS[words]
     assert error.message.startswith(words)
     assert error.args == (error.message,)
@@ -327,9 +328,9 @@ def test_an_error_without_a_status_is_told_by_its_words(words: str) -> None:
 
 
 def test_what_to_do_is_added() -> None:
-    absent = error_in_line({"error": 'model "x:1b" not found, try pulling it first'}, None, ORIGIN)
+    absent = decode_error_object({"error": 'model "x:1b" not found, try pulling it first'}, origin=ORIGIN)
     assert 'client.ollama.pull("x:1b") fetches it' in absent.message
-    unable = error_in_line({"error": '"x" does not support generate'}, None, ORIGIN)
+    unable = decode_error_object({"error": '"x" does not support generate'}, origin=ORIGIN)
     assert "capabilities says 'completion'" in unable.message
 
 
@@ -362,7 +363,7 @@ def test_progress_at_every_split_point() -> None:
 
 def test_progress_that_stops_at_any_byte_is_never_success() -> None:
     for n in range(len(PULL) - 1):
-        with pytest.raises(StreamInterrupted, match="no success was told"):
+        with pytest.raises(StreamInterrupted, match="no success was reported"):
             read(ProgressDecoder(ORIGIN), [PULL[:n]])
 
 
@@ -413,23 +414,42 @@ ENTRY = {
 }
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"prompt_eval_count": 11, "eval_count": 5}, (11, 5, True)),
+        ({"prompt_eval_count": 0, "eval_count": 5}, (0, 5, True)),
+        ({"eval_count": 5}, (0, 5, False)),
+        ({"prompt_eval_count": None, "eval_count": 5}, (0, 5, False)),
+        ({"prompt_eval_count": 11}, (11, 0, False)),
+        ({}, (0, 0, False)),
+    ],
+)
+def test_usage_without_one_of_its_counts_is_incomplete(
+    counts: dict[str, Any], told: tuple[int, int, bool]
+) -> None:
+    body = {"model": "m", "message": {"role": "assistant", "content": "a"}, "done": True, **counts}
+    usage = collect(Ollama().decoder(ORIGIN).feed_whole(json.dumps(body).encode())).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.complete) == told
+
+
 def test_models_are_listed() -> None:
     quantized = {**ENTRY, "details": {"quantization_level": "Q4_K_M"}}
     body = json.dumps({"models": [ENTRY, quantized, {"name": "bare"}, {"size": 3}, 4]}).encode()
-    full, other, bare, nameless = operations.decode_list(body)
+    full, other, bare, nameless = models.decode_list(body)
     assert full.modified_at == datetime.fromisoformat("2026-11-20T10:00:00.123456+02:00")
     assert (full.name, full.size, full.details.parameter_size) == ("llama3.2:3b", 2019393189, "3.2B")
     assert (other.details.quantization, full.raw) == ("Q4_K_M", ENTRY)
     assert (bare.name, bare.size, bare.modified_at, bare.capabilities) == ("bare", None, None, None)
     assert (nameless.name, nameless.size) == ("", 3)
-    models, after = Ollama().decode_models(body, "ollama")
+    listed, after = Ollama().decode_models(body, "ollama")
     assert after is None
-    assert [(m.id, m.display_name, m.capabilities) for m in models] == [
+    assert [(m.id, m.display_name, m.capabilities) for m in listed] == [
         ("llama3.2:3b", "llama3.2:3b (3.2B)", ("chat", "tools")),
         ("llama3.2:3b", "llama3.2:3b (Q4_K_M)", ("chat", "tools")),
         ("bare", "bare", None),
     ]
-    assert operations.decode_list(b'{"models": null}') == ()
+    assert models.decode_list(b'{"models": null}') == ()
 
 
 def test_a_model_is_shown() -> None:
@@ -451,7 +471,7 @@ def test_a_model_is_shown() -> None:
 
 BODIES: dict[str, tuple[Callable[[bytes], Any], dict[bytes, str]]] = {
     "list": (
-        operations.decode_list,
+        models.decode_list,
         {
             b"oops": "not JSON",
             b"[]": "not an object",
@@ -466,9 +486,9 @@ BODIES: dict[str, tuple[Callable[[bytes], Any], dict[bytes, str]]] = {
         {
             b"{}": "no embeddings",
             b'{"embeddings": [1]}': "no embeddings",
-            b'{"embeddings": [[1]]}': "2 texts were to be embedded, and 1 vectors came",
-            b'{"embeddings": [[1], [null]]}': "no number",
-            b'{"embeddings": [[1], ["x"]]}': "no number",
+            b'{"embeddings": [[1]]}': "2 texts were sent, and 1 vectors came back",
+            b'{"embeddings": [[1], [null]]}': "Expected `float`, got `null`",
+            b'{"embeddings": [[1], ["x"]]}': "Expected `float`, got `str`",
         },
     ),
 }
@@ -518,7 +538,7 @@ def test_whatever_comes_is_read_or_a_typed_error(value: Any) -> None:
         lambda body: OllamaDecoder(ORIGIN).feed_whole(body),
         lambda body: read(OllamaDecoder(ORIGIN), [body]),
         lambda body: read(ProgressDecoder(ORIGIN), [body]),
-        operations.decode_list,
+        models.decode_list,
         operations.decode_running,
         lambda body: operations.decode_info(body, "m"),
         operations.decode_load,

@@ -154,7 +154,7 @@ FAILURES: dict[str, tuple[Answer, type[Exception], str, int]] = {
         "no space left",
         2,
     ),
-    "the server just stops": (streamed(*STEPS[:3]), StreamInterrupted, "no success was told", 3),
+    "the server just stops": (streamed(*STEPS[:3]), StreamInterrupted, "no success was reported", 3),
     "no progress": (streamed({"message": {}}), ProtocolError, "not the shape of progress", 0),
     "refused": (whole({"error": "invalid model name"}, 400), APIError, "invalid model name", 0),
     "another server": (Answer(404, {}, b"404 page not found"), NotFoundError, "does the library have it", 0),
@@ -335,7 +335,7 @@ def test_where_operations_go(colour: str, monkeypatch: pytest.MonkeyPatch) -> No
     """To the provider that is named, to the client's own where it speaks Ollama, else to the one of this machine."""
     with ScriptedServer(service) as here, ScriptedServer(service) as there:
         monkeypatch.setenv("OLLAMA_HOST", here.url.removeprefix("http://"))
-        box = ProviderConfig("box", row="ollama", base_url=there.url)
+        box = ProviderConfig("box", based_on="ollama", base_url=there.url)
         own = {"base_url": None, "providers": [box]}
         operate(colour, "", lambda c: c.ollama.list(), "openai-chat:m", **own)
         operate(colour, "", lambda c: c.ollama.list(), None, **own)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ import ollama
 import pytest
 
 from brainwires_provider import AsyncClient, Client, InvalidRequestError, Message, TextDelta
-from brainwires_provider.local.engine.child import Order
+from brainwires_provider.local.engine.child import EngineConfig
 from brainwires_provider.local.weights.find import installed_weights
 
 SERVER = "ollama-proxy-plus==0.1.0"
@@ -52,7 +52,7 @@ pytestmark = [
 @contextlib.contextmanager
 def engine() -> Iterator[str]:
     """llama.cpp on loopback; its base URL. The end of its input ends it."""
-    order = Order(
+    order = EngineConfig(
         path=installed_weights(),
         alias="smollm2",
         context=2048,

@@ -16,7 +16,7 @@ from brainwires_provider.protocols.openai_responses.continuation import (
     items_of,
     outline,
 )
-from brainwires_provider.protocols.openai_responses.items import BY_KIND
+from brainwires_provider.protocols.openai_responses.parts import BY_KIND
 
 HI = {"role": "user", "content": "Hi"}
 HELLO = {

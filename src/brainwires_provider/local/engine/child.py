@@ -58,9 +58,8 @@ class EngineConfig(_Required, total=False):
 
 def main() -> None:
     """Serve one model until the parent ends or closes our input."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C belongs to the parent: it may only stop one response
+    # Ctrl-C belongs to the parent: it may only stop one response.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):  # the parent died before it wrote anything

@@ -1,7 +1,7 @@
-"""What a GGUF file tells of its model, read from the file itself and judged before the engine sees it.
+"""Reads the metadata of a GGUF file, and reports an invalid file before the engine is started.
 
-The file is walked once (`gguf_reader`): metadata that we have a use for is kept, within a limit, and every other
-value is passed over. llama.cpp's one load error says nothing; the errors here say what is wrong and what to do.
+The file is read once (`gguf_reader`). The metadata used here is kept, within a limit, and all other values are
+skipped. llama.cpp has a single load error without a reason; the errors here say what is wrong and what to do.
 
 The keys follow https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -41,12 +41,12 @@ __all__ = [
 ]
 
 PerLayer: TypeAlias = int | tuple[int, ...]
-"""One number for all layers, or one for each."""
+"""One value for all layers, or one per layer."""
 
 _MAX_NUMBER: Final = (1 << 31) - 1  # llama.cpp counts in 32 bits
-_MAX_KEPT: Final = 1 << 22  # bytes of names and text: the longest chat templates have some 100 KB
+_MAX_KEPT: Final = 1 << 22  # bytes of keys and strings: the longest chat templates have about 100 KB
 
-# By number: the enumeration `llama_ftype` of llama.h, under the names that llama-quantize takes.
+# The enumeration `llama_ftype` of llama.h, with the names that llama-quantize accepts.
 _FILE_TYPES: Final[dict[int, str]] = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
     12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
@@ -77,7 +77,7 @@ _JINJA_TOOLS: Final = re.compile(r"(?<!\.)\btools\b")
 
 
 class GGUFHeader(Struct, frozen=True):
-    """What the head of a model file tells. `context_length` is what the model was trained for, in tokens."""
+    """The first facts of a model file. `context_length` is the context that the model was trained for, in tokens."""
 
     version: int
     tensors: int
@@ -87,16 +87,18 @@ class GGUFHeader(Struct, frozen=True):
 
 
 class GGUFMetadata(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """What a model file tells of its model; None: it does not.
+    """The metadata of a model file; None if the file does not have a value.
 
-    `size` is the file's, in bytes, `tensor_bytes` that of the weights in it, `parameters` the number of numbers in
-    its `tensors`. A model in several files (`shards`) has them all counted in its first one (`shard` 0), and only
-    itself in any other. `context_length` is what it was trained for, in tokens; `vocabulary` its number of tokens.
-    Where the file leaves out `kv_heads`, `key_length` or `value_length`, they are what llama.cpp takes them for: all
-    heads, and a head's share of `embedding_length`. `sliding_window` is how many tokens a sliding layer looks back,
-    `sliding_window_pattern` which layers slide: of each so many all but the last, or for each layer whether it does;
-    `full_attention_interval` says the same of layers that keep no cache. `quantization` is llama.cpp's name for the
-    file's type, or without one the tensor type that most parameters have. `kind` is "model", "adapter", "mmproj", …
+    - `size`: bytes of the file; `tensor_bytes`: bytes of its weights; `parameters`: number of weights in its
+    `tensors`. For a model in several files (`shards`), those of the first (`shard` 0) are the sums over all.
+    - `context_length`: the context that the model was trained for, in tokens; `vocabulary`: number of tokens.
+    - `kv_heads`, `key_length`, `value_length`: llama.cpp's defaults if the file has none, which are all heads and
+      `embedding_length` divided by the heads.
+    - `sliding_window`: the number of previous tokens that a layer with a sliding window uses.
+      `sliding_window_pattern`: the layers that have one: N for all but each Nth, or one value per layer.
+      `full_attention_interval`: only each Nth layer keeps a cache.
+    - `quantization`: llama.cpp's name for the file's type, or else the tensor type of most parameters.
+    - `kind`: "model", "adapter", "mmproj", …
     """
 
     version: int
@@ -136,22 +138,22 @@ class GGUFMetadata(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=T
 
     @property
     def template_takes_tools(self) -> bool | None:
-        """Whether a chat template of the file names the variable `tools` in its code. None without a template."""
+        """Whether a chat template of the file uses the variable `tools`. None if there is no template."""
         if not self.has_chat_template:
             return None
         return any(map(_takes_tools, filter(None, (self.chat_template, *self.named_templates.values()))))
 
     @property
     def is_embedding_model(self) -> bool:
-        """Whether the file says how its vectors are pooled into one. Some embedding models do not say so."""
+        """Whether the file declares how vectors are pooled into one. Some embedding models do not."""
         return self.pooling in ("mean", "cls", "last")
 
 
 def read_metadata(path: str) -> GGUFMetadata:
-    """All that the GGUF file at `path` tells; of a model in several files, given its first, the sizes of all.
+    """The metadata of the GGUF file at `path`, which for a model in several files is the first.
 
-    Takes some 20 ms for each 100,000 texts of a tokenizer. Raises ConfigError, saying what is wrong and what to do:
-    no such file, a directory, not readable, a part that is missing, or whatever `parse_metadata` finds.
+    Takes about 20 ms per 100,000 tokens of the vocabulary. Raises ConfigError, saying what is wrong and what to do: no
+    such file, a directory, not readable, a missing part, and the errors of `parse_metadata`.
     """
     with _opened(path) as (file, size):
         metadata = parse_metadata(file, size, path)
@@ -159,47 +161,47 @@ def read_metadata(path: str) -> GGUFMetadata:
 
 
 def read_header(path: str) -> GGUFHeader:
-    """The header of the GGUF file at `path`, as far as its architecture and context: quick, and blind to the rest.
+    """The header of the GGUF file at `path`, read only up to its architecture and context, which is fast.
 
-    Raises ConfigError as `read_metadata` does, for what it comes to see.
+    Raises ConfigError as `read_metadata` does, for errors in the part that is read.
     """
     with _opened(path) as (file, size):
         return parse_header(file, size, path)
 
 
 def parse_header(file: BinaryIO, size: int, path: str = "the model") -> GGUFHeader:
-    """What `read_header` says of a file, of one of `size` bytes that is read from `file`, which can seek."""
+    """As `read_header`, for an open, seekable `file` of `size` bytes."""
     cursor = Cursor(file, size, path)
     version, tensors, pairs = read_fixed(cursor)
-    told = _Told(path)
+    values = _KeyValues(path)
     context: int | None = None
     for _ in range(pairs):
-        told.take_pair(cursor)
-        architecture = told.text(_ARCHITECTURE)
-        if architecture is not None and (context := told.number(f"{architecture}.context_length")):
+        values.read_pair(cursor)
+        architecture = values.text(_ARCHITECTURE)
+        if architecture is not None and (context := values.number(f"{architecture}.context_length")):
             break
-    return GGUFHeader(version, tensors, pairs, told.text(_ARCHITECTURE), context or None)
+    return GGUFHeader(version, tensors, pairs, values.text(_ARCHITECTURE), context or None)
 
 
 def parse_metadata(file: BinaryIO, size: int, path: str = "the model") -> GGUFMetadata:
-    """What one GGUF file of `size` bytes tells, read from `file`, which can seek; `path` is for messages.
+    """The metadata of one GGUF file of `size` bytes: an open, seekable `file`. `path` is used in messages.
 
-    Raises ConfigError for an empty file, another format (naming the magic seen), a version that llama.cpp does not
-    load, counts, lengths and dimensions that cannot be, and a file that ends before its last tensor (naming how many
-    bytes are missing). A tensor type that we do not know is no error.
+    Raises ConfigError for an empty file, another format (with the magic bytes found), a version that llama.cpp does
+    not load, impossible counts, lengths and dimensions, and a file that ends before its last tensor (with the number
+    of missing bytes). An unknown tensor type is not an error.
     """
     cursor = Cursor(file, size, path)
     version, tensors, pairs = read_fixed(cursor)
-    told = _Told(path)
+    values = _KeyValues(path)
     for _ in range(pairs):
-        told.take_pair(cursor)
-    weights = read_tensors(cursor, tensors, told.alignment())
-    return _metadata(told, version, size, tensors, weights)
+        values.read_pair(cursor)
+    weights = read_tensors(cursor, tensors, values.alignment())
+    return _metadata(values, version, size, tensors, weights)
 
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[tuple[BinaryIO, int]]:
-    """The file at `path` and its size. Whatever the system says while it is read is a ConfigError."""
+    """The file at `path` and its size. Errors of the operating system become ConfigError."""
     try:
         with _open(path) as file:
             yield file, os.fstat(file.fileno()).st_size
@@ -220,7 +222,7 @@ def _open(path: str) -> BinaryIO:
         raise ConfigError(f"{path!r} is a directory; give the path of the GGUF file in it")
     raise ConfigError(
         f"{path!r} is not a regular file; give the path of a GGUF file"
-    )  # opening a FIFO would wait
+    )  # opening a FIFO would block
 
 
 def _unreadable(path: str, error: Exception) -> ConfigError:
@@ -228,23 +230,23 @@ def _unreadable(path: str, error: Exception) -> ConfigError:
     return ConfigError(f"the model file {path!r} cannot be read: {reason}")
 
 
-# -- from the file's numbers to the model's ------------------------------------------------------------------
+# -- from keys to fields ------------------------------------------------------------------
 
 
-def _metadata(told: _Told, version: int, size: int, tensors: int, weights: Weights) -> GGUFMetadata:
-    architecture = told.text(_ARCHITECTURE)
+def _metadata(values: _KeyValues, version: int, size: int, tensors: int, weights: Weights) -> GGUFMetadata:
+    architecture = values.text(_ARCHITECTURE)
     of = "" if architecture is None else f"{architecture}."
-    layers = told.number(of + "block_count", MAX_LAYERS)
-    embedding = told.number(of + "embedding_length")
-    heads = told.per_layer(of + "attention.head_count")
+    layers = values.number(of + "block_count", MAX_LAYERS)
+    embedding = values.number(of + "embedding_length")
+    heads = values.per_layer(of + "attention.head_count")
     each = (heads if isinstance(heads, int) else max(heads)) if heads else 0
     share = embedding // each if embedding and each else None
-    kv_heads = told.per_layer(of + "attention.head_count_kv")
-    key_length = told.number(of + "attention.key_length")
-    value_length = told.number(of + "attention.value_length")
-    file_type = told.number("general.file_type")
-    pooling = told.number(of + "pooling_type")
-    shards = told.number("split.count") or 1
+    kv_heads = values.per_layer(of + "attention.head_count_kv")
+    key_length = values.number(of + "attention.key_length")
+    value_length = values.number(of + "attention.value_length")
+    file_type = values.number("general.file_type")
+    pooling = values.number(of + "pooling_type")
+    shards = values.number("split.count") or 1
     return GGUFMetadata(
         version=version,
         size=size,
@@ -252,29 +254,29 @@ def _metadata(told: _Told, version: int, size: int, tensors: int, weights: Weigh
         parameters=weights.parameters,
         tensor_bytes=weights.size,
         architecture=architecture,
-        kind=told.text("general.type"),
-        name=told.text("general.name"),
-        license=told.text("general.license"),
-        base_models=told.base_models(),
-        context_length=told.number(of + "context_length") or None,
+        kind=values.text("general.type"),
+        name=values.text("general.name"),
+        license=values.text("general.license"),
+        base_models=values.base_models(),
+        context_length=values.number(of + "context_length") or None,
         block_count=layers,
         embedding_length=embedding,
-        feed_forward_length=told.per_layer(of + "feed_forward_length"),
+        feed_forward_length=values.per_layer(of + "feed_forward_length"),
         heads=heads,
         kv_heads=heads if kv_heads is None else kv_heads,
         key_length=share if key_length is None else key_length,
         value_length=share if value_length is None else value_length,
-        sliding_window=told.number(of + "attention.sliding_window") or None,
-        sliding_window_pattern=told.per_layer(of + "attention.sliding_window_pattern"),
-        full_attention_interval=told.number(of + "full_attention_interval") or None,
-        causal=told.flag(of + "attention.causal"),
-        vocabulary=told.length("tokenizer.ggml.tokens") or told.number(of + "vocab_size"),
+        sliding_window=values.number(of + "attention.sliding_window") or None,
+        sliding_window_pattern=values.per_layer(of + "attention.sliding_window_pattern"),
+        full_attention_interval=values.number(of + "full_attention_interval") or None,
+        causal=values.flag(of + "attention.causal"),
+        vocabulary=values.length("tokenizer.ggml.tokens") or values.number(of + "vocab_size"),
         quantization=_FILE_TYPES.get(-1 if file_type is None else file_type, weights.main_type),
         pooling=None if pooling is None else _POOLING.get(pooling),
-        chat_template=told.text(_TEMPLATE) or None,
-        named_templates=told.named_templates(),
+        chat_template=values.text(_TEMPLATE) or None,
+        named_templates=values.named_templates(),
         shards=shards,
-        shard=told.number("split.no") or 0,
+        shard=values.number("split.no") or 0,
     )
 
 
@@ -291,12 +293,12 @@ def _takes_tools(template: str) -> bool:
 
 
 def _with_other_parts(first: GGUFMetadata, path: str) -> GGUFMetadata:
-    """The first part of a model, with the others' weights added to its own."""
+    """The metadata of the first part, with the sums over all parts."""
     paths = tuple(parts_of(path))
     if len(paths) != first.shards:
         raise ConfigError(
-            f"{path!r} is the first of {first.shards} parts, and its name does not end so; llama.cpp finds the others "
-            f"by it: call it NAME-00001-of-{first.shards:05}.gguf again"
+            f"{path!r} is the first of {first.shards} parts, but its name does not say so; llama.cpp finds the others "
+            f"by the name: rename it to NAME-00001-of-{first.shards:05}.gguf"
         )
     whole = first
     for number, part_path in enumerate(paths[1:], 1):
@@ -304,8 +306,8 @@ def _with_other_parts(first: GGUFMetadata, path: str) -> GGUFMetadata:
             part = parse_metadata(file, size, part_path)
         if (part.shard, part.shards) != (number, first.shards):
             raise ConfigError(
-                f"{part_path!r} says that it is part {part.shard + 1} of {part.shards}, not part {number + 1} of "
-                f"{first.shards} as its name does; download the model again"
+                f"{part_path!r} is part {part.shard + 1} of {part.shards}, but named as part {number + 1} of "
+                f"{first.shards}; download the model again"
             )
         whole = replace(
             whole,
@@ -318,16 +320,16 @@ def _with_other_parts(first: GGUFMetadata, path: str) -> GGUFMetadata:
     return whole
 
 
-class _Told:
-    """The metadata that we have a use for, by its key. A value of another type than it should have is as none."""
+class _KeyValues:
+    """The metadata that is used here, by key. A value of an unexpected type counts as missing."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._values: dict[str, object] = {}
         self._kept = 0
 
-    def take_pair(self, cursor: Cursor) -> None:
-        """Read the next key and value. Raises ConfigError for a key that stands there twice."""
+    def read_pair(self, cursor: Cursor) -> None:
+        """Read the next key and value. Raises ConfigError for a key that occurs twice."""
         key = cursor.take(cursor.key_length()).decode("utf-8", "replace")
         kind = cursor.u32()
         if not self._wants(key):
@@ -340,7 +342,7 @@ class _Told:
         self._values[key] = value
         self._kept += len(key) + (cursor.position - start if isinstance(value, str) else 0)
         if self._kept > _MAX_KEPT:
-            raise damaged(self._path, f"its metadata holds more than {_MAX_KEPT} bytes of names and text")
+            raise damaged(self._path, f"its metadata holds more than {_MAX_KEPT} bytes of keys and strings")
 
     def _wants(self, key: str) -> bool:
         return (
@@ -386,7 +388,7 @@ class _Told:
         if value is None:
             return 32
         if value.bit_count() != 1:
-            raise damaged(self._path, f"its general.alignment is {value}, which is no power of two")
+            raise damaged(self._path, f"its general.alignment is {value}, which is not a power of two")
         return value
 
     def named_templates(self) -> dict[str, str]:
@@ -396,7 +398,7 @@ class _Told:
         }
 
     def base_models(self) -> tuple[str, ...]:
-        """The name of each model that this one was made from, or where it has none its address."""
+        """The name, or else the URL, of each model that this one was derived from."""
         numbers = {int(match[1]) for key in self._values if (match := _BASE_MODEL.fullmatch(key))}
         of = "general.base_model."
         found = (self.text(f"{of}{n}.name") or self.text(f"{of}{n}.repo_url") for n in sorted(numbers))

@@ -1,8 +1,8 @@
-"""The cursor that walks a GGUF file: its fixed header, its metadata and its list of tensors, never its weights.
+"""Reads the structure of a GGUF file: its header, its metadata and its list of tensors, but not the weights.
 
-It goes forward only, through a buffer. Each length is held against what is left of the file before anything is read,
-long lists are only counted, and counts, dimensions and the whole way have limits, so that a hostile file costs
-little memory and little time. Every way in which a file can be wrong is a ConfigError that says so.
+The file is read forward only, through a buffer. Each length is compared with the rest of the file before it is used,
+long lists are only counted, and counts, dimensions and the number of bytes read have limits, so that a malicious file
+takes little memory and time. Every error in a file is a ConfigError that says what it is.
 
 The layout follows https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -37,9 +37,9 @@ _MAX_PAIRS: Final = 1 << 16
 _MAX_KEY: Final = (1 << 16) - 1  # bytes, by the specification
 _MAX_DIMENSIONS: Final = 4
 MAX_LAYERS: Final = 1 << 12
-_MAX_WORDS: Final = 1 << 22  # texts in lists: the longest tokenizers have a million
-_MAX_WAY: Final = 1 << 30  # bytes up to the weights: the longest have some 30 MB
-_ABSURD: Final = 1 << 50  # bytes: above this the file is damaged rather than cut
+_MAX_STRINGS: Final = 1 << 22  # strings in lists: the largest vocabularies have a million
+_MAX_METADATA: Final = 1 << 30  # bytes before the weights: the largest have about 30 MB
+_MAX_SIZE: Final = 1 << 50  # bytes: a file that declares more is damaged, not incomplete
 
 _SCALARS: Final[dict[int, struct.Struct]] = {
     code: struct.Struct("<" + letter)
@@ -51,7 +51,7 @@ _STRING, _ARRAY = 8, 9
 
 
 class TensorType(NamedTuple):
-    """How numbers are kept: `size` bytes for each block of `block` of them."""
+    """How weights are stored: `size` bytes for each block of `block` weights."""
 
     name: str
     block: int
@@ -73,38 +73,38 @@ TENSOR_TYPES: Final[dict[int, TensorType]] = {
         (39, "MXFP4", 32, 17), (40, "NVFP4", 64, 36),
     )
 }  # fmt: skip
-"""By number: the enumeration `ggml_type` of ggml.h."""
+"""The enumeration `ggml_type` of ggml.h."""
 
 _LOOKALIKES: Final = (
     (b"version https://git-lfs", "a Git LFS pointer; fetch the real file with `git lfs pull`"),
     (b"PK\x03\x04", "a zip archive or PyTorch checkpoint; convert it to GGUF first"),
     (b"\x80\x02", "a Python pickle; convert it to GGUF first"),
-    (b"lmgg", "a GGML file from before GGUF; convert it to GGUF first"),
-    (b"tjgg", "a GGML file from before GGUF; convert it to GGUF first"),
-    (b"fmgg", "a GGML file from before GGUF; convert it to GGUF first"),
-    (b"<", "a web page or XML file; the download went wrong"),
+    (b"lmgg", "a GGML file, the predecessor of GGUF; convert it to GGUF first"),
+    (b"tjgg", "a GGML file, the predecessor of GGUF; convert it to GGUF first"),
+    (b"fmgg", "a GGML file, the predecessor of GGUF; convert it to GGUF first"),
+    (b"<", "a web page or XML file; the download failed"),
     (b"{", "a JSON file"),
 )
 
 
 class List(NamedTuple):
-    """A list in the metadata: how long it is, and what is in it if that is short, numbers, and asked for."""
+    """A list in the metadata. `values` is None for long lists and for lists of other types than integers."""
 
     length: int
     values: tuple[int, ...] | None
 
 
 class Cursor:
-    """A place in the file, moved on by each value taken. It never goes beyond the file's end, and never back."""
+    """A position in the file that each read advances, never beyond the end of the file and never back."""
 
     def __init__(self, file: BinaryIO, size: int, path: str) -> None:
         self.path = path
         self.size = size
         self._file = file
         self._buffer = b""
-        self._start = 0  # where in the file the buffer begins
-        self._at = 0  # where in the buffer the cursor is: what was skipped may have taken it behind its end
-        self._words = 0
+        self._start = 0  # the buffer's position in the file
+        self._at = 0  # the cursor's position in the buffer, which after a skip may be beyond its end
+        self._strings = 0
 
     @property
     def position(self) -> int:
@@ -112,13 +112,13 @@ class Cursor:
         return self._start + self._at
 
     def check_end(self, end: int, least: str = "at least ") -> None:
-        """Raise ConfigError if the file ends before `end`, behind which more may be needed."""
+        """Raise ConfigError if the file ends before `end`; after `end`, more may be needed."""
         missing = end - self.size
-        if missing > _ABSURD:
-            raise damaged(self.path, f"it claims to be {end} bytes long and is {self.size}")
+        if missing > _MAX_SIZE:
+            raise damaged(self.path, f"it declares a length of {end} bytes and has {self.size}")
         if missing > 0:
             raise ConfigError(
-                f"{self.path!r} is cut short: it has {self.size} bytes, and {least}{missing} are missing; "
+                f"{self.path!r} is incomplete: it has {self.size} bytes, and {least}{missing} are missing; "
                 "download it again"
             )
 
@@ -128,12 +128,12 @@ class Cursor:
         self._at += count
 
     def look(self) -> bytes:
-        """The bytes at the head of the file."""
+        """The first bytes of the file."""
         self._fill(0)
         return self._buffer
 
     def take(self, count: int) -> bytes:
-        """The next bytes. The caller has seen to it that they are not too many."""
+        """The next `count` bytes, a number that the caller has limited."""
         if self._at + count > len(self._buffer):
             self._fill(count)
         start, self._at = self._at, self._at + count
@@ -142,8 +142,8 @@ class Cursor:
     def _fill(self, count: int) -> None:
         position = self.position
         self.check_end(position + count)
-        if position > _MAX_WAY:
-            raise damaged(self.path, f"its metadata is longer than {_MAX_WAY} bytes")
+        if position > _MAX_METADATA:
+            raise damaged(self.path, f"its metadata is longer than {_MAX_METADATA} bytes")
         self._file.seek(position)
         self._buffer = self._file.read(min(max(count, _CHUNK), self.size - position))
         self._start, self._at = position, 0
@@ -162,16 +162,16 @@ class Cursor:
         """Read the length of a key, which is limited. Raises ConfigError if it is longer."""
         length = self.u64()
         if length > _MAX_KEY:
-            raise damaged(self.path, f"it claims a name of {length} bytes")
+            raise damaged(self.path, f"it declares a key of {length} bytes")
         return length
 
     def value(self, kind: int, limit: int) -> object:
-        """The next value: text of at most `limit` bytes, a number, or a list."""
+        """The next value: a string of at most `limit` bytes, a number, or a list."""
         if kind == _STRING:
             length = self.u64()
             self.check_end(self.position + length)
             if length > limit:
-                raise damaged(self.path, f"its metadata holds a text of {length} bytes")
+                raise damaged(self.path, f"its metadata contains a string of {length} bytes")
             return self.take(length).decode("utf-8", "replace")
         if kind == _ARRAY:
             return self._list()
@@ -206,20 +206,17 @@ class Cursor:
         if kind in _SCALARS:
             self.skip(_SCALARS[kind].size * count)
         elif kind == _STRING:
-            self._skip_words(count)
-        else:  # llama.cpp loads no nested lists either
+            self._skip_strings(count)
+        else:  # llama.cpp does not load nested lists either
             raise damaged(self.path, f"a metadata list of unknown type {kind}")
 
-    def _skip_words(self, count: int) -> None:
+    def _skip_strings(self, count: int) -> None:
         self.check_end(self.position + _U64.size * count)
-        self._words += count
-        if self._words > _MAX_WORDS:
-            raise damaged(self.path, f"its metadata has lists of {self._words} texts")
-        buffer, at, unpack = (
-            self._buffer,
-            self._at,
-            _U64.unpack_from,
-        )  # this loop is all the time that a file takes
+        self._strings += count
+        if self._strings > _MAX_STRINGS:
+            raise damaged(self.path, f"its metadata has lists of {self._strings} strings")
+        # Nearly all of the time that a file takes is spent in this loop.
+        buffer, at, unpack = self._buffer, self._at, _U64.unpack_from
         last = len(buffer) - _U64.size
         for _ in range(count):
             if at > last:
@@ -233,13 +230,13 @@ class Cursor:
 
 
 def read_fixed(cursor: Cursor) -> tuple[int, int, int]:
-    """Version, number of tensors, number of metadata entries: each one that can be."""
+    """Version, number of tensors and number of metadata entries, all of them checked."""
     path = cursor.path
     _check_magic(cursor.look(), path)
     _, version, tensors, pairs = _FIXED.unpack(cursor.take(_FIXED.size))
     _check_version(version, path)
     if tensors > _MAX_TENSORS or pairs > _MAX_PAIRS:
-        raise damaged(path, f"its header claims {tensors} tensors and {pairs} metadata entries")
+        raise damaged(path, f"its header declares {tensors} tensors and {pairs} metadata entries")
     return version, tensors, pairs
 
 
@@ -268,7 +265,7 @@ def damaged(path: str, how: str) -> ConfigError:
 
 
 class Weights(NamedTuple):
-    """What the tensors of one file add up to; `main_type` is the type of most parameters."""
+    """The sums over the tensors of one file; `main_type` is the type of most parameters."""
 
     parameters: int
     size: int
@@ -276,7 +273,7 @@ class Weights(NamedTuple):
 
 
 def read_tensors(cursor: Cursor, count: int, alignment: int) -> Weights:
-    """Walk the list of tensors, and see that the file is long enough to hold them."""
+    """Read the list of tensors, and check that the file is long enough for them."""
     parameters: dict[int, int] = {}
     total = furthest = 0
     for _ in range(count):
@@ -298,24 +295,24 @@ def read_tensors(cursor: Cursor, count: int, alignment: int) -> Weights:
 
 
 def _tensor(cursor: Cursor) -> tuple[int, int, int, int]:
-    """One tensor's type, number of parameters, bytes (0 for a type that we do not know) and offset."""
+    """The type, number of parameters, bytes (0 for an unknown type) and offset of a tensor."""
     cursor.skip(cursor.key_length())
     count = cursor.u32()
     if count > _MAX_DIMENSIONS:
-        raise damaged(cursor.path, f"it claims a tensor of {count} dimensions")
+        raise damaged(cursor.path, f"it declares a tensor with {count} dimensions")
     shape = [cursor.u64() for _ in range(count)]
     kind, offset = cursor.u32(), cursor.u64()
     numbers = 1
     for side in shape:
         numbers *= side
     row = shape[0] if shape else 1
-    if numbers > _ABSURD or max(shape, default=0) > _ABSURD:
-        raise damaged(cursor.path, f"it claims a tensor of {' x '.join(map(str, shape))} numbers")
+    if numbers > _MAX_SIZE or max(shape, default=0) > _MAX_SIZE:
+        raise damaged(cursor.path, f"it declares a tensor of {' x '.join(map(str, shape))} numbers")
     if kind not in TENSOR_TYPES:
         return kind, numbers, 0, offset
     name, block, size = TENSOR_TYPES[kind]
     if row % block:
         raise damaged(
-            cursor.path, f"it claims rows of {row} numbers as {name}, which comes in blocks of {block}"
+            cursor.path, f"it declares rows of {row} numbers as {name}, which has blocks of {block}"
         )
     return kind, numbers, numbers // block * size, offset

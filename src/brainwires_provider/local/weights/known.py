@@ -44,7 +44,9 @@ class KnownModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
 @cache
 def known_models() -> tuple[KnownModel, ...]:
     """All of them, in the order of the table."""
-    table = tomllib.loads(files(__package__).joinpath("known_models.toml").read_text("utf-8"))
+    table = tomllib.loads(
+        files("brainwires_provider.local.weights").joinpath("known_models.toml").read_text("utf-8")
+    )
     return tuple(_model(entry, table) for entry in table["models"])
 
 

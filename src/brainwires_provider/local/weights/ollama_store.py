@@ -1,8 +1,8 @@
-"""The models that Ollama has pulled to this machine, found in its own store and used where they lie.
+"""Finds the models that Ollama has downloaded on this machine, in its own store. Nothing is copied.
 
-A store holds manifests (`manifests/HOST/NAMESPACE/MODEL/TAG`), which name blobs (`blobs/sha256-HEX`) by digest, size
-and media type; one of them is the weights. Names and digests are checked against what Ollama itself allows, and no
-file is opened that a link leads out of the store to, because names come from users and manifests from the network.
+A store contains manifests (`manifests/HOST/NAMESPACE/MODEL/TAG`) that list blobs (`blobs/sha256-HEX`) by digest, size
+and media type; one blob is the weights. Names come from users and manifests from the network: names and digests must
+follow Ollama's own rules, and files outside the store are not opened, even through links.
 
 The layout follows https://github.com/ollama/ollama (types/model/name.go, manifest/), the folders
 https://docs.ollama.com/faq
@@ -37,20 +37,20 @@ _RULES: Final[Mapping[str, re.Pattern[str]]] = {
     "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"),
 }
 _SERVICE: Final = "/usr/share/ollama/.ollama/models"
-"""Where the Linux installer's system service keeps them."""
+"""The store of the system service that the Linux installer sets up."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _TYPE: Final = "application/vnd.ollama.image."
-_MAX_MANIFEST: Final = 16 << 20  # bytes; a model kept as tensors has a line for each
+_MAX_MANIFEST: Final = 16 << 20  # bytes; a model stored as single tensors has an entry for each
 _MAX_TEXT: Final = 1 << 20  # bytes
 _MAX_MODELS: Final = 10_000
 
 
 class OllamaFile(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """A model in Ollama's store. `name` is as Ollama shows it, such as "llama3.2:3b" or "hf.co/user/repo:Q4_K_M".
+    """A model in Ollama's store. `name` is Ollama's name, such as "llama3.2:3b" or "hf.co/user/repo:Q4_K_M".
 
-    `path` is the weights, with their `digest` ("sha256:HEX") and `size` in bytes; `media_types` are those of all that
-    belongs to the model. `template` is a Go template, which llama.cpp cannot use. `params` are Ollama's options, such
-    as `num_ctx` and `stop`; `projector` and `adapters` are paths.
+    `path` is the file of the weights, with its `digest` ("sha256:HEX") and `size` in bytes. `media_types` are those of
+    all blobs of the model. `template` is a Go template, which llama.cpp cannot use. `params` are Ollama's options,
+    such as `num_ctx` and `stop`. `projector` and `adapters` are paths.
     """
 
     name: str
@@ -92,9 +92,9 @@ class _Name(NamedTuple):
 
 
 class OllamaStore:
-    """Ollama's store in `folder`; default: OLLAMA_MODELS, else wherever Ollama keeps it on this platform.
+    """Ollama's store in `folder`; default: OLLAMA_MODELS, else Ollama's default on this platform.
 
-    Nothing is read before it is asked for, and nothing is ever written.
+    Creating one reads nothing, and nothing is ever written.
     """
 
     def __init__(self, folder: str | PathLike[str] | None = None) -> None:
@@ -102,14 +102,14 @@ class OllamaStore:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Where it looks, the first first."""
+        """The folders that are searched, in this order."""
         return self._folders
 
     def lookup(self, name: str) -> OllamaFile:
-        """The model of that name: [[HOST/]NAMESPACE/]MODEL[:TAG], without the tag `latest`; case does not matter.
+        """The model of a name [[HOST/]NAMESPACE/]MODEL[:TAG]; the default tag is `latest`, and case is ignored.
 
-        Raises ConfigError: a name that cannot be one, no such model (with names that are near), one that has no
-        weights in GGUF, a damaged manifest, and a blob that is missing, of another size, or outside of the store.
+        Raises ConfigError for an invalid name, an unknown one (with similar names), a model without weights in GGUF, a
+        damaged manifest, and a blob that is missing, has another size, or is outside the store.
         """
         wanted = _parse(name)
         for store in self._stores():
@@ -119,7 +119,7 @@ class OllamaStore:
         return self._unknown(wanted)
 
     def list(self) -> tuple[OllamaFile, ...]:
-        """All that can be loaded from here, by name; `lookup` says why another one cannot."""
+        """All models that can be loaded, sorted by name; for others `lookup` raises the reason."""
         found: dict[str, OllamaFile] = {}
         for store in self._stores():
             for name in store.names():
@@ -129,25 +129,25 @@ class OllamaStore:
                     continue
         return tuple(found[name] for name in sorted(found))
 
-    def _stores(self) -> Iterator[_Store]:
-        return (_Store(folder) for folder in self._folders if os.path.isdir(folder))
+    def _stores(self) -> Iterator[_Folder]:
+        return (_Folder(folder) for folder in self._folders if os.path.isdir(folder))
 
     def _unknown(self, wanted: _Name) -> NoReturn:
         stores = list(self._stores())
         if not stores:
             raise ConfigError(
-                f"there is no Ollama store on this machine (looked in {', '.join(self._folders)}); "
-                "set OLLAMA_MODELS if it is elsewhere"
+                f"there is no Ollama store on this machine (searched {', '.join(self._folders)}); "
+                "set OLLAMA_MODELS if it is in another folder"
             )
         near = near_names(str(wanted), (str(name) for store in stores for name in store.names()))
         raise ConfigError(
             f"Ollama has no model {str(wanted)!r} on this machine{near}; pull it with `ollama pull {wanted}`, "
-            f"or set OLLAMA_MODELS (looked in {', '.join(self._folders)})"
+            f"or set OLLAMA_MODELS (searched {', '.join(self._folders)})"
         )
 
 
-class _Store:
-    """One folder of manifests and blobs."""
+class _Folder:
+    """One folder with manifests and blobs."""
 
     def __init__(self, folder: str) -> None:
         self._root = os.path.realpath(folder)
@@ -170,7 +170,7 @@ class _Store:
                             yield name
 
     def same(self, wanted: _Name) -> _Name | None:
-        """The name that differs in case only."""
+        """The existing name that differs only in case."""
         folded = wanted.folded()
         return next((name for name in self.names() if name.folded() == folded), None)
 
@@ -201,22 +201,22 @@ class _Store:
             return found[0]
         if found:
             raise ConfigError(
-                f"Ollama keeps {str(name)!r} in {len(found)} files, which llama.cpp cannot join; "
-                "get the model as GGUF from where it was published"
+                f"Ollama stores {str(name)!r} in {len(found)} files, which llama.cpp cannot load; "
+                "download the model as GGUF from its publisher"
             )
         if next(_of(layers, "tensor"), None) is not None:
             raise ConfigError(
-                f"Ollama keeps {str(name)!r} as safetensors, which llama.cpp cannot load; get a GGUF"
+                f"Ollama stores {str(name)!r} as safetensors, which llama.cpp cannot load; download it as GGUF"
             )
         raise ConfigError(
-            f"Ollama has no weights of {str(name)!r} on this machine; a model of its cloud "
-            "is asked through the provider `ollama`"
+            f"Ollama has no weights of {str(name)!r} on this machine; for a model of its cloud "
+            "use the provider `ollama`"
         )
 
     def _blob(self, name: _Name, layer: _Layer) -> str:
-        """The layer's file, which is there and has its size."""
+        """The path of a layer's file, which exists and has the declared size."""
         if _DIGEST.fullmatch(layer.digest) is None:
-            raise _bad(name, f"its manifest names a blob by {layer.digest!r}, which is no SHA-256 digest")
+            raise _bad(name, f"its manifest names a blob by {layer.digest!r}, which is not a SHA-256 digest")
         path = os.path.join(self._root, "blobs", layer.digest.replace(":", "-"))
         size = self._size(path, f"a blob of {str(name)!r}")
         if size is None:
@@ -227,7 +227,7 @@ class _Store:
 
     def _text(self, name: _Name, layers: tuple[_Layer, ...], kind: str) -> str | None:
         data = None
-        for layer in _of(layers, kind):  # the last counts, as in Ollama
+        for layer in _of(layers, kind):  # the last one is used, as in Ollama
             data = self._bytes(self._blob(name, layer), _MAX_TEXT, f"the {kind} of {str(name)!r}")
         return None if data is None else data.decode(errors="replace")
 
@@ -239,12 +239,12 @@ class _Store:
             raise _bad(name, f"its params are damaged: {error}") from None
 
     def _size(self, path: str, what: str) -> int | None:
-        """Of a regular file within the store; None: there is none."""
+        """The size of a regular file within the store; None if it does not exist."""
         real = os.path.realpath(path)
         if not real.startswith(os.path.join(self._root, "")):
             raise ConfigError(
-                f"{what} in Ollama's store lies outside of it, at {real!r}; set OLLAMA_MODELS to where it really is, "
-                "or give the path of the GGUF file itself"
+                f"{what} in Ollama's store links to {real!r}, outside the store; "
+                "set OLLAMA_MODELS to the real folder, or give the path of the GGUF file itself"
             )
         try:
             status = os.stat(real)
@@ -253,7 +253,7 @@ class _Store:
         except OSError as error:
             raise ConfigError(f"{what} in Ollama's store cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{what} in Ollama's store is no regular file: {path!r}")
+            raise ConfigError(f"{what} in Ollama's store is not a regular file: {path!r}")
         return status.st_size
 
     def _bytes(self, path: str, limit: int, what: str) -> bytes:
@@ -270,7 +270,7 @@ class _Store:
 
 
 def _default_folders() -> tuple[str, ...]:
-    # Ollama, too, takes spaces and quotes off
+    # Ollama strips spaces and quotes too
     if folder := os.environ.get("OLLAMA_MODELS", "").strip().strip("\"'"):
         return (os.path.abspath(os.path.expanduser(folder)),)
     own = os.path.join(os.path.expanduser("~"), ".ollama", "models")
@@ -280,21 +280,23 @@ def _default_folders() -> tuple[str, ...]:
 def _parse(text: str) -> _Name:
     rest = text.removeprefix("https://").removeprefix("http://")
     tag = _TAG
-    if rest.rfind(":") > rest.rfind("/"):  # else it is the port of a host
+    if rest.rfind(":") > rest.rfind("/"):  # otherwise it is the port of a host
         rest, _, tag = rest.rpartition(":")
     *places, model = rest.split("/")
     places = [_HOST, _NAMESPACE][: 2 - len(places)] + places
     name = _Name(places[0], places[1], model, tag) if len(places) == 2 else None
     wrong = "it has too many parts" if name is None else _wrong_part(name)
     if name is None or wrong is not None:
-        raise ConfigError(f"{text!r} is no name of an Ollama model ([[HOST/]NAMESPACE/]MODEL[:TAG]): {wrong}")
+        raise ConfigError(
+            f"{text!r} is not a name of an Ollama model ([[HOST/]NAMESPACE/]MODEL[:TAG]): {wrong}"
+        )
     return name
 
 
 def _wrong_part(name: _Name) -> str | None:
     for (part, rule), text in zip(_RULES.items(), name, strict=True):
         if rule.fullmatch(text) is None:
-            return f"{text!r} cannot be its {part}"
+            return f"{text!r} is not a valid {part}"
     return None
 
 
@@ -306,7 +308,7 @@ def _of(layers: tuple[_Layer, ...], kind: str) -> Iterator[_Layer]:
 def _children(*folder: str) -> list[str]:
     try:
         return sorted(os.listdir(os.path.join(*folder)))
-    except OSError:  # a file where a folder should be, or not ours to read
+    except OSError:  # a file in place of a folder, or not readable
         return []
 
 

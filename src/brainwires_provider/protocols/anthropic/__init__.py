@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, on its own service, on Amazon Bedrock, on Vertex AI, and at those who speak it too."""
+"""Anthropic's Messages API: its own service, Amazon Bedrock's InvokeModel, Vertex AI, and compatible services."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from brainwires_provider.errors import APIError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.anthropic.errors import refusal
+from brainwires_provider.protocols.anthropic.errors import decode_error
 from brainwires_provider.protocols.anthropic.models import (
     decode_count,
     decode_model,
@@ -21,7 +21,7 @@ from brainwires_provider.protocols.anthropic.options import (
     AnthropicQuirks,
 )
 from brainwires_provider.protocols.anthropic.request import encode_count, encode_request
-from brainwires_provider.protocols.anthropic.response import AnthropicDecoder
+from brainwires_provider.protocols.anthropic.response import AnthropicDecoder, BedrockAnthropicDecoder
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class AnthropicMessages:
-    """See `base.protocol.ChatProtocol`. The quirks are one cloud's or service's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are those of one cloud or service."""
 
     name = "anthropic_messages"
 
@@ -50,25 +50,23 @@ class AnthropicMessages:
         return SSEFraming(max_message)
 
     def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
-        """Raises UnsupportedError for what the Messages API cannot say."""
+        """Raises UnsupportedError for what the Messages API cannot express."""
         return encode_request(request, origin, self.quirks, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one answer."""
+        """A decoder for one response."""
         if self.quirks.cloud == "bedrock":
-            # Only here, as below: it brings what reads Bedrock's own errors, which nobody else needs.
-            from brainwires_provider.protocols.anthropic.bedrock import BedrockAnthropicDecoder
-
             return BedrockAnthropicDecoder(origin)
         return AnthropicDecoder(origin)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
         if self.quirks.cloud == "bedrock":
-            from brainwires_provider.protocols.bedrock import errors as failures
+            # Deferred: only requests to Bedrock load what reads Bedrock's errors.
+            from brainwires_provider.protocols.bedrock import errors as bedrock_errors
 
-            return failures.refusal(reply)
-        return refusal(reply)
+            return bedrock_errors.decode_error(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """The request that counts. Raises UnsupportedError where the service has none."""

@@ -1,178 +1,246 @@
-"""Messages as the system blocks and the turns that the API wants.
+"""The message history as the system blocks and the turns of Messages.
 
-The leading system messages become `system`; a later one stays a message of that role, where the model takes it,
-and that is only right after a user's turn: one that stands elsewhere goes behind the next. Where none can stand, it
-becomes a user's message that says what it is. The results of one turn's calls have to be in one message,
-ahead of all else, so the messages that hold them are put together; nothing else is merged, for the API does that
-itself. So a longer history begins with the turns of a shorter one, wherever a model is to answer.
-Reference: "Create a Message", and the guides "Handle tool calls" and "Mid-conversation system messages".
+The results of one turn's calls have to be in one message, ahead of all else, so the messages that hold them are
+joined; nothing else is, since the API joins turns itself. So a longer history begins with the turns of a shorter one,
+wherever a model is to answer.
+
+Media are sent as base64, by URL or by file id, as an image or a document; text files as a document's text. What the
+API has no block for (audio, video, office files) is refused before anything is sent. Fields that a caller puts into
+`extra` (title, context, citations, …) are added as they are, and other blocks, such as search results, are
+OpaqueParts.
+Reference: https://platform.claude.com/docs/en/api/messages/create, and the guides "Vision", "PDF support",
+"Citations", "Search results", "Handle tool calls" and "Mid-conversation system messages".
 """
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
-from brainwires_provider.protocols.anthropic.abilities import Abilities
-from brainwires_provider.protocols.anthropic.content import ContentEncoder
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
-from brainwires_provider.protocols.anthropic.replay import assistant_blocks
-from brainwires_provider.protocols.anthropic.writer import Block
+from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed, thinking_block
+from brainwires_provider.protocols.base.claude import claude_facts
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import part_name, wire_id
+from brainwires_provider.protocols.base.turns import Block, TurnEncoder
 from brainwires_provider.types import (
-    Deviation,
+    Cache,
+    FilePart,
+    ImagePart,
     Message,
+    OpaquePart,
     Origin,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    Request,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 
-__all__ = ["HistoryEncoder"]
+__all__ = ["MessageEncoder", "encode_messages"]
 
-Turn = dict[str, Any]
+_TEXT_TYPES = frozenset(
+    (
+        "application/javascript",
+        "application/json",
+        "application/toml",
+        "application/x-yaml",
+        "application/xml",
+        "application/yaml",
+    )
+)
 
 
-class HistoryEncoder:
-    """Encodes the messages of one request; contents are lists of blocks, each a dict of its own.
+class MessageEncoder(TurnEncoder):
+    """Encodes the messages of one request; each block is a dict of its own.
 
-    `places` names each turn by the message that it comes from, for reports.
+    The content of a turn is a list of blocks, or the text of a single plain one, unless a cache mark may be put on it.
     """
 
     def __init__(
-        self, origin: Origin, quirks: AnthropicQuirks, takes: Abilities, deviations: list[Deviation]
+        self, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks, takes_system: bool
     ) -> None:
-        self._origin = origin
-        self._takes_system = takes.system_turns if quirks.system_turns is None else quirks.system_turns
-        self._deviations = deviations
-        self._content = ContentEncoder(origin, quirks, deviations)
-        self._calls: dict[str, ToolCallPart] = {}
-        self._waiting: list[tuple[str, Message]] = []
-        self.system: list[Block] = []
-        self.turns: list[Turn] = []
-        self.places: list[str] = []
+        super().__init__(origin, reader, takes_system)
+        self._quirks = quirks
+        self._toolsets: dict[str, Any] = {}
+        self._holds_results_only = False
+        strategy = reader.take("cache")
+        self.marks_turns = strategy is not None and strategy.mode == "system_and_tail_turn"
 
-    def encode(self, system: str | None, messages: tuple[Message, ...]) -> None:
-        """Fills `system` and `turns`. Raises UnsupportedError for what the API cannot say."""
-        if system is not None:
-            self.system.append({"type": "text", "text": system})
-        leading = 0
-        while leading < len(messages) and _is_instruction(messages[leading]):
-            self._instruct(messages[leading], leading)
-            leading += 1
-        for index in range(leading, len(messages)):
-            following = messages[index + 1] if index + 1 < len(messages) else None
-            self._message(messages[index], index, following)
-        self._release()
-
-    def _begin(self, message: Message, index: int) -> None:
-        self._content.where = f"messages[{index}]"
-        if message.name is not None:
-            self._content.report("dropped", "this protocol has no names for speakers", ".name")
-        if message.role == "developer":
-            self._content.report("adapted", "this protocol has no developer role: sent as system", ".role")
-
-    def _instruct(self, message: Message, index: int) -> None:
-        self._begin(message, index)
-        self.system += self._content.blocks(message.content)
-
-    def _message(self, message: Message, index: int, following: Message | None) -> None:
-        self._begin(message, index)
-        match message.role:
-            case "assistant":
-                self._assistant(message)
-            case "system" | "developer":
-                self._later_system(message, _begins_with_result(following))
-            case _:
-                self._user(message)
-                if self._waiting and not _begins_with_result(following):
-                    self._release()
-
-    def _add(self, where: str, turn: Turn) -> None:
-        self.places.append(where)
-        self.turns.append(turn)
-
-    # -- system messages in mid-conversation -----------------------------------------------------------------
-
-    def _later_system(self, message: Message, result_follows: bool) -> None:
-        after_user = bool(self.turns) and self.turns[-1]["role"] != "assistant"
-        if after_user and not result_follows:
-            self._place(self._content.where, message)
+    def encode_part(self, part: Part) -> Block:
+        """See `TurnEncoder`."""
+        if isinstance(part, TextPart):
+            block: Block = {"type": "text", "text": part.text}
+            if part.citations:
+                self.dropped("only a model's text has citations", ".citations")
+        elif isinstance(part, ToolResultPart):
+            return self._result(part)
+        elif isinstance(part, ImagePart):
+            block = self._image(part)
+        elif isinstance(part, FilePart):
+            block = self._file(part)
+        elif isinstance(part, OpaquePart):
+            if not self.is_own(part) or not isinstance(part.data, dict):
+                raise self.unsupported(f"{part_name(part)} is no block of this protocol")
+            return self._own(part)
         else:
-            self._waiting.append((self._content.where, message))
+            raise self.unsupported(f"{part_name(part)} cannot be sent in a message of this role")
+        if part.extra and part.origin is None:
+            self._update(block, part)
+        return block
 
-    def _release(self) -> None:
-        """The system messages that waited for a user's turn to stand behind; at the end they wait no longer."""
-        waiting, self._waiting = self._waiting, []
-        for where, message in waiting:
-            self._content.where = where
-            if self.turns and self.turns[-1]["role"] != "assistant":
-                self._content.report("adapted", "it stands after a user's turn: put behind the next")
-            self._place(where, message)
+    def _own(self, part: OpaquePart) -> Block:
+        block = dict(part.data)
+        self.has_marks = self.has_marks or "cache_control" in block
+        return block
 
-    def _place(self, where: str, message: Message) -> None:
-        if self._takes_system and self.turns and self.turns[-1]["role"] != "assistant":
-            blocks = self._content.blocks(message.content)
-            self._add(where, {"role": "system", "content": blocks, **(message.extra or {})})
-            return
-        if not all(isinstance(part, TextPart) for part in message.content):
-            raise self._content.unsupported("here the model takes only text in a system message")
-        reason = "the model takes no system message here: sent as the user's, between tags"
-        self._content.report("emulated", reason, ".role")
-        block: Block = {"type": "text", "text": f"<system>\n{message.text}\n</system>"}
-        self._add(where, {"role": "user", "content": [block]})
+    def _update(self, block: Block, part: Part) -> None:
+        """Add a part's own fields."""
+        block.update(self.reader.take_extra(part))
+        self.has_marks = self.has_marks or "cache_control" in block
 
-    # -- turns -----------------------------------------------------------------------------------------------
+    def mark(self, blocks: list[Block], cache: Cache) -> None:
+        """`cache_control` on the block."""
+        blocks[-1]["cache_control"] = cache_control(cache)
+        self.marked[id(blocks[-1])] = self.place()
 
-    def _assistant(self, message: Message) -> None:
-        where = self._content.where
-        blocks = assistant_blocks(message, self._origin, where, self._deviations)
-        self._calls |= {call.call_id: call for call in message.tool_calls}
-        if blocks:
-            self._add(where, {"role": "assistant", "content": blocks})
+    # -- media -----------------------------------------------------------------------------------------------
+
+    def _image(self, part: ImagePart) -> Block:
+        if part.detail is not None:
+            self.dropped("this protocol has no such option", ".detail")
+        return {"type": "image", "source": self._source(part, part.media_type)}
+
+    def _file(self, part: FilePart) -> Block:
+        media_type = (part.media_type or "").partition(";")[0].strip().lower()
+        if media_type.startswith(("audio/", "video/")):
+            raise self.unsupported(f"the Messages API takes no {media_type.partition('/')[0]}")
+        if media_type.startswith("image/"):
+            return {"type": "image", "source": self._source(part, media_type)}
+        if part.data is not None and (media_type.startswith("text/") or media_type in _TEXT_TYPES):
+            source = {"type": "text", "media_type": "text/plain", "data": self._decoded(part.data)}
+        elif part.file_id is None and media_type not in ("", "application/pdf"):
+            raise self.unsupported(
+                f"the Messages API takes no file of type {media_type}: upload it to the Files API and pass its file_id"
+            )
         else:
-            self._content.report("dropped", "nothing of this turn can be sent, and an empty one is refused")
+            source = self._source(part, media_type or None)
+        block: Block = {"type": "document", "source": source}
+        if part.name is not None:
+            block["title"] = part.name
+        return block
 
-    def _user(self, message: Message) -> None:
-        results = tuple(p for p in message.content if isinstance(p, ToolResultPart))
-        if not results:
-            if message.role == "tool":
-                raise self._content.unsupported(
-                    "a tool message takes ToolResultParts; use Message.tool_result(call, …)"
-                )
-            blocks = self._content.blocks(message.content)
+    def _source(self, part: ImagePart | FilePart, media_type: str | None) -> Block:
+        if part.file_id is not None:
+            if not self._quirks.file_ids:
+                raise self.unsupported("this service has no Files API: pass the data instead of a file_id")
+            return {"type": "file", "file_id": part.file_id}
+        if part.url is not None:
+            if not self._quirks.media_urls:
+                raise self.unsupported("this service takes media as data; URLs are never fetched here")
+            return {"type": "url", "url": part.url}
+        if media_type is None:
+            raise self.unsupported(f"{part_name(part)} needs its media_type: the bytes do not show it")
+        data = base64.b64encode(part.data or b"").decode()
+        return {"type": "base64", "media_type": media_type, "data": data}
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise self.unsupported("a text file must be UTF-8") from None
+
+    # -- tool results ----------------------------------------------------------------------------------------
+
+    def _result(self, part: ToolResultPart) -> Block:
+        """A result and its content. A cache mark can be on the whole, not inside it."""
+        block: Block = {"type": "tool_result", "tool_use_id": wire_id(part.call_id)}
+        if part.content:
+            block["content"] = collapsed(self.encode_parts(part.content))
+        if part.is_error:
+            block["is_error"] = True
+        if part.call_id in self._toolsets:
+            block["toolset_name"] = self._toolsets[part.call_id]
+        if part.extra:
+            self._update(block, part)
+        return block
+
+    # -- answers ---------------------------------------------------------------------------------------------
+
+    def encode_answer_part(self, part: Part) -> Block:
+        """See `TurnEncoder`."""
+        if isinstance(part, TextPart):
+            block: Block = {"type": "text", "text": part.text}
+            if part.citations:
+                self._cite(block, part)
+        elif isinstance(part, ToolCallPart):
+            block = self._call(part)
+        elif isinstance(part, ReasoningPart):
+            block = thinking_block(part)
+        elif isinstance(part, RefusalPart):
+            self.adapted("this protocol has no refusals: sent as text")
+            return {"type": "text", "text": part.text}
         else:
-            blocks = self._answers(message, results)
-        if results and not message.extra and self._holds_results_only():
+            assert isinstance(part, OpaquePart)
+            block = self._own(part)
+            if part.role == "call" and isinstance(block.get("input"), str):
+                block["input"] = self.as_object(block["input"])
+            return block
+        if part.extra and self.is_own(part):
+            self._update(block, part)
+        return block
+
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        if reason is None and isinstance(part, (ImagePart, FilePart)):
+            return "media cannot be sent as the assistant's"
+        return reason
+
+    def _cite(self, block: Block, part: TextPart) -> None:
+        cited = [c.raw for c in part.citations if self.is_own(part) and isinstance(c.raw, dict)]
+        self.report_citations(part, sent=len(cited))
+        if cited:
+            block["citations"] = cited
+
+    def _call(self, part: ToolCallPart) -> Block:
+        if part.extra and "toolset_name" in part.extra:
+            self._toolsets[part.call_id] = part.extra["toolset_name"]
+        if part.kind != "function":
+            self.report_kind(part)
+        call_id = part.call_id
+        id = wire_id(call_id)
+        if id != call_id:
+            self.adapted("this API takes letters, digits, _ and - in ids only", ".id")
+        return {"type": "tool_use", "id": id, "name": part.name, "input": self.arguments_object(part)}
+
+    def add(self, role: str, blocks: list[Block], message: Message) -> None:
+        """See `TurnEncoder`."""
+        fields = self.reader.take_extra(message) if message.extra and role != "assistant" else None
+        results = role == "user" and bool(blocks) and blocks[0].get("type") == "tool_result"
+        if results and self._holds_results_only and not fields:
             self.turns[-1]["content"] += blocks
         else:
-            self._add(self._content.where, {"role": "user", "content": blocks, **(message.extra or {})})
-
-    def _answers(self, message: Message, results: tuple[ToolResultPart, ...]) -> list[Block]:
-        """Results stand first, and what else is said after them."""
-        others = tuple(p for p in message.content if not isinstance(p, ToolResultPart))
-        if others and message.role == "tool":
-            raise self._content.unsupported("a tool message takes ToolResultParts only")
-        if message.content[: len(results)] != results:
-            self._content.report("adapted", "the API wants results ahead of all else", ".content")
-        blocks = [self._content.result(part, self._calls.get(part.call_id)) for part in results]
-        return blocks + self._content.blocks(others)
-
-    def _holds_results_only(self) -> bool:
-        last = self.turns[-1] if self.turns else {}
-        return last.get("role") == "user" and all(b.get("type") == "tool_result" for b in last["content"])
+            self.places.append(self._at[0])
+            content = blocks if self.marks_turns else collapsed(blocks)
+            self.turns.append({"role": role, "content": content})
+            if fields:
+                self.turns[-1].update(fields)
+        self._holds_results_only = results and blocks[-1].get("type") == "tool_result"
 
 
-def _is_instruction(message: Message) -> bool:
-    """Leading text; what bears fields of its own, or is no text, stays a message, where it can keep them."""
-    return (
-        message.role in ("system", "developer")
-        and not message.extra
-        and all(isinstance(part, TextPart) for part in message.content)
-    )
-
-
-def _begins_with_result(message: Message | None) -> bool:
-    return (
-        message is not None
-        and message.role in ("user", "tool")
-        and any(isinstance(part, ToolResultPart) for part in message.content)
-    )
+def encode_messages(
+    request: Request, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks
+) -> MessageEncoder:
+    """The encoded history. Raises UnsupportedError for what the API cannot express."""
+    takes_system = quirks.system_turns
+    if takes_system is None:
+        takes_system = claude_facts(str(request.model)).system_turns
+    encoder = MessageEncoder(origin, reader, quirks, takes_system)
+    system = encoder.take_system()
+    if system:
+        encoder.system.append({"type": "text", "text": system})
+    encoder.encode_messages(request.messages)
+    return encoder

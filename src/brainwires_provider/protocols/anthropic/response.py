@@ -1,26 +1,33 @@
-"""Reads a Messages answer: the events of a stream, or a whole body.
+"""Reads a Messages response: the events of a stream, or a whole body.
 
 A stream is one `message_start`, then the content blocks, each with a start, deltas and a stop, then `message_delta`
 with the stop reason and the counts, and `message_stop`. A whole body is its blocks, one after another, through the
-same code. Of the message's own fields, and of each count, the last told wins.
-Reference: the Messages API's "Streaming" and "Handling stop reasons" pages.
+same code. Of the message's own fields, and of each count, the last value wins. Bedrock's InvokeModel wraps each event
+in a message of an AWS event stream: `{"bytes": …}`, base64, named `chunk`.
+Reference: https://platform.claude.com/docs/en/build-with-claude/streaming and ".../handling-stop-reasons"; Amazon
+Bedrock's API reference, "InvokeModelWithResponseStream".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeAlias
+
+import msgspec
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.anthropic.blocks import usage_of
+from brainwires_provider.framing.eventstream import EventStreamMessage
 from brainwires_provider.protocols.anthropic.errors import error_in_event
-from brainwires_provider.protocols.anthropic.slots import Slot
+from brainwires_provider.protocols.anthropic.parts import PartBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
 from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
+from brainwires_provider.types.usage import split_usage
 
-__all__ = ["EVENTS", "AnthropicDecoder"]
+__all__ = ["EVENTS", "AnthropicDecoder", "BedrockAnthropicDecoder", "usage_of"]
 
 _FINISH: dict[str | None, FinishReason] = {
     None: "stop",
@@ -36,24 +43,26 @@ _FINISH: dict[str | None, FinishReason] = {
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
 _TOP = frozenset(("type", "role", "id", "model", "content", "stop_reason", "usage"))
 _ENVELOPE = frozenset(("type", "message", "delta", "usage", "index"))
+_IN_TOTALS = ("message", "fallback_message")
 _UNANNOUNCED = {"text_delta": "text", "thinking_delta": "thinking"}
 
 
 class AnthropicDecoder(DecoderBase):
-    """One answer. See `base.protocol.Decoder`."""
+    """One response. See `base.protocol.Decoder`."""
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._announced = False
         self._counted = False
+        self._has_ended_block = False
         self._usage: Any = None
         self._stop_reason: str | None = None
-        self._slots: dict[Any, Slot] = {}
+        self._builders: dict[Any, PartBuilder] = {}
 
     # -- the three ways in -----------------------------------------------------------------------------------
 
     def feed(self, message: WireMessage) -> list[Event]:
-        """The events of one event of the wire. One never heard of is passed over."""
+        """The events of one event of the wire. One that is not known is skipped."""
         if self.ended:
             return []
         try:
@@ -95,7 +104,7 @@ class AnthropicDecoder(DecoderBase):
         return self.parts.take()
 
     def finish(self, clean: bool = True) -> list[Event]:
-        """The stream is over; unless the answer has ended, it was cut."""
+        """The stream has ended; unless the response has, it was cut."""
         if self.ended:
             return []
         raise self.cut("the stream ended before the answer did: no message_stop came")
@@ -104,17 +113,20 @@ class AnthropicDecoder(DecoderBase):
         """The counts so far."""
         return usage_of(self._usage, self._counted)
 
-    # -- the answer's own life -------------------------------------------------------------------------------
+    # -- the message ------------------------------------------------------------------------------------------
 
     def _on_start(self, event: dict[str, Any]) -> None:
-        if self._announced:
-            self.broken("a second message_start came before the first message's end")
         message = event["message"]
+        if self._announced:
+            if self._has_ended_block or (message.get("id") or self.id) != self.id:
+                self.broken("a second message_start came before the first message's end")
+            return  # the same one again
         self._top(message)
         self._announced = True
         self._more(event)
         for place, block in enumerate(message.get("content") or ()):
-            self._open(place, block)
+            if isinstance(block, dict):
+                self._open(place, block)
 
     def _top(self, message: dict[str, Any]) -> None:
         """The message's own fields."""
@@ -130,7 +142,7 @@ class AnthropicDecoder(DecoderBase):
                 self.extra[name] = value
 
     def _more(self, event: dict[str, Any]) -> None:
-        """What an event says of the message beside its delta."""
+        """The fields of an event beside its delta."""
         for name, value in event.items():
             if value is not None and name not in _ENVELOPE:
                 self.extra[name] = value
@@ -143,6 +155,8 @@ class AnthropicDecoder(DecoderBase):
         self._more(event)
 
     def _on_stop(self, event: dict[str, Any]) -> None:
+        if not self.started:
+            self.broken("message_stop came before any message_start")
         self._more(event)
         self._end()
 
@@ -151,9 +165,9 @@ class AnthropicDecoder(DecoderBase):
         raise error_in_event(event, self.partial(), self.origin)
 
     def _end(self) -> None:
-        for slot in self._slots.values():
-            slot.finish()
-        self._slots = {}
+        for builder in self._builders.values():
+            builder.finish()
+        self._builders = {}
         self.ended = True
         raw = None if self._stop_reason is None else str(self._stop_reason)
         reason = _FINISH.get(raw, "other")
@@ -164,38 +178,40 @@ class AnthropicDecoder(DecoderBase):
     # -- blocks ----------------------------------------------------------------------------------------------
 
     def _blocks(self, content: list[Any]) -> None:
-        """The blocks of a whole body. Where models took over from each other, each part is its own model's."""
+        """The blocks of a whole body. Where another model took over, each part is its own model's."""
         handovers = [block for block in content if _is_fallback(block)]
         if handovers:
             self.answered_by(handovers[0]["from"]["model"])
         for block in content:
-            self._open(None, block).finish()
-            self._slots.clear()
+            if isinstance(block, dict):
+                self._open(None, block).finish()
+                self._builders.clear()
 
-    def _open(self, place: Any, block: Any) -> Slot:
+    def _open(self, place: Any, block: Any) -> PartBuilder:
         """A new block. One that never stopped ends where another begins at its place."""
         self.start()
-        before = self._slots.pop(place, None)
+        before = self._builders.pop(place, None)
         if before is not None:
             before.finish()
-        slot = self._slots[place] = Slot(self, block)
+        builder = self._builders[place] = PartBuilder(self, block)
         if _is_fallback(block):
             self.answered_by(block["to"]["model"])
-        return slot
+        return builder
 
     def _on_block(self, event: dict[str, Any]) -> None:
-        self._open(event.get("index"), event["content_block"])
+        if isinstance(event["content_block"], dict):
+            self._open(event.get("index"), event["content_block"])
 
     def _on_block_delta(self, event: dict[str, Any]) -> None:
-        slot = self._slots.get(event.get("index"))
-        if slot is None:
-            slot = self._unannounced(event)
-            if slot is None:
+        builder = self._builders.get(event.get("index"))
+        if builder is None:
+            builder = self._unannounced(event)
+            if builder is None:
                 return
-        slot.grow(event["delta"])
+        builder.grow(event["delta"])
 
-    def _unannounced(self, event: dict[str, Any]) -> Slot | None:
-        """The block of a delta that no start was told for: text speaks for itself, a call's arguments do not."""
+    def _unannounced(self, event: dict[str, Any]) -> PartBuilder | None:
+        """The block of a delta without a start: a text can be without, a call's arguments cannot."""
         delta = event["delta"]
         kind = _UNANNOUNCED.get(delta["type"])
         if kind is not None:
@@ -206,12 +222,13 @@ class AnthropicDecoder(DecoderBase):
         return None
 
     def _on_block_stop(self, event: dict[str, Any]) -> None:
-        slot = self._slots.pop(event.get("index"), None)
-        if slot is not None:
-            slot.finish()
+        builder = self._builders.pop(event.get("index"), None)
+        if builder is not None:
+            builder.finish()
+            self._has_ended_block = True
 
     def _on_nothing(self, event: dict[str, Any]) -> None:
-        """A sign of life."""
+        """A heartbeat."""
 
     # -- failures --------------------------------------------------------------------------------------------
 
@@ -230,9 +247,9 @@ class AnthropicDecoder(DecoderBase):
         ):
             self.ended = True
             raise error_in_event(value, self.partial(), self.origin)
-        told = value.get("content")
-        if told is not None:
-            self._misshapen(TypeError(f"its content is {type(told).__name__}"), body)
+        content = value.get("content")
+        if content is not None:
+            self._misshapen(TypeError(f"its content is {type(content).__name__}"), body)
         self.broken(f"the body has no content: {looks_like(body)}")
 
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
@@ -259,4 +276,82 @@ EVENTS: dict[str, _Handler] = {
     "ping": _D._on_nothing,
     "error": _D._on_error,
 }
-"""What is done with each event; those that are not here are passed over."""
+"""The handler of each event; others are skipped."""
+
+
+# -- InvokeModel ---------------------------------------------------------------------------------------------
+
+
+class BedrockAnthropicDecoder(AnthropicDecoder):
+    """One response of InvokeModel or InvokeModelWithResponseStream. See `base.protocol.Decoder`.
+
+    An exception in the stream is Bedrock's own error. A whole body is a Messages body, unwrapped.
+    """
+
+    def feed(self, message: WireMessage) -> list[Event]:
+        """The events of one message of the event stream. One that is not known is skipped."""
+        if self.ended:
+            return []
+        if not isinstance(message, EventStreamMessage):
+            return super().feed(message)  # a gateway unwrapped it
+        if message.headers.get(":message-type") in ("exception", "error"):
+            self._refused(message)
+        return super().feed(WireMessage(self._event(message.data))) if message.event == "chunk" else []
+
+    def _refused(self, message: EventStreamMessage) -> NoReturn:
+        # Deferred: it would load all of Converse with the first request to Anthropic's own service.
+        from brainwires_provider.protocols.bedrock.errors import error_in_stream
+
+        body = self.read_json(message.data) if message.data.strip() else {}
+        self.ended = True
+        raise error_in_stream(message.headers, body, self.partial(), self.origin)
+
+    def _event(self, data: bytes) -> bytes:
+        encoded = self.read_json(data).get("bytes")
+        try:
+            return base64.b64decode(encoded or "", validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            self.broken(f"a chunk of the stream is no base64: {looks_like(data)}")
+
+
+# -- counts --------------------------------------------------------------------------------------------------
+
+
+def usage_of(counts: Any, complete: bool = True) -> Usage:
+    """The buckets of a `usage` object. Its input counts are disjoint; thinking is a part of the output.
+
+    `passes` are the iterations that the totals leave out: compactions, advisors, and the tries of models that
+    declined before a fallback.
+    """
+    if not isinstance(counts, dict) or not counts:
+        return Usage()
+    tiers, details = counts.get("cache_creation"), counts.get("output_tokens_details")
+    written = counts.get("cache_creation_input_tokens")
+    if written is None and isinstance(tiers, dict):
+        written = sum(_count(tokens) for tokens in tiers.values())
+    plain, read, written = (
+        _count(n) for n in (counts.get("input_tokens"), counts.get("cache_read_input_tokens"), written)
+    )
+    usage = split_usage(
+        input_total=plain + read + written,
+        output_total=_count(counts.get("output_tokens")),
+        cache_read=read,
+        cache_write=written,
+        reasoning=_count(details.get("thinking_tokens")) if isinstance(details, dict) else 0,
+        raw=counts,
+    )
+    return msgspec.structs.replace(usage, passes=_passes(counts.get("iterations")), complete=complete)
+
+
+def _passes(iterations: Any) -> tuple[Mapping[str, Any], ...]:
+    passes = [i for i in iterations if isinstance(i, dict)] if isinstance(iterations, list) else []
+    served = [i.get("model") for i in passes if i.get("type") == "fallback_message"]
+    return tuple(i for i in passes if i.get("type") not in _IN_TOTALS or _declined(i, served))
+
+
+def _declined(iteration: Mapping[str, Any], served: Iterable[Any]) -> bool:
+    return bool(served) and iteration.get("model") not in (None, *served)
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int else 0

@@ -23,7 +23,7 @@ __all__ = ["Call", "ChatProtocol", "Decoder", "OverWebSocket", "Reply"]
 class Call(Struct, frozen=True, gc=False):
     """One encoded request: the path below the base URL, the JSON body, and the report of its options.
 
-    `sent` names the fields that are in the body as they were given; None for an encoder without an OptionReader.
+    `sent` names the fields that are in the body as they were given.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Call(Struct, frozen=True, gc=False):
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
-    sent: tuple[str, ...] | None = None
+    sent: tuple[str, ...] = ()
 
 
 class Reply(Struct, frozen=True):

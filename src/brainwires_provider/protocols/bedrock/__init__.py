@@ -7,7 +7,7 @@ from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
-from brainwires_provider.protocols.bedrock.errors import refusal
+from brainwires_provider.protocols.bedrock.errors import decode_error
 from brainwires_provider.protocols.bedrock.models import decode_page, page_call
 from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
 from brainwires_provider.protocols.bedrock.request import encode_count, encode_request
@@ -30,16 +30,16 @@ class BedrockConverse:
         return EventStreamFraming(max_message)
 
     def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
-        """Raises UnsupportedError for what Converse cannot say."""
+        """Raises UnsupportedError for what Converse cannot express."""
         return encode_request(request, origin, self.quirks, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one answer."""
+        """A decoder for one response."""
         return ConverseDecoder(origin)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
-        return refusal(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """`POST /model/{modelId}/count-tokens`, which takes foundation models' own ids, not those of profiles."""

@@ -1,8 +1,9 @@
 """Bedrock's errors: named by a header, by `__type`, or by the `:exception-type` of a message inside a stream.
 
-The name decides, then the words, then the status. In a stream an exception claims the status that it would have had
-as an answer.
-Reference: the API reference, "Errors" of Converse and ConverseStream, and "Common Errors".
+The name decides, then the wording, then the status. In a stream an exception has the status that it would have had as
+a response.
+Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html under "Errors", and
+"Common Errors" beside it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from brainwires_provider.errors import (
     RateLimitError,
     ServerError,
 )
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Origin, Response
 
-__all__ = ["error_in_stream", "is_error", "named_error", "refusal"]
+__all__ = ["decode_error", "error_in_stream", "is_error", "named_error"]
 
 _KINDS: dict[str, tuple[type[APIError], int]] = {
     "accessdenied": (PermissionDeniedError, 403),
@@ -66,28 +67,28 @@ _CONTEXT = re.compile(
 )
 
 
-def refusal(reply: Reply) -> APIError:
+def decode_error(reply: Reply) -> APIError:
     """The error of a refused request."""
-    told = _object(reply.body)
-    name = _name(reply.headers.get("x-amzn-errortype")) or _name_in(told)
-    if name is None or told is None:
-        return _sorted(error_in_reply(reply))
-    return named_error(name, told, status=reply.status, headers=reply.headers, now=reply.now)
+    body = _object(reply.body)
+    name = _name(reply.headers.get("x-amzn-errortype")) or _name_in(body)
+    if name is None or body is None:
+        return _classified(error_in_reply(reply))
+    return named_error(name, body, status=reply.status, headers=reply.headers, now=reply.now)
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
+def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        value = decode_json(body) if body.strip() else {}
+        value = decode_json(data) if data.strip() else {}
     except ValueError:
         return None
-    mended: Any = well_formed(value)
-    return mended if isinstance(mended, dict) else None
+    body: Any = well_formed(value)
+    return body if isinstance(body, dict) else None
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
     """Whether a body is an error under whatever status."""
-    only_words = bool(body) and body.keys() <= {"message", "Message"}
-    return only_words or bool(body.get("error")) or _name_in(body) is not None
+    only_message = bool(body) and body.keys() <= {"message", "Message"}
+    return only_message or bool(body.get("error")) or _name_in(body) is not None
 
 
 def named_error(
@@ -101,15 +102,15 @@ def named_error(
 ) -> APIError:
     """The error of this name, or of the name that the body has."""
     name = name or _name_in(body)
-    if name is None and body.get("error"):  # as gateways before Bedrock say it
-        return _sorted(error_in_body(body, status=status, headers=headers, now=now, partial=partial))
+    if name is None and body.get("error"):  # as gateways in front of Bedrock do
+        return _classified(error_in_body(body, status=status, headers=headers, now=now, partial=partial))
     inner = body.get("Output") if isinstance(body.get("Output"), Mapping) else body
     assert isinstance(inner, Mapping)
-    told = inner.get("message") or inner.get("Message") or inner.get("originalMessage")
+    message = inner.get("message") or inner.get("Message") or inner.get("originalMessage")
     _, usual = _KINDS.get(_key(name), (APIError, None))
     claimed = None if status is not None and status >= 400 else usual
     error = api_error(
-        message=str(told) if told else name or "the service failed, and does not say why",
+        message=str(message) if message else name or "the service failed without a message",
         status=status,
         code=name,
         claimed_status=claimed,
@@ -118,7 +119,7 @@ def named_error(
         body=dict(body),
         partial=partial,
     )
-    return _sorted(error)
+    return _classified(error)
 
 
 def error_in_stream(
@@ -133,8 +134,8 @@ def error_in_stream(
     return error
 
 
-def _sorted(error: APIError) -> APIError:
-    """The same error as the class that its name says, if it says one."""
+def _classified(error: APIError) -> APIError:
+    """The same error as the class of its name, if the name is known."""
     kind, _ = _KINDS.get(_key(error.code), (type(error), None))
     if issubclass(kind, InvalidRequestError) and (
         isinstance(error, ContextLengthError) or _CONTEXT.search(error.message)
@@ -162,11 +163,11 @@ def _name_in(body: Mapping[str, Any] | None) -> str | None:
     return _name(body.get("__type")) or (_name(inner.get("__type")) if isinstance(inner, Mapping) else None)
 
 
-def _name(told: Any) -> str | None:
+def _name(value: Any) -> str | None:
     """`ThrottlingException` out of `ns#ThrottlingException:http://…`."""
-    if not isinstance(told, str) or not told:
+    if not isinstance(value, str) or not value:
         return None
-    return told.partition(":")[0].rpartition("#")[2] or None
+    return value.partition(":")[0].rpartition("#")[2] or None
 
 
 def _key(name: str | None) -> str:

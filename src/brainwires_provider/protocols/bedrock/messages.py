@@ -1,123 +1,250 @@
-"""Messages as the system blocks and the turns that Converse wants.
+"""The message history as the system blocks and the turns of Converse.
 
-The leading system messages become `system`; a later one stays a message of that role where the model takes it, and
-else becomes a user's that says what it is. User and assistant have to alternate, and the results of one turn's calls
-have to be in one message, so what one side says in a row is put together: between two answers a longer history
-begins with the turns of a shorter one.
-Reference: the API reference of "Converse"; "Carry out a conversation with the Converse API" in the user guide.
+User and assistant have to alternate, and the results of one turn's calls have to be in one message, so consecutive
+messages of one side are joined: between two responses a longer history begins with the turns of a shorter one.
+
+Media are sent as base64, or by an `s3://` address, which the service reads itself; any other URL and every file id is
+refused before anything is sent. Fields that a caller puts into `extra` (citations, context, …) are added as they are,
+and other blocks, such as guardContent or searchResult, are OpaqueParts. A cache mark is a block of its own, behind
+what it marks.
+Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html; "Carry out a
+conversation with the Converse API" and "Use a tool to complete a request" in the user guide.
 """
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from brainwires_provider.protocols.anthropic.abilities import abilities
-from brainwires_provider.protocols.bedrock.content import ContentEncoder
-from brainwires_provider.protocols.bedrock.options import BedrockQuirks
-from brainwires_provider.protocols.bedrock.replay import Turns
-from brainwires_provider.types import Deviation, Message, OpaquePart, Origin, TextPart, ToolResultPart
+from brainwires_provider.protocols.base.claude import claude_facts
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import part_name, value_in_text, wire_id
+from brainwires_provider.protocols.base.turns import Block, TurnEncoder
+from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS, BedrockQuirks
+from brainwires_provider.protocols.bedrock.parts import cache_point, cited_block, reasoning_block
+from brainwires_provider.types import (
+    Cache,
+    FilePart,
+    ImagePart,
+    Message,
+    OpaquePart,
+    Origin,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    Request,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 
-__all__ = ["HistoryEncoder"]
+__all__ = ["MessageEncoder", "encode_messages"]
 
-Block = dict[str, Any]
-Turn = dict[str, Any]
+_REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
+_LONGEST_ID = 64
+_REFUSED_IN_NAME = re.compile(r"[^a-zA-Z0-9\s()\[\]-]")
+_SPACES = re.compile(r"\s+")
 
 
-class HistoryEncoder:
-    """Encodes the messages of one request, filling `system` and `turns`."""
+class MessageEncoder(TurnEncoder):
+    """Encodes the messages of one request."""
 
-    def __init__(
-        self, origin: Origin, quirks: BedrockQuirks, model: str, deviations: list[Deviation]
-    ) -> None:
-        told = quirks.system_turns
-        self._takes_system = abilities(model).system_turns if told is None else told
-        self._content = ContentEncoder(origin, quirks, model, deviations)
-        self._replay = Turns(origin, quirks, model, self._content)
-        self.system: list[Block] = []
-        self.turns: list[Turn] = []
+    instructions = (TextPart, OpaquePart)
+    refuses_blank = True
 
-    def encode(self, system: str | None, messages: tuple[Message, ...]) -> None:
-        """Raises UnsupportedError for what Converse cannot say."""
-        if system is not None:
-            self.system.append({"text": system})
-        leads = True
-        for index, message in enumerate(messages):
-            leads = leads and _is_instruction(message)
-            self._begin(message, index)
-            if leads:
-                self.system += self._content.blocks(message.content)
-            elif message.role == "assistant":
-                self._assistant(message)
-            elif message.role in ("system", "developer"):
-                self._later_system(message)
-            else:
-                self._user(message)
+    def __init__(self, origin: Origin, reader: OptionReader, quirks: BedrockQuirks, model: str) -> None:
+        takes_system = quirks.system_turns
+        if takes_system is None:
+            takes_system = claude_facts(model).system_turns
+        super().__init__(origin, reader, takes_system)
+        self._refuses_reasoning = re.search(quirks.own_reasoning_refused, model) is not None
+        self._takes_status = re.search(quirks.result_status, model) is not None
+        self._names: set[str] = set()
+        self._results = 0
+
+    def encode_part(self, part: Part) -> Block:
+        """See `TurnEncoder`."""
+        if isinstance(part, TextPart):
+            if part.citations:
+                self.dropped("only a model's text has citations", ".citations")
+            return {"text": part.text}
+        if isinstance(part, ToolResultPart):
+            return self._result(part)
+        if isinstance(part, (ImagePart, FilePart)):
+            return self._media(part)
+        if isinstance(part, OpaquePart) and isinstance(part.data, dict) and self.is_own(part):
+            return self._own(part)
+        raise self.unsupported(f"{part_name(part)} cannot be sent in a message of this role")
+
+    def _own(self, part: OpaquePart) -> Block:
+        self.has_marks = self.has_marks or "cachePoint" in part.data
+        return dict(part.data)
+
+    def mark(self, blocks: list[Block], cache: Cache) -> None:
+        """A cache point behind the block."""
+        blocks.append(cache_point(cache))
+        self.marked[id(blocks[-1])] = self.place()
+
+    # -- media -----------------------------------------------------------------------------------------------
+
+    def _media(self, part: ImagePart | FilePart) -> Block:
+        """An image, document, video or audio block; for one that came by this protocol, the block that it was."""
+        own = part.origin is not None and self.is_own(part)
+        extra = self.reader.take_extra(part) if part.origin is None or own else {}
+        if own and len(extra) == 1:
+            ((kind, fields),) = extra.items()
+            if kind in MEDIA_FORMATS and isinstance(fields, Mapping):
+                return {kind: {**fields, "source": self._source(part)}}
+        if isinstance(part, ImagePart) and part.detail is not None:
+            self.dropped("this protocol has no such option", ".detail")
+        kind, form = self._format(part)
+        block: Block = {"format": form, "source": self._source(part)}
+        if kind == "document":
+            block["name"] = self._document_name(part)
+        return {kind: block if own else block | extra}
+
+    def _format(self, part: ImagePart | FilePart) -> tuple[str, str]:
+        media_type = (part.media_type or "").partition(";")[0].strip().lower()
+        if not media_type:
+            raise self.unsupported(f"{part_name(part)} needs its media_type: nothing else shows it")
+        for kind, known in MEDIA_FORMATS.items():
+            if media_type in known:
+                return kind, known[media_type]
+        if media_type.startswith("text/"):
+            return "document", "txt"
+        raise self.unsupported(f"Converse takes no media of type {media_type}")
+
+    def _source(self, part: ImagePart | FilePart) -> Block:
+        if part.data is not None:
+            return {"bytes": base64.b64encode(part.data).decode()}
+        if part.url is None or not part.url.startswith("s3://"):
+            raise self.unsupported(
+                "Converse takes media as data or by an s3:// address; URLs are never fetched"
+            )
+        return {"s3Location": {"uri": part.url}}
+
+    def _document_name(self, part: ImagePart | FilePart) -> str:
+        """A document's name: of the characters that are taken, and no other document's."""
+        given = (part.name or "" if isinstance(part, FilePart) else "").rpartition("/")[2]
+        stem = given.rpartition(".")[0] or given
+        name = _SPACES.sub(" ", _REFUSED_IN_NAME.sub(" ", stem)).strip()[:180] or "document"
+        if stem and name != stem:
+            self.adapted(f"documents' names take few characters: sent as {name!r}", ".name")
+        if name in self._names:
+            names = (f"{name} ({i})" for i in range(2, len(self._names) + 3))
+            name = next(free for free in names if free not in self._names)
+        self._names.add(name)
+        return name
+
+    # -- tool results ----------------------------------------------------------------------------------------
+
+    def _result(self, part: ToolResultPart) -> Block:
+        """A result and its content. A cache point can stand behind the whole, not inside it."""
+        content = self.encode_parts(part.content)
+        block: Block = {"toolUseId": wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID), "content": content}
+        if any("audio" in piece for piece in content):
+            raise self.unsupported("a tool's result takes no audio")
+        if part.is_error and self._takes_status:
+            block["status"] = "error"
+        elif part.is_error:
+            self.dropped("this model takes no error flag: the text is sent as it is", ".is_error")
+        if part.extra:
+            block.update(self.reader.take_extra(part))
+        return {"toolResult": block}
+
+    # -- answers ---------------------------------------------------------------------------------------------
+
+    def encode_answer_part(self, part: Part) -> Block:
+        """See `TurnEncoder`."""
+        if isinstance(part, TextPart):
+            return self._cited(part) if part.citations or part.extra else {"text": part.text}
+        if isinstance(part, ToolCallPart):
+            return self._call(part)
+        if isinstance(part, ReasoningPart):
+            return reasoning_block(part)
+        if isinstance(part, RefusalPart):
+            self.adapted("this protocol has no refusals: sent as text")
+            return {"text": part.text}
+        if isinstance(part, OpaquePart):
+            return self._own(part)
+        assert isinstance(part, (ImagePart, FilePart))
+        return self._media(part)
+
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        if reason is None and isinstance(part, ReasoningPart) and self._refuses_reasoning:
+            return "this model refuses to be shown its reasoning"
+        if reason is None and isinstance(part, (ImagePart, FilePart)) and not part.data:
+            return "nothing of it has arrived"
+        return reason
+
+    def _cited(self, part: TextPart) -> Block:
+        if part.extra and "citationsContent" in part.extra and self.is_own(part):
+            return self.reader.take_extra(part)
+        cited = [c.raw for c in part.citations if self.is_own(part) and isinstance(c.raw, dict)]
+        self.report_citations(part, sent=len(cited))
+        return cited_block(part.text, cited) if cited else {"text": part.text}
+
+    def _call(self, part: ToolCallPart) -> Block:
+        if part.kind != "function":
+            self.report_kind(part)
+        call_id = part.call_id
+        id = wire_id(call_id, _REFUSED_IN_ID, _LONGEST_ID)
+        if id != call_id:
+            self.adapted("this API takes letters, digits, _, ., : and - in ids only, and 64 of them", ".id")
+        block: Block = {"toolUseId": id, "name": part.name, "input": self._arguments(part)}
+        if part.extra and self.is_own(part):
+            block |= {name: value for name, value in self.reader.take_extra(part).items() if name != "type"}
+        return {"toolUse": block}
+
+    def _arguments(self, part: ToolCallPart) -> Any:
+        """The object that the wire has; a value of another kind that came by this protocol goes back as it was."""
+        if part.origin is not None and part.kind == "function" and self.is_own(part):
+            value = value_in_text(part.arguments)
+            if value is not None:
+                return value
+        return self.arguments_object(part)
+
+    def add(self, role: str, blocks: list[Block], message: Message) -> None:
+        """See `TurnEncoder`."""
+        results = 0
+        while results < len(blocks) and ("toolResult" in blocks[results] or "cachePoint" in blocks[results]):
+            results += 1
+        last = self.turns[-1] if self.turns else None
+        if last is None or last["role"] != role:
+            last = {"role": role, "content": blocks}
+            self.turns.append(last)
+            self.places.append(self._at[0])
+            self._results = results
+        else:
+            self._join(last["content"], blocks, results)
+        if message.extra and role != "assistant":
+            last.update(self.reader.take_extra(message))
+
+    def _join(self, content: list[Block], blocks: list[Block], results: int) -> None:
+        """Add blocks to a turn; results stand behind the results that the turn begins with."""
+        if results and len(content) > self._results:
+            self.adapted("the API wants results ahead of all else", ".content")
+        content[self._results : self._results] = blocks[:results]
+        content += blocks[results:]
+        self._results += results
 
     @property
     def has_tools(self) -> bool:
         """Whether a call or a result is in the history: then Converse demands the tools."""
         return any(b.keys() & {"toolUse", "toolResult"} for turn in self.turns for b in turn["content"])
 
-    def _begin(self, message: Message, index: int) -> None:
-        self._content.where = f"messages[{index}]"
-        if message.name is not None:
-            self._content.report("dropped", "this protocol has no names for speakers", ".name")
-        if message.role == "developer":
-            self._content.report("adapted", "this protocol has no developer role: sent as system", ".role")
 
-    def _add(self, role: str, blocks: list[Block], message: Message) -> None:
-        if not self.turns or self.turns[-1]["role"] != role:
-            self.turns.append({"role": role, "content": []})
-        said = self.turns[-1]["content"] + blocks
-        ordered = _results_first(said) if role == "user" else said
-        if ordered != said:
-            self._content.report("adapted", "the API wants results ahead of all else", ".content")
-        self.turns[-1]["content"] = ordered
-        if message.role != "assistant":
-            self.turns[-1].update(message.extra or {})
-
-    def _assistant(self, message: Message) -> None:
-        blocks = self._replay.blocks(message)
-        if blocks:
-            self._add("assistant", blocks, message)
-        else:
-            self._content.report("dropped", "nothing of this turn can be sent, and an empty one is refused")
-
-    def _later_system(self, message: Message) -> None:
-        if self._takes_system and self.turns and self.turns[-1]["role"] != "assistant":
-            self._add("system", self._content.blocks(message.content), message)
-            return
-        if not all(isinstance(part, TextPart) for part in message.content):
-            raise self._content.unsupported("here the model takes only text in a system message")
-        reason = "the model takes no system message here: sent as the user's, between tags"
-        self._content.report("emulated", reason, ".role")
-        self._add("user", [{"text": f"<system>\n{message.text}\n</system>"}], message)
-
-    def _user(self, message: Message) -> None:
-        results = [p for p in message.content if isinstance(p, ToolResultPart)]
-        if message.role == "tool" and len(results) < len(message.content):
-            raise self._content.unsupported(
-                "a tool message takes ToolResultParts only; use Message.tool_result(call, …)"
-            )
-        self._add("user", self._content.blocks(message.content), message)
-
-
-def _is_instruction(message: Message) -> bool:
-    """Leading text, and blocks of the caller's own; what bears fields of its own stays a message."""
-    return (
-        message.role in ("system", "developer")
-        and not message.extra
-        and all(isinstance(part, (TextPart, OpaquePart)) for part in message.content)
-    )
-
-
-def _results_first(blocks: list[Block]) -> list[Block]:
-    """Results before all else, each with the cache point behind it; otherwise the order stands."""
-    results: list[Block] = []
-    others: list[Block] = []
-    kept = others
-    for block in blocks:
-        if "cachePoint" not in block:
-            kept = results if "toolResult" in block else others
-        kept.append(block)
-    return results + others
+def encode_messages(
+    request: Request, origin: Origin, reader: OptionReader, quirks: BedrockQuirks
+) -> MessageEncoder:
+    """The encoded history. Raises UnsupportedError for what Converse cannot express."""
+    encoder = MessageEncoder(origin, reader, quirks, request.model or "")
+    system = encoder.take_system()
+    if system:
+        encoder.system.append({"text": system})
+    encoder.encode_messages(request.messages)
+    return encoder

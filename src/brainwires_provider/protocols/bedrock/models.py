@@ -1,4 +1,4 @@
-"""Reads what Bedrock's control plane lists: foundation models, all at once, then inference profiles, page by page.
+"""Reads the model list of Bedrock's control plane: foundation models at once, then inference profiles by page.
 
 Newer models answer only under a profile's id, so the profiles belong to the list.
 Reference: `ListFoundationModels` and `ListInferenceProfiles` of the API reference.
@@ -56,7 +56,7 @@ def decode_page(body: bytes, provider: str) -> tuple[list[Model], str | None]:
 
 
 def _model(entry: Mapping[str, Any], provider: str) -> Model:
-    taken, made = lower_words(entry.get("inputModalities")), lower_words(entry.get("outputModalities"))
+    accepted, produced = lower_words(entry.get("inputModalities")), lower_words(entry.get("outputModalities"))
     life = object_of(entry.get("modelLifecycle"))
     return Model(
         id=entry["modelId"],
@@ -64,14 +64,14 @@ def _model(entry: Mapping[str, Any], provider: str) -> Model:
         display_name=text_of(entry.get("modelName")),
         owner=text_of(entry.get("providerName")),
         created=seconds_of(life.get("startOfLifeTime")),
-        # That it takes and makes text is no word on chatting: those that rank texts say the same.
-        capabilities=able(able_by_modality(taken, made)) if taken or made else None,
+        # Text in and out does not mean chat: models that rank texts have the same.
+        capabilities=able(able_by_modality(accepted, produced)) if accepted or produced else None,
         raw=entry,
         lifecycle=stage_of(life.get("status")),
         deprecated=day_of(life.get("legacyTime")),
         retires=day_of(life.get("endOfLifeTime")),
-        input_modalities=taken,
-        output_modalities=made,
+        input_modalities=accepted,
+        output_modalities=produced,
     )
 
 

@@ -1,7 +1,8 @@
 """How models and gateways differ behind Converse, and the fields that only this protocol has.
 
-A quirk is a constructor argument; the provider's row picks it. Converse says the same to every model, but not every
-model takes all of it. Which does is told by patterns over model names; an ARN names no model, so it passes them all.
+A quirk is a constructor argument; the provider's table entry sets it. Converse is one format for every model, but not
+every model takes all of it. Which one does is decided by patterns over model names; an ARN names no model, so it
+matches them all.
 """
 
 # ruff: noqa: N815  the fields bear the wire's own names
@@ -9,17 +10,69 @@ model takes all of it. Which does is told by patterns over model names; an ARN n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType
 
 from brainwires_provider.types import ProviderOptions
 
-__all__ = ["BedrockOptions", "BedrockQuirks"]
+__all__ = ["MEDIA_FORMATS", "BedrockOptions", "BedrockQuirks"]
+
+MEDIA_FORMATS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "image": {
+            "image/png": "png",
+            "image/jpeg": "jpeg",
+            "image/jpg": "jpeg",
+            "image/gif": "gif",
+            "image/webp": "webp",
+        },
+        "document": {
+            "application/pdf": "pdf",
+            "text/csv": "csv",
+            "application/msword": "doc",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+            "application/vnd.ms-excel": "xls",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+            "text/html": "html",
+            "text/plain": "txt",
+            "text/markdown": "md",
+        },
+        "video": {
+            "video/mp4": "mp4",
+            "video/x-matroska": "mkv",
+            "video/quicktime": "mov",
+            "video/webm": "webm",
+            "video/x-flv": "flv",
+            "video/mpeg": "mpeg",
+            "video/x-ms-wmv": "wmv",
+            "video/3gpp": "three_gp",
+        },
+        "audio": {
+            "audio/mpeg": "mp3",
+            "audio/mp3": "mp3",
+            "audio/wav": "wav",
+            "audio/x-wav": "wav",
+            "audio/flac": "flac",
+            "audio/ogg": "ogg",
+            "audio/opus": "opus",
+            "audio/aac": "aac",
+            "audio/x-aac": "x-aac",
+            "audio/mp4": "mp4",
+            "audio/x-m4a": "m4a",
+            "audio/webm": "webm",
+            "audio/x-matroska": "mka",
+            "audio/pcm": "pcm",
+            "audio/l16": "pcm",
+        },
+    }
+)
+"""The wire's name of a media type, by the member that holds the media."""
 
 
 class BedrockQuirks(Struct, frozen=True, kw_only=True):
-    """One service's dialect. The defaults are Amazon Bedrock's own."""
+    """What is different at one service. The defaults are Amazon Bedrock's own."""
 
     result_status: str = r"claude|nova|^arn:"
     """Models that take `status` in a tool's result."""
@@ -30,7 +83,7 @@ class BedrockQuirks(Struct, frozen=True, kw_only=True):
     own_reasoning_refused: str = r"deepseek"
     """Models that refuse to be shown their reasoning again."""
     system_turns: bool | None = None
-    """Takes system messages in mid-conversation. None: as the model's name tells."""
+    """Takes system messages in mid-conversation. None: as the model's facts say."""
     output_schema: bool = True
     """Takes `outputConfig.textFormat`; else the schema is put into words."""
     counting: bool = True
@@ -40,8 +93,8 @@ class BedrockQuirks(Struct, frozen=True, kw_only=True):
 class BedrockOptions(ProviderOptions, frozen=True, kw_only=True):
     """The request fields of Converse by their wire names: all but `modelId`, `messages` and `system`.
 
-    See the API reference of "Converse" for their meaning. Objects are merged, member by member, with what the
-    general knobs say; what is given here wins. `additionalModelRequestFields` holds the fields of one model.
+    See the API reference of "Converse" for their meaning. Objects are merged, member by member, with the
+    general options; what is given here wins. `additionalModelRequestFields` holds the fields of one model.
     """
 
     protocol: ClassVar[str] = "bedrock_converse"

@@ -1,12 +1,17 @@
 """Writes a Converse request: only what was set, under the names that the service takes.
 
-The model stands in the path, percent-encoded whole, for an ARN has slashes and colons; whether the answer is
-streamed, the path says too.
-Reference: the API reference of "Converse", "ConverseStream" and "CountTokens".
+The model is in the path, percent-encoded whole, since an ARN has slashes and colons; so is whether the response is
+streamed. Converse has fields for four options. Others are fields of a model's own in `additionalModelRequestFields`;
+only those that a model's page documents are sent, by the family in its name. What an ARN stands for is not known: for
+that, BedrockOptions takes the fields as they are.
+Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, and "ConverseStream",
+"CountTokens", "InferenceConfiguration", "OutputConfig" beside it; the user guide's pages on the models' parameters and
+"Prompt caching"; Amazon Nova's guide "Extended thinking"; Anthropic's "Adaptive thinking".
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -14,18 +19,35 @@ from urllib.parse import quote
 import msgspec
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.framing.eventstream import EventStreamFraming
+from brainwires_provider.protocols.base.caching import (
+    Section,
+    Slot,
+    estimated_tokens,
+    plan_marks,
+    report_plan,
+    tool_place,
+)
+from brainwires_provider.protocols.base.claude import (
+    SCHEMA_IS_STRICT,
+    ClaudeFacts,
+    ClaudeSettings,
+    claude_facts,
+    output_in_words,
+)
 from brainwires_provider.protocols.base.json import merged
-from brainwires_provider.protocols.base.options import own_options
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.bedrock.caching import place_cache_points
-from brainwires_provider.protocols.bedrock.messages import HistoryEncoder
+from brainwires_provider.protocols.bedrock.messages import MessageEncoder, encode_messages
 from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
-from brainwires_provider.protocols.bedrock.tuning import Tuner
+from brainwires_provider.protocols.bedrock.parts import cache_point
 from brainwires_provider.types import (
-    Deviation,
+    Cache,
+    Effort,
     HostedTool,
     JSONSchema,
     Origin,
+    Reasoning,
     Request,
     Tool,
     ToolChoice,
@@ -34,6 +56,9 @@ from brainwires_provider.types import (
 __all__ = ["encode_count", "encode_request", "model_path"]
 
 _COUNTED = frozenset(("messages", "system", "toolConfig", "additionalModelRequestFields"))
+_ABSENT = ("seed", "presence_penalty", "frequency_penalty", "parallel_tool_calls")
+_OWN_FIELDS = "BedrockOptions(additionalModelRequestFields=…) takes a model's own fields"
+_EFFORTS = ("low", "medium", "high")
 Body = dict[str, Any]
 
 
@@ -43,97 +68,171 @@ def model_path(model: str, operation: str) -> str:
 
 
 def encode_request(request: Request, origin: Origin, quirks: BedrockQuirks, *, stream: bool) -> Call:
-    """Raises UnsupportedError for content or tools that Converse cannot say."""
-    deviations: list[Deviation] = []
+    """Raises UnsupportedError for content or tools that Converse cannot express."""
+    reader = OptionReader(request, BedrockOptions)
     model = request.model or ""
-    history = HistoryEncoder(origin, quirks, model, deviations)
-    history.encode(request.system, request.messages)
+    history = encode_messages(request, origin, reader, quirks)
     body: Body = {"messages": history.turns} if history.turns else {}
     if history.system:
         body["system"] = history.system
-    _tools(request, history.has_tools, body, deviations)
-    _output(request, quirks, body, deviations)
-    options = request.options
-    if options.set_fields():
-        _knobs(request, model, body, deviations)
-        for name, value in own_options(options, BedrockOptions, deviations).items():
-            body[name] = merged(body.get(name), _plain(value))
+    facts = claude_facts(model)
+    settings = ClaudeSettings(reader, facts, reader.take("max_tokens"))
+    _put_output(reader, facts, quirks, body)
+    thinking = _put_options(reader, model, body, settings)
+    _put_tools(reader, history, body, settings.tool_choice(reader.take("tool_choice"), thinking))
+    for name, value in reader.provider_options().items():
+        body[name] = merged(body.get(name), _plain(value))
     if not stream:
         _for_whole(body)
-    deviations += place_cache_points(body, options.cache, quirks, model)
+    _place_cache_points(body, reader, history, quirks, model)
     path = model_path(model, "converse-stream" if stream else "converse")
-    headers = {"Accept": "application/vnd.amazon.eventstream"} if stream else {}
-    return Call(path, body, headers=headers, deviations=tuple(deviations))
+    headers = {"Accept": EventStreamFraming.media_type} if stream else {}
+    return Call(path, body, headers=headers, deviations=reader.finish(), sent=reader.sent)
 
 
 def encode_count(request: Request, origin: Origin, quirks: BedrockQuirks) -> Call:
     """`POST /model/{modelId}/count-tokens`. Raises UnsupportedError where the service has no such call."""
     if not quirks.counting:
         raise UnsupportedError(
-            "this service has no call that counts tokens; an answer's usage has the count",
+            "this service has no call that counts tokens; a response's usage has the count",
             provider=origin.provider,
             model=origin.model,
         )
     call = encode_request(request, origin, quirks, stream=False)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
     path = model_path(request.model or "", "count-tokens")
-    return Call(path, {"input": {"converse": counted}}, deviations=call.deviations)
+    return Call(path, {"input": {"converse": counted}}, deviations=call.deviations, sent=call.sent)
 
 
 def _plain(value: Any) -> Any:
-    """Mappings as dicts, so that they merge, and are nobody else's."""
+    """Mappings as dicts, so that they merge and belong to this body only."""
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _for_whole(body: Body) -> None:
-    """How a guardrail reads a stream is said of streams only."""
+    """How a guardrail reads a stream is a field of streams only."""
     guard = body.get("guardrailConfig")
     if guard is not None:
         body["guardrailConfig"] = {k: v for k, v in guard.items() if k != "streamProcessingMode"}
 
 
-def _knobs(request: Request, model: str, body: Body, deviations: list[Deviation]) -> None:
-    tuner = Tuner(request.options, model, deviations)
-    tuner.say()
-    if tuner.inference:
-        body["inferenceConfig"] = tuner.inference
-    if tuner.fields:
-        body["additionalModelRequestFields"] = tuner.fields
-    if tuner.effort is not None:
-        body["outputConfig"] = {**body.get("outputConfig", {}), "effort": tuner.effort}
+# -- options -------------------------------------------------------------------------------------------------
+
+
+def _put_options(reader: OptionReader, model: str, body: Body, settings: ClaudeSettings) -> Body | None:
+    """`inferenceConfig`, the model's own fields, and the effort in `outputConfig`; returns Claude's thinking."""
+    inference: Body = {}
+    limit = reader.take("max_tokens")
+    if limit is not None:
+        inference["maxTokens"] = limit
+    fields: Body = {}
+    if "claude" in model:
+        thinking = settings.thinking()
+        fields = {} if thinking is None else {"thinking": thinking}
+    else:
+        settings.effort = _reason_by_family(reader, model, fields)
+    sampled = settings.sampling(fields.get("thinking"))
+    inference |= {
+        wire: sampled[n] for n, wire in (("temperature", "temperature"), ("top_p", "topP")) if n in sampled
+    }
+    if "top_k" in sampled:
+        _put_top_k(reader, model, sampled["top_k"], fields)
+    stop = reader.take("stop")
+    if stop is not None:
+        inference["stopSequences"] = [stop] if isinstance(stop, str) else list(stop)
+    for name in _ABSENT:
+        if reader.take(name) is not None:
+            reader.dropped(name, f"Converse has no such field; {_OWN_FIELDS}")
+    if inference:
+        body["inferenceConfig"] = inference
+    if fields:
+        body["additionalModelRequestFields"] = fields
+    if settings.effort is not None:
+        body["outputConfig"] = {**body.get("outputConfig", {}), "effort": settings.effort}
+    return fields.get("thinking")
+
+
+def _put_top_k(reader: OptionReader, model: str, top_k: int, fields: Body) -> None:
+    if "claude" in model or "mistral" in model:
+        fields["top_k"] = top_k
+    elif "nova" in model:
+        fields["inferenceConfig"] = {"topK": top_k}
+    else:
+        reader.dropped("top_k", f"no field of this model's is known for it; {_OWN_FIELDS}")
+
+
+def _reason_by_family(reader: OptionReader, model: str, fields: Body) -> str | None:
+    """The reasoning of models that are not Claude: their own fields, or the effort that Converse has a field for."""
+    wanted: Effort | Reasoning | None = reader.take("reasoning")
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        wanted = Reasoning(effort=wanted)
+    if wanted.summary is not None:
+        reader.dropped("reasoning", "Converse has no field for summaries")
+    if wanted.budget_tokens is not None:
+        reader.dropped("reasoning", f"this model takes no budget; {_OWN_FIELDS}")
+    effort = wanted.effort
+    if effort is None:
+        return None
+    if "nova" in model:
+        fields["reasoningConfig"] = {"type": "disabled" if effort == "off" else "enabled"}
+        if effort != "off":
+            fields["reasoningConfig"]["maxReasoningEffort"] = _nearest(reader, effort)
+    elif effort == "off":
+        reader.dropped("reasoning", f"Converse has no field that stops reasoning; {_OWN_FIELDS}")
+    elif "gpt-oss" in model:
+        fields["reasoning_effort"] = _nearest(reader, effort)
+    elif "qwen" in model:
+        fields["reasoning_config"] = _nearest(reader, effort)
+    elif effort == "minimal":
+        reader.adapted("reasoning", "the lowest effort here is low")
+        return "low"
+    else:
+        return effort
+    return None
+
+
+def _nearest(reader: OptionReader, effort: Effort) -> str:
+    """One of three efforts."""
+    near = effort if effort in _EFFORTS else {"minimal": "low", "max": "high"}[effort]
+    if near != effort:
+        reader.adapted("reasoning", f"this model takes low, medium and high: {near} is sent")
+    return near
 
 
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
-def _tools(request: Request, needed: bool, body: Body, deviations: list[Deviation]) -> None:
-    """The tools and the choice among them. `needed`: a history with calls has to have them."""
-    choice, tools = request.tool_choice or ToolChoice(), request.tools
+def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body, given: ToolChoice | None) -> None:
+    """The tools and the choice among them; a history with calls has to have them."""
+    tools: tuple[Tool | HostedTool, ...] = reader.take("tools") or ()
+    choice = given or ToolChoice()
     if choice.names and choice.raw is None and (len(choice.names) > 1 or choice.mode == "auto"):
         tools = tuple(t for t in tools if not isinstance(t, Tool) or t.name in choice.names)
-        deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
+        reader.emulated("tool_choice", "only the tools that may be called are sent")
         choice = ToolChoice(choice.mode)
     if choice.mode == "none" and choice.raw is None:
-        if not needed:
+        if not history.has_tools:
             if tools:
-                reason = "Converse has no such choice: the tools are not sent"
-                deviations.append(Deviation("tool_choice", "emulated", reason))
+                reader.emulated("tool_choice", "Converse has no such choice: the tools are not sent")
+                reader.dropped("tools", "none may be called")
             return
         reason = "Converse has no such choice, and a history with calls demands the tools"
-        deviations.append(Deviation("tool_choice", "dropped", reason))
+        reader.dropped("tool_choice", reason)
         choice = ToolChoice()
     if not tools:
+        if given is not None:
+            reader.dropped("tool_choice", "there are no tools")
         return
-    config: Body = {"tools": [entry for tool in tools for entry in _tool(tool)]}
-    told = _choice(choice)
-    if told is not None and request.tool_choice is not None:
-        config["toolChoice"] = told
-    body["toolConfig"] = config
+    body["toolConfig"] = {"tools": [entry for tool in tools for entry in _tool(tool, reader, history)]}
+    if given is not None:
+        body["toolConfig"]["toolChoice"] = _choice(choice)
 
 
-def _tool(tool: Tool | HostedTool) -> list[Body]:
+def _tool(tool: Tool | HostedTool, reader: OptionReader, history: MessageEncoder) -> list[Body]:
     """A tool as the wire has it, and the cache point behind it."""
     if isinstance(tool, HostedTool):
         entry: Body = {tool.type: dict(tool.fields)}
@@ -144,14 +243,18 @@ def _tool(tool: Tool | HostedTool) -> list[Body]:
         spec["inputSchema"] = {"json": tool.parameters}
         if tool.strict is not None:
             spec["strict"] = tool.strict
-        entry = {"toolSpec": {**spec, **(tool.extra or {})}}
-    if tool.cache is None:
+        if tool.extra:
+            spec.update(reader.take_extra(tool))
+        entry = {"toolSpec": spec}
+    cache = reader.take_cache(tool)
+    if cache is None:
         return [entry]
-    point = {"type": "default", "ttl": tool.cache.ttl} if tool.cache.ttl else {"type": "default"}
-    return [entry, {"cachePoint": point}]
+    point = cache_point(cache)
+    history.marked[id(point)] = tool_place(tool)
+    return [entry, point]
 
 
-def _choice(choice: ToolChoice) -> Body | None:
+def _choice(choice: ToolChoice) -> Body:
     if choice.raw is not None:
         return dict(choice.raw)
     if choice.names:
@@ -162,28 +265,98 @@ def _choice(choice: ToolChoice) -> Body | None:
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _output(request: Request, quirks: BedrockQuirks, body: Body, deviations: list[Deviation]) -> None:
-    output = request.output
+def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: BedrockQuirks, body: Body) -> None:
+    output = reader.take("output")
     if output is None:
         return
-    if not isinstance(output, JSONSchema):
-        words, reason = "Answer with one JSON object and nothing else.", "Converse has no plain JSON mode"
-    elif quirks.output_schema:
-        told: Body = {"name": output.name, "schema": _text(output.schema)}
-        if output.description is not None:
-            told["description"] = output.description
-        form = {"type": "json_schema", "structure": {"jsonSchema": told}}
-        body["outputConfig"] = {"textFormat": form}
-        if output.strict is False:
-            deviations.append(Deviation("output", "adapted", "this protocol always holds to the schema"))
+    native = quirks.output_schema and facts.schema and facts.bedrock_schema
+    if not isinstance(output, JSONSchema) or not native:
+        body["system"] = [*body.get("system", ()), {"text": output_in_words(reader, output)}]
         return
-    else:
-        described = f" ({output.description})" if output.description else ""
-        words = f"Answer with one JSON object, {output.name}{described}, that follows this JSON Schema:\n"
-        words, reason = words + _text(output.schema), "this service takes no schema"
-    body["system"] = [*body.get("system", ()), {"text": words}]
-    deviations.append(Deviation("output", "emulated", f"{reason}: it is put into words"))
+    described: Body = {"name": output.name, "schema": msgspec.json.encode(output.schema).decode()}
+    if output.description is not None:
+        described["description"] = output.description
+    form = {"type": "json_schema", "structure": {"jsonSchema": described}}
+    body["outputConfig"] = {"textFormat": form}
+    if output.strict is False:
+        reader.adapted("output", SCHEMA_IS_STRICT)
 
 
-def _text(schema: Mapping[str, Any]) -> str:
-    return msgspec.json.encode(schema).decode()
+# -- cache points --------------------------------------------------------------------------------------------
+
+_MARK = "cachePoint"
+
+
+def _place_cache_points(
+    body: Body, reader: OptionReader, history: MessageEncoder, quirks: BedrockQuirks, model: str
+) -> None:
+    """Set and prune the cache points of a whole body: they are read out, planned, and written back."""
+    strategy = reader.take("cache")
+    sized = strategy is not None and strategy.mode == "system_and_tail_turn"
+    lists = _lists(body, history, turns=sized or history.has_marks)
+    marked = any(_MARK in block for _, _, blocks in lists for block in blocks)
+    if strategy is None and not marked:
+        return
+    if re.search(quirks.prompt_caching, model) is None:
+        for _, _, blocks in lists:
+            blocks[:] = [block for block in blocks if _MARK not in block]
+        for field in (*(f"{place}.cache" for place in history.marked.values()), "cache"):
+            if field != "cache" or (strategy is not None and strategy.mode != "off"):
+                reader.dropped(field, "this model takes no cache points")
+        return
+    takes_tools = re.search(quirks.tool_caching, model) is not None
+    slots: list[Slot] = []
+    for section, where, blocks in lists:
+        slots += _slots(section, where, blocks, takes_tools or section != "tools", history.marked)
+    plan = plan_marks(slots, strategy)
+    start = 0
+    for _, _, blocks in lists:
+        count = sum(_MARK not in block for block in blocks)
+        _write(blocks, {i - start: cache for i, cache in plan.marks.items() if start <= i < start + count})
+        start += count
+    report_plan(reader, plan)
+
+
+def _lists(body: Body, history: MessageEncoder, *, turns: bool) -> list[tuple[Section, str, list[Body]]]:
+    """The lists in which cache points stand, in the order in which they are read; turns only where one may stand."""
+    lists: list[tuple[Section, str, list[Body]]] = []
+    if "tools" in body.get("toolConfig", ()):
+        lists.append(("tools", "tools", body["toolConfig"]["tools"]))
+    if "system" in body:
+        lists.append(("system", "system", body["system"]))
+    if turns:
+        for place, turn in zip(history.places, body.get("messages", ()), strict=False):
+            lists.append(("messages", f"messages[{place}]", turn["content"]))
+    return lists
+
+
+def _slots(
+    section: Section, where: str, blocks: list[Body], takes: bool, marked: Mapping[int, str]
+) -> list[Slot]:
+    """What can be marked, and what is: a mark belongs to the block before it."""
+    slots: list[Slot] = []
+    for block in blocks:
+        mark = block.get(_MARK)
+        if mark is None:
+            cacheable = takes and _is_cacheable(block)
+            slots.append(Slot(section, where, cacheable, None, estimated_tokens(block)))
+        elif slots:
+            ttl = mark.get("ttl") if isinstance(mark, Mapping) else None
+            last = slots[-1]
+            place = marked.get(id(block), last.where)
+            slots[-1] = Slot(last.section, place, last.cacheable, Cache(ttl), last.tokens)
+    return slots
+
+
+def _write(blocks: list[Body], marks: Mapping[int, Cache]) -> None:
+    """The same blocks, with these marks and no others."""
+    others = [block for block in blocks if _MARK not in block]
+    blocks.clear()
+    for index, block in enumerate(others):
+        blocks.append(block)
+        if index in marks:
+            blocks.append(cache_point(marks[index]))
+
+
+def _is_cacheable(block: Body) -> bool:
+    return "reasoningContent" not in block and ("text" not in block or bool(str(block["text"]).strip()))

@@ -1,9 +1,10 @@
-"""Reads a Converse answer: the messages of an AWS event stream, or a whole body.
+"""Reads a Converse response: the messages of an AWS event stream, or a whole body.
 
-The blocks of a stream have places (`contentBlockIndex`) and grow by deltas. `messageStop` says why the model stopped,
-`metadata`, which follows, what it cost: with both the answer has ended. A whole body is its blocks, one after
-another, through the same assembler. `p` is padding, which hides the length of what is said from who listens.
-Reference: the API reference of "ConverseStreamOutput" and "Converse".
+The blocks of a stream have an index (`contentBlockIndex`) and grow by deltas. `messageStop` has the stop reason,
+`metadata`, which follows, the usage: with both the response has ended. A whole body is its blocks, one after another,
+through the same assembler. `p` is padding, which hides the length of a text from eavesdroppers.
+Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html, and
+"Converse" beside it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import looks_like
-from brainwires_provider.protocols.bedrock.blocks import part_of_block, usage_of
 from brainwires_provider.protocols.bedrock.errors import error_in_stream, is_error, named_error
-from brainwires_provider.protocols.bedrock.slots import Slot
+from brainwires_provider.protocols.bedrock.parts import PartBuilder, decode_part
 from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
+from brainwires_provider.types.usage import split_usage
 
-__all__ = ["ConverseDecoder"]
+__all__ = ["ConverseDecoder", "usage_of"]
 
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -42,19 +43,21 @@ _FAILED = frozenset(("exception", "error"))
 
 
 class ConverseDecoder(DecoderBase):
-    """One answer. See `base.protocol.Decoder`."""
+    """One response. See `base.protocol.Decoder`."""
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._stop: str | None = None
         self._stopped = False
         self._usage: Any = None
-        self._slots: dict[Any, Slot] = {}
+        self._announced = False
+        self._has_ended_block = False
+        self._builders: dict[Any, PartBuilder] = {}
 
     # -- the three ways in -----------------------------------------------------------------------------------
 
     def feed(self, message: WireMessage) -> list[Event]:
-        """The events of one message. One never heard of is passed over; an exception is raised."""
+        """The events of one message. One that is not known is skipped; an exception is raised."""
         if self.ended:
             return []
         headers: Mapping[str, Any] = getattr(message, "headers", {})
@@ -82,7 +85,7 @@ class ConverseDecoder(DecoderBase):
         return self.parts.take()
 
     def finish(self, clean: bool = True) -> list[Event]:
-        """The stream is over. After `messageStop` only the counts are missing; before it the answer was cut."""
+        """The stream has ended. After `messageStop` only the usage is missing; before it the response was cut."""
         if self.ended:
             return []
         if self._stopped and clean:
@@ -94,13 +97,14 @@ class ConverseDecoder(DecoderBase):
 
     def usage(self) -> Usage:
         """The counts so far."""
-        return usage_of(self._usage)
+        return usage_of(self._usage, self.extra.get("additionalModelResponseFields"))
 
     # -- a stream --------------------------------------------------------------------------------------------
 
     def _on_start(self, event: dict[str, Any]) -> None:
-        if self.started:
-            self.broken("a second messageStart came before the first answer's end")
+        if self._announced and self._has_ended_block:
+            self.broken("a second messageStart came before the first response's end")
+        self._announced = True
         self.start()
         self._turn_fields(event)
 
@@ -109,28 +113,27 @@ class ConverseDecoder(DecoderBase):
             if name not in _MESSAGE and value is not None:
                 self.keep(name, value)
 
-    def _slot(self, event: dict[str, Any]) -> Slot:
+    def _builder(self, event: dict[str, Any]) -> PartBuilder:
         index = event["contentBlockIndex"]
-        slot = self._slots.get(index)
-        if slot is None:
+        builder = self._builders.get(index)
+        if builder is None:
             self.start()
-            slot = self._slots[index] = Slot(self)
-        return slot
+            builder = self._builders[index] = PartBuilder(self)
+        return builder
 
     def _on_block_start(self, event: dict[str, Any]) -> None:
-        self._slot(event).start(event["start"])
+        self._builder(event).start(event["start"])
 
     def _on_delta(self, event: dict[str, Any]) -> None:
-        self._slot(event).grow(event["delta"])
+        self._builder(event).grow(event["delta"])
 
     def _on_block_stop(self, event: dict[str, Any]) -> None:
-        self._slot(event).close()
+        self._builder(event).close()
+        self._has_ended_block = True
 
     def _on_stop(self, event: dict[str, Any]) -> None:
         self.start()
-        for slot in self._slots.values():
-            slot.close()
-        self._slots = {}  # they refer back to here
+        self._close_all()
         self._stopped, self._stop = True, event.get("stopReason")
         self._top(event)
         if self._usage is not None:
@@ -159,8 +162,7 @@ class ConverseDecoder(DecoderBase):
         self.start()
         for name, inner in output.items():
             if name == "message":
-                for block in inner["content"]:
-                    self.parts.whole(part_of_block(block, self.origin))
+                self._content(inner["content"])
                 self._turn_fields(inner)
             else:
                 self.extra.setdefault("output", {})[name] = inner
@@ -169,9 +171,22 @@ class ConverseDecoder(DecoderBase):
         self._top(value)
         self._end()
 
+    def _content(self, content: Any) -> None:
+        if not isinstance(content, list):
+            raise TypeError(f"its content is {type(content).__name__}")
+        for block in content:
+            if isinstance(block, dict):
+                self.parts.whole(decode_part(block, self.origin))
+
     # -- the end ---------------------------------------------------------------------------------------------
 
+    def _close_all(self) -> None:
+        for builder in self._builders.values():
+            builder.close()
+        self._builders = {}  # they refer back to here
+
     def _end(self) -> None:
+        self._close_all()
         self.ended = True
         raw = None if self._stop is None else str(self._stop)
         reason = _FINISH.get(raw or "end_turn", "other")
@@ -210,4 +225,38 @@ EVENTS: dict[str | None, _Handler] = {
     "messageStop": ConverseDecoder._on_stop,
     "metadata": ConverseDecoder._on_metadata,
 }
-"""What each event of a stream does."""
+"""The handler of each event of a stream; others are skipped."""
+
+
+# -- counts --------------------------------------------------------------------------------------------------
+
+
+def usage_of(counts: Any, fields: Any = None) -> Usage:
+    """The buckets of `usage`: what was read from a cache or written to one is not in `inputTokens`.
+
+    `fields` are those of the model's own response that were asked for; Claude's usage has the thinking tokens.
+    """
+    if not isinstance(counts, dict) or not counts:
+        return Usage()
+    read, written = _count(counts.get("cacheReadInputTokens")), _count(counts.get("cacheWriteInputTokens"))
+    total = counts.get("totalTokens")
+    return split_usage(
+        input_total=_count(counts.get("inputTokens")) + read + written,
+        output_total=_count(counts.get("outputTokens")),
+        total=_count(total) if type(total) is int else None,
+        cache_read=read,
+        cache_write=written,
+        reasoning=_thinking_tokens(fields),
+        raw=counts,
+    )
+
+
+def _thinking_tokens(fields: Any) -> int:
+    match fields:
+        case {"usage": {"output_tokens_details": {"thinking_tokens": int(count)}}}:
+            return _count(count)
+    return 0
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int else 0

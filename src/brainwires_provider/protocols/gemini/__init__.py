@@ -6,7 +6,7 @@ from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
-from brainwires_provider.protocols.gemini.errors import error_of
+from brainwires_provider.protocols.gemini.errors import decode_error
 from brainwires_provider.protocols.gemini.models import (
     decode_count,
     decode_model,
@@ -23,7 +23,7 @@ __all__ = ["Gemini", "GeminiDecoder", "GeminiOptions", "GeminiQuirks"]
 
 
 class Gemini:
-    """See `base.protocol.ChatProtocol`. The quirks are one service's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are those of one service."""
 
     name = "gemini"
 
@@ -35,16 +35,16 @@ class Gemini:
         return SSEFraming(max_message)
 
     def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
-        """Raises UnsupportedError for what generateContent cannot say."""
+        """Raises UnsupportedError for what generateContent cannot express."""
         return encode_request(request, origin, self.quirks, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one answer."""
+        """A decoder for one response."""
         return GeminiDecoder(origin)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
-        return error_of(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """`POST /models/MODEL:countTokens`."""

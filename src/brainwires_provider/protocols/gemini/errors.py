@@ -1,6 +1,6 @@
-"""Google's "no": a status in words, and `details` that say how long to wait, which quota, which field.
+"""Error bodies of Google: a status name, and `details` with the time to wait, the quota, the field.
 
-The kind is told by the details' reason first (a wrong key is a plain 400 otherwise), then by the status in words,
+The class is chosen by the reason in the details first (a wrong key is a plain 400 otherwise), then by the status name,
 then by the number. Reference: google.rpc.Status and google.rpc error details, as the API design guide has them.
 """
 
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.errors import APIError
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply, retry_after
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Response
 
-__all__ = ["error_object", "error_of"]
+__all__ = ["decode_error", "decode_error_object"]
 
-# The words of protocols.failures for Google's, where those would be read as something else.
+# Codes of base.errors for Google's, where those would be classified as something else.
 _REASONS = {
     "API_KEY_INVALID": "invalid_api_key",
     "API_KEY_EXPIRED": "invalid_api_key",
@@ -41,8 +41,8 @@ _TOO_LONG = re.compile(r"input token count .*exceeds the maximum|exceeds the max
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
-def error_of(reply: Reply) -> APIError:
-    """The error of a refused request; an array of one error, as streams without `alt=sse` have it, counts too."""
+def decode_error(reply: Reply) -> APIError:
+    """The error of a refused request; an array of one error, as streams without `alt=sse` have it, is one too."""
     try:
         value = decode_json(reply.body)
     except ValueError:
@@ -51,10 +51,10 @@ def error_of(reply: Reply) -> APIError:
         value = value[0]
     if not isinstance(value, dict) or not isinstance(value.get("error"), dict):
         return error_in_reply(reply)
-    return error_object(value, status=reply.status, headers=reply.headers, now=reply.now)
+    return decode_error_object(value, status=reply.status, headers=reply.headers, now=reply.now)
 
 
-def error_object(
+def decode_error_object(
     body: Mapping[str, Any],
     *,
     status: int | None = None,
@@ -67,23 +67,23 @@ def error_object(
     error = body["error"]
     if not isinstance(error, dict) or not isinstance(error.get("status"), str):
         return error_in_body(body, status=status, headers=headers, now=now, partial=partial)
-    message, told = str(error.get("message") or error["status"]), error["status"]
+    message, status_name = str(error.get("message") or error["status"]), error["status"]
     details = [d for d in _list(error.get("details")) if isinstance(d, dict)]
     reason = next((str(d["reason"]) for d in details if d.get("reason")), None)
     number = error.get("code")
-    too_long = told == "INVALID_ARGUMENT" and _TOO_LONG.search(message) is not None
+    too_long = status_name == "INVALID_ARGUMENT" and _TOO_LONG.search(message) is not None
     made = api_error(
         message=message + _particulars(details),
         status=status,
         code="context_length_exceeded" if too_long else _REASONS.get(reason or ""),
-        type=_STATUSES.get(told),
+        type=_STATUSES.get(status_name),
         claimed_status=number if type(number) is int and 400 <= number < 600 else None,
         headers=headers,
         now=now,
         body=body,
         partial=partial,
     )
-    made.code, made.type = reason or told, told
+    made.code, made.type = reason or status_name, status_name
     made.retry_after = _delay(details) or retry_after(headers or {}, now)
     return made
 

@@ -1,4 +1,4 @@
-"""Reads a page of models, as AI Studio (`models`) and Vertex AI (`publisherModels`) list them, and a token count.
+"""Lists models, as AI Studio (`models`) and Vertex AI (`publisherModels`) do, and counts tokens.
 
 Reference: `models.list` and `models.get` of the Gemini API; `publishers.models.list` of Vertex AI's v1beta1.
 """
@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.errors import object_in
+from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.protocols.base.models import able, count_of, object_of, read_json, stage_of, text_of
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.gemini.errors import decode_error_object
 from brainwires_provider.types import Model, TokenCount
 
 __all__ = ["decode_count", "decode_model", "decode_page", "model_call", "page_call"]
@@ -31,14 +33,14 @@ def page_call(after: str | None) -> Call:
 def decode_page(body: bytes, provider: str) -> tuple[list[Model], str | None]:
     """The models of one page, and the next page's token. Raises ProtocolError."""
     value = read_json(body, provider)
-    told = object_of(value)
-    entries = told.get("models", told.get("publisherModels"))
+    page = object_of(value)
+    entries = page.get("models", page.get("publisherModels"))
     if not isinstance(entries, list):
-        if entries is not None or value != told or not {"nextPageToken"} >= told.keys():
+        if entries is not None or value != page or not {"nextPageToken"} >= page.keys():
             raise ProtocolError(f"the body has no list of models: {looks_like(body)}", provider=provider)
-        entries = []  # an empty page says nothing at all
+        entries = []  # an empty page has no members
     models = [_model(e, provider) for e in entries if isinstance(e, dict) and text_of(e.get("name"))]
-    return models, text_of(told.get("nextPageToken"))
+    return models, text_of(page.get("nextPageToken"))
 
 
 def model_call(name: str) -> Call:
@@ -76,19 +78,12 @@ def _model(entry: Mapping[str, Any], provider: str) -> Model:
 
 
 def decode_count(body: bytes) -> TokenCount:
-    """The count of `{"totalTokens": …}`, which is left out when it is zero. Raises ProtocolError."""
-    value = _object(body)
+    """The count of `{"totalTokens": …}`, which is left out when it is zero.
+
+    Raises ProtocolError, and the APIError that an error object under status 200 is.
+    """
+    value = object_in(body, "the token count", decode_error_object)
     count = value.get("totalTokens", 0 if "promptTokensDetails" in value else None)
     if type(count) is not int:
         raise ProtocolError(f"the body has no count of tokens: {looks_like(body)}")
     return TokenCount(count, value)
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        value = decode_json(body)
-    except ValueError as error:
-        raise ProtocolError(f"the provider sent what is not JSON ({error}): {looks_like(body)}") from None
-    if not isinstance(value, dict):
-        raise ProtocolError(f"the body has no object: {looks_like(body)}")
-    return value

@@ -1,4 +1,4 @@
-"""Writes a generateContent request: only what was set, under the names that the service takes.
+"""Request → the body of generateContent: only what was set, under the names that the service takes.
 
 Reference: the API reference of `models.generateContent`, `GenerationConfig`, `Tool` and `ToolConfig`.
 """
@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.options import own_options
+from msgspec.structs import replace
+
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.schemas import compile_schema
 from brainwires_provider.protocols.gemini.messages import HistoryEncoder
 from brainwires_provider.protocols.gemini.options import GENERATION_FIELDS, GeminiOptions, GeminiQuirks
-from brainwires_provider.protocols.gemini.schemas import compile_schema
 from brainwires_provider.types import (
-    Deviation,
+    Effort,
     HostedTool,
     JSONSchema,
-    Message,
-    Options,
     Origin,
     Reasoning,
     Request,
@@ -31,7 +30,7 @@ from brainwires_provider.types import (
 
 __all__ = ["encode_count", "encode_request"]
 
-_KNOBS = (
+_OPTIONS = (
     ("max_tokens", "maxOutputTokens"),
     ("temperature", "temperature"),
     ("top_p", "topP"),
@@ -42,26 +41,25 @@ _KNOBS = (
 )
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _COUNTED = ("contents", "systemInstruction", "tools", "generationConfig")
-_MERGED = ("toolConfig", "generationConfig")
 Body = dict[str, Any]
 
 
 def encode_request(request: Request, origin: Origin, quirks: GeminiQuirks, *, stream: bool) -> Call:
-    """Raises UnsupportedError for content or tools that generateContent cannot say."""
-    body, deviations = _body(request, origin, quirks)
+    """Raises UnsupportedError for content or tools that generateContent cannot express."""
     path = f"{_model_path(request.model)}:{'streamGenerateContent' if stream else 'generateContent'}"
-    return Call(path, body, query={"alt": "sse"} if stream else {}, deviations=tuple(deviations))
+    call = _encode(path, request, origin, quirks)
+    return call if not stream else replace(call, query={"alt": "sse"})
 
 
 def encode_count(request: Request, origin: Origin, quirks: GeminiQuirks) -> Call:
     """`POST /models/MODEL:countTokens`."""
-    body, deviations = _body(request, origin, quirks)
     path = _model_path(request.model)
+    call = _encode(f"{path}:countTokens", request, origin, quirks)
     if quirks.counting == "request":
-        body = {"generateContentRequest": {"model": path.removeprefix("/"), **body}}
+        body = {"generateContentRequest": {"model": path.removeprefix("/"), **call.body}}
     else:
-        body = {name: body[name] for name in _COUNTED if name in body}
-    return Call(f"{path}:countTokens", body, deviations=tuple(deviations))
+        body = {name: call.body[name] for name in _COUNTED if name in call.body}
+    return replace(call, body=body)
 
 
 def _model_path(model: str | None) -> str:
@@ -70,86 +68,81 @@ def _model_path(model: str | None) -> str:
     return f"/{folder}{quote(name, safe='/@:-._~')}"
 
 
-def _body(request: Request, origin: Origin, quirks: GeminiQuirks) -> tuple[Body, list[Deviation]]:
-    deviations: list[Deviation] = []
-    messages = request.messages
-    if request.system is not None:
-        messages = (Message.system(request.system), *messages)
-    instruction, contents = HistoryEncoder(origin, quirks, deviations).encode(messages)
+def _encode(path: str, request: Request, origin: Origin, quirks: GeminiQuirks) -> Call:
+    reader = OptionReader(request, GeminiOptions)
+    encoder = HistoryEncoder(origin, quirks, reader)
+    instruction, contents = encoder.encode_messages(request.messages)
     if not contents:
-        raise UnsupportedError(
-            "generateContent answers to a message: pass one that is not the system's",
-            provider=origin.provider,
-            model=origin.model,
-        )
+        encoder.where = ""
+        raise encoder.unsupported("generateContent answers a message: pass one that is not the system's")
     body: Body = {"contents": contents}
-    if instruction is not None:
-        body["systemInstruction"] = instruction
-    takes_json_schema = quirks.json_schema and not re.search(quirks.compiled_models, str(request.model))
-    config: Body = {}
-    _tools(request, takes_json_schema, body, deviations)
-    _output(request, takes_json_schema, config, deviations)
-    own: Body = {}
-    if request.options.set_fields():
-        _tuning(request.options, config, deviations)
-        _thinking(request, quirks, config, deviations)
-        own = own_options(request.options, GeminiOptions, deviations)
-    _own(own, body, config)
-    return body, deviations
+    system = reader.take("system")
+    if system is not None:
+        instruction = [{"text": system}, *instruction]
+    if instruction:
+        body["systemInstruction"] = {"parts": instruction}
+    if not reader.is_empty:
+        takes_json_schema = quirks.json_schema and not re.search(quirks.compiled_models, str(request.model))
+        _tools(request, takes_json_schema, body, reader)
+        config = _options(reader)
+        _output(takes_json_schema, config, reader)
+        _reasoning(request, quirks, config, reader)
+        _cache(reader)
+        _own(reader.provider_options(), body, config)
+    body.update(reader.take_extra(request))
+    deviations = reader.finish()
+    return Call(path, body, deviations=deviations, sent=reader.sent)
 
 
-# -- knobs ---------------------------------------------------------------------------------------------------
+# -- options -------------------------------------------------------------------------------------------------
 
 
-def _tuning(options: Options, config: Body, deviations: list[Deviation]) -> None:
-    for name, wire_name in _KNOBS:
-        value = getattr(options, name)
-        if value is not None:
-            config[wire_name] = value
-    if options.stop is not None:
-        config["stopSequences"] = [options.stop] if isinstance(options.stop, str) else list(options.stop)
-    if options.parallel_tool_calls is not None:
-        reason = "the model decides how many calls it makes at once"
-        deviations.append(Deviation("parallel_tool_calls", "dropped", reason))
-    if options.cache is not None and options.cache.mode != "off":
-        reason = "this protocol caches by itself; what was cached is named by cachedContent, in GeminiOptions"
-        deviations.append(Deviation("cache", "dropped", reason))
+def _options(reader: OptionReader) -> Body:
+    """The generation config of the general options."""
+    config: Body = {wire: value for name, wire in _OPTIONS if (value := reader.take(name)) is not None}
+    stop = reader.take("stop")
+    if stop is not None:
+        config["stopSequences"] = [stop] if isinstance(stop, str) else list(stop)
+    return config
 
 
-def _thinking(request: Request, quirks: GeminiQuirks, config: Body, deviations: list[Deviation]) -> None:
-    """A level for the models that know levels, a budget for the others; a budget that was given goes as it is."""
-    wanted = request.options.reasoning
-    if wanted is None:
+def _reasoning(request: Request, quirks: GeminiQuirks, config: Body, reader: OptionReader) -> None:
+    """A level for the models that take levels, a budget for the others; a budget that was set is sent as it is."""
+    taken: Effort | Reasoning | None = reader.take("reasoning")
+    if taken is None:
         return
-    if isinstance(wanted, str):
-        wanted = Reasoning(effort=wanted)
-    said: Body = {}
+    wanted = taken if isinstance(taken, Reasoning) else Reasoning(effort=taken)
+    thinking: Body = {}
     effort = wanted.effort
     if wanted.budget_tokens is not None:
-        said["thinkingBudget"] = wanted.budget_tokens
+        thinking["thinkingBudget"] = wanted.budget_tokens
         if effort is not None:
-            reason = "a budget is given too, and only one of both can be sent"
-            deviations.append(Deviation("reasoning.effort", "dropped", reason))
+            reader.dropped("reasoning.effort", "a budget is set too, and only one of both can be sent")
     elif effort is not None and re.search(quirks.level_models, str(request.model)):
-        said["thinkingLevel"] = quirks.levels[effort]
+        thinking["thinkingLevel"] = quirks.levels[effort]
         if effort in ("off", "max"):
-            reason = f"this model has no level {effort!r}: the nearest is sent"
-            deviations.append(Deviation("reasoning", "adapted", reason))
+            reader.adapted("reasoning", f"this model has no level {effort!r}: the nearest is sent")
     elif effort is not None:
-        said["thinkingBudget"] = quirks.budgets[effort]
+        thinking["thinkingBudget"] = quirks.budgets[effort]
         if effort != "off":
-            deviations.append(Deviation("reasoning", "adapted", "this model is told a budget in tokens"))
+            reader.adapted("reasoning", "this model takes a budget in tokens")
     if wanted.summary is not None:
-        said["includeThoughts"] = True
+        thinking["includeThoughts"] = True
         if wanted.summary != "auto":
-            reason = "summaries have one length here"
-            deviations.append(Deviation("reasoning.summary", "adapted", reason))
-    if said:
-        config["thinkingConfig"] = said
+            reader.adapted("reasoning.summary", "summaries have one length here")
+    if thinking:
+        config["thinkingConfig"] = thinking
+
+
+def _cache(reader: OptionReader) -> None:
+    strategy = reader.take("cache")
+    if strategy is not None and strategy.mode != "off":
+        reason = "this API caches by itself; what was cached is named by cachedContent, in GeminiOptions"
+        reader.dropped("cache", reason)
 
 
 def _own(own: Body, body: Body, config: Body) -> None:
-    """The protocol's own fields win; the objects that general knobs also fill are merged."""
+    """The protocol's own fields take precedence; the objects that general options also fill are merged."""
     given = own.pop("generationConfig", {})
     for name, value in [*given.items(), *((k, v) for k, v in own.items() if k in GENERATION_FIELDS)]:
         config[name] = _both(config.get(name), value) if name == "thinkingConfig" else value
@@ -172,66 +165,60 @@ def _both(known: Any, value: Any) -> Any:
 # -- tools and output ----------------------------------------------------------------------------------------
 
 
-def _tools(request: Request, json_schema: bool, body: Body, deviations: list[Deviation]) -> None:
-    functions = [tool for tool in request.tools if isinstance(tool, Tool)]
+def _tools(request: Request, json_schema: bool, body: Body, reader: OptionReader) -> None:
+    given = reader.take("tools") or ()
+    functions = [tool for tool in given if isinstance(tool, Tool)]
     tools: list[Body] = []
     if functions:
-        declared = [_declaration(tool, json_schema, deviations) for tool in functions]
+        declared = [_declaration(tool, json_schema, reader) for tool in functions]
         tools.append({"functionDeclarations": declared})
-    tools += [{t.type: dict(t.fields)} for t in request.tools if isinstance(t, HostedTool)]
-    for tool in request.tools:
-        if tool.cache is not None:
-            name = tool.name if isinstance(tool, Tool) else tool.type
-            deviations.append(Deviation(f"tools[{name}].cache", "dropped", "tools take no cache marks here"))
+    tools += [{tool.type: dict(tool.fields)} for tool in given if isinstance(tool, HostedTool)]
     if tools:
         body["tools"] = tools
-    config = _calling(request.tool_choice, functions, deviations)
+    config = _calling(reader.take("tool_choice"), functions, reader)
     if config is not None:
         body["toolConfig"] = config
 
 
-def _declaration(tool: Tool, json_schema: bool, deviations: list[Deviation]) -> Body:
+def _declaration(tool: Tool, json_schema: bool, reader: OptionReader) -> Body:
     declared: Body = {"name": tool.name, "description": tool.description}
     if json_schema:
         declared["parametersJsonSchema"] = tool.parameters
     else:
-        declared["parameters"] = _compiled(tool.parameters, f"tools[{tool.name}].parameters", deviations)
-    return {**declared, **(tool.extra or {})}
+        declared["parameters"] = _compiled(tool.parameters, f"tools[{tool.name}].parameters", reader)
+    return {**declared, **reader.take_extra(tool)}
 
 
-def _compiled(schema: Any, field: str, deviations: list[Deviation]) -> Body:
+def _compiled(schema: Any, field: str, reader: OptionReader) -> Body:
     made = compile_schema(schema)
     if made.changed:
-        reason = f"said in Google's schema dialect: {'; '.join(made.changed)}"
-        deviations.append(Deviation(field, "adapted", reason))
+        reader.adapted(field, f"expressed in Google's schema dialect: {'; '.join(made.changed)}")
     if made.lost:
-        reason = f"Google's schema dialect cannot say: {'; '.join(made.lost)}"
-        deviations.append(Deviation(field, "dropped", reason))
+        reader.dropped(field, f"Google's schema dialect cannot express: {'; '.join(made.lost)}")
     return made.schema
 
 
-def _calling(choice: ToolChoice | None, functions: list[Tool], deviations: list[Deviation]) -> Body | None:
+def _calling(choice: ToolChoice | None, functions: list[Tool], reader: OptionReader) -> Body | None:
     """The function calling config. `VALIDATED` is auto with calls that are held to their schemas."""
-    is_strict = [tool for tool in functions if tool.strict]
-    if choice is None and not is_strict:
+    strict = [tool for tool in functions if tool.strict]
+    if choice is None and not strict:
         return None
     if choice is not None and choice.raw is not None:
         return dict(choice.raw)
     choice = choice or ToolChoice()
     mode = _MODES[choice.mode]
-    if mode == "AUTO" and (is_strict or choice.names):
+    if mode == "AUTO" and (strict or choice.names):
         mode = "VALIDATED"
-    for tool in is_strict:
-        reason = f"said for all functions by the calling mode {mode}"
-        deviations.append(Deviation(f"tools[{tool.name}].strict", "adapted", reason))
-    said: Body = {"mode": mode}
+    for tool in strict:
+        reader.adapted(f"tools[{tool.name}].strict", f"set for all functions by the calling mode {mode}")
+    config: Body = {"mode": mode}
     if choice.names:
-        said["allowedFunctionNames"] = list(choice.names)
-    return {"functionCallingConfig": said}
+        config["allowedFunctionNames"] = list(choice.names)
+    return {"functionCallingConfig": config}
 
 
-def _output(request: Request, json_schema: bool, config: Body, deviations: list[Deviation]) -> None:
-    output = request.output
+def _output(json_schema: bool, config: Body, reader: OptionReader) -> None:
+    output = reader.take("output")
     if output is None:
         return
     config["responseMimeType"] = "application/json"
@@ -243,4 +230,4 @@ def _output(request: Request, json_schema: bool, config: Body, deviations: list[
     if json_schema:
         config["responseJsonSchema"] = schema
     else:
-        config["responseSchema"] = _compiled(schema, "output", deviations)
+        config["responseSchema"] = _compiled(schema, "output", reader)

@@ -1,25 +1,26 @@
-"""Reads a generateContent answer: the chunks of a stream, one body, or a body that is the array of a stream's chunks.
+"""Decodes a generateContent response: the chunks of a stream, one body, or a body that is an array of chunks.
 
-A chunk is a small answer of the same form. Its candidate's parts are new ones, or go on with the last. The answer is
-over when the stream is: chunks with counts or metadata may follow the one that has the finish reason. A prompt that
-was blocked has no candidate, and a block reason instead. Reference: the API reference of `GenerateContentResponse`.
+A chunk is a small response of the same form. The parts of its candidate are new ones, or continue the last one. The
+response is over when the stream is: chunks with counts or metadata may follow the one with the finish reason. A
+blocked prompt has no candidate, and a block reason instead.
+Reference: the API reference of `GenerateContentResponse`, `UsageMetadata`, `GroundingMetadata`, `CitationMetadata`.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
-from brainwires_provider.protocols.gemini.citations import gathered, place_citations
-from brainwires_provider.protocols.gemini.errors import error_object
+from brainwires_provider.protocols.gemini.errors import decode_error_object
 from brainwires_provider.protocols.gemini.parts import Content
-from brainwires_provider.protocols.gemini.usage import usage_of
-from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
+from brainwires_provider.types import Citation, FinishReason, Origin, Response, ToolCallPart, Usage
 
-__all__ = ["FINISH_REASONS", "GeminiDecoder"]
+__all__ = ["FINISH_REASONS", "GeminiDecoder", "decode_usage"]
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -47,13 +48,13 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "OTHER": "other",
     "FINISH_REASON_UNSPECIFIED": "other",
 }
-"""Google's reasons; one never heard of is `other`."""
+"""Google's reasons; an unknown one is `other`."""
 
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
 _TOP = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId"))
 _OURS = _TOP | {"promptFeedback"}
 _CANDIDATE = frozenset(("content", "finishReason", "index"))
-_GATHERED = frozenset(("groundingMetadata", "urlContextMetadata", "citationMetadata"))
+_GATHERED = frozenset(("groundingMetadata", "urlContextMetadata", "citationMetadata", "logprobsResult"))
 _OTHERS = {
     "event_type": "the Interactions API",
     "steps": "the Interactions API",
@@ -63,20 +64,22 @@ _OTHERS = {
 
 
 class GeminiDecoder(DecoderBase):
-    """One answer. See `base.protocol.Decoder`."""
+    """One response. See `base.protocol.Decoder`."""
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._raw_finish: str | None = None
         self._block: str | None = None
         self._counts: dict[str, Any] = {}
+        self._last_counts: dict[str, Any] = {}
         self._content = Content(self)
-        self._told: dict[str, list[Any]] = {"groundingMetadata": [], "citationMetadata": []}
+        self._gathered: dict[str, _Gathered] = {}
+        self._cited: dict[str, list[Any]] = {"groundingMetadata": [], "citationMetadata": []}
 
-    # -- the three ways in -----------------------------------------------------------------------------------
+    # -- entry points ----------------------------------------------------------------------------------------
 
     def feed(self, message: WireMessage) -> list[Event]:
-        """The events of one chunk. An object that is no chunk is passed over."""
+        """The events of one chunk. An object that is no chunk is ignored."""
         if self.ended:
             return []
         try:
@@ -91,7 +94,7 @@ class GeminiDecoder(DecoderBase):
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:
-        """The events of a body: one answer, or the array of its chunks."""
+        """The events of a body: one response, or the array of its chunks."""
         if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             return self._feed_array(body)
         value = self.read_json(body)
@@ -102,7 +105,7 @@ class GeminiDecoder(DecoderBase):
         return self.parts.take()
 
     def _feed_array(self, body: bytes) -> list[Event]:
-        """A stream whose service was not asked for events, or ignores it."""
+        """A stream from a service that was not asked for server-sent events, or ignores `alt=sse`."""
         try:
             chunks = fast_decode(body)
         except (ValueError, RecursionError):
@@ -114,7 +117,7 @@ class GeminiDecoder(DecoderBase):
         return self.parts.take() + self.finish()
 
     def finish(self, clean: bool = True) -> list[Event]:
-        """The stream is over; without a finish or block reason it was cut."""
+        """The stream is over; without a finish or block reason the response is incomplete."""
         if self.ended:
             return []
         if self._raw_finish is None and self._block is None:
@@ -124,7 +127,12 @@ class GeminiDecoder(DecoderBase):
 
     def usage(self) -> Usage:
         """The counts so far."""
-        return usage_of(self._counts)
+        return decode_usage(self._counts, self._last_counts)
+
+    def partial(self) -> Response:
+        """What has arrived so far."""
+        self._place_gathered()
+        return super().partial()
 
     # -- one chunk -------------------------------------------------------------------------------------------
 
@@ -145,13 +153,14 @@ class GeminiDecoder(DecoderBase):
             self.broken(f"not the shape of a generateContent answer ({error!r}): {looks_like(data)}")
 
     def _top(self, chunk: dict[str, Any]) -> None:
-        """The response-level fields: the last told win."""
+        """The response-level fields: the last value wins."""
         self.answered_by(chunk.get("modelVersion"))
         if chunk.get("responseId"):
             self.id = str(chunk["responseId"])
         self.start()
         if chunk.get("usageMetadata"):
-            self._counts.update(chunk["usageMetadata"])
+            self._last_counts = dict(chunk["usageMetadata"])
+            self._counts.update(self._last_counts)
         feedback = chunk.get("promptFeedback")
         if feedback and feedback.get("blockReason"):
             self._block = str(feedback["blockReason"])
@@ -168,10 +177,10 @@ class GeminiDecoder(DecoderBase):
                 continue
             content = candidate.get("content")
             if content:
-                goes_on = streams
+                continues = streams
                 for part in content.get("parts") or ():
-                    self._content.add(part, goes_on=goes_on)
-                    goes_on = False
+                    self._content.add(part, continues=continues)
+                    continues = False
             if candidate.get("finishReason"):
                 self._raw_finish = str(candidate["finishReason"])
             if not candidate.keys() <= _CANDIDATE:
@@ -182,26 +191,34 @@ class GeminiDecoder(DecoderBase):
         for name, value in candidate.items():
             if value is None or name in _CANDIDATE:
                 continue
-            if name in self._told:
-                self._told[name].append(value)
-            known = self.extra.get(name)
-            if known is not None and name in _GATHERED:
-                value = gathered(known, value)
-            elif known is not None and name == "logprobsResult":
-                value = _prolonged(known, value)
-            self.extra[name] = value
+            if name in self._cited:
+                self._cited[name].append(value)
+            if name not in _GATHERED:
+                self.extra[name] = value
+            elif name in self._gathered:
+                self._gathered[name].add(value)
+            else:
+                self._gathered[name] = _Gathered(value, repeats=name == "logprobsResult")
 
     # -- the end ---------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        told = self._told
-        self._content.end(
-            lambda texts: place_citations(texts, told["groundingMetadata"], told["citationMetadata"])
-        )
+        cited = self._cited
+        try:
+            self._content.end(
+                lambda texts: _citations(texts, cited["groundingMetadata"], cited["citationMetadata"])
+            )
+        except _MISSHAPEN as error:
+            self.broken(f"not the shape of a generateContent answer ({error!r})")
+        self._place_gathered()
         self.ended = True
         del self._content  # it refers back to here
         reason, raw = self._finish_reason()
         self.parts.events.append(ResponseEnd(reason, raw, self.usage(), self.id, self.model, self.extra))
+
+    def _place_gathered(self) -> None:
+        for name, gathered in self._gathered.items():
+            self.extra[name] = _copy(gathered.value)
 
     def _finish_reason(self) -> tuple[FinishReason, str | None]:
         if self._raw_finish is None and self._block is not None:
@@ -214,17 +231,283 @@ class GeminiDecoder(DecoderBase):
     def _fail(self, chunk: dict[str, Any]) -> NoReturn:
         partial = self.partial()
         self.ended = True
-        error = error_object(chunk, partial=partial)
+        error = decode_error_object(chunk, partial=partial)
         error.provider, error.model = self.origin.provider, self.origin.model
         raise error
 
 
-def _prolonged(known: Any, value: Any) -> Any:
-    """Log probabilities of a stream: each chunk has those of its own tokens."""
-    if not isinstance(known, dict) or not isinstance(value, dict):
-        return value
-    both = {**known, **value}
-    for name in known.keys() & value.keys():
-        if isinstance(known[name], list) and isinstance(value[name], list):
-            both[name] = known[name] + value[name]
-    return both
+class _Gathered:
+    """A field that is sent over several chunks: objects are merged, lists continued, else the last value wins.
+
+    A list that begins with the whole known list replaces it. Otherwise only new items are added, or all of them where
+    an item may occur again (`repeats`).
+    """
+
+    def __init__(self, value: Any, *, repeats: bool) -> None:
+        self.value = _copy(value)
+        self._repeats = repeats
+        self._keys: dict[tuple[str, ...], set[str]] = {}
+
+    def add(self, value: Any) -> None:
+        """The field of one more chunk."""
+        self.value = self._merge(self.value, value, ())
+
+    def _merge(self, known: Any, value: Any, path: tuple[str, ...]) -> Any:
+        if type(known) is dict and type(value) is dict:
+            for name, inner in value.items():
+                known[name] = (
+                    self._merge(known[name], inner, (*path, name)) if name in known else _copy(inner)
+                )
+            return known
+        if type(known) is not list or type(value) is not list:
+            return _copy(value)
+        if self._repeats:
+            known += value
+        elif value[: len(known)] == known:
+            self._keys.pop(path, None)
+            return list(value)
+        else:
+            self._add_new(known, value, path)
+        return known
+
+    def _add_new(self, known: list[Any], value: list[Any], path: tuple[str, ...]) -> None:
+        keys = self._keys.get(path)
+        if keys is None:
+            keys = self._keys[path] = set(map(_key, known))
+        for item in value:
+            key = _key(item)
+            if key not in keys:
+                keys.add(key)
+                known.append(item)
+
+
+def _copy(value: Any) -> Any:
+    """The same value in objects and lists of its own; the items of a list are shared."""
+    if type(value) is dict:
+        return {name: _copy(inner) for name, inner in value.items()}
+    return list(value) if type(value) is list else value
+
+
+def _key(value: Any) -> str:
+    """A text that is equal for equal JSON values."""
+    return json.dumps(value, sort_keys=True)
+
+
+# -- usage ---------------------------------------------------------------------------------------------------
+
+_PARTS = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "responseTokenCount",
+    "thoughtsTokenCount",
+    "toolUsePromptTokenCount",
+)
+_COUNTS = (*_PARTS, "totalTokenCount")
+
+
+def decode_usage(counts: Mapping[str, Any], last: Mapping[str, Any] | None = None) -> Usage:
+    """`usageMetadata` as disjoint buckets. Metadata without any count (a traffic type alone) is incomplete usage.
+
+    The counts of prompt, candidates, thoughts and server tools stand beside each other; only the cached tokens are
+    part of the prompt's, and audio is a modality of the prompt. `raw` has all details by modality.
+
+    `counts` are the last reported of each name, and `last` those of the last chunk. Its total may cover only its own
+    counts: those of an earlier chunk that it does not repeat are then added to it.
+    """
+    if not any(name in counts for name in _COUNTS):
+        return Usage(raw=dict(counts) or None)
+    anomalies: list[str] = []
+
+    def count(name: str) -> int:
+        value = counts.get(name)
+        if type(value) is int and value < 0:
+            anomalies.append(f"{name} is negative: {value}")
+        return _positive(counts, name)
+
+    prompt = left = count("promptTokenCount")
+    inside = {"cache_read": count("cachedContentTokenCount"), "audio_input": _audio(counts)}
+    for name, reported in inside.items():
+        if reported > left:
+            anomalies.append(f"{name} {reported} exceeds the {left} input tokens left")
+            inside[name] = left
+        left -= inside[name]
+    output = count("candidatesTokenCount") or count("responseTokenCount")
+    reasoning, tools = count("thoughtsTokenCount"), count("toolUsePromptTokenCount")
+    used = prompt + output + reasoning + tools
+    total = count("totalTokenCount") if "totalTokenCount" in counts else used
+    if total < used and total != sum(_positive(last or {}, name) for name in _PARTS):
+        anomalies.append(f"total {total} is less than its parts, {used}")
+    return Usage(
+        uncached_input=left,
+        output_text=output,
+        reasoning=reasoning,
+        tool_input=tools,
+        unattributed=max(0, total - used),
+        anomalies=tuple(anomalies),
+        complete=True,
+        raw=dict(counts),
+        cache_read=inside["cache_read"],
+        audio_input=inside["audio_input"],
+    )
+
+
+def _positive(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if type(value) is int and value > 0 else 0
+
+
+def _audio(counts: Mapping[str, Any]) -> int:
+    """The prompt's audio that did not come from the cache."""
+    return max(0, _modality(counts, "promptTokensDetails") - _modality(counts, "cacheTokensDetails"))
+
+
+def _modality(counts: Mapping[str, Any], name: str) -> int:
+    details = counts.get(name)
+    reported = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    numbers = [d.get("tokenCount") for d in reported if d.get("modality") == "AUDIO"]
+    return sum(n for n in numbers if type(n) is int)
+
+
+# -- citations -----------------------------------------------------------------------------------------------
+
+_KINDS = ("web", "retrievedContext", "maps", "image")
+_SOURCES = ("documentName", "placeId", "fileSearchStore", "domain")
+_MAX_CHUNKS = (
+    64  # of one support, which is repeated in the citation of each; further ones are cited without a place
+)
+_MAX_SEARCH = (
+    50_000_000  # bytes compared to find the texts that are quoted; later quotes belong to the last text
+)
+_CHECK = 100  # what one comparison costs at least
+
+
+def _citations(
+    texts: Sequence[str], grounding: Iterable[Any], sources: Iterable[Any]
+) -> list[list[Citation]]:
+    """The citations of each text. `grounding` and `sources` are the grounding and citation metadata of every chunk.
+
+    A grounding support names a stretch of the answer in bytes of UTF-8, and the grounding chunks that it is based on.
+    The stretch is searched for by the text that the support quotes, since a streamed answer's texts are divided in
+    another way than the service counted them. Offsets stay the service's own; `raw` has the items as they came.
+    """
+    cited: list[list[Citation]] = [[] for _ in texts]
+    if not texts:
+        return cited
+    finder, seen = _Finder(texts), set()
+    for key, citation, segment in _all_citations(grounding, sources):
+        if key not in seen:
+            seen.add(key)
+            cited[finder.find(citation, segment)].append(citation)
+    return cited
+
+
+def _all_citations(
+    grounding: Iterable[Any], sources: Iterable[Any]
+) -> Iterator[tuple[tuple[str, str], Citation, Mapping[str, Any]]]:
+    """Every citation with a key that tells it from the others, and the segment that it is of."""
+    for metadata in grounding:
+        if isinstance(metadata, dict):
+            yield from _grounded(metadata)
+    for metadata in sources:
+        if isinstance(metadata, dict):
+            for item in _dicts(metadata.get("citationSources") or metadata.get("citations")):
+                yield ("source", _key(item)), _source(item), {}
+
+
+def _grounded(metadata: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Citation, Mapping[str, Any]]]:
+    """One citation for each chunk of each support, then the chunks that no support names, without a place."""
+    chunks = _list(metadata.get("groundingChunks"))
+    keys = [_key(chunk) for chunk in chunks]
+    used: set[int] = set()
+    for support in _dicts(metadata.get("groundingSupports")):
+        segment = support.get("segment")
+        segment = segment if isinstance(segment, dict) else {}
+        key = _key(support)
+        for index in _list(support.get("groundingChunkIndices"))[:_MAX_CHUNKS]:
+            if type(index) is int and 0 <= index < len(chunks):
+                used.add(index)
+                yield (key, keys[index]), _chunk(chunks[index], segment, support), segment
+    for index, chunk in enumerate(chunks):
+        if index not in used:
+            yield ("", keys[index]), _chunk(chunk, {}, None), {}
+
+
+def _chunk(chunk: Any, segment: Mapping[str, Any], support: Any) -> Citation:
+    source: dict[str, Any] = {}
+    if isinstance(chunk, dict):
+        source = next((chunk[k] for k in _KINDS if isinstance(chunk.get(k), dict)), {})
+    quote = _text(segment.get("text"))
+    return Citation(
+        url=_text(source.get("uri")) or _text(source.get("sourceUri")),
+        title=_text(source.get("title")),
+        quote=quote,
+        start=_integer(segment.get("startIndex"), 0) if quote else None,
+        end=_integer(segment.get("endIndex")),
+        source=next((s for s in map(_text, map(source.get, _SOURCES)) if s), None),
+        raw=chunk if support is None else {"groundingChunk": chunk, "groundingSupport": support},
+    )
+
+
+def _source(item: Mapping[str, Any]) -> Citation:
+    return Citation(
+        url=_text(item.get("uri")),
+        title=_text(item.get("title")),
+        start=_integer(item.get("startIndex")),
+        end=_integer(item.get("endIndex")),
+        source=_text(item.get("license")),
+        raw=item,
+    )
+
+
+class _Finder:
+    """Finds the text that a citation is of."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = [text.encode("utf-8", "replace") for text in texts]
+        self._left = _MAX_SEARCH
+
+    def find(self, citation: Citation, segment: Mapping[str, Any]) -> int:
+        """The index of a text; the last one where it cannot be found."""
+        quote = (citation.quote or "").encode("utf-8", "replace")
+        last = len(self._texts) - 1
+        if not quote:
+            return last
+        start = max(0, citation.start or 0)
+        for index in self._places(segment):
+            if self._texts[index][start : start + len(quote)] == quote:
+                return index
+            if not self._may_compare(len(quote)):
+                return last
+        for index in self._places(segment):
+            if not self._may_compare(len(self._texts[index])):
+                return last
+            if quote in self._texts[index]:
+                return index
+        return last
+
+    def _places(self, segment: Mapping[str, Any]) -> Iterator[int]:
+        """The texts, the one that the segment names first."""
+        count, named = len(self._texts), segment.get("partIndex", 0)
+        if type(named) is int and 0 <= named < count:
+            yield named
+        yield from (index for index in range(count) if index != named)
+
+    def _may_compare(self, size: int) -> bool:
+        self._left -= size + _CHECK
+        return self._left > 0
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in _list(value) if isinstance(item, dict)]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _integer(value: Any, default: int | None = None) -> int | None:
+    return value if type(value) is int else default

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError, UnsupportedError
+from brainwires_provider.errors import APIError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
-from brainwires_provider.protocols.ollama.errors import refusal
-from brainwires_provider.protocols.ollama.operations import decode_models, list_call
+from brainwires_provider.protocols.ollama.errors import decode_error
+from brainwires_provider.protocols.ollama.models import decode_models, list_call, no_count
 from brainwires_provider.protocols.ollama.options import OllamaOptions, OllamaQuirks
-from brainwires_provider.protocols.ollama.request import encode_chat, encode_generate
+from brainwires_provider.protocols.ollama.request import encode_generate, encode_request
 from brainwires_provider.protocols.ollama.response import OllamaDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["Ollama", "OllamaDecoder", "OllamaOptions", "OllamaQuirks"]
 
-_NO_COUNT = "Ollama has no call that counts tokens; an answer's usage has the count"
-
 
 class Ollama:
-    """See `base.protocol.ChatProtocol`. The quirks are one server's dialect."""
+    """See `base.protocol.ChatProtocol`. The quirks are those of one server."""
 
     name = "ollama"
 
@@ -31,28 +29,28 @@ class Ollama:
         return NDJSONFraming(max_message)
 
     def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
-        """`POST /api/chat`. Raises UnsupportedError for what it cannot say."""
-        return encode_chat(request, origin, self.quirks, stream=stream)
+        """`POST /api/chat`. Raises UnsupportedError for what it cannot express."""
+        return encode_request(request, origin, self.quirks, stream=stream)
 
     def encode_generate(self, request: Request, origin: Origin, *, stream: bool) -> Call:
-        """`POST /api/generate`; the same decoder reads its answer. Raises UnsupportedError for more than a prompt."""
+        """`POST /api/generate`, for the same decoder. Raises UnsupportedError for more than a prompt."""
         return encode_generate(request, origin, self.quirks, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one answer."""
+        """A decoder for one response."""
         return OllamaDecoder(origin)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
-        return refusal(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
-        """Raises UnsupportedError: Ollama counts only while it answers."""
-        raise UnsupportedError(_NO_COUNT, provider=origin.provider, model=origin.model)
+        """Raises UnsupportedError: Ollama counts only while it responds."""
+        raise no_count(origin.provider, origin.model)
 
     def decode_count(self, body: bytes) -> TokenCount:
         """Raises UnsupportedError."""
-        raise UnsupportedError(_NO_COUNT)
+        raise no_count()
 
     def models_call(self, after: str | None) -> Call:
         """`GET /api/tags`, which has all models on one page."""

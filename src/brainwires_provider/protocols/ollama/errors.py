@@ -1,7 +1,7 @@
-"""Ollama's "no": one sentence, `{"error": "…"}`, under a status or as a line of a stream.
+"""Error bodies of Ollama: one sentence, `{"error": "…"}`, under a status or as a line of a stream.
 
-Within a stream there is no status, so the kind is told by the sentence; and to the refusals that every user meets (a
-model that was never pulled, one that cannot do what is asked, a server that is not signed in) the way out is added.
+Within a stream there is no status, so the sentence decides the class. To common errors (a model that was never pulled,
+one that lacks an ability, a server that is not signed in) the message adds what to do.
 Reference: the API reference, "Errors".
 """
 
@@ -20,12 +20,12 @@ from brainwires_provider.errors import (
     PermissionDeniedError,
     ServerError,
 )
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Origin, Response
 
-__all__ = ["error_in_line", "refusal"]
+__all__ = ["decode_error", "decode_error_object"]
 
 _WORDS: tuple[tuple[re.Pattern[str], type[APIError]], ...] = tuple(
     (re.compile(words, re.IGNORECASE), kind)
@@ -43,18 +43,21 @@ _UNABLE = re.compile(r"does not support (\w+)", re.IGNORECASE)
 _ABILITIES = {"chat": "completion", "generate": "completion", "image": "vision", "images": "vision"}
 
 
-def refusal(reply: Reply) -> APIError:
+def decode_error(reply: Reply) -> APIError:
     """The error of a refused request."""
     return _advised(error_in_reply(reply))
 
 
-def error_in_line(value: Mapping[str, Any], partial: Response | None, origin: Origin) -> APIError:
+def decode_error_object(
+    value: Mapping[str, Any], *, partial: Response | None = None, origin: Origin | None = None
+) -> APIError:
     """The error that a line of a stream, or a body under status 200, is."""
     error = error_in_body(well_formed(dict(value)), status=None, partial=partial)
     if type(error) is APIError:
         kind = next((kind for words, kind in _WORDS if words.search(error.message)), APIError)
         error = kind(error.message, code=error.code, type=error.type, body=error.body, partial=partial)
-    error.provider, error.model = origin.provider, origin.model
+    if origin is not None:
+        error.provider, error.model = origin.provider, origin.model
     return _advised(error)
 
 

@@ -1,25 +1,22 @@
-"""Messages as `/api/chat` wants them: one text, a list of images, a thought and calls, each in a field of its own.
+"""Message history → the messages of `/api/chat`: text, images, a thought and calls in a field each.
 
-Each turn is encoded by itself, so that a longer history begins with the very messages of a shorter one. A result
-names the tool, and the call's id only where the server gave one. What a model thought goes back to that model, in
-`thinking`. The text and the images of a message lose their order, which the wire has no room for: it is reported
-where an image came after text.
+Each turn is encoded by itself, so that a longer history begins with the same messages as a shorter one. A result
+names the tool, and the call's id only where the server gave one. A model's thought is sent back to that model, in
+`thinking`. The API has no order among the text and the images of a message: an image after text is reported.
 Reference: the API reference, "Generate a chat message", and the guides "Tool calling", "Thinking" and "Vision".
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import part_name
+from brainwires_provider.protocols.ollama.parts import PartEncoder
 from brainwires_provider.types import (
-    Deviation,
     ImagePart,
     Message,
-    OpaquePart,
     Origin,
     Part,
     ReasoningPart,
@@ -29,206 +26,134 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-__all__ = ["HistoryEncoder"]
+__all__ = ["SEPARATOR", "HistoryEncoder"]
 
-_ONE_TEXT = "\n\n"  # between the texts of one message, which the wire has as one
-_BROKEN = "INVALID_JSON"
+SEPARATOR = "\n\n"
+"""Between the texts of one message, which the API takes as one."""
 Wire = dict[str, Any]
 
 
-class HistoryEncoder:
-    """Encodes the messages of one request; `deviations` gathers what did not go out as given."""
+class HistoryEncoder(PartEncoder):
+    """Encodes the messages of one request."""
 
-    def __init__(self, origin: Origin, deviations: list[Deviation]) -> None:
-        self._origin = origin
-        self._deviations = deviations
-        self._where = ""
+    def __init__(self, origin: Origin, reader: OptionReader) -> None:
+        super().__init__(origin, reader)
         self._calls: dict[str, ToolCallPart] = {}
 
-    def encode(self, messages: Sequence[Message]) -> list[Wire]:
-        """The wire's messages, in order. Raises UnsupportedError for what the API cannot say."""
+    def encode_messages(self, messages: Sequence[Message]) -> list[Wire]:
+        """The messages, in order. Raises UnsupportedError for what the API cannot express."""
         encoded: list[Wire] = []
         for index, message in enumerate(messages):
-            self._where = f"messages[{index}]"
-            if message.name is not None:
-                self._report("dropped", "this protocol has no names for speakers", ".name")
+            self.where = f"messages[{index}]"
+            self.drop_name(message)
             if message.role == "assistant":
-                encoded.append(self._assistant(message))
-            elif any(isinstance(part, ToolResultPart) for part in message.content):
+                encoded.append(self._answer(message))
+            elif ToolResultPart in map(type, message.content):
                 encoded += self._results(message)
             else:
                 encoded.append(self._plain(message))
         return encoded
 
-    def content(self, parts: Sequence[Part], where: str) -> tuple[str, list[str]]:
-        """The text and the images of a message that only says and shows. Raises UnsupportedError."""
-        self._where = where
-        return self._content(parts)
-
-    def _report(
-        self, outcome: Literal["adapted", "emulated", "dropped"], reason: str, part: str = ""
-    ) -> None:
-        self._deviations.append(Deviation(self._where + part, outcome, reason))
-
-    def _unsupported(self, message: str) -> UnsupportedError:
-        where = f"{self._where}: {message}"
-        return UnsupportedError(where, provider=self._origin.provider, model=self._origin.model)
+    def encode_content(self, parts: Sequence[Part], place: str) -> tuple[str, list[str]]:
+        """The text and the images of a message with nothing else. Raises UnsupportedError."""
+        texts: list[str] = []
+        images: list[str] = []
+        for index, part in enumerate(parts):
+            if type(part) is TextPart:
+                texts.append(part.text)
+                continue
+            self.where = f"{place}.content[{index}]"
+            if not isinstance(part, ImagePart):
+                raise self.unsupported(f"Ollama takes text and images, not {part_name(part)}")
+            images.append(self.encode_image(part))
+            if any(texts):
+                self.adapted("the images of a message stand before its text")
+        self.where = place
+        return SEPARATOR.join(texts), images
 
     # -- system, developer, user -----------------------------------------------------------------------------
 
     def _plain(self, message: Message) -> Wire:
         role: str = message.role
         if role == "tool":
-            raise self._unsupported("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
+            raise self.unsupported("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
         if role == "developer":
             role = "system"
-            self._report("adapted", "this protocol has no developer role: sent as system", ".role")
-        return {**self._said(role, message.content), **(message.extra or {})}
+            reason = "this protocol has no developer role: sent as system"
+            self.adapted(reason, ".role")
+        wire = self._message(role, message.content, self.where)
+        return wire if not message.extra else {**wire, **self.reader.take_extra(message)}
 
-    def _said(self, role: str, parts: Sequence[Part]) -> Wire:
-        text, images = self._content(parts)
+    def _message(self, role: str, parts: Sequence[Part], place: str) -> Wire:
+        text, images = self.encode_content(parts, place)
         wire: Wire = {"role": role, "content": text}
         if images:
             wire["images"] = images
         return wire
 
-    def _content(self, parts: Sequence[Part]) -> tuple[str, list[str]]:
-        texts: list[str] = []
-        images: list[str] = []
-        for index, part in enumerate(parts):
-            match part:
-                case TextPart():
-                    texts.append(part.text)
-                case ImagePart():
-                    images.append(self._image(part))
-                    if any(texts):
-                        reason = "the images of a message stand ahead of its text"
-                        self._report("adapted", reason, f".content[{index}]")
-                case _:
-                    raise self._unsupported(f"Ollama takes text and images, not {_name(part)}")
-            self._check_mark(part, index)
-        return _ONE_TEXT.join(texts), images
-
-    def _check_mark(self, part: Part, index: int) -> None:
-        if getattr(part, "cache", None) is not None:
-            reason = "this service caches by itself and takes no marks"
-            self._report("dropped", reason, f".content[{index}].cache")
-
-    def _image(self, part: ImagePart) -> str:
-        if part.data is None:
-            raise self._unsupported(
-                "Ollama takes images as data; a URL or a file_id is never fetched here: read the image, and pass its "
-                "bytes"
-            )
-        return base64.b64encode(part.data).decode()
-
     # -- tool results ----------------------------------------------------------------------------------------
 
     def _results(self, message: Message) -> list[Wire]:
-        """One wire message a result; what else a user's turn holds comes after, as a message of its own."""
-        encoded: list[Wire] = []
-        others: list[Part] = []
-        for index, part in enumerate(message.content):
-            if isinstance(part, ToolResultPart):
-                encoded.append(self._result(part, index))
-            else:
-                others.append(part)
+        """A wire message for each result; what else a user's turn holds follows as a message of its own."""
+        place = self.where
+        results, others = self.split_results(message)
+        encoded = [self._result(part, f"{place}.content[{index}]") for index, part in results]
         if others:
-            if message.role == "tool":
-                raise self._unsupported("a tool message takes ToolResultParts only")
-            encoded.append({**self._said(message.role, others), **(message.extra or {})})
+            self.where = place
+            wire = self._message(message.role, [part for _, part in others], place)
+            encoded.append({**wire, **self.reader.take_extra(message)})
         return encoded
 
-    def _result(self, part: ToolResultPart, index: int) -> Wire:
+    def _result(self, part: ToolResultPart, place: str) -> Wire:
         call = self._calls.get(part.call_id)
-        wire = self._said("tool", part.content)
+        wire = self._message("tool", part.content, place)
         name = part.name or (call.name if call is not None else None)
         if name is not None:
             wire["tool_name"] = name
-        if call is not None and call.id is not None and self._is_ours(call):
+        if call is not None and call.id is not None and self.is_own(call):
             wire["tool_call_id"] = call.id
-        if part.is_error:
-            reason = "this protocol has no error flag: the text goes as it is"
-            self._report("dropped", reason, f".content[{index}].is_error")
-        self._check_mark(part, index)
-        return {**wire, **(part.extra or {})}
+        self.report_error_flag(part, "")
+        return wire if not part.extra else {**wire, **self.reader.take_extra(part)}
 
     # -- the assistant's turn --------------------------------------------------------------------------------
 
-    def _assistant(self, message: Message) -> Wire:
+    def _answer(self, message: Message) -> Wire:
         wire: Wire = {"role": "assistant", "content": ""}
+        place = self.where
         for index, part in enumerate(message.content):
-            self._add(part, wire, index)
-            self._check_mark(part, index)
-        for call in message.tool_calls:
-            self._calls[call.call_id] = call
-        if message.extra and all(self._is_ours(part) for part in message.content):
-            wire.update(message.extra)
+            self.where = f"{place}.content[{index}]"
+            self._add(part, wire)
+        if message.extra and all(map(self.is_own, message.content)):
+            wire.update(self.reader.take_extra(message))
         return wire
 
-    def _add(self, part: Part, wire: Wire, index: int) -> None:
-        at = f".content[{index}]"
+    def _add(self, part: Part, wire: Wire) -> None:
         match part:
             case TextPart():
                 wire["content"] += part.text
-                if part.citations:
-                    self._report("dropped", "citations cannot be sent back", f"{at}.citations")
+                self.report_citations(part, "")
             case RefusalPart():
                 wire["content"] += part.text
-                self._report("adapted", "this protocol has no refusals: sent as text", at)
+                self.adapted("this protocol has no refusals: sent as text")
             case ReasoningPart():
-                self._think(part, wire, at)
+                self._think(part, wire)
             case ToolCallPart():
-                wire.setdefault("tool_calls", []).append(self._call(part, at))
+                self._calls[part.call_id] = part
+                wire.setdefault("tool_calls", []).append(self.encode_call(part))
             case ImagePart(data=bytes()):
-                wire.setdefault("images", []).append(self._image(part))
+                wire.setdefault("images", []).append(self.encode_image(part))
             case ToolResultPart():
-                raise self._unsupported("a tool result belongs in a message of role tool")
+                raise self.unsupported("a tool result belongs in a message of role tool")
             case _ if part.origin is None:
-                raise self._unsupported(f"{_name(part)} cannot be sent in an assistant's message")
+                raise self.unsupported(f"{part_name(part)} cannot be sent in an assistant's message")
             case _:
-                self._report("dropped", f"{_name(part)} is bound to who made it", at)
+                self.dropped(f"{part_name(part)} is bound to the provider that made it")
 
-    def _is_ours(self, part: Part) -> bool:
-        return part.origin is None or part.origin.protocol == self._origin.protocol
-
-    def _think(self, part: ReasoningPart, wire: Wire, at: str) -> None:
-        """A thought without an origin is the caller's own, and goes to any model."""
-        if not self._is_ours(part):
-            self._report("dropped", "reasoning goes back only by the protocol that it came by", at)
-        elif part.origin and self._origin.model not in (part.origin.model, part.origin.reported):
-            self._report("dropped", "reasoning goes back only to the model that made it", at)
+    def _think(self, part: ReasoningPart, wire: Wire) -> None:
+        """A thought without an origin is the caller's own, and is sent to any model."""
+        reason = self.objection(part) if part.origin is not None else None
+        if reason is not None:
+            self.dropped(reason)
         elif part.text:
-            wire["thinking"] = _joined(wire.get("thinking"), part.text)
-
-    def _call(self, part: ToolCallPart, at: str) -> Wire:
-        if part.kind != "function":
-            self._report("emulated", f"a call of kind {part.kind!r} goes as a function call", at)
-        extra = dict(part.extra or {}) if self._is_ours(part) else {}
-        function: Wire = {"name": part.name, "arguments": self._arguments(part, at)}
-        wire: Wire = {"function": {**function, **extra.pop("function", {})}}
-        if part.id is not None and self._is_ours(part):
-            wire = {"id": part.id, **wire}
-        return {**wire, **extra}
-
-    def _arguments(self, part: ToolCallPart, at: str) -> Wire:
-        """The object that the wire has. Arguments that are none are shown to the model as they were."""
-        if part.kind == "custom":
-            return {"input": part.arguments}
-        try:
-            value = decode_json(part.arguments.encode()) if part.arguments.strip() else {}
-        except ValueError:
-            value = None
-        if isinstance(value, dict):
-            return value
-        reason = f"the arguments are no JSON object: sent as the text under {_BROKEN!r}"
-        self._report("adapted", reason, f"{at}.arguments")
-        return {_BROKEN: part.arguments}
-
-
-def _joined(known: str | None, text: str) -> str:
-    return text if known is None else f"{known}{_ONE_TEXT}{text}"
-
-
-def _name(part: Part) -> str:
-    return f"{type(part).__name__}({part.kind!r})" if isinstance(part, OpaquePart) else type(part).__name__
+            known = wire.get("thinking")
+            wire["thinking"] = part.text if known is None else f"{known}{SEPARATOR}{part.text}"

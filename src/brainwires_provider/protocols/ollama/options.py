@@ -1,6 +1,6 @@
-"""How servers differ that speak Ollama's API, and the fields that only this protocol has.
+"""How servers with Ollama's API differ, and the request fields that only this protocol has.
 
-A quirk is a constructor argument; the provider's row picks it. There is no test for a provider's name anywhere.
+A quirk is an argument of the protocol's constructor, which the provider's table entry sets.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType
 
+from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.types import ProviderOptions
 
-__all__ = ["GENERATE_ONLY", "OllamaOptions", "OllamaQuirks"]
+__all__ = ["GENERATE_ONLY", "NDJSON", "OllamaOptions", "OllamaQuirks"]
+
+NDJSON: Mapping[str, str] = {"Accept": NDJSONFraming.media_type}
+"""The headers of a streamed request."""
 
 
 class OllamaQuirks(Struct, frozen=True, kw_only=True):
-    """One server's dialect. The defaults are those of Ollama's own, of late 2025 and newer."""
+    """What one server accepts. The defaults are those of Ollama's own, of late 2025 and newer."""
 
     think_levels: bool = True
     """Takes `think` as "low", "medium" or "high"; else it is only switched on and off."""
@@ -25,7 +29,7 @@ class OllamaQuirks(Struct, frozen=True, kw_only=True):
 class OllamaOptions(ProviderOptions, frozen=True, kw_only=True):
     """The request fields of `/api/chat` and `/api/generate` by their wire names.
 
-    `options` (num_ctx, repeat_penalty, mirostat, …) is merged over what the general knobs say; any other field given
+    `options` (num_ctx, repeat_penalty, mirostat, …) is merged over the general options; any other field given
     here wins over them. `keep_alive` is a duration ("10m") or seconds, negative for ever. `context`, `height`, `raw`,
     `steps`, `suffix`, `template` and `width` are fields of `/api/generate` alone: in a chat they are reported dropped.
     See the API reference, "Generate a chat message" and "Generate a response", for the others.

@@ -1,38 +1,24 @@
-"""Writes a request of `/api/chat` or `/api/generate`: only what was set, under the names that Ollama takes.
+"""Request → the body of `/api/chat` or `/api/generate`: only what was set, under the names that Ollama takes.
 
-One thing goes out unasked: `stream`, since the API streams unless told otherwise. The knobs of sampling stand together
-in `options`. There is no tool choice: what it allows is said by the tools that are sent.
+One field is always sent: `stream`, since the API streams unless it is false. The sampling options stand together in
+`options`. There is no tool choice: it is expressed by the tools that are sent.
 Reference: the API reference, "Generate a chat message" and "Generate a response".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.options import callable_tools, own_options
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.ollama.messages import HistoryEncoder
-from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, OllamaOptions, OllamaQuirks
-from brainwires_provider.types import (
-    Deviation,
-    HostedTool,
-    Message,
-    Options,
-    Origin,
-    Reasoning,
-    Request,
-    Tool,
-)
+from brainwires_provider.protocols.ollama.messages import SEPARATOR, HistoryEncoder
+from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions, OllamaQuirks
+from brainwires_provider.types import Effort, HostedTool, Origin, Reasoning, Request, Tool
 
-__all__ = ["NDJSON", "encode_chat", "encode_generate"]
-
-NDJSON: Mapping[str, str] = {"Accept": "application/x-ndjson"}
-"""What a streamed answer is asked for as."""
+__all__ = ["encode_generate", "encode_request"]
 
 # Ours first, then Ollama's.
-_KNOBS = (
+_OPTIONS = (
     ("max_tokens", "num_predict"),
     ("temperature", "temperature"),
     ("top_p", "top_p"),
@@ -45,94 +31,81 @@ _LEVELS = {"minimal": "low", "max": "high"}
 Body = dict[str, Any]
 
 
-def encode_chat(request: Request, origin: Origin, quirks: OllamaQuirks, *, stream: bool) -> Call:
-    """`POST /api/chat`. Raises UnsupportedError for content or tools that the API cannot say."""
-    deviations: list[Deviation] = []
-    own = _own(request.options, deviations)
+def encode_request(request: Request, origin: Origin, quirks: OllamaQuirks, *, stream: bool) -> Call:
+    """`POST /api/chat`. Raises UnsupportedError for content or tools that the API cannot express."""
+    reader = OptionReader(request, OllamaOptions)
+    encoder = HistoryEncoder(origin, reader)
+    messages = encoder.encode_messages(request.messages)
+    system = reader.take("system")
+    if system is not None:
+        messages = [{"role": "system", "content": system}, *messages]
+    body: Body = {"model": request.model, "messages": messages}
+    _tools(encoder, body)
+    own = reader.provider_options()
     for name in sorted(GENERATE_ONLY & own.keys()):
         del own[name]
-        deviations.append(Deviation(f"provider_options.{name}", "dropped", "only /api/generate takes it"))
-    messages = request.messages
-    if request.system is not None:
-        messages = (Message.system(request.system), *messages)
-    history = HistoryEncoder(origin, deviations)
-    body: Body = {"model": request.model, "messages": history.encode(messages)}
-    _tools(request, origin, body, deviations)
-    _common(request, own, quirks, body, deviations)
-    return _call("/api/chat", body, stream, deviations)
+        reader.dropped(f"provider_options.{name}", "only /api/generate takes it")
+    _common(body, own, quirks, reader)
+    return _call("/api/chat", body, request, reader, stream=stream)
 
 
 def encode_generate(request: Request, origin: Origin, quirks: OllamaQuirks, *, stream: bool) -> Call:
     """`POST /api/generate` for one prompt, with or without images. Raises UnsupportedError for more than that."""
-    deviations: list[Deviation] = []
-    own = _own(request.options, deviations)
-    body: Body = {"model": request.model}
-    body.update(_prompt(request, origin, deviations))
-    _common(request, own, quirks, body, deviations)
-    return _call("/api/generate", body, stream, deviations)
+    reader = OptionReader(request, OllamaOptions)
+    body: Body = {"model": request.model, **_prompt(request, HistoryEncoder(origin, reader))}
+    _common(body, reader.provider_options(), quirks, reader)
+    return _call("/api/generate", body, request, reader, stream=stream)
 
 
-def _call(path: str, body: Body, stream: bool, deviations: list[Deviation]) -> Call:
-    headers = NDJSON if stream else {}
-    return Call(path, {**body, "stream": stream}, headers=headers, deviations=tuple(deviations))
+def _call(path: str, body: Body, request: Request, reader: OptionReader, *, stream: bool) -> Call:
+    body = {**body, **reader.take_extra(request), "stream": stream}
+    deviations = reader.finish()
+    return Call(path, body, headers=NDJSON if stream else {}, deviations=deviations, sent=reader.sent)
 
 
-def _own(options: Options, deviations: list[Deviation]) -> Body:
-    return own_options(options, OllamaOptions, deviations) if options.provider_options else {}
-
-
-def _prompt(request: Request, origin: Origin, deviations: list[Deviation]) -> Body:
+def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
     """`system`, `prompt` and `images`: system messages, then one of the user's, or none."""
-    said = [m for m in request.messages if m.role not in ("system", "developer")]
-    if request.tools or len(said) > 1 or any(m.role != "user" for m in said):
-        raise UnsupportedError(
-            "/api/generate takes one prompt, without tools or turns; use client.chat or client.stream for more",
-            provider=origin.provider,
-            model=origin.model,
+    others = [m for m in request.messages if m.role not in ("system", "developer")]
+    if request.tools or len(others) > 1 or any(m.role != "user" for m in others):
+        raise encoder.unsupported(
+            "/api/generate takes one prompt, without tools or turns; use client.chat or client.stream for more"
         )
-    encoder = HistoryEncoder(origin, deviations)
-    systems = [] if request.system is None else [request.system]
+    system = encoder.reader.take("system")
+    systems = [] if system is None else [system]
     body: Body = {}
     for index, message in enumerate(request.messages):
-        text, images = encoder.content(message.content, f"messages[{index}]")
+        text, images = encoder.encode_content(message.content, f"messages[{index}]")
         if message.role != "user":
             systems.append(text)
             continue
         body["prompt"] = text
         if images:
             body["images"] = images
-    return {"system": "\n\n".join(systems), **body} if systems else body
+    return {"system": SEPARATOR.join(systems), **body} if systems else body
 
 
 # -- what both endpoints take --------------------------------------------------------------------------------
 
 
-def _common(
-    request: Request, own: Body, quirks: OllamaQuirks, body: Body, deviations: list[Deviation]
-) -> None:
-    """Format, thinking and options; the protocol's own fields win, and `options` is merged."""
-    options = request.options
-    _format(request, body, deviations)
-    _think(options, quirks, body, deviations)
-    knobs = {wire: getattr(options, ours) for ours, wire in _KNOBS if getattr(options, ours) is not None}
-    if options.stop is not None:
-        knobs["stop"] = [options.stop] if isinstance(options.stop, str) else list(options.stop)
-    knobs.update(own.pop("options", {}))
-    if knobs:
-        body["options"] = knobs
+def _common(body: Body, own: Body, quirks: OllamaQuirks, reader: OptionReader) -> None:
+    """Format, thinking and options; the protocol's own fields take precedence, and `options` is merged."""
+    _format(body, reader)
+    _think(quirks, body, reader)
+    options = {wire: value for name, wire in _OPTIONS if (value := reader.take(name)) is not None}
+    stop = reader.take("stop")
+    if stop is not None:
+        options["stop"] = [stop] if isinstance(stop, str) else list(stop)
+    options.update(own.pop("options", {}))
+    if options:
+        body["options"] = options
     body.update(own)
-    if options.parallel_tool_calls is not None:
-        _drop("parallel_tool_calls", "Ollama has no such field", deviations)
-    if options.cache is not None and options.cache.mode != "off":
-        _drop("cache", "Ollama caches by itself", deviations)
+    cache = reader.take("cache")
+    if cache is not None and cache.mode != "off":
+        reader.dropped("cache", "Ollama caches by itself")
 
 
-def _drop(name: str, reason: str, deviations: list[Deviation]) -> None:
-    deviations.append(Deviation(name, "dropped", reason))
-
-
-def _format(request: Request, body: Body, deviations: list[Deviation]) -> None:
-    output = request.output
+def _format(body: Body, reader: OptionReader) -> None:
+    output = reader.take("output")
     if output is None:
         return
     if isinstance(output, str):
@@ -140,16 +113,14 @@ def _format(request: Request, body: Body, deviations: list[Deviation]) -> None:
         return
     body["format"] = output.schema
     if output.description is not None or output.strict is not None:
-        reason = "Ollama takes the schema alone, and always holds the model to it"
-        deviations.append(Deviation("output", "adapted", reason))
+        reader.adapted("output", "Ollama takes the schema alone, and always constrains the model to it")
 
 
-def _think(options: Options, quirks: OllamaQuirks, body: Body, deviations: list[Deviation]) -> None:
-    wanted = options.reasoning
-    if wanted is None:
+def _think(quirks: OllamaQuirks, body: Body, reader: OptionReader) -> None:
+    taken: Effort | Reasoning | None = reader.take("reasoning")
+    if taken is None:
         return
-    if isinstance(wanted, str):
-        wanted = Reasoning(effort=wanted)
+    wanted = taken if isinstance(taken, Reasoning) else Reasoning(effort=taken)
     effort = wanted.effort
     if effort == "off":
         body["think"] = False
@@ -157,43 +128,40 @@ def _think(options: Options, quirks: OllamaQuirks, body: Body, deviations: list[
         body["think"] = True
     else:
         body["think"] = _LEVELS.get(effort, effort)
-    changed = []
+    changes = []
     if effort in _LEVELS and quirks.think_levels:
-        changed.append(f"the nearest level that Ollama has is {_LEVELS[effort]!r}")
+        changes.append(f"the nearest level that Ollama has is {_LEVELS[effort]!r}")
     if effort not in (None, "off") and not quirks.think_levels:
-        changed.append("this server only switches thinking on and off")
-    unsaid = [name for name in ("budget_tokens", "summary") if getattr(wanted, name) is not None]
-    if unsaid:
-        changed.append(f"Ollama cannot say {' or '.join(unsaid)}")
-    if changed:
-        outcome: Literal["adapted", "dropped"] = "dropped" if unsaid and effort is None else "adapted"
-        deviations.append(Deviation("reasoning", outcome, "; ".join(changed)))
+        changes.append("this server only switches thinking on and off")
+    unknown = [name for name in ("budget_tokens", "summary") if getattr(wanted, name) is not None]
+    if unknown:
+        changes.append(f"Ollama has no {' or '.join(unknown)}")
+    if changes:
+        report = reader.dropped if unknown and effort is None else reader.adapted
+        report("reasoning", "; ".join(changes))
 
 
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
-def _tools(request: Request, origin: Origin, body: Body, deviations: list[Deviation]) -> None:
-    tools, choice = callable_tools(request, deviations), request.tool_choice
+def _tools(encoder: HistoryEncoder, body: Body) -> None:
+    reader = encoder.reader
+    tools, choice = reader.callable_tools(), reader.take("tool_choice")
     if choice is not None and choice.mode == "required":
-        _drop("tool_choice", "Ollama cannot make a model call a tool: it may answer without", deviations)
+        reader.dropped("tool_choice", "Ollama cannot force a tool call: the model may answer without")
     if choice is not None and choice.raw is not None:
-        _drop("tool_choice", "Ollama has no such field", deviations)
+        reader.dropped("tool_choice", "Ollama has no such field")
     if tools:
-        body["tools"] = [_tool(tool, origin, deviations) for tool in tools]
+        body["tools"] = [_tool(tool, encoder) for tool in tools]
 
 
-def _tool(tool: Tool | HostedTool, origin: Origin, deviations: list[Deviation]) -> Body:
+def _tool(tool: Tool | HostedTool, encoder: HistoryEncoder) -> Body:
     if isinstance(tool, HostedTool):
-        raise UnsupportedError(
-            f"Ollama runs no tools itself: {tool.type!r} has to be a Tool that you answer",
-            provider=origin.provider,
-            model=origin.model,
+        encoder.where = ""
+        raise encoder.unsupported(
+            f"Ollama runs no tools itself: {tool.type!r} has to be a Tool that you answer"
         )
-    where = f"tools[{tool.name}]"
     if tool.strict is not None:
-        _drop(f"{where}.strict", "Ollama holds no model to a tool's schema", deviations)
-    if tool.cache is not None:
-        _drop(f"{where}.cache", "Ollama caches by itself", deviations)
+        encoder.reader.dropped(f"tools[{tool.name}].strict", "Ollama constrains no model to a tool's schema")
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function, **(tool.extra or {})}
+    return {"type": "function", "function": function, **encoder.reader.take_extra(tool)}

@@ -1,32 +1,29 @@
-"""Reads an answer of `/api/chat` or `/api/generate`: the lines of a stream, or one body.
+"""Decodes a response of `/api/chat` or `/api/generate`: the lines of a stream, or one body.
 
-A line is a small answer of the whole one's form: text, thought, calls and images to add, and fields of which the last
-told wins. The line with `done` is the last, and has the reason and the counts. Calls come whole. A body of several
-lines is a stream that was announced as JSON, as some servers do. Reference: the API reference, "Generate a chat
+A line has the form of a whole response: text, thought, calls and images to add, and fields of which the last value
+wins. The line with `done` is the last, and has the reason and the counts. Calls come whole. A body of several lines is
+a stream that was declared as JSON, as some servers do. Reference: the API reference, "Generate a chat
 message" and "Generate a response", and the page "Streaming".
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
-from brainwires_provider.protocols.ollama.errors import error_in_line
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.ollama.errors import decode_error_object
+from brainwires_provider.protocols.ollama.parts import decode_call, decode_image
 from brainwires_provider.types import (
     FinishReason,
-    ImagePart,
     Origin,
     ReasoningPart,
+    Response,
     TextPart,
     ToolCallPart,
     Usage,
@@ -38,8 +35,8 @@ __all__ = ["OllamaDecoder"]
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
 _COUNTS = ("prompt_eval_count", "eval_count")
-_SAID = frozenset(("message", "response", "thinking", "image", "completed", "total"))
-_TOP = _SAID | {"model", "done", "done_reason", "logprobs", *_COUNTS}
+_CONTENT = frozenset(("message", "response", "thinking", "image", "completed", "total"))
+_TOP = _CONTENT | {"model", "done", "done_reason", "logprobs", *_COUNTS}
 _MESSAGE = frozenset(("role", "content", "thinking", "tool_calls", "images"))
 _OURS = frozenset(("message", "response", "done", "image", "completed"))
 _OTHERS = {
@@ -50,18 +47,19 @@ _OTHERS = {
 
 
 class OllamaDecoder(DecoderBase):
-    """One answer. See `base.protocol.Decoder`."""
+    """One response. See `base.protocol.Decoder`."""
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._growing: OpenPart | None = None
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
+        self._logprobs: list[Any] = []
 
-    # -- the three ways in -----------------------------------------------------------------------------------
+    # -- entry points -----------------------------------------------------------------------------------------
 
     def feed(self, message: WireMessage) -> list[Event]:
-        """The events of one line. An object that is no part of an answer is passed over."""
+        """The events of one line. An object that is no part of an answer is ignored."""
         if self.ended:
             return []
         try:
@@ -74,7 +72,7 @@ class OllamaDecoder(DecoderBase):
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:
-        """The events of a body: one answer, or the lines of a stream."""
+        """The events of a body: one response, or the lines of a stream."""
         framing = NDJSONFraming(len(body))
         lines = framing.feed(body) + framing.finish()[0]
         if len(lines) > 1 and all(line.data.startswith(b"{") for line in lines):
@@ -97,19 +95,20 @@ class OllamaDecoder(DecoderBase):
         raise self.cut("the stream ended before the answer did: no line said done")
 
     def usage(self) -> Usage:
-        """The counts so far. Thoughts are counted with the answer, for the server does not tell them apart."""
-        told = [self._counts.get(name) for name in _COUNTS]
-        if not any(type(count) is int for count in told):
+        """The counts so far; incomplete without one of them. Thoughts are counted with the answer, not apart."""
+        counts = [self._counts.get(name) for name in _COUNTS]
+        given, made = (count if type(count) is int else None for count in counts)
+        if given is None and made is None:
             return Usage()
-        given, made = (count if type(count) is int else 0 for count in told)
-        return split_usage(input_total=given, output_total=made, raw=dict(self._counts))
+        usage = split_usage(input_total=given or 0, output_total=made or 0, raw=dict(self._counts))
+        return replace(usage, complete=False) if given is None or made is None else usage
 
     # -- one line --------------------------------------------------------------------------------------------
 
     def _read(self, line: dict[str, Any], data: bytes) -> None:
         if line.get("error"):
             self.ended = True
-            raise error_in_line(line, self.partial(), self.origin)
+            raise decode_error_object(line, partial=self.partial(), origin=self.origin)
         if _OURS.isdisjoint(line):
             foreign = next((name for key, name in _OTHERS.items() if key in line), None)
             if foreign is not None and not self.started:
@@ -118,7 +117,7 @@ class OllamaDecoder(DecoderBase):
         try:
             self._top(line)
             if line.get("message") is not None:
-                self._say(line["message"], line)
+                self._message(line["message"], line)
             else:
                 self._generated(line)
             if line.get("done"):
@@ -136,7 +135,7 @@ class OllamaDecoder(DecoderBase):
             if line.get(name) is not None:
                 self._counts[name] = line[name]
         if line.get("logprobs"):
-            self.extra["logprobs"] = [*self.extra.get("logprobs", ()), *line["logprobs"]]
+            self._logprobs += line["logprobs"]
         if not line.keys() <= _TOP:
             for name, value in line.items():
                 if value is not None and name not in _TOP:
@@ -147,19 +146,22 @@ class OllamaDecoder(DecoderBase):
         self._think(line.get("thinking"))
         self._write(line.get("response"))
         if line.get("image"):
-            self._show(line["image"])
+            self._close()
+            self.parts.whole(decode_image(line["image"], self))
         elif "completed" in line:
             done = {name: line[name] for name in ("completed", "total") if name in line}
             self.parts.events.append(OpaqueDelta(None, "progress", done))
 
-    def _say(self, message: dict[str, Any], line: dict[str, Any]) -> None:
+    def _message(self, message: dict[str, Any], line: dict[str, Any]) -> None:
         """What a line of `/api/chat` adds."""
         self._think(message.get("thinking"))
         self._write(message.get("content"))
         for image in message.get("images") or ():
-            self._show(image)
+            self._close()
+            self.parts.whole(decode_image(image, self))
         for call in message.get("tool_calls") or ():
-            self._call(call, line)
+            self._close()
+            self.parts.whole(decode_call(call, line.get("created_at"), self))
         for name, value in message.items():
             if value is not None and name not in _MESSAGE:
                 self.keep(name, value)
@@ -188,44 +190,20 @@ class OllamaDecoder(DecoderBase):
             self.parts.close(self._growing)
             self._growing = None
 
-    def _show(self, image: str) -> None:
-        self._close()
-        try:
-            data = base64.b64decode(image, validate=True)
-        except binascii.Error:
-            raise ValueError("an image is no base64") from None
-        self.parts.whole(ImagePart(data=data, origin=self.origin))
-
-    def _call(self, call: dict[str, Any], line: dict[str, Any]) -> None:
-        """One call, whole. Most servers give it no id; ours is made of the line's own date, so that turns differ."""
-        self._close()
-        function = call["function"]
-        name, arguments = function["name"], function.get("arguments")
-        if type(name) is not str:
-            raise TypeError(f"a tool call's name is {type(name).__name__}")
-        if arguments is None:
-            arguments = {}
-        id = str(call["id"]) if call.get("id") else None
-        seed = None if id else f"{self.model or ''} {line.get('created_at') or ''}"
-        extra = {k: v for k, v in call.items() if k not in ("id", "function", "type") and v is not None}
-        rest = {k: v for k, v in function.items() if k not in ("name", "arguments") and v is not None}
-        if rest:
-            extra["function"] = rest
-        self.parts.whole(
-            ToolCallPart(
-                id,
-                name,
-                arguments if type(arguments) is str else _compact(arguments),
-                local_id=None if id else local_id(seed, self.parts.count, name),
-                extra=extra or None,
-                origin=self.origin,
-            )
-        )
-
     # -- the end ---------------------------------------------------------------------------------------------
+
+    def partial(self) -> Response:
+        """What has arrived so far."""
+        self._place_logprobs()
+        return super().partial()
+
+    def _place_logprobs(self) -> None:
+        if self._logprobs:
+            self.extra["logprobs"] = list(self._logprobs)
 
     def _end(self) -> None:
         self._close()
+        self._place_logprobs()
         self.ended = True
         raw = self._raw_finish
         reason = _FINISH.get(raw or "stop", "other")
@@ -242,8 +220,3 @@ class OllamaDecoder(DecoderBase):
                 self.message_extra or None,
             )
         )
-
-
-def _compact(value: Any) -> str:
-    """JSON without spaces."""
-    return msgspec.json.encode(well_formed(value)).decode()

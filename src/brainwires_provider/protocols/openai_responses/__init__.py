@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError, ProtocolError
+from brainwires_provider.errors import APIError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base.errors import error_in_reply
-from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
-from brainwires_provider.protocols.openai_chat.models import decode_page, page_query
+from brainwires_provider.protocols.openai_chat.models import decode_page
+from brainwires_provider.protocols.openai_responses.errors import decode_error
+from brainwires_provider.protocols.openai_responses.models import decode_count, encode_count, models_call
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
-from brainwires_provider.protocols.openai_responses.request import encode_count, encode_request
+from brainwires_provider.protocols.openai_responses.request import encode_request
 from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.protocols.openai_responses.ws import ResponsesOverWebSocket
 from brainwires_provider.types import Model, Origin, Request, TokenCount
@@ -19,9 +19,9 @@ __all__ = ["OpenAIResponses", "OpenAIResponsesOptions", "ResponsesDecoder", "Res
 
 
 class OpenAIResponses:
-    """See `base.protocol.ChatProtocol`. The quirks are one service's dialect.
+    """See `base.protocol.ChatProtocol`. The quirks are how one service differs from OpenAI's.
 
-    What it encodes and decodes is the same over HTTP and over a WebSocket; the framing is HTTP's.
+    Requests and responses are the same over HTTP and over a WebSocket; the framing is HTTP's.
     """
 
     name = "openai_responses"
@@ -35,16 +35,16 @@ class OpenAIResponses:
         return SSEFraming(max_message)
 
     def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
-        """Raises UnsupportedError for what the Responses API cannot say."""
+        """Raises UnsupportedError for content or tools that Responses does not have."""
         return encode_request(request, origin, self.quirks, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one answer."""
+        """A decoder for one response."""
         return ResponsesDecoder(origin)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
-        return error_in_reply(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """`POST /responses/input_tokens`. Raises UnsupportedError where the service has none."""
@@ -52,19 +52,11 @@ class OpenAIResponses:
 
     def decode_count(self, body: bytes) -> TokenCount:
         """The count of `{"input_tokens": …}`. Raises ProtocolError."""
-        try:
-            value = decode_json(body)
-        except ValueError:
-            value = None
-        count = value.get("input_tokens") if isinstance(value, dict) else None
-        if type(count) is not int:
-            raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
-        return TokenCount(count, value)
+        return decode_count(body)
 
     def models_call(self, after: str | None) -> Call:
         """`GET /models`; few services have pages."""
-        query = {**self.quirks.models_query, **page_query(after)}
-        return Call("/models", {}, method="GET", query=query)
+        return models_call(after, self.quirks)
 
     def decode_models(self, body: bytes, provider: str) -> tuple[list[Model], str | None]:
         """One page, and the cursor of the next. Raises ProtocolError."""

@@ -1,70 +1,106 @@
-"""Messages as the input items that Responses wants.
+"""Messages as the input items of a Responses request.
 
-Each turn is encoded by itself, so that a longer history begins with the very items of a shorter one. Only the
-leading system messages become instructions; a later one is an item, where it stands.
+Each turn is encoded by itself, so that a longer history begins with the very items of a shorter one. Only the leading
+system messages become instructions; a later one is an item at its place.
+
+An assistant's turn goes back as the items that it was. What is bound to a model (reasoning) goes back to that model,
+what is bound to the protocol (items of hosted tools, annotations) to any model of it; the rest is dropped and
+reported. Reasoning and the item that follows it go together, since the service refuses one without the other:
+reasoning that nothing follows is left out, and where reasoning is dropped, what followed it is sent without the ids by
+which the service would miss it.
 """
 
 from __future__ import annotations
 
-import base64
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.openai_responses.answers import ANSWER_KINDS, AnswerError, answer_item
-from brainwires_provider.protocols.openai_responses.items import BY_KIND
-from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
-from brainwires_provider.protocols.openai_responses.replay import Turn, part_name, shape_of
+from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
+from brainwires_provider.protocols.openai_responses.parts import (
+    BY_KIND,
+    BY_RESULT,
+    Item,
+    encode_content,
+    encode_part,
+    part_name,
+    shape_of,
+)
 from brainwires_provider.types import (
-    Cache,
-    Deviation,
+    Extra,
     FilePart,
     ImagePart,
     Message,
     OpaquePart,
     Origin,
     Part,
+    ReasoningPart,
+    RefusalPart,
+    Request,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 
-__all__ = ["HistoryEncoder"]
+__all__ = ["encode_messages", "encode_turn"]
 
-_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-_BY_ANSWER = {shape.answer: shape for shape in BY_KIND.values()}
-Item = dict[str, Any]
+_BOUND = frozenset((ReasoningPart, OpaquePart, ImagePart, FilePart, ToolResultPart))
+_PIECES = frozenset((TextPart, RefusalPart))
+_IDS = ("id", "status")
+_PLACE = ("message", "content_index")
+_PLAIN = {"type", "text"}
+_Content: TypeAlias = Callable[[Sequence[Part]], "str | list[Item]"]
 
 
-class HistoryEncoder:
-    """Encodes the messages of one request; `deviations` gathers what did not go out as given."""
+def encode_messages(
+    messages: Sequence[Message], origin: Origin, quirks: ResponsesQuirks, reader: OptionReader
+) -> tuple[str | None, list[Item]]:
+    """The instructions, if there are any, and the input items in order.
 
-    def __init__(self, origin: Origin, quirks: ResponsesQuirks, deviations: list[Deviation]) -> None:
+    Raises UnsupportedError for content that Responses does not have.
+    """
+    return MessageEncoder(origin, quirks, reader).encode(messages)
+
+
+def encode_turn(message: Message, origin: Origin, quirks: ResponsesQuirks) -> list[Item]:
+    """The items that a later request sends for a received turn. Raises UnsupportedError as that request does."""
+    reader = OptionReader(Request((message,), ""), OpenAIResponsesOptions)
+    return MessageEncoder(origin, quirks, reader).encode((message,))[1]
+
+
+class MessageEncoder:
+    """Encodes the messages of one request; `reader` gathers what is not sent as given."""
+
+    __slots__ = ("_calls", "_index", "_origin", "_quirks", "_reader")
+
+    def __init__(self, origin: Origin, quirks: ResponsesQuirks, reader: OptionReader) -> None:
         self._origin = origin
         self._quirks = quirks
-        self._deviations = deviations
-        self._where = ""
+        self._reader = reader
+        self._index = 0
         self._calls: dict[str, ToolCallPart] = {}
 
-    def encode(self, messages: tuple[Message, ...]) -> tuple[str | None, list[Item]]:
-        """The instructions, if there are any, and the input items in order."""
+    def encode(self, messages: Sequence[Message]) -> tuple[str | None, list[Item]]:
+        """The instructions and the items."""
         leading = 0
         while leading < len(messages) and self._is_instruction(messages[leading]):
             leading += 1
         instructions = "\n\n".join(message.text for message in messages[:leading]) if leading else None
         items: list[Item] = []
-        for index, message in enumerate(messages[leading:], leading):
-            self._where = f"messages[{index}]"
-            if message.name is not None:
-                self._report("dropped", "this protocol has no names for speakers", ".name")
-            if message.role == "assistant":
-                items += Turn(message, self._origin, self._where, self._deviations).items()
-                self._calls |= {call.call_id: call for call in message.tool_calls}
-            else:
-                items += self._turn(message)
+        try:
+            for self._index in range(leading, len(messages)):
+                items += self._message(messages[self._index])
+        except UnsupportedError as error:
+            where = f"messages[{self._index}]: {error.message}"
+            raise UnsupportedError(where, provider=self._origin.provider, model=self._origin.model) from None
         return instructions, items
 
     def _is_instruction(self, message: Message) -> bool:
-        """Plain leading text; what bears a mark or fields of its own stays an item, where it can keep them."""
+        """Plain leading text; what has a mark or fields of its own stays an item, where it can keep them."""
         return (
             message.role == "system"
             and not message.extra
@@ -75,16 +111,26 @@ class HistoryEncoder:
             )
         )
 
-    def _report(self, outcome: Any, reason: str, part: str = "") -> None:
-        self._deviations.append(Deviation(self._where + part, outcome, reason))
+    def _at(self, part: int | None = None) -> str:
+        """The place of the current message, or of one of its parts, as reports name it."""
+        return f"messages[{self._index}]" + ("" if part is None else f".content[{part}]")
 
-    def _unsupported(self, message: str) -> UnsupportedError:
-        where = f"{self._where}: {message}"
-        return UnsupportedError(where, provider=self._origin.provider, model=self._origin.model)
+    def _message(self, message: Message) -> Iterable[Item]:
+        if message.name is not None:
+            self._reader.dropped(f"{self._at()}.name", "this protocol has no names for speakers")
+        if message.role == "assistant":
+            return self._assistant(message)
+        content = message.content
+        if len(content) == 1:
+            if type(content[0]) is ToolResultPart:
+                return (self._result(content[0]),)
+            if type(content[0]) is TextPart:
+                return (self._said(message, content),)
+        return self._mixed(message)
 
     # -- system, developer, user, tool -----------------------------------------------------------------------
 
-    def _turn(self, message: Message) -> list[Item]:
+    def _mixed(self, message: Message) -> list[Item]:
         """Results and whole items stand by themselves; what is said around them is a message."""
         items: list[Item] = []
         said: list[Part] = []
@@ -93,115 +139,208 @@ class HistoryEncoder:
                 said.append(part)
                 continue
             if said:
-                items.append(self._said(message, tuple(said)))
+                items.append(self._said(message, said))
                 said = []
             items.append(self._result(part) if isinstance(part, ToolResultPart) else self._own(part))
         if said or not message.content:
-            items.append(self._said(message, tuple(said)))
+            items.append(self._said(message, said))
         return items
 
-    def _said(self, message: Message, parts: tuple[Part, ...]) -> Item:
+    def _said(self, message: Message, parts: Sequence[Part]) -> Item:
         role: str = message.role
         if role == "tool":
-            raise self._unsupported("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
+            raise UnsupportedError("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
         if role == "developer" and not self._quirks.developer_role:
             role = "system"
-            self._report("adapted", "this service has no developer role: sent as system", ".role")
-        return {"role": role, "content": self._content(parts), **(message.extra or {})}
+            self._reader.adapted(f"{self._at()}.role", "this service has no developer role: sent as system")
+        item: Item = {"role": role, "content": self._content(parts)}
+        return {**item, **self._reader.take_extra(message)} if message.extra else item
 
     def _own(self, part: Part) -> Item:
         """An item that the caller made (an item_reference, a compaction_trigger), or had of this protocol."""
         assert isinstance(part, OpaquePart)
-        if not isinstance(part.data, dict) or (
-            part.origin is not None and part.origin.protocol != self._origin.protocol
-        ):
-            raise self._unsupported(f"{part_name(part)} is no item of this protocol")
+        if not isinstance(part.data, dict) or not self._is_ours(part):
+            raise UnsupportedError(f"{part_name(part)} is no item of this protocol")
         return dict(part.data)
 
-    def _content(self, parts: tuple[Part, ...]) -> str | list[Item]:
+    def _content(self, parts: Sequence[Part]) -> str | list[Item]:
         if not parts:
             return ""
         only = parts[0]
-        if len(parts) == 1 and isinstance(only, TextPart) and not only.extra and only.cache is None:
+        if len(parts) == 1 and type(only) is TextPart and only.cache is None and not only.extra:
             return only.text
         return [self._piece(part) for part in parts]
 
     def _piece(self, part: Part) -> Item:
         """One piece of a user's, system's or tool's content."""
-        match part:
-            case TextPart():
-                piece: Item = {"type": "input_text", "text": part.text}
-            case ImagePart():
-                piece = self._image(part)
-            case FilePart():
-                piece = self._file(part)
-            case OpaquePart() if isinstance(part.data, dict):
-                return dict(part.data)
-            case _:
-                raise self._unsupported(f"{part_name(part)} cannot be sent in a message of this role")
+        if isinstance(part, FilePart) and part.url is not None and not self._quirks.file_urls:
+            raise UnsupportedError("this service takes files as data or file_id; URLs are never fetched")
+        piece = encode_content(part)
+        if isinstance(part, OpaquePart):
+            return piece
         if part.extra and part.origin is None:
-            piece.update(part.extra)
-        return self._marked(piece, part.cache)
-
-    def _marked(self, piece: Item, cache: Cache | None) -> Item:
-        if cache is not None and self._quirks.cache_marks:
-            piece["prompt_cache_breakpoint"] = {"mode": "explicit"} | (
-                {"ttl": cache.ttl} if cache.ttl else {}
-            )
-        elif cache is not None:
-            self._report("dropped", "this service caches by itself and takes no marks", ".cache")
+            piece.update(self._reader.take_extra(part))
+        cache = self._reader.take_cache(part) if self._quirks.cache_marks else None
+        if cache is not None:
+            mark = {"mode": "explicit", "ttl": cache.ttl} if cache.ttl else {"mode": "explicit"}
+            piece["prompt_cache_breakpoint"] = mark
         return piece
-
-    # -- media -----------------------------------------------------------------------------------------------
-
-    def _image(self, part: ImagePart) -> Item:
-        piece: Item = {"type": "input_image"}
-        if part.file_id is not None:
-            piece["file_id"] = part.file_id
-        else:
-            piece["image_url"] = part.url or self._data_url(part)
-        if part.detail is not None:
-            piece["detail"] = part.detail
-        return piece
-
-    def _data_url(self, part: ImagePart | FilePart) -> str:
-        if part.media_type is None:
-            raise self._unsupported(f"{part_name(part)} needs its media_type: the bytes do not tell it")
-        return f"data:{part.media_type};base64,{_base64(part)}"
-
-    def _file(self, part: FilePart) -> Item:
-        media_type = part.media_type or ""
-        if media_type.startswith("video/"):
-            raise self._unsupported("the Responses API takes no video")
-        if part.file_id is not None:
-            return {"type": "input_file", "file_id": part.file_id}
-        if media_type.startswith("audio/"):
-            if part.url is not None:
-                raise self._unsupported("the Responses API takes audio as data; URLs are never fetched")
-            form = _AUDIO_FORMATS.get(media_type, media_type.removeprefix("audio/"))
-            return {"type": "input_audio", "input_audio": {"data": _base64(part), "format": form}}
-        if part.url is not None:
-            if not self._quirks.file_urls:
-                raise self._unsupported("this service takes files as data or file_id; URLs are never fetched")
-            return {"type": "input_file", "file_url": part.url}
-        name = part.name or "file"
-        return {"type": "input_file", "filename": name, "file_data": self._data_url(part)}
-
-    # -- tool results ----------------------------------------------------------------------------------------
 
     def _result(self, part: ToolResultPart) -> Item:
-        """The item that answers a call; without the call at hand, `extra["type"]` says which, else a function's."""
+        """The item that answers a call; without the call at hand, `extra["type"]` names it, else a function's."""
         call = self._calls.get(part.call_id)
-        told = _BY_ANSWER.get(str((part.extra or {}).get("type")))
-        shape = told or (BY_KIND["function"] if call is None else shape_of(call))
-        if part.is_error and shape.kind not in ANSWER_KINDS:
-            self._report("dropped", "this protocol has no error flag: the text goes as it is", ".is_error")
-        if part.cache is not None:
-            self._report("dropped", "a tool result takes no mark; mark a part of its content", ".cache")
-        try:
-            return answer_item(part, call, shape, self._content)
-        except AnswerError as error:
-            raise self._unsupported(str(error)) from None
+        extra = self._reader.take_extra(part) if part.extra else None
+        named = BY_RESULT.get(str(extra.get("type"))) if extra else None
+        shape = named or (BY_KIND["function"] if call is None else shape_of(call))
+        if part.is_error and shape.kind not in _WITH_ERROR:
+            reason = "this protocol has no error flag: the text is sent as it is"
+            self._reader.dropped(f"{self._at()}.is_error", reason)
+        item = {"type": shape.answer, **_RESULTS[shape.answer](part, self._content)}
+        if call is not None and call.extra and call.kind == shape.kind != "mcp_approval":
+            caller = call.extra.get("caller")
+            if caller is not None:
+                item["caller"] = caller
+        return {**item, **extra} if extra else item
+
+    # -- assistant -------------------------------------------------------------------------------------------
+
+    def _assistant(self, message: Message) -> list[Item]:
+        """A turn's items. A piece is sent in the message that it came in, or that the pieces before it began."""
+        content, unbound = message.content, False
+        dropped: Container[int] = ()
+        for part in content:
+            if type(part) in _BOUND:
+                dropped, unbound = self._dropped(content)
+                break
+        items: list[Item] = []
+        pieces: list[Item] | None = None
+        current: Any = None
+        for index, part in enumerate(content):
+            if index in dropped:
+                continue
+            origin = part.origin
+            is_ours = origin is None or origin.protocol == self._origin.protocol
+            extra = part.extra if is_ours else None
+            if type(part) not in _PIECES and (extra is None or "message" not in extra):
+                pieces = None
+                items.append(self._item(part, extra, unbound))
+                continue
+            if origin is None:
+                extra = None
+            fields = None if extra is None else extra.get("message")
+            goes_on = fields is None or (extra is not None and extra.get("content_index"))
+            if pieces is None or fields != current or not goes_on:
+                pieces, current = [], fields
+                items.append(self._envelope(message, fields, unbound))
+            pieces.append(self._piece_back(part, extra, index))
+            items[-1]["content"] = _shortest(pieces) if fields is None and "id" not in items[-1] else pieces
+        return items
+
+    def _is_ours(self, part: Part) -> bool:
+        return part.origin is None or part.origin.protocol == self._origin.protocol
+
+    def _dropped(self, content: tuple[Part, ...]) -> tuple[Container[int], bool]:
+        """The places of the parts that do not go back, which are reported; and whether reasoning of ours is one."""
+        reasons: dict[int, str] = {}
+        unbound = False
+        for index, part in enumerate(content):
+            reason = self._refusal(part) if type(part) in _BOUND else None
+            if reason is not None:
+                reasons[index] = reason
+                unbound = unbound or (isinstance(part, ReasoningPart) and self._is_ours(part))
+        if unbound:
+            reason = "the reasoning that led to it is another model's and is dropped"
+            for index, part in enumerate(content):
+                if isinstance(part, OpaquePart) and part.role is not None and part.origin is not None:
+                    reasons.setdefault(index, reason)
+        followed = False
+        for index in range(len(content) - 1, -1, -1):
+            if index in reasons:
+                continue
+            part = content[index]
+            if type(part) is not ReasoningPart:
+                followed = part.origin is not None and part.origin.protocol == self._origin.protocol
+            elif not followed:
+                reasons[index] = "the item that it led to does not follow it: it would be refused"
+        for index in sorted(reasons):
+            self._reader.dropped(self._at(index), reasons[index])
+        return reasons, unbound
+
+    def _refusal(self, part: Part) -> str | None:
+        """Why a part cannot go back; None if it can. Raises UnsupportedError where the caller must choose."""
+        match part:
+            case ReasoningPart():
+                if not self._is_ours(part) or part.origin is None:
+                    return "reasoning goes back only by the protocol that it came by"
+                if self._origin.model not in (part.origin.model, part.origin.reported):
+                    return "reasoning is bound to the model that made it"
+            case OpaquePart():
+                if not isinstance(part.data, dict) or not self._is_ours(part):
+                    return f"{part_name(part)} is bound to the provider that made it"
+            case ImagePart() | FilePart():
+                if part.origin is None:
+                    raise UnsupportedError(f"{part_name(part)} cannot be sent in an assistant's message")
+                is_item = isinstance(part, ImagePart) and "id" in (part.extra or {})
+                if not is_item or not self._is_ours(part):
+                    return "media of this kind cannot be sent as the assistant's"
+            case ToolResultPart():
+                raise UnsupportedError("a tool result belongs in a message of role tool")
+        return None
+
+    def _item(self, part: Part, extra: Extra | None, unbound: bool) -> Item:
+        """A part that goes back and is no piece of a message."""
+        if part.origin is None and extra:
+            extra = self._reader.take_extra(part)
+        if type(part) is ToolCallPart:
+            self._calls[part.call_id] = part
+            if unbound and extra and "id" in extra:
+                extra = {name: value for name, value in extra.items() if name != "id"}
+            if not part.arguments.strip() and part.kind != "custom" and not self._is_ours(part):
+                part = replace(part, arguments="{}")
+            if part.kind not in BY_KIND:
+                self._reader.emulated(self._at(), f"a call of kind {part.kind!r} is sent as a function call")
+        return encode_part(part, extra)
+
+    def _envelope(self, message: Message, fields: Extra | None, unbound: bool) -> Item:
+        """The item that holds a message's pieces."""
+        if fields is not None:
+            item = {"type": "message", "role": "assistant", **fields}
+            return {k: v for k, v in item.items() if k not in _IDS} if unbound else item
+        item = {"role": "assistant", "content": ""}
+        if message.extra and all(part.origin is None for part in message.content):
+            item |= self._reader.take_extra(message)
+        return item
+
+    def _piece_back(self, part: Part, extra: Extra | None, index: int) -> Item:
+        """One piece of an assistant's message; `extra` is what the service said of it, None if it is not ours."""
+        if isinstance(part, OpaquePart):
+            return dict(part.data)
+        piece: Item
+        if isinstance(part, TextPart):
+            piece = {"type": "output_text", "text": part.text}
+            cited = self._annotations(part, index) if part.citations else []
+            if cited or extra is not None:
+                piece["annotations"] = cited
+        else:
+            assert isinstance(part, RefusalPart)
+            piece = {"type": "refusal", "refusal": part.text}
+        if extra and len(extra) > 1:
+            piece |= {k: v for k, v in extra.items() if k not in _PLACE}
+        return piece
+
+    def _annotations(self, part: TextPart, index: int) -> list[Any]:
+        ours = self._is_ours(part)
+        cited = [each.raw for each in part.citations if ours and isinstance(each.raw, dict)]
+        if len(cited) < len(part.citations):
+            reason = "only citations that came by this protocol can be sent back"
+            self._reader.dropped(f"{self._at(index)}.citations", reason)
+        return cited
+
+
+def _shortest(pieces: list[Item]) -> Any:
+    """Text alone where that is all."""
+    only = pieces[0]
+    return only["text"] if len(pieces) == 1 and only.keys() == _PLAIN else pieces
 
 
 def _is_item(part: Part) -> bool:
@@ -209,5 +348,98 @@ def _is_item(part: Part) -> bool:
     return isinstance(part, OpaquePart) and not part.kind.startswith(("input_", "output_"))
 
 
-def _base64(part: ImagePart | FilePart) -> str:
-    return base64.b64encode(part.data or b"").decode()
+# -- tool results --------------------------------------------------------------------------------------------
+
+
+def _plain(result: ToolResultPart, content: _Content) -> Item:
+    return {"call_id": result.call_id, "output": content(result.content) if result.content else ""}
+
+
+def _patch(result: ToolResultPart, content: _Content) -> Item:
+    item: Item = {"call_id": result.call_id, "status": "failed" if result.is_error else "completed"}
+    if result.content:
+        item["output"] = _only_text(result, "an apply_patch call")
+    return item
+
+
+def _shell(result: ToolResultPart, content: _Content) -> Item:
+    """The wire's own list of outputs where the caller gives it (as JSON), else the text as standard output."""
+    given = _given(result)
+    if not isinstance(given, list):
+        outcome = {"type": "exit", "exit_code": 1 if result.is_error else 0}
+        given = [{"stdout": _only_text(result, "a shell call"), "stderr": "", "outcome": outcome}]
+    return {"call_id": result.call_id, "output": given}
+
+
+def _local_shell(result: ToolResultPart, content: _Content) -> Item:
+    return {"id": result.call_id, "output": _only_text(result, "a local_shell call")}
+
+
+def _tools(result: ToolResultPart, content: _Content) -> Item:
+    given = _given(result)
+    if not isinstance(given, list):
+        raise UnsupportedError("a tool search is answered with the JSON list of the tools that were found")
+    return {"call_id": result.call_id, "execution": "client", "status": "completed", "tools": given}
+
+
+def _screenshot(result: ToolResultPart, content: _Content) -> Item:
+    if len(result.content) == 1 and isinstance(result.content[0], ImagePart):
+        encoded = content(result.content)
+        image = encoded[0] if isinstance(encoded, list) and isinstance(encoded[0], dict) else {}
+        shown = {k: v for k, v in image.items() if k in ("image_url", "file_id")}
+        return {"call_id": result.call_id, "output": {"type": "computer_screenshot", **shown}}
+    given = _given(result)
+    if not isinstance(given, dict):
+        raise UnsupportedError("a computer call is answered with one ImagePart, the screenshot")
+    return {"call_id": result.call_id, "output": given}
+
+
+def _approval(result: ToolResultPart, content: _Content) -> Item:
+    """Nothing is approved by accident: true or false, or an object that says which."""
+    given = _given(result)
+    if result.is_error:
+        reason = given["reason"] if _has(given, "reason") else result.text
+        given = {"approve": False, "reason": reason} if reason else {"approve": False}
+    elif isinstance(given, bool):
+        given = {"approve": given}
+    if not _has(given, "approve") or not isinstance(given["approve"], bool):
+        raise UnsupportedError(
+            'an MCP approval is answered with "true", "false" or {"approve": …, "reason": …} as text; '
+            "is_error=True refuses, with the text as the reason"
+        )
+    item = {"approval_request_id": result.call_id, "approve": given["approve"]}
+    return {**item, "reason": given["reason"]} if "reason" in given else item
+
+
+def _has(given: Any, name: str) -> bool:
+    return isinstance(given, dict) and name in given
+
+
+def _given(result: ToolResultPart) -> Any:
+    """The JSON that a result holds: an opaque part's, or its text's; None if it is none."""
+    if len(result.content) == 1 and isinstance(result.content[0], OpaquePart):
+        return result.content[0].data
+    try:
+        return decode_json(result.text.encode())
+    except ValueError:
+        return None
+
+
+def _only_text(result: ToolResultPart, what: str) -> str:
+    if not all(isinstance(part, TextPart) for part in result.content):
+        raise UnsupportedError(f"{what} is answered with text only")
+    return result.text
+
+
+_RESULTS: Mapping[str, Callable[[ToolResultPart, _Content], Item]] = {
+    "function_call_output": _plain,
+    "custom_tool_call_output": _plain,
+    "apply_patch_call_output": _patch,
+    "shell_call_output": _shell,
+    "local_shell_call_output": _local_shell,
+    "tool_search_output": _tools,
+    "computer_call_output": _screenshot,
+    "mcp_approval_response": _approval,
+}
+_WITH_ERROR = frozenset(("apply_patch", "shell", "mcp_approval"))
+"""The kinds whose results can report that the call failed."""

@@ -20,7 +20,8 @@ from brainwires_provider.errors import ConfigError, ProtocolError
 from brainwires_provider.protocols.base.errors import object_in
 from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.openai_responses.items import part_of_item, parts_of_message, usage_of
+from brainwires_provider.protocols.openai_responses.parts import decode_message, decode_part
+from brainwires_provider.protocols.openai_responses.response import usage_of
 from brainwires_provider.types import Deviation, Extra, Message, OpaquePart, Origin, Part, Report, Usage
 
 __all__ = [
@@ -182,7 +183,7 @@ def _window_parts(item: dict[str, Any], origin: Origin) -> list[Part]:
     """Reasoning stays an item: as a part it might be left out, and a window goes back whole."""
     match item.get("type"):
         case "message":
-            return parts_of_message(item, origin)
+            return decode_message(item, origin)
         case "reasoning":
             return [OpaquePart("reasoning", item, origin=origin)]
-    return [part_of_item(item, origin)]
+    return [decode_part(item, origin)]

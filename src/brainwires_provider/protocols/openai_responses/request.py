@@ -1,29 +1,26 @@
-"""Writes a Responses request: only what was set, under the names that the service takes.
+"""Encodes a Responses request: only what was set, under the names that the service takes.
 
-One thing goes out unasked: `store: false`, since the service keeps answers unless told not to; and with it the wish
-for reasoning as a ciphertext, so that a turn that nobody stored can be continued from the history alone.
+One field is sent without being set: `store: false`, since the service keeps responses by default; and with it the
+request for encrypted reasoning, so that a turn that nobody stored can be continued from the history alone.
 Reference: the API reference of "Create a model response".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.options import own_options
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.openai_responses.messages import HistoryEncoder
+from brainwires_provider.protocols.openai_responses.messages import encode_messages
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
 from brainwires_provider.types import (
-    Deviation,
+    Effort,
     HostedTool,
     JSONSchema,
-    Message,
-    Options,
     Origin,
     Reasoning,
     Request,
@@ -31,115 +28,80 @@ from brainwires_provider.types import (
     ToolChoice,
 )
 
-__all__ = ["encode_count", "encode_request"]
+__all__ = ["encode_request"]
 
 _ENCRYPTED = "reasoning.encrypted_content"
-_KNOBS = (
+_FIELDS = (
     ("max_tokens", "max_output_tokens"),
     ("temperature", "temperature"),
     ("top_p", "top_p"),
     ("parallel_tool_calls", "parallel_tool_calls"),
 )
-_ABSENT = ("top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
 _HANDLES = ("previous_response_id", "conversation")
-_COUNTED = frozenset(
-    (
-        "conversation",
-        "input",
-        "instructions",
-        "model",
-        "parallel_tool_calls",
-        "previous_response_id",
-        "reasoning",
-        "text",
-        "tool_choice",
-        "tools",
-        "truncation",
-    )
-)
 Body = dict[str, Any]
 
 
 def encode_request(request: Request, origin: Origin, quirks: ResponsesQuirks, *, stream: bool) -> Call:
-    """Raises UnsupportedError for content or tools that Responses cannot say."""
-    deviations: list[Deviation] = []
-    messages = request.messages
-    if request.system is not None:
-        messages = (Message.system(request.system), *messages)
-    instructions, items = HistoryEncoder(origin, quirks, deviations).encode(messages)
+    """Raises UnsupportedError for content or tools that Responses does not have."""
+    reader = OptionReader(request, OpenAIResponsesOptions)
+    instructions, items = encode_messages(request.messages, origin, quirks, reader)
     body: Body = {"model": request.model, "input": items}
+    system = reader.take("system")
+    if system is not None:
+        instructions = system if instructions is None else f"{system}\n\n{instructions}"
     if instructions is not None:
         body["instructions"] = instructions
     if stream:
         body["stream"] = True
-    _tools(request, quirks, body, deviations)
-    _output(request, quirks, body, deviations)
-    options = request.options
     own: Body = {}
-    if options.set_fields():
-        _tuning(options, body, deviations)
-        _reasoning(options, quirks, body, deviations)
-        own = own_options(options, OpenAIResponsesOptions, deviations)
-    _handles(request, origin, body, deviations)
+    if not reader.is_empty:
+        _tools(reader, quirks, body)
+        _output(reader, quirks, body)
+        _sampling(request, reader, body)
+        _reasoning(reader, quirks, body)
+        own = reader.provider_options()
+    if request.extra:
+        _handles(request, origin, body, reader)
     _own(own, body)
     _stateless(body, quirks)
-    if not stream:
-        body.pop("stream_options", None)
-    return Call("/responses", body, deviations=tuple(deviations))
+    if not stream and body.pop("stream_options", None) is not None:
+        reader.dropped("provider_options.stream_options", "only a streamed response has stream options")
+    return Call("/responses", body, deviations=reader.finish(), sent=reader.sent)
 
 
-def encode_count(request: Request, origin: Origin, quirks: ResponsesQuirks) -> Call:
-    """`POST /responses/input_tokens`. Raises UnsupportedError where the service has no such call."""
-    if not quirks.counting:
-        raise UnsupportedError(
-            "this service has no call that counts tokens; an answer's usage has the count",
-            provider=origin.provider,
-            model=origin.model,
-        )
-    call = encode_request(request, origin, quirks, stream=False)
-    counted = {name: value for name, value in call.body.items() if name in _COUNTED}
-    return Call("/responses/input_tokens", counted, deviations=call.deviations)
-
-
-# -- knobs ---------------------------------------------------------------------------------------------------
-
-
-def _tuning(options: Options, body: Body, deviations: list[Deviation]) -> None:
-    for name, wire_name in _KNOBS:
-        value = getattr(options, name)
+def _sampling(request: Request, reader: OptionReader, body: Body) -> None:
+    for name, wire_name in _FIELDS:
+        value = reader.take(name)
         if value is not None:
             body[wire_name] = value
-    absent = [name for name in _ABSENT if getattr(options, name) is not None]
-    deviations += [Deviation(name, "dropped", "the Responses API has no such field") for name in absent]
-    if options.cache is not None and options.cache.mode != "off":
-        reason = "no strategy is planned for this protocol: mark parts with cache=Cache()"
-        deviations.append(Deviation("cache", "dropped", reason))
+    strategy = request.options.cache
+    if strategy is not None and strategy.mode != "off":
+        reader.dropped("cache", "no strategy is planned for this protocol: mark parts with cache=Cache()")
 
 
-def _reasoning(options: Options, quirks: ResponsesQuirks, body: Body, deviations: list[Deviation]) -> None:
-    wanted = options.reasoning
+def _reasoning(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
+    wanted: Effort | Reasoning | None = reader.take("reasoning")
     if wanted is None:
         return
     if isinstance(wanted, str):
         wanted = Reasoning(effort=wanted)
-    said: Body = {}
+    sent: Body = {}
     lost = ["budget_tokens"] if wanted.budget_tokens is not None else []
     if wanted.effort is not None:
-        said["effort"] = quirks.efforts.get(wanted.effort, wanted.effort)
+        sent["effort"] = quirks.efforts.get(wanted.effort, wanted.effort)
     if wanted.summary is not None:
         if quirks.reasoning_summary:
-            said["summary"] = wanted.summary
+            sent["summary"] = wanted.summary
         else:
             lost.append("summary")
-    if said:
-        body["reasoning"] = said
+    if sent:
+        body["reasoning"] = sent
     if lost:
-        reason = f"this service's Responses cannot say {' or '.join(lost)}"
-        deviations.append(Deviation("reasoning", "dropped", reason))
+        reader.dropped("reasoning", f"this service's Responses API has no {' and no '.join(lost)}")
 
 
 def _own(own: Body, body: Body) -> None:
-    """The protocol's own fields win; the two objects that general knobs also fill are merged."""
+    """The protocol's own fields win; the two objects that general options also fill are merged."""
     for name, value in own.items():
         known = body.get(name)
         if name in ("reasoning", "text") and isinstance(known, dict) and isinstance(value, Mapping):
@@ -149,7 +111,7 @@ def _own(own: Body, body: Body) -> None:
 
 
 def _stateless(body: Body, quirks: ResponsesQuirks) -> None:
-    """Nothing is kept unless asked; a background answer has to be, and a conversation is what keeps it."""
+    """Nothing is kept unless asked; a background response has to be, and a conversation is what keeps it."""
     if quirks.store_field and not body.get("background") and body.get("conversation") is None:
         body.setdefault("store", False)
     if body.get("store") is not False or not quirks.encrypted_reasoning:
@@ -161,42 +123,41 @@ def _stateless(body: Body, quirks: ResponsesQuirks) -> None:
         body["include"] = [*include, _ENCRYPTED]
 
 
-def _handles(request: Request, origin: Origin, body: Body, deviations: list[Deviation]) -> None:
-    """State that the service keeps: `Request.extra` names it, and in `origin` whose it is."""
-    extra = request.extra or {}
-    handles = {name: extra[name] for name in _HANDLES if extra.get(name) is not None}
-    if not handles:
-        return
-    owner = extra.get("origin")
+def _handles(request: Request, origin: Origin, body: Body, reader: OptionReader) -> None:
+    """State that the service keeps: `Request.extra` names it, and its `origin` who keeps it."""
+    extra = reader.take_extra(request)
+    owner = extra.pop("origin", None)
     if isinstance(owner, Mapping):
         owner = Origin(str(owner.get("protocol")), str(owner.get("provider")))
-    if owner is None or (owner.protocol == origin.protocol and owner.provider == origin.provider):
-        body.update(handles)
-    else:
-        for name in handles:
-            reason = f"it belongs to {owner.protocol} at {owner.provider}"
-            deviations.append(Deviation(f"extra.{name}", "dropped", reason))
+    is_ours = owner is None or (owner.protocol == origin.protocol and owner.provider == origin.provider)
+    for name, value in extra.items():
+        if value is None:
+            continue
+        if name not in _HANDLES:
+            reader.dropped(f"extra.{name}", "it is no state that the service keeps")
+        elif not is_ours:
+            reader.dropped(f"extra.{name}", f"it belongs to {owner.protocol} at {owner.provider}")
+        else:
+            body[name] = value
 
 
 # -- tools and output ----------------------------------------------------------------------------------------
 
 
-def _tools(request: Request, quirks: ResponsesQuirks, body: Body, deviations: list[Deviation]) -> None:
-    choice, tools = request.tool_choice, request.tools
+def _tools(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
+    choice: ToolChoice | None = reader.take("tool_choice")
+    tools: Sequence[Tool | HostedTool] = reader.take("tools") or ()
     if choice is not None and len(choice.names) > 1 and not quirks.allowed_tools and choice.raw is None:
-        tools = tuple(t for t in tools if not isinstance(t, Tool) or t.name in choice.names)
-        deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
+        tools = [t for t in tools if not isinstance(t, Tool) or t.name in choice.names]
+        reader.emulated("tool_choice", "only the tools that may be called are sent")
         choice = ToolChoice(choice.mode)
     if tools:
-        body["tools"] = [_tool(tool, deviations) for tool in tools]
+        body["tools"] = [_tool(tool, reader) for tool in tools]
     if choice is not None:
         body["tool_choice"] = _choice(choice, tools)
 
 
-def _tool(tool: Tool | HostedTool, deviations: list[Deviation]) -> Body:
-    if tool.cache is not None:
-        name = tool.name if isinstance(tool, Tool) else tool.type
-        deviations.append(Deviation(f"tools[{name}].cache", "dropped", "tools take no cache marks here"))
+def _tool(tool: Tool | HostedTool, reader: OptionReader) -> Body:
     if isinstance(tool, HostedTool):
         return {"type": tool.type, **tool.fields}
     wire: Body = {
@@ -207,10 +168,10 @@ def _tool(tool: Tool | HostedTool, deviations: list[Deviation]) -> Body:
     }
     if tool.strict is not None:
         wire["strict"] = tool.strict
-    return {**wire, **(tool.extra or {})}
+    return {**wire, **reader.take_extra(tool)} if tool.extra else wire
 
 
-def _choice(choice: ToolChoice, tools: tuple[Tool | HostedTool, ...]) -> Any:
+def _choice(choice: ToolChoice, tools: Sequence[Tool | HostedTool]) -> Any:
     if choice.raw is not None:
         return dict(choice.raw)
     if not choice.names:
@@ -221,8 +182,8 @@ def _choice(choice: ToolChoice, tools: tuple[Tool | HostedTool, ...]) -> Any:
     return {"type": "allowed_tools", "mode": choice.mode, "tools": named}
 
 
-def _named(name: str, tools: tuple[Tool | HostedTool, ...]) -> Body:
-    """How a tool is called in `tool_choice`: a hosted one by its type, an MCP server by its label."""
+def _named(name: str, tools: Sequence[Tool | HostedTool]) -> Body:
+    """How `tool_choice` names a tool: a hosted one by its type, an MCP server by its label."""
     for tool in tools:
         if isinstance(tool, HostedTool):
             if tool.fields.get("name") == name:
@@ -234,23 +195,22 @@ def _named(name: str, tools: tuple[Tool | HostedTool, ...]) -> Body:
     return {"type": "function", "name": name}
 
 
-def _output(request: Request, quirks: ResponsesQuirks, body: Body, deviations: list[Deviation]) -> None:
-    output = request.output
+def _output(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
+    output = reader.take("output")
     if output is None:
         return
     form: Body = {"type": "json_object"}
     if isinstance(output, JSONSchema) and quirks.schema == "words":
-        said, words = body.get("instructions"), _schema_in_words(output)
-        body["instructions"] = words if said is None else f"{said}\n\n{words}"
-        reason = "this service takes no schema: it is put into words"
-        deviations.append(Deviation("output", "emulated", reason))
+        before, words = body.get("instructions"), _schema_in_words(output)
+        body["instructions"] = words if before is None else f"{before}\n\n{words}"
+        reader.emulated("output", "this service takes no schema: the instructions describe it")
     elif isinstance(output, JSONSchema):
-        told: Body = {"name": output.name, "schema": output.schema}
+        fields: Body = {"name": output.name, "schema": output.schema}
         if output.description is not None:
-            told["description"] = output.description
+            fields["description"] = output.description
         if output.strict is not None:
-            told["strict"] = output.strict
-        inner = told if quirks.schema == "text" else {"json_schema": told}
+            fields["strict"] = output.strict
+        inner = fields if quirks.schema == "text" else {"json_schema": fields}
         form = {"type": "json_schema", **inner}
     if quirks.schema == "response_format":
         body["response_format"] = form

@@ -28,7 +28,7 @@ from brainwires_provider.protocols.openai_responses.continuation import (
     items_of,
     outline,
 )
-from brainwires_provider.protocols.openai_responses.messages import HistoryEncoder
+from brainwires_provider.protocols.openai_responses.messages import encode_turn
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.types import Continuation, Message, Origin
@@ -54,7 +54,15 @@ Fault = Literal[
 ]
 
 TERMINAL = frozenset(
-    ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+    (
+        "response.completed",
+        "response.failed",
+        "response.incomplete",
+        "response.cancelled",
+        "response.done",
+        "response.done",
+        "error",
+    )
 )
 """The types of the events after which an answer has no more."""
 
@@ -175,7 +183,7 @@ def _encoded(event: Mapping[str, Any]) -> bytes:
 
 def answer_items(message: Message, origin: Origin, quirks: ResponsesQuirks) -> list[Item]:
     """An answer as the items by which a longer history will say it. Raises UnsupportedError, as that will."""
-    return HistoryEncoder(origin, quirks, []).encode((message,))[1]
+    return encode_turn(message, origin, quirks)
 
 
 _FAULTS: Mapping[str, Fault] = {

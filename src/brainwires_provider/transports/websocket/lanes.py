@@ -206,10 +206,7 @@ class LaneExchange:
             self.closed = connection.closed or error.closed
             raise self._lost() from None
         self.continuation = self.request.continuation(self.found)
-        if self.is_continued:
-            connection.pool.counters.incremental += 1
-        else:
-            connection.pool.counters.full += 1
+        connection.pool.counters.count_sent(continued=self.is_continued)
 
     async def messages(self) -> list[WireMessage]:
         """The next frames, at least one; none after the answer's end, when it is `over`.

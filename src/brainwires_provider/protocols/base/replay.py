@@ -1,0 +1,247 @@
+"""What every encoder of messages does alike: whose a part is, what of an earlier answer goes back, what is reported.
+
+A part that a provider made is bound to it: reasoning to the model (by the requested or the reported name), items of
+server tools and media to the protocol. What is bound elsewhere is dropped and reported, a server tool's call together
+with its result. Where two protocols face the same question (arguments that are no object, ids with characters that an
+API refuses, a result in the wrong place), the answer and its wording are here, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.json import decode_json, fast_decode
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.types import (
+    FilePart,
+    ImagePart,
+    Message,
+    OpaquePart,
+    Origin,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+
+__all__ = [
+    "BROKEN_ARGUMENTS",
+    "MessageEncoderBase",
+    "local_id",
+    "object_in_text",
+    "part_name",
+    "value_in_text",
+    "wire_id",
+]
+
+BROKEN_ARGUMENTS = "INVALID_JSON"
+"""The key for arguments that are no object, as Anthropic's page on fine-grained tool streaming names it."""
+_REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+class MessageEncoderBase:
+    """Base of the protocols' message encoders.
+
+    `origin` is that of the new request; `where` is the place of the message under way, as reports name it. Places of
+    parts are given below it: `".content[2]"`, `".content[2].citations"`.
+    """
+
+    def __init__(self, origin: Origin, reader: OptionReader) -> None:
+        self.origin = origin
+        self.reader = reader
+        self.where = ""
+
+    # -- reports -----------------------------------------------------------------------------------------
+
+    def adapted(self, reason: str, place: str = "") -> None:
+        """Report that something of this message is sent in another form."""
+        self.reader.adapted(self.where + place, reason)
+
+    def emulated(self, reason: str, place: str = "") -> None:
+        """Report that something of this message is reached by other means."""
+        self.reader.emulated(self.where + place, reason)
+
+    def dropped(self, reason: str, place: str = "") -> None:
+        """Report that something of this message is not sent."""
+        self.reader.dropped(self.where + place, reason)
+
+    def unsupported(self, message: str) -> UnsupportedError:
+        """The error for content that the protocol cannot express."""
+        told = f"{self.where}: {message}" if self.where else message
+        return UnsupportedError(told, provider=self.origin.provider, model=self.origin.model)
+
+    def drop_name(self, message: Message) -> None:
+        """For an API without names for speakers."""
+        if message.name is not None:
+            self.dropped("this API has no names for speakers", ".name")
+
+    # -- whose a part is ---------------------------------------------------------------------------------
+
+    def is_own(self, part: Part) -> bool:
+        """Whether the caller made a part, or a model behind this protocol."""
+        return part.origin is None or part.origin.protocol == self.origin.protocol
+
+    def is_own_model(self, part: Part) -> bool:
+        """Whether the model that is asked made a part: it answers to the requested and to the reported name."""
+        origin = part.origin
+        return (
+            origin is not None and self.is_own(part) and self.origin.model in (origin.model, origin.reported)
+        )
+
+    def own_extra(self, part: Part) -> dict[str, Any]:
+        """The fields beside a part's content, unless they came by another protocol."""
+        return self.reader.take_extra(part) if part.extra and self.is_own(part) else {}
+
+    # -- what of an assistant's turn goes back -----------------------------------------------------------
+
+    def objection(self, part: Part) -> str | None:
+        """Why a part of an assistant's turn is not sent; None if it is. A protocol adds its own.
+
+        Raises UnsupportedError for what the caller has put where it does not belong.
+        """
+        match part:
+            case ReasoningPart() if part.origin is None or not self.is_own(part):
+                return "reasoning is sent back only by the protocol that it came by"
+            case ReasoningPart() if not self.is_own_model(part):
+                return "reasoning is bound to the model that made it"
+            case OpaquePart() if not isinstance(part.data, dict) or not self.is_own(part):
+                return f"{part_name(part)} is bound to the provider that made it"
+            case ImagePart() | FilePart() if part.origin is None:
+                raise self.unsupported(f"{part_name(part)} cannot be sent in an assistant's message")
+            case ImagePart() | FilePart() if not self.is_own(part):
+                return "media of another protocol cannot be sent as the assistant's"
+            case ToolResultPart():
+                raise self.unsupported("a tool result belongs in a message of role tool")
+        return None
+
+    def dropped_parts(
+        self, parts: Sequence[Part], *, needs_follower: str | None = None, also: dict[int, str] | None = None
+    ) -> dict[int, str]:
+        """The places of the parts that are not sent, with the reasons.
+
+        `also` are those that the protocol has found by itself. A server tool's call and its result are dropped
+        together. `needs_follower` is the reason to drop reasoning that nothing follows, where the API refuses it.
+        """
+        dropped = dict(also or {})
+        for index, part in enumerate(parts):
+            reason = self.objection(part)
+            if reason is not None:
+                dropped[index] = reason
+        if dropped:
+            _drop_halves(parts, dropped)
+        if needs_follower is not None:
+            _drop_last_reasoning(parts, dropped, needs_follower)
+        return dropped
+
+    # -- calls and results -------------------------------------------------------------------------------
+
+    def split_results(
+        self, message: Message
+    ) -> tuple[list[tuple[int, ToolResultPart]], list[tuple[int, Part]]]:
+        """The tool results of a message, and its other parts, each with its place.
+
+        Raises UnsupportedError for a tool message that holds anything but results, or none.
+        """
+        results: list[tuple[int, ToolResultPart]] = []
+        others: list[tuple[int, Part]] = []
+        for index, part in enumerate(message.content):
+            if isinstance(part, ToolResultPart):
+                results.append((index, part))
+            else:
+                others.append((index, part))
+        if message.role == "tool" and (others or not results):
+            raise self.unsupported("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
+        return results, others
+
+    def report_error_flag(self, part: ToolResultPart, place: str) -> None:
+        """For an API without a flag for failed calls."""
+        if part.is_error:
+            self.dropped("this API has no error flag: the text is sent as it is", f"{place}.is_error")
+
+    def report_kind(self, part: ToolCallPart, place: str = "", *known: str) -> None:
+        """For a call of a kind that the API has no item for."""
+        if part.kind != "function" and part.kind not in known:
+            self.emulated(f"a call of kind {part.kind!r} is sent as a function call", place)
+
+    def arguments_object(self, part: ToolCallPart, place: str = "") -> dict[str, Any]:
+        """A call's arguments for an API that takes an object; text that is none is sent inside one, and reported."""
+        return {"input": part.arguments} if part.kind == "custom" else self.as_object(part.arguments, place)
+
+    def as_object(self, text: str, place: str = "") -> dict[str, Any]:
+        """As `arguments_object`, of the text alone."""
+        value = object_in_text(text)
+        if value is not None:
+            return value
+        reason = f"the arguments are no JSON object: sent as the text under {BROKEN_ARGUMENTS!r}"
+        self.adapted(reason, f"{place}.arguments")
+        return {BROKEN_ARGUMENTS: text}
+
+    def report_citations(self, part: TextPart, place: str = "", sent: int = 0) -> None:
+        """Where not all citations of a text can be sent back."""
+        if sent < len(part.citations):
+            reason = "only citations that came by this protocol can be sent back" if sent else _NO_CITATIONS
+            self.dropped(reason, f"{place}.citations")
+
+
+_NO_CITATIONS = "citations cannot be sent back"
+
+
+def object_in_text(text: str) -> dict[str, Any] | None:
+    """The object that arguments are; an empty one for a blank text, None for anything else."""
+    value = value_in_text(text)
+    return value if type(value) is dict else None
+
+
+def value_in_text(text: str) -> Any:
+    """The JSON value that arguments are; an empty object for a blank text, None for what is no JSON."""
+    try:
+        return fast_decode(text)
+    except (ValueError, RecursionError):
+        pass  # as services send it, but slower
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass")) if text.strip() else {}
+    except ValueError:
+        return None
+
+
+def _drop_halves(parts: Sequence[Part], dropped: dict[int, str]) -> None:
+    """A server tool's call and its result are refused without each other."""
+    torn = {p.id for i in dropped if isinstance(p := parts[i], OpaquePart) and p.role and p.id}
+    for index, part in enumerate(parts):
+        if isinstance(part, OpaquePart) and part.role is not None and part.id in torn:
+            dropped.setdefault(index, "its call or result is dropped, and one is refused without the other")
+
+
+def _drop_last_reasoning(parts: Sequence[Part], dropped: dict[int, str], reason: str) -> None:
+    for index in range(len(parts) - 1, -1, -1):
+        if isinstance(parts[index], ReasoningPart):
+            dropped.setdefault(index, reason)
+        elif index not in dropped:
+            break
+
+
+def part_name(part: Part) -> str:
+    """A part's class, and an opaque part's kind, for messages."""
+    return f"{type(part).__name__}({part.kind!r})" if isinstance(part, OpaquePart) else type(part).__name__
+
+
+def wire_id(call_id: str, refused: re.Pattern[str] = _REFUSED_IN_ID, longest: int | None = None) -> str:
+    """A call's id for an API that takes few characters; the same for the same id, for the call and its result.
+
+    `refused` matches a character that the API does not take; `longest` is the most that it takes.
+    """
+    if call_id and refused.search(call_id) is None and (longest is None or len(call_id) <= longest):
+        return call_id
+    digest = hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{refused.sub('_', call_id)[:48] or 'call'}_{digest}"
+
+
+def local_id(response: str | None, index: int, name: str) -> str:
+    """An id for a call that came without one: the same for the same response, whenever it is decoded."""
+    digest = hashlib.sha256(f"{response or ''}\0{index}\0{name}".encode("utf-8", "replace"))
+    return f"local_{digest.hexdigest()[:24]}"

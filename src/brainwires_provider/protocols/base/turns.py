@@ -1,0 +1,303 @@
+"""Encodes a message history for APIs with system blocks beside turns of content blocks: Messages and Converse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import MessageEncoderBase
+from brainwires_provider.types import (
+    Cache,
+    Message,
+    Origin,
+    Part,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+
+__all__ = ["Block", "TurnEncoder", "refused_texts"]
+
+Block: TypeAlias = dict[str, Any]
+
+
+def refused_texts(parts: Sequence[Part], *, blank: bool) -> dict[int, str]:
+    """The indexes of the texts that the API refuses, with the reasons.
+
+    An empty one is refused anywhere; a blank one anywhere if `blank`, else where no other text says anything.
+    """
+    texts = {i: part.text for i, part in enumerate(parts) if isinstance(part, (TextPart, RefusalPart))}
+    speaks = any(text.strip() for text in texts.values())
+    refused = {}
+    for index, text in texts.items():
+        if not text:
+            refused[index] = "an empty text is refused"
+        elif not text.strip() and blank:
+            refused[index] = "a blank text is refused"
+        elif not text.strip() and not speaks:
+            refused[index] = "a blank text is refused where no other says anything"
+    return refused
+
+
+class TurnEncoder(MessageEncoderBase):
+    """Encodes the messages of one request into `system` blocks and `turns`; a base for protocols with both.
+
+    The leading system messages become `system`. A later one stays a message of that role where the model takes it,
+    which is only after a user's turn: one that stands elsewhere is sent behind the next. Where none can stand, it
+    becomes a user's message that names it as the system's. The results of a turn's calls stand ahead of all else.
+    `places` has for each turn the index of its message, `marked` the name of the part for each block
+    with a cache mark of the caller's; `has_marks` whether any turn may have one.
+    """
+
+    instructions: tuple[type[Part], ...] = (TextPart,)
+    """The parts that `system` can hold."""
+    refuses_blank = False
+    """The API refuses a blank text even beside others."""
+
+    def __init__(self, origin: Origin, reader: OptionReader, takes_system: bool) -> None:
+        super().__init__(origin, reader)
+        self.system: list[Block] = []
+        self.turns: list[Block] = []
+        self.places: list[int] = []
+        self.marked: dict[int, str] = {}
+        self.has_marks = False
+        self._takes_system = takes_system
+        self._waiting: list[tuple[int, Message]] = []
+        self._at: tuple[int, ...] = (0,)
+
+    # -- what a protocol defines -----------------------------------------------------------------------------
+
+    def encode_part(self, part: Part) -> Block:
+        """The block of a part of a user's, tool's or system message."""
+        raise NotImplementedError
+
+    def encode_answer_part(self, part: Part) -> Block:
+        """The block of a part of an assistant's message that goes back."""
+        raise NotImplementedError
+
+    def mark(self, blocks: list[Block], cache: Cache) -> None:
+        """Set a cache mark on the last block, and note in `marked` where it comes from."""
+        raise NotImplementedError
+
+    def add(self, role: str, blocks: list[Block], message: Message) -> None:
+        """Add a turn."""
+        raise NotImplementedError
+
+    # -- reports ---------------------------------------------------------------------------------------------
+
+    def _locate(self) -> None:
+        """Set `where` to the part that is encoded, or its message: `messages[3].content[0]`."""
+        self.where = f"messages[{self._at[0]}]" + "".join(f".content[{i}]" for i in self._at[1:])
+
+    def dropped(self, reason: str, place: str = "") -> None:
+        """See `MessageEncoderBase`; the place is below the part that is encoded."""
+        self._locate()
+        super().dropped(reason, place)
+
+    def adapted(self, reason: str, place: str = "") -> None:
+        """See `dropped`."""
+        self._locate()
+        super().adapted(reason, place)
+
+    def emulated(self, reason: str, place: str = "") -> None:
+        """See `dropped`."""
+        self._locate()
+        super().emulated(reason, place)
+
+    def unsupported(self, message: str) -> UnsupportedError:
+        """See `MessageEncoderBase`; the error names the message."""
+        self.where = f"messages[{self._at[0]}]"
+        return super().unsupported(message)
+
+    def place(self) -> str:
+        """The part that is encoded, or its message, as reports name it."""
+        self._locate()
+        return self.where
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    def take_system(self) -> str | None:
+        """The request's own system prompt; an empty one is refused by the API."""
+        system: str | None = self.reader.take("system")
+        if system == "":
+            self.reader.dropped("system", "an empty text is refused")
+        return system
+
+    def encode_messages(self, messages: Sequence[Message]) -> None:
+        """Fill `system` and `turns`. Raises UnsupportedError for what the API cannot express."""
+        leading = True
+        for index, message in enumerate(messages):
+            self._at = (index,)
+            role = message.role
+            if message.name is not None:
+                self.dropped("this protocol has no names for speakers", ".name")
+            if role == "assistant":
+                leading = False
+                if self._waiting:  # a model has answered what stands before, so that is where it stays
+                    self._release()
+                    self._at = (index,)
+                self.encode_answer(message)
+            elif role in _INSTRUCTING:
+                if role == "developer":
+                    self.adapted("this protocol has no developer role: sent as system", ".role")
+                leading = leading and self._is_instruction(message)
+                if leading:
+                    self.system += self.encode_parts(message.content)
+                else:
+                    self._later_system(message, _answers(messages, index + 1))
+            else:
+                leading = False
+                self._user(message)
+                if self._waiting and not _answers(messages, index + 1):
+                    self._release()
+        self._release()
+
+    def encode_parts(self, parts: tuple[Part, ...]) -> list[Block]:
+        """A block for each part, without texts that are refused. If nothing else is there, the API may refuse them."""
+        if len(parts) == 1:
+            return self._encode_one(parts[0])
+        refused = refused_texts(parts, blank=self.refuses_blank)
+        dropped = _NONE if len(refused) == len(parts) else refused
+        return self._encode_all(enumerate(parts), dropped, self.encode_part)
+
+    def _encode_one(self, part: Part) -> list[Block]:
+        """The block of a part that is alone."""
+        around = self._at
+        self._at = (*around, 0)
+        blocks = [self.encode_part(part)]
+        self._mark(blocks, part)
+        self._at = around
+        return blocks
+
+    def _encode_all(
+        self,
+        parts: Iterable[tuple[int, Part]],
+        dropped: Mapping[int, str],
+        encode: Callable[[Part], Block],
+    ) -> list[Block]:
+        blocks: list[Block] = []
+        around = self._at
+        for index, part in parts:
+            self._at = (*around, index)
+            if index in dropped:
+                self.dropped(dropped[index])
+                continue
+            blocks.append(encode(part))
+            self._mark(blocks, part)
+        self._at = around
+        return blocks
+
+    def _mark(self, blocks: list[Block], part: Part) -> None:
+        """Set the mark of a part, but not inside a tool's result, which has it itself."""
+        if isinstance(part, ToolResultPart):
+            self._mark_result(blocks, part)
+            return
+        if isinstance(part, RefusalPart) or part.cache is None or len(self._at) > 2:
+            return
+        cache = self.reader.take_cache(part)
+        if cache is not None:
+            self.has_marks = True
+            self.mark(blocks, cache)
+
+    def _mark_result(self, blocks: list[Block], part: ToolResultPart) -> None:
+        """The mark of a result, or the first one inside it, where none can be set."""
+        marks = [] if part.cache is None else [self.reader.take_cache(part)]
+        for index, inner in enumerate(part.content):
+            if inner.cache is not None and (cache := self.reader.take_cache(inner)) is not None:
+                marks.append(cache)
+                self.adapted(
+                    "inside a tool's result none can be set: set on the result", f".content[{index}].cache"
+                )
+        if marks and marks[0] is not None:
+            self.has_marks = True
+            self.mark(blocks, marks[0])
+
+    def encode_answer(self, message: Message) -> None:
+        """An assistant's message."""
+        parts = message.content
+        dropped = _NONE
+        for part in parts:
+            if isinstance(part, TextPart):
+                if part.text and not part.text.isspace():
+                    continue
+            elif isinstance(part, ToolCallPart):
+                continue
+            dropped = self._dropped(parts)  # other parts, and texts that say nothing, may not go back
+            break
+        blocks = self._encode_all(enumerate(parts), dropped, self.encode_answer_part)
+        if blocks:
+            self.add("assistant", blocks, message)
+        else:
+            self.dropped("nothing of this turn can be sent, and an empty one is refused")
+
+    def _dropped(self, parts: tuple[Part, ...]) -> Mapping[int, str]:
+        refused = refused_texts(parts, blank=self.refuses_blank)
+        reason = "nothing follows it: a turn that ends in reasoning is refused"
+        return self.dropped_parts(parts, needs_follower=reason, also=refused)
+
+    def _user(self, message: Message) -> None:
+        parts = message.content
+        if len(parts) == 1 and (message.role == "user" or isinstance(parts[0], ToolResultPart)):
+            self.add("user", self._encode_one(parts[0]), message)
+            return
+        results = [isinstance(part, ToolResultPart) for part in parts]
+        if not any(results[1:]) and message.role == "user":
+            blocks = self.encode_parts(parts)
+        else:
+            blocks = self._results_first(message)
+        self.add("user", blocks, message)
+
+    def _results_first(self, message: Message) -> list[Block]:
+        results, others = self.split_results(message)
+        if results and results[-1][0] != len(results) - 1:
+            self.adapted("the API wants results ahead of all else", ".content")
+        refused = refused_texts(message.content, blank=self.refuses_blank)
+        return self._encode_all([*results, *others], refused, self.encode_part)
+
+    # -- system messages in the middle of a conversation -----------------------------------------------------
+
+    def _is_instruction(self, message: Message) -> bool:
+        """Whether a leading system message can be in `system`; what has fields of its own stays a message."""
+        return not message.extra and all(isinstance(part, self.instructions) for part in message.content)
+
+    def _later_system(self, message: Message, result_follows: bool) -> None:
+        if self._is_after_user() and not result_follows:
+            self._place(message)
+        else:
+            self._waiting.append((self._at[0], message))
+
+    def _release(self) -> None:
+        """The system messages that waited for a user's turn to stand behind; at the end they wait no longer."""
+        waiting, self._waiting = self._waiting, []
+        for index, message in waiting:
+            self._at = (index,)
+            if self._is_after_user():
+                self.adapted("it stands after a user's turn: sent behind the next")
+            self._place(message)
+
+    def _is_after_user(self) -> bool:
+        return bool(self.turns) and self.turns[-1]["role"] != "assistant"
+
+    def _place(self, message: Message) -> None:
+        if self._takes_system and self._is_after_user():
+            self.add("system", self.encode_parts(message.content), message)
+            return
+        if not all(isinstance(part, TextPart) for part in message.content):
+            raise self.unsupported("here the model takes only text in a system message")
+        self.emulated("the model takes no system message here: sent as the user's, between tags", ".role")
+        tagged = TextPart(f"<system>\n{message.text}\n</system>")
+        self.add("user", [self.encode_part(tagged)], Message("user", (tagged,)))
+
+
+_NONE: Mapping[int, str] = {}
+_INSTRUCTING = frozenset(("system", "developer"))
+
+
+def _answers(messages: Sequence[Message], index: int) -> bool:
+    """Whether the message at an index has the results of calls."""
+    if index >= len(messages) or messages[index].role not in ("user", "tool"):
+        return False
+    return any(isinstance(part, ToolResultPart) for part in messages[index].content)

@@ -1,0 +1,62 @@
+"""The models of a service that speaks Responses, and how many tokens a request has.
+
+Reference: the API reference, "List models" and "Get input token counts".
+"""
+
+from __future__ import annotations
+
+from brainwires_provider.errors import ProtocolError, UnsupportedError
+from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.openai_chat.models import page_query
+from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
+from brainwires_provider.protocols.openai_responses.request import encode_request
+from brainwires_provider.types import Origin, Request, TokenCount
+
+__all__ = ["decode_count", "encode_count", "models_call"]
+
+_COUNTED = frozenset(
+    (
+        "conversation",
+        "input",
+        "instructions",
+        "model",
+        "parallel_tool_calls",
+        "previous_response_id",
+        "reasoning",
+        "text",
+        "tool_choice",
+        "tools",
+        "truncation",
+    )
+)
+
+
+def encode_count(request: Request, origin: Origin, quirks: ResponsesQuirks) -> Call:
+    """`POST /responses/input_tokens`. Raises UnsupportedError where the service has no such call."""
+    if not quirks.counting:
+        raise UnsupportedError(
+            "this service has no call that counts tokens; a response's usage has the count",
+            provider=origin.provider,
+            model=origin.model,
+        )
+    call = encode_request(request, origin, quirks, stream=False)
+    counted = {name: value for name, value in call.body.items() if name in _COUNTED}
+    return Call("/responses/input_tokens", counted, deviations=call.deviations, sent=call.sent)
+
+
+def decode_count(body: bytes) -> TokenCount:
+    """The count of `{"input_tokens": …}`. Raises ProtocolError."""
+    try:
+        value = decode_json(body)
+    except ValueError:
+        value = None
+    count = value.get("input_tokens") if isinstance(value, dict) else None
+    if type(count) is not int:
+        raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
+    return TokenCount(count, value)
+
+
+def models_call(after: str | None, quirks: ResponsesQuirks) -> Call:
+    """`GET /models`: the first page, or the one after a cursor; few services have pages."""
+    return Call("/models", {}, method="GET", query={**quirks.models_query, **page_query(after)})

@@ -1,0 +1,565 @@
+"""The items of a Responses answer or history and the parts that they are, in both directions.
+
+One table holds the calls that the caller answers; any other item has its own function. A part keeps every field of
+its item that has no place of its own in `extra`, so that the same item is made of it again. An item whose form is
+not the known one becomes an OpaquePart and is kept whole; decoding never raises for that.
+Reference: the Responses API reference, the pages on input and output items.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.events import OpaqueDelta
+from brainwires_provider.protocols.base.copies import Seen, match_copies
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, final_text, well_formed
+from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.replay import local_id
+from brainwires_provider.types import (
+    Citation,
+    FilePart,
+    ImagePart,
+    OpaquePart,
+    Origin,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCallPart,
+)
+
+__all__ = [
+    "BY_KIND",
+    "BY_RESULT",
+    "CallShape",
+    "Item",
+    "PartBuilder",
+    "call_shape",
+    "decode_message",
+    "decode_part",
+    "encode_content",
+    "encode_part",
+    "ids_of",
+    "part_name",
+    "seen_in",
+    "shape_of",
+]
+
+
+class CallShape(Struct, frozen=True):
+    """The wire form of one kind of call that the caller answers."""
+
+    type: str
+    kind: str
+    arguments: tuple[str, ...]
+    """The fields that are its arguments; several become one object."""
+    answer: str
+    """The type of the item that answers it."""
+    is_text: bool = False
+    """The arguments are text on the wire; else JSON, of which ours is the compact form."""
+    is_named: bool = False
+    id_field: str = "call_id"
+
+
+_SHAPES = (
+    CallShape("function_call", "function", ("arguments",), "function_call_output", True, True),
+    CallShape("custom_tool_call", "custom", ("input",), "custom_tool_call_output", True, True),
+    CallShape("apply_patch_call", "apply_patch", ("operation",), "apply_patch_call_output"),
+    CallShape("shell_call", "shell", ("action",), "shell_call_output"),
+    CallShape("local_shell_call", "local_shell", ("action",), "local_shell_call_output"),
+    CallShape("tool_search_call", "tool_search", ("arguments",), "tool_search_output"),
+    CallShape("computer_call", "computer", ("action", "actions"), "computer_call_output"),
+    CallShape(
+        "mcp_approval_request", "mcp_approval", ("arguments",), "mcp_approval_response", True, True, "id"
+    ),
+)
+_BY_TYPE = {shape.type: shape for shape in _SHAPES}
+BY_KIND: Mapping[str, CallShape] = {shape.kind: shape for shape in _SHAPES}
+"""The shapes by the `kind` of their ToolCallPart."""
+BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
+"""The shapes by the type of the item that answers the call."""
+
+Item: TypeAlias = dict[str, Any]
+_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_IMAGE_TYPES = {"svg": "image/svg+xml"}
+
+
+def call_shape(item: Mapping[str, Any]) -> CallShape | None:
+    """The shape of a call that the caller must answer; None for anything else, server-side calls included."""
+    shape = _BY_TYPE.get(str(item.get("type")))
+    if shape is None:
+        return None
+    if shape.kind == "shell":
+        environment = item.get("environment")
+        is_ours = not isinstance(environment, dict) or environment.get("type") == "local"
+        return shape if is_ours else None
+    if shape.kind == "tool_search" and item.get("execution") != "client":
+        return None
+    return shape
+
+
+def decode_part(item: dict[str, Any], origin: Origin) -> Part:
+    """The part that any item but a message is."""
+    kind = item.get("type")
+    if kind == "reasoning":
+        return _reasoning(item, origin) or _opaque(item, origin)
+    if kind == "image_generation_call":
+        return _image(item, origin) or _opaque(item, origin)
+    shape = call_shape(item)
+    if shape is not None and (not shape.is_named or isinstance(item.get("name"), str)):
+        return _call(item, shape, origin)
+    return _opaque(item, origin)
+
+
+def _opaque(item: dict[str, Any], origin: Origin) -> OpaquePart:
+    kind = str(item.get("type") or "item")
+    role: Any = None
+    if kind.endswith(("_output", "_response")):
+        role = "result"
+    elif kind.endswith(("_call", "_request")) or kind == "program":
+        role = "call"
+    name = item.get("name")
+    return OpaquePart(
+        kind,
+        item,
+        id=_text(item.get("call_id")) or _text(item.get("id")),
+        name=name if isinstance(name, str) else None,
+        role=role,
+        origin=origin,
+    )
+
+
+def _call(item: dict[str, Any], shape: CallShape, origin: Origin) -> ToolCallPart:
+    first, *more = shape.arguments
+    value = {name: item[name] for name in shape.arguments if name in item} if more else item.get(first)
+    is_text = value is None or (shape.is_text and isinstance(value, str))
+    arguments = str(value or "") if is_text else compact(value)
+    known = {"type", *shape.arguments}
+    id = _text(item.get(shape.id_field))
+    if id is not None:
+        known.add(shape.id_field)
+    if shape.is_named:
+        known.add("name")
+    name = item["name"] if shape.is_named else shape.kind
+    id = id or _text(item.get("id"))
+    return ToolCallPart(
+        id,
+        name,
+        arguments,
+        shape.kind,
+        local_id=local_id(None, 0, f"{name}\0{arguments}") if id is None else None,
+        extra={k: v for k, v in item.items() if k not in known} or None,
+        origin=origin,
+    )
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces."""
+    return msgspec.json.encode(well_formed(value)).decode()
+
+
+def _reasoning(item: dict[str, Any], origin: Origin) -> ReasoningPart | None:
+    """None where the summary or the thinking is no list of texts."""
+    summary = _texts(item.get("summary"), "summary_text")
+    content = _texts(item.get("content"), "reasoning_text")
+    if summary is None or content is None:
+        return None
+    encrypted = item.get("encrypted_content")
+    known = {"type", "summary"}
+    if isinstance(encrypted, str):
+        known.add("encrypted_content")
+    elif encrypted is not None:
+        return None
+    return ReasoningPart(
+        "\n\n".join(content or summary),
+        tuple(summary),
+        encrypted=encrypted,
+        extra={k: v for k, v in item.items() if k not in known} or None,
+        origin=origin,
+    )
+
+
+def _texts(pieces: Any, kind: str) -> list[str] | None:
+    """The texts of a list of plain pieces; None if it is anything else."""
+    found = []
+    for piece in pieces if isinstance(pieces, list) else [] if pieces is None else [pieces]:
+        text = piece.get("text") if isinstance(piece, dict) else None
+        if not isinstance(text, str) or piece.get("type") != kind:
+            return None
+        if kind == "summary_text" and len(piece) > 2:
+            return None
+        found.append(text)
+    return found
+
+
+def _image(item: dict[str, Any], origin: Origin) -> ImagePart | None:
+    """None where there is no picture, or one whose text we could not make again."""
+    result = item.get("result")
+    if not isinstance(result, str) or not result:
+        return None
+    try:
+        data = base64.b64decode(result, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if base64.b64encode(data).decode() != result:
+        return None
+    given = item.get("output_format")
+    media_type = _IMAGE_TYPES.get(given, f"image/{given}") if isinstance(given, str) else None
+    extra = {k: v for k, v in item.items() if k not in ("type", "result")}
+    return ImagePart(data=data, media_type=media_type, extra=extra or None, origin=origin)
+
+
+# -- messages ------------------------------------------------------------------------------------------------
+
+
+def message_fields(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a message item is not its content."""
+    return {k: v for k, v in item.items() if k not in ("type", "content")}
+
+
+def decode_message(item: dict[str, Any], origin: Origin) -> list[Part]:
+    """A part for each piece; one opaque part for a message that is not the assistant's, or has no pieces."""
+    content = item.get("content")
+    if not isinstance(content, list) or not content or item.get("role", "assistant") != "assistant":
+        return [_opaque(item, origin)]
+    fields = message_fields(item)
+    return [decode_piece(piece, index, fields, origin) for index, piece in enumerate(content)]
+
+
+def decode_piece(piece: Any, index: int, fields: Mapping[str, Any], origin: Origin) -> Part:
+    """One piece of a message. `extra["message"]` says which message it is part of, so that it goes back as one."""
+    extra: dict[str, Any] = {"message": fields}
+    if index:
+        extra["content_index"] = index
+    kind = piece.get("type") if isinstance(piece, dict) else None
+    if kind == "output_text" and isinstance(piece.get("text"), str):
+        known = {"type", "text"}
+        annotations = piece.get("annotations")
+        if isinstance(annotations, list):
+            known.add("annotations")
+        extra |= {k: v for k, v in piece.items() if k not in known}
+        cited = tuple(citation(a) for a in annotations) if isinstance(annotations, list) else ()
+        return TextPart(piece["text"], cited, extra=extra, origin=origin)
+    if kind == "refusal" and isinstance(piece.get("refusal"), str):
+        extra |= {k: v for k, v in piece.items() if k not in ("type", "refusal")}
+        return RefusalPart(piece["refusal"], extra=extra, origin=origin)
+    return OpaquePart(str(kind or "content"), piece, extra=extra, origin=origin)
+
+
+def citation(annotation: Any) -> Citation:
+    """An annotation of any kind. `source` is a file's id; a position without an end is its `start`."""
+    given = annotation if isinstance(annotation, dict) else {}
+    start = _whole(given.get("start_index"))
+    return Citation(
+        url=_text(given.get("url")),
+        title=_text(given.get("title")) or _text(given.get("filename")),
+        start=_whole(given.get("index")) if start is None else start,
+        end=_whole(given.get("end_index")),
+        source=_text(given.get("file_id")),
+        raw=annotation,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+# -- parts to items ------------------------------------------------------------------------------------------
+
+
+def encode_part(part: Part, extra: Mapping[str, Any] | None = None) -> Item:
+    """The item of an assistant's part that is no piece of a message; `extra` are its own fields that are sent.
+
+    Raises UnsupportedError for a call whose arguments its kind cannot send.
+    """
+    item: Item
+    if isinstance(part, ToolCallPart):
+        item = _encode_call(part)
+    elif isinstance(part, ReasoningPart):
+        item = {"type": "reasoning", "summary": [_summary(text) for text in part.summary]}
+        if part.encrypted is not None:
+            item["encrypted_content"] = part.encrypted
+    elif isinstance(part, ImagePart):
+        return {"type": "image_generation_call", **(extra or {}), "result": _base64(part)}
+    else:
+        assert isinstance(part, OpaquePart)
+        return dict(part.data)
+    if extra:
+        item.update(extra)
+    return item
+
+
+def _summary(text: str) -> Item:
+    return {"type": "summary_text", "text": text}
+
+
+def shape_of(call: ToolCallPart) -> CallShape:
+    """The wire form of a call; one of a kind that this protocol does not have is a function call."""
+    return BY_KIND.get(call.kind) or BY_KIND["function"]
+
+
+def _encode_call(part: ToolCallPart) -> Item:
+    shape = shape_of(part)
+    item: Item = {"type": shape.type, shape.id_field: part.id or part.local_id or ""}
+    if shape.is_named:
+        item["name"] = part.name
+    if not shape.is_text:
+        return {**item, **_arguments(part, shape)}
+    item[shape.arguments[0]] = part.arguments
+    return item
+
+
+def _arguments(part: ToolCallPart, shape: CallShape) -> Item:
+    """Arguments that are an object on the wire."""
+    try:
+        value = decode_json(part.arguments.encode()) if part.arguments.strip() else {}
+    except ValueError:
+        raise UnsupportedError(f"the arguments of {part.name!r} must be JSON for a {shape.type}") from None
+    if len(shape.arguments) == 1:
+        return {shape.arguments[0]: value}
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def encode_content(part: Part) -> Item:
+    """A piece of a user's, system's or tool's content. Raises UnsupportedError for a part that is none."""
+    match part:
+        case TextPart():
+            return {"type": "input_text", "text": part.text}
+        case ImagePart():
+            return _encode_image(part)
+        case FilePart():
+            return _encode_file(part)
+        case OpaquePart() if isinstance(part.data, dict):
+            return dict(part.data)
+    raise UnsupportedError(f"{part_name(part)} cannot be sent in a message of this role")
+
+
+def _encode_image(part: ImagePart) -> Item:
+    piece: Item = {"type": "input_image"}
+    if part.file_id is not None:
+        piece["file_id"] = part.file_id
+    else:
+        piece["image_url"] = part.url or _data_url(part)
+    if part.detail is not None:
+        piece["detail"] = part.detail
+    return piece
+
+
+def _encode_file(part: FilePart) -> Item:
+    media_type = part.media_type or ""
+    if media_type.startswith("video/"):
+        raise UnsupportedError("the Responses API takes no video")
+    if part.file_id is not None:
+        return {"type": "input_file", "file_id": part.file_id}
+    if media_type.startswith("audio/"):
+        if part.url is not None:
+            raise UnsupportedError("the Responses API takes audio as data; URLs are never fetched")
+        form = _AUDIO_FORMATS.get(media_type, media_type.removeprefix("audio/"))
+        return {"type": "input_audio", "input_audio": {"data": _base64(part), "format": form}}
+    if part.url is not None:
+        return {"type": "input_file", "file_url": part.url}
+    return {"type": "input_file", "filename": part.name or "file", "file_data": _data_url(part)}
+
+
+def _data_url(part: ImagePart | FilePart) -> str:
+    if part.media_type is None:
+        raise UnsupportedError(f"{part_name(part)} needs its media_type: the bytes do not tell it")
+    return f"data:{part.media_type};base64,{_base64(part)}"
+
+
+def _base64(part: ImagePart | FilePart) -> str:
+    return base64.b64encode(part.data or b"").decode()
+
+
+def part_name(part: Part) -> str:
+    """A part's class, and an opaque part's kind, for messages."""
+    return f"{type(part).__name__}({part.kind!r})" if isinstance(part, OpaquePart) else type(part).__name__
+
+
+# -- a part under construction ---------------------------------------------------------------------------------
+
+
+class PartBuilder:
+    """An item under construction: the part that it becomes, or for a message the parts of its pieces.
+
+    What was streamed stands: a final text that continues it is one more delta, another one changes nothing.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_final",
+        "_thread",
+        "fields",
+        "ids",
+        "is_call",
+        "is_done",
+        "is_steady",
+        "kind",
+        "part",
+        "pieces",
+        "place",
+    )
+
+    def __init__(self, decoder: DecoderBase, item: dict[str, Any], place: Any) -> None:
+        self._decoder = decoder
+        self._final: dict[str, Any] | None = None
+        self._thread: tuple[str, Any] | None = None
+        self.kind = item.get("type")
+        self.ids = ids_of(item)
+        self.place = place
+        self.is_call = False
+        self.is_done = False
+        self.is_steady: bool | None = None
+        """Whether its events name it by an id that it began with; some services give a new one each time."""
+        self.fields = message_fields(item)
+        self.part: OpenPart | None = None
+        self.pieces: dict[Any, OpenPart] = {}
+
+    def is_named(self, id: Any) -> bool:
+        """Whether an event that names `id` can be this item's: ids that fit and ids that do not never mix."""
+        if id is None or not self.ids:
+            return True
+        fits = id in self.ids
+        if self.is_steady is None:
+            self.is_steady = fits
+        return self.is_steady is fits
+
+    def seen(self) -> Seen:
+        """What has been streamed, for the comparison with a copy; after the end, what the end reported."""
+        if self._final is not None:
+            return replace(seen_in(self._final, self.place), ids=self.ids)
+        parts = [self.part] if self.part is not None else [self.pieces[index] for index in self.pieces]
+        text = "".join(part.joined() for part in parts)
+        kind = str(self.kind)
+        if self.is_call and self.part is not None and isinstance(self.part.seed, ToolCallPart):
+            kind = f"{kind} {self.part.seed.name}"
+        return Seen(kind, (text,), self.ids, self.place, empty=not text)
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    def open(self, item: dict[str, Any]) -> None:
+        """`output_item.added`. A message has no part until its first piece."""
+        if self.part is not None or self.is_done or self.kind == "message":
+            return
+        if self.kind == "image_generation_call":
+            seed: Part = ImagePart(data=b"", origin=self._decoder.origin)
+        else:
+            seed = emptied(decode_part(item, self._decoder.origin))
+        shape = call_shape(item)
+        self.is_call = shape is not None and shape.is_text and isinstance(seed, ToolCallPart)
+        self.part = self._decoder.parts.open(seed)
+
+    def open_piece(self, index: Any, piece: dict[str, Any]) -> OpenPart:
+        """`content_part.added`, or the first delta of a piece that was not announced."""
+        known = self.pieces.get(index)
+        if known is None:
+            place = index if type(index) is int else 0
+            seed = emptied(decode_piece(piece, place, self.fields, self._decoder.origin))
+            known = self.pieces[index] = self._decoder.parts.open(seed)
+        return known
+
+    # -- growing ---------------------------------------------------------------------------------------------
+
+    def think(self, thread: str, index: Any, text: str) -> None:
+        """A fragment of a summary or of the thinking itself; a blank line stands between two pieces.
+
+        The part shows one of the two, that which began; fragments of the other are opaque deltas.
+        """
+        parts = self._decoder.parts
+        if self.part is None:
+            self.part = parts.open(ReasoningPart(origin=self._decoder.origin))
+        if self._thread is not None and self._thread[0] != thread:
+            parts.events.append(OpaqueDelta(self.part.index, f"reasoning_{thread}", text))
+            return
+        if self._thread is not None and self._thread[1] != index:
+            parts.add(self.part, "\n\n")
+        self._thread = thread, index
+        parts.add(self.part, text)
+
+    # -- closing ---------------------------------------------------------------------------------------------
+
+    def finish(self, item: dict[str, Any]) -> None:
+        """The item as it is in the end. What comes late or twice changes nothing."""
+        if self.is_done:
+            return
+        self.ids = tuple(dict.fromkeys(self.ids + ids_of(item)))
+        self._final = item
+        if item.get("type") == "message":
+            if item.get("content") or not self.pieces:
+                self._finish_pieces(item)
+        elif self.part is None:
+            self._decoder.parts.whole(decode_part(item, self._decoder.origin))
+        else:
+            texts = seen_in(item).texts if item.get("type") == "reasoning" else ()
+            self._decoder.parts.complete(self.part, decode_part(item, self._decoder.origin), *texts)
+            self.part = None
+        self.close()
+
+    def close(self) -> None:
+        """No more comes: end the parts that are open, as they stand."""
+        self.is_done = True
+        for part in (*self.pieces.values(), self.part):
+            if part is not None:
+                self._decoder.parts.close(part)
+        self.pieces, self.part = {}, None
+
+    def _finish_pieces(self, item: dict[str, Any]) -> None:
+        finals = decode_message(item, self._decoder.origin)
+        copies = [_seen_part(part, index) for index, part in enumerate(finals)]
+        streamed = [_seen_part(part.part(), index) for index, part in self.pieces.items()]
+        parts, growing = self._decoder.parts, list(self.pieces.values())
+        matches = match_copies(copies, streamed, whole=True)
+        for index, piece in enumerate(growing):
+            if index not in matches:
+                parts.close(piece)
+        self.pieces = {}
+        for final, match in zip(finals, matches, strict=True):
+            if match is None:
+                parts.whole(final)
+            else:
+                parts.complete(growing[match], final)
+
+
+def _seen_part(part: Part, place: Any) -> Seen:
+    text = final_text(part)
+    return Seen(type(part).__name__, (text,), place=place, empty=not text)
+
+
+def ids_of(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids by which an item can be named; what answers a call has the call's as well, and is not named by it."""
+    is_result = str(item.get("type")).endswith(("_output", "_response"))
+    names = (item.get("id"), None if is_result else item.get("call_id"))
+    return tuple(name for name in names if isinstance(name, str) and name)
+
+
+def seen_in(item: dict[str, Any], place: Any = None) -> Seen:
+    """What an item holds, for the comparison of copies."""
+    kind = str(item.get("type"))
+    texts: list[str]
+    if kind == "message":
+        pieces = [p for p in item.get("content") or () if isinstance(p, dict)]
+        texts = ["".join(str(p.get("text") or p.get("refusal") or "") for p in pieces)]
+    elif kind == "reasoning":
+        found = (_texts(item.get("content"), "reasoning_text"), _texts(item.get("summary"), "summary_text"))
+        texts = ["\n\n".join(each) for each in found if each] or [""]
+    else:
+        shape = call_shape(item)
+        if shape is not None and shape.is_text:
+            kind = f"{kind} {item.get('name')}"
+            texts = [str(item.get(shape.arguments[0]) or "")]
+        else:
+            own = {k: v for k, v in item.items() if k not in ("id", "status") and v is not None}
+            texts = [msgspec.json.encode(well_formed(own), order="deterministic").decode()]
+    return Seen(kind, tuple(texts), ids_of(item), place)
