@@ -135,7 +135,8 @@ class APIError(ProviderError):
     `status` is the HTTP status of the answer; `provider_status` the one that an error object inside the
     body or stream claims for itself, when it has one. `code` and `type` are the provider's own words,
     `retry_after` is in seconds, `body` is the error as it came (secrets removed), and `partial` what had
-    arrived before an error inside a stream.
+    arrived before an error inside a stream. `retryable` depends on the cause: a quota that is used up is a
+    RateLimitError that no second try mends.
     """
 
     def __init__(
@@ -148,10 +149,13 @@ class APIError(ProviderError):
         type: str | None = None,
         body: Any = None,
         retry_after: float | None = None,
+        retryable: bool | None = None,
         partial: Response | None = None,
         **context: Any,
     ) -> None:
         super().__init__(message, **context)
+        if retryable is not None:
+            self.retryable = retryable
         self.status = status
         self.provider_status = provider_status
         self.code = code
