@@ -23,7 +23,7 @@ class SSEFraming(TextReader):
 
     At the end of the stream a last line without its end counts as a line, and an event without its empty
     line is given, for some servers leave these out. `finish` then says False: whether `data: [DONE]` was
-    whole and `data: {"a":` was cut, only the protocol can tell.
+    whole and `data: {"a":` was cut, only the protocol can decide.
     """
 
     media_type: ClassVar[str] = "text/event-stream"

@@ -1,4 +1,4 @@
-"""Messages and Converse beside each other: copies of a start, junk, histories that must dump, costs, thinking tokens."""
+"""Messages and Converse side by side: copies of a start, junk, histories that must dump, costs, thinking tokens."""
 
 from __future__ import annotations
 
@@ -184,16 +184,16 @@ def test_deep_nesting_is_a_response_or_a_protocol_error(depth: int) -> None:
     for body, protocol, origin in zip(
         whole_bodies, (MESSAGES, CONVERSE), (ORIGIN, CONVERSE_ORIGIN), strict=True
     ):
-        with_error_or_not(lambda: protocol.decoder(origin).feed_whole(body))  # noqa: B023
+        with_error_or_not(lambda: protocol.decoder(origin).feed_whole(body))
     for protocol, origin, message in streamed:
-        with_error_or_not(lambda: protocol.decoder(origin).feed(message))  # noqa: B023
+        with_error_or_not(lambda: protocol.decoder(origin).feed(message))
 
 
 def with_error_or_not(decode: Any) -> None:
     try:
         decode()
     except ProtocolError as error:
-        assert "nested too deeply" in str(error) or "shape" in str(error)  # noqa: PT017
+        assert "nested too deeply" in str(error) or "shape" in str(error)
 
 
 # -- grammar -------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -271,7 +270,7 @@ class DecoderBase:
         """One JSON object. Raises ProtocolError, with the partial, for anything else."""
         try:
             value = fast_decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value = self._read_ragged(data)
         if type(value) is not dict:
             self.not_an_object(value, data)

@@ -249,8 +249,8 @@ def as_kind(error: APIError, kind: type[APIError]) -> APIError:
 
 
 def _stated_wait(kind: type[APIError], message: str, header: float | None) -> float | None:
-    """Seconds to wait, from the headers or, in a stream that has none, from the wording of a temporary failure."""
-    found = _WAIT.search(message) if header is None and kind.retryable else None
+    """Seconds to wait, from the headers or, in a stream that has none, from the wording of a rate limit."""
+    found = _WAIT.search(message) if header is None and kind in (RateLimitError, OverloadedError) else None
     if found is None:
         return header
     seconds, end = None, found.end()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.protocols.base.claude import claude_facts
@@ -94,14 +95,15 @@ class MessageEncoder(TurnEncoder):
         extra = self.reader.take_extra(part) if part.origin is None or own else {}
         if own and len(extra) == 1:
             ((kind, fields),) = extra.items()
-            return {kind: {**fields, "source": self._source(part)}}
+            if kind in MEDIA_FORMATS and isinstance(fields, Mapping):
+                return {kind: {**fields, "source": self._source(part)}}
         if isinstance(part, ImagePart) and part.detail is not None:
             self.dropped("this protocol has no such option", ".detail")
         kind, form = self._format(part)
         block: Block = {"format": form, "source": self._source(part)}
         if kind == "document":
             block["name"] = self._document_name(part)
-        return {kind: block | extra}
+        return {kind: block if own else block | extra}
 
     def _format(self, part: ImagePart | FilePart) -> tuple[str, str]:
         media_type = (part.media_type or "").partition(";")[0].strip().lower()
