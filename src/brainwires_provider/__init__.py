@@ -1,9 +1,9 @@
-"""Every LLM provider in its own wire protocol, behind one small set of values and events.
+"""Client for all LLM providers, each in its own wire protocol, without vendor SDKs.
 
     from brainwires_provider import Client
     print(Client("openai-chat:gpt-6").chat("Why is the sky blue?").text)
 
-Importing this package imports no HTTP engine: names are loaded when they are first used.
+Importing this package loads no HTTP library: names are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "types": " ".join(__all__),  # all that no module below has
+    "types": " ".join(__all__),  # all names that no module below defines
     "protocols.gemini.options": "GeminiOptions",
     "protocols.relay.options": "BrainwiresOptions",
     "auth.keys": "EnvKey FileKey KeyringKey",

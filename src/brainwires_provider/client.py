@@ -45,7 +45,8 @@ class AsyncClient:
 
     `model` is the default, `"provider:model"`. `api_key`, `base_url` and `headers` belong to the provider of `model`
     and go to no other; `providers` sets up others, or the same in full, and `config` (see `load_config`) is a whole
-    set-up, which the other arguments go before. `proxy` is a URL, `"env"` for what the environment says, or None.
+    configuration, over which the other arguments take precedence. `proxy` is a URL, `"env"` (the environment's), or
+    None.
     `max_event_bytes` limits one event, or one whole body, of an answer.
 
     Raises ConfigError for an unknown provider. One client serves many tasks; in another event loop it opens

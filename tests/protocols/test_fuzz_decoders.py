@@ -14,6 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from brainwires_provider.errors import ProtocolError, ServerError
+from brainwires_provider.events import collect
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.protocol import Reply
+from brainwires_provider.providers import PROVIDERS
+from brainwires_provider.types import Origin
 from decoder_fuzz import MAX_SEED, Case, Fuzzer, Seed, check
 from fixture_cases import cases
 
@@ -44,7 +50,8 @@ def failures(numbers: range) -> dict[str, tuple[int, str]]:
             check(case)
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{case.seed.origin.protocol}: {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+            where = f"{Path(frame.filename).name}:{frame.lineno}"
+            place = f"{case.seed.origin.protocol}: {type(error).__name__} at {where}"
             count, report = found.get(place, (0, _report(case, error)))
             found[place] = count + 1, report
     return found
@@ -86,3 +93,49 @@ def _outcome(number: int) -> str:
         return check(fuzzer().case(number))
     except Exception as error:
         return type(error).__name__
+
+
+# -- the kinds that the fuzzer found, one by one -------------------------------------------------------------
+
+PLAIN = {
+    "anthropic_messages": (
+        "anthropic",
+        b'{"type":"message","model":"m","content":[{"type":"text","text":%s}]}',
+    ),
+    "bedrock_converse": ("bedrock", b'{"output":{"message":{"content":[{"text":%s}]}},"stopReason":"x"}'),
+    "gemini": ("google", b'{"candidates":[{"content":{"parts":[{"text":%s}]},"finishReason":"STOP"}]}'),
+    "ollama": ("ollama", b'{"model":"m","message":{"role":"assistant","content":%s},"done":true}'),
+    "openai_chat": ("openai-chat", b'{"choices":[{"message":{"content":%s},"finish_reason":"stop"}]}'),
+    "openai_responses": (
+        "openai-responses",
+        b'{"object":"response","output":[{"type":"message","content":[{"type":"output_text","text":%s}]}]}',
+    ),
+}
+"""By protocol: a provider, and a body that has the value of `%s` as its text."""
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_bytes_that_are_no_utf8_become_the_replacement_character(name: str) -> None:
+    row, body = PLAIN[name]
+    decoder = PROVIDERS[row].protocol().decoder(Origin(name, row, "m"))
+    assert collect(decoder.feed_whole(body % b'"a\xff\xc3"')).text == "a\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("depth", [201, 500, 700, 980, 20_000])
+@pytest.mark.parametrize("form", ["whole", "stream", "refused"])
+@pytest.mark.parametrize("name", PLAIN)
+def test_deep_nesting_is_a_typed_error(name: str, form: str, depth: int) -> None:
+    row, body = PLAIN[name]
+    protocol, origin = PROVIDERS[row].protocol(), Origin(name, row, "m")
+    for deep in (
+        body % (b"[" * depth + b"]" * depth),
+        b'{"error":' + b'{"d":' * depth + b"1" + b"}" * depth + b"}",
+    ):
+        if form == "refused":
+            assert type(protocol.decode_error(Reply(500, {}, deep, 0.0))) is ServerError
+            continue
+        decoder = protocol.decoder(origin)
+        with pytest.raises(ProtocolError, match="nested too deeply"):
+            decoder.feed_whole(deep) if form == "whole" else decoder.feed(
+                WireMessage(deep, "contentBlockDelta")
+            )

@@ -41,7 +41,7 @@ from faults import KEY
 WEATHER = Tool(
     "weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}}
 )
-REMOTE = sorted(name for name, row in PROVIDERS.items() if row.wire == "http")
+REMOTE = sorted(name for name, row in PROVIDERS.items() if row.transport == "http")
 
 
 def prepared(model: str = "openai-chat:m", **args: Any) -> tuple[dict[str, Any], Any]:

@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from brainwires_provider import __version__
 from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
 from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.framing.whole import WholeFraming
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
 from brainwires_provider.types import (
@@ -58,12 +60,12 @@ _NOTHING = Request(())
 _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
-    "Accept": "application/json",
+    "Accept": WholeFraming.media_type,
     "User-Agent": f"brainwires-provider/{__version__}",
 }
 _STREAMED = {
     **_WHOLE,
-    "Accept": "text/event-stream",
+    "Accept": SSEFraming.media_type,
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
 _MERGED = ("extra_body", "extra_headers", "extra_query")
@@ -86,7 +88,7 @@ class Plan(Struct, frozen=True):
     @property
     def websocket(self) -> Any:
         """For a call that goes over a WebSocket what its protocol declares, an `OverWebSocket`; else None."""
-        if self.target.row.wire != "websocket":
+        if self.target.row.transport != "websocket":
             return None
         mode = getattr(self.target.protocol, "websocket", None)
         return mode if mode is not None and mode.carries(self.call) else None
@@ -102,7 +104,7 @@ class Plan(Struct, frozen=True):
         return f"{base}{self.call.path}{'?' + query if query else ''}"
 
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
-        """What goes out, the later layer over the earlier, whatever the case of the names.
+        """The headers to send: a later layer replaces an earlier one, whatever the case of the names.
 
         `own` are the target's headers with their values called for. Raises ConfigError for an extra header that cannot
         be set.
@@ -204,7 +206,7 @@ def build_request(
 
 
 def _keywords(args: Mapping[str, Any]) -> Options | None:
-    """The knobs that were given as keywords."""
+    """The options that were given as keywords."""
     tuning = {name: value for name, value in args.items() if name in _TUNING}
     if not tuning:
         return None
@@ -257,7 +259,10 @@ def stored_args(first: ChatParams, later: ChatParams) -> ChatParams:
 
 
 def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
-    """Encode. Raises UnsupportedError: content that the protocol cannot say or, when strict, a knob it cannot take."""
+    """Encode.
+
+    Raises UnsupportedError: content that the protocol cannot express or, when strict, an option that it cannot take.
+    """
     call = target.protocol.encode(request, target.origin, stream=stream)
     return plan_encoded(call, request, target, stream=stream, timeouts=timeouts)
 
@@ -269,9 +274,11 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
         call = replace(call, body={**call.body, **options.extra_body})
     report = Report(_sent_fields(call, request), call.deviations)
     if options.strict and (lost := _lost_options(report)):
-        told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
+        lost_fields = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(
-            f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
+            f"strict, and {target.provider} cannot take: {lost_fields}",
+            provider=target.provider,
+            model=target.model,
         )
     stream = stream or target.row.streams_only
     return Plan(

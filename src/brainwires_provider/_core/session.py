@@ -202,7 +202,7 @@ class Session:
     async def transport(self, target: Target) -> Transport:
         """What reaches a target by HTTP, made at the first request."""
         self.check_open()
-        is_local = target.row.wire == "local"
+        is_local = target.row.transport == "local"
         name = f"local:{target.provider}:{target.model}:{target.local!r}" if is_local else "http"
         transport = self._transports.get(name)
         if transport is None:

@@ -79,7 +79,7 @@ class _Engines:
     def leave(self, engine: Engine, transport: LocalTransport) -> bool:
         """Remove a user of the engine; whether it was the last.
 
-        References cannot tell, because the traceback of an error may hold an engine.
+        References do not show it, because the traceback of an error may hold an engine.
         """
         with self._lock:
             holders = self._holders.get(engine, WeakSet())

@@ -27,7 +27,7 @@ _AT_ONCE = 8  # requests
 async def embed(session: Session, texts: Sequence[str], model: str, args: EmbeddingArgs) -> Embeddings:
     """One vector for each text. The first failure ends all requests, and is raised."""
     target = session.target(model)
-    if target.row.wire == "local":
+    if target.row.transport == "local":
         target = await asyncio.to_thread(_pooled, target)
     if target.row.embeddings is None:
         can = ", ".join(name for name, row in PROVIDERS.items() if row.embeddings is not None)
@@ -88,7 +88,7 @@ def _pooled(target: Target) -> Target:
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:
-    """The counts of all requests; `complete` if each told its own. `raw` is the last one's."""
+    """The counts of all requests; `complete` if each reported its own. `raw` is that of the last."""
     raw: Mapping[str, Any] | None = usages[-1].raw if usages else None
     return Usage(
         uncached_input=sum(usage.uncached_input for usage in usages),

@@ -205,7 +205,7 @@ class AsyncLocal:
 
     async def _wire(self, model: str | None) -> LocalTransport:
         target = self._session.target(self._name(model))
-        if target.row.wire != "local":
+        if target.row.transport != "local":
             raise UnsupportedError(
                 f"{target.provider} does not run in an engine of this process, so it cannot be loaded or unloaded "
                 'and has no status; name a model that does: model="local:NAME"',
@@ -288,7 +288,9 @@ def _runs_llamacpp(target: Target) -> bool:
     """Whether the target is on this machine, or could be a llama.cpp server: only a request would show that."""
     row = target.row
     own = target.base_url != row.base_url or is_loopback(target.base_url)
-    return row.wire == "local" or (row.wire == "http" and target.protocol.name == "openai_chat" and own)
+    return row.transport == "local" or (
+        row.transport == "http" and target.protocol.name == "openai_chat" and own
+    )
 
 
 def _native(target: Target) -> Target:

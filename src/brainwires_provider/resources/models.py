@@ -1,8 +1,8 @@
-"""The models of a provider, asked page by page, and what a dated table adds to what the provider tells.
+"""The models of a provider, listed page by page, and what a dated table adds to what the provider reports.
 
-The provider's own words come first. Some services tell more of their models at further paths, which not every key may
+The provider's own values come first. Some services report more at further paths, which not every key may
 read: what those say fills what the list left open, and a refusal there is no failure. Then comes the table, where it
-is installed; each field from it is marked. What neither tells stays None: nothing is concluded from a model's name.
+is installed; each field from it is marked. What neither reports stays None: nothing is concluded from a model's name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FILLED = (
 
 @runtime_checkable
 class TellsOfOne(Protocol):
-    """A protocol that can tell of one model by its name."""
+    """A protocol that can describe one model by its name."""
 
     def model_call(self, name: str) -> Call | None:
         """The request for one model; None where this service has none."""
@@ -64,7 +64,7 @@ async def list_models(session: Session, provider: str) -> list[Model]:
 
 
 async def max_output_tokens(session: Session, model: str) -> int | None:
-    """The longest answer of a model, in tokens, as its provider tells; None where it does not tell.
+    """The maximum output of a model, in tokens, as its provider reports; None where it does not.
 
     The dated table knows no such limits.
     """
@@ -93,7 +93,7 @@ async def _ask(session: Session, target: Target, call: Call, read: Callable[[byt
     return await session.fetch(session.plan_call(call, target), read)
 
 
-# -- what the provider tells ---------------------------------------------------------------------------------
+# -- what the provider reports ------------------------------------------------------------------------------
 
 
 async def _told(session: Session, target: Target) -> list[Model]:
@@ -128,7 +128,7 @@ async def _pages(session: Session, target: Target) -> list[Model]:
 
 
 async def _more(session: Session, target: Target, path: str) -> list[Model]:
-    """What a further path tells; nothing where it is not there, or not for this key."""
+    """What a further path reports; nothing where it does not exist, or not for this key."""
     read = partial(target.protocol.decode_models, provider=target.provider)
     try:
         page, _ = await _ask(session, target, Call(path, {}, method="GET"), read)
@@ -140,7 +140,7 @@ async def _more(session: Session, target: Target, path: str) -> list[Model]:
 
 
 def _joined(known: Model, other: Model) -> Model:
-    """One model that was told of twice: the first word on each field stands."""
+    """One model that was listed twice: the first value of each field stands."""
     told: dict[str, Any] = {
         name: getattr(other, name)
         for name in _FILLED
@@ -157,7 +157,7 @@ def _joined(known: Model, other: Model) -> Model:
 
 async def _from_table(target: Target, found: list[Model]) -> list[Model]:
     """The models, with what the table knows of them. It knows nothing of servers that one runs oneself."""
-    if target.row.keyless or target.row.wire == "local" or all(m.context_window for m in found):
+    if target.row.keyless or target.row.transport == "local" or all(m.context_window for m in found):
         return found
     import asyncio
 

@@ -1,7 +1,7 @@
 """What an Ollama server does besides chatting, sent as every request is.
 
 Its models are listed, shown, pulled, pushed, created, copied, deleted, loaded and unloaded, texts embedded, and a bare
-prompt completed. What takes long tells how far it has come, line by line, as a stream does, and is read as one.
+prompt completed. Long operations report their progress line by line, and are read as streams.
 Reference: the API reference, from "Generate a response" to "Get version".
 """
 

@@ -86,9 +86,9 @@ class AsyncResponses:
         include: Sequence[str] = (),
         provider: str | None = None,
     ) -> list[Mapping[str, Any]]:
-        """What went into a stored answer, all pages, each item as the service tells it.
+        """What went into a stored answer, all pages, each item as the service returns it.
 
-        `limit` is how many it tells at once, 1 to 100 (its default: 20), and `order` "asc" or "desc" (its
+        `limit` is the page size, 1 to 100 (its default: 20), and `order` "asc" or "desc" (its
         default). API reference: "List input items".
         """
         found: list[Mapping[str, Any]] = []
@@ -194,7 +194,7 @@ class AsyncResponses:
         is the whole answer. Given an id, with the events after the number `starting_after`, or from the
         beginning. Only an answer asked for with background=True and as a stream can be resumed.
 
-        Raises ConfigError for a stream that still runs, was resumed before, or did not come to tell its id.
+        Raises ConfigError for a stream that still runs, was resumed before, or was cut before its id had arrived.
         API reference: "Retrieve a model response", `stream` and `starting_after`.
         """
         if not isinstance(stream, str):
@@ -214,7 +214,7 @@ class AsyncResponses:
         if decoder.ended and (cut.collector.end is None or not cut.undelivered):
             raise ConfigError("there is nothing to resume: the answer had come to its end, or failed")
         if decoder.id is None:
-            raise ConfigError("the stream was cut before it told its id; send the request again")
+            raise ConfigError("the stream was cut before its id had arrived; send the request again")
         call = operations.resume_call(decoder.id, decoder.sequence, include)
         return AsyncStream(replace(cut.plan(call), subject=_SUBJECT), self._session, cut)
 
@@ -223,16 +223,16 @@ class AsyncResponses:
     def connect(self, *, provider: str | None = None) -> AsyncResponsesConnection:
         """A WebSocket of one's own: raw events in and out. It opens when its `async with` is entered.
 
-        `chat` and `stream` of a row that speaks through WebSockets need none. Raises UnsupportedError for a provider
+        `chat` and `stream` of a provider over WebSockets need none. Raises UnsupportedError for a provider
         that does not. OpenAI's WebSocket mode guide.
         """
         from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
 
         name = provider or self._session.own_provider("to connect to")
         target = self._session.place(name)
-        if target.row.wire != "websocket":
+        if target.row.transport != "websocket":
             raise UnsupportedError(
-                f'{name} is not spoken to through a WebSocket; name a row that is: provider="openai-responses-ws"',
+                f'{name} has no WebSocket; name a provider that has: provider="openai-responses-ws"',
                 provider=name,
             )
 

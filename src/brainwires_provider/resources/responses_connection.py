@@ -144,7 +144,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         await self._send(create_frame(body, stream_id=stream_id))
 
     async def steer(self, response_id: str, input: str) -> None:
-        """Say more to an answer under way. What becomes of it is told by `response.steer.*` events."""
+        """Add input to a response in progress. `response.steer.*` events report what becomes of it."""
         await self._send(steer_frame(response_id, input))
 
     async def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:

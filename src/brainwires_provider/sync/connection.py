@@ -79,7 +79,7 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         )
 
     def steer(self, response_id: str, input: str) -> None:
-        """Say more to an answer under way. What becomes of it is told by `response.steer.*` events."""
+        """Add input to a response in progress. `response.steer.*` events report what becomes of it."""
         self._share.call(lambda: self._core.steer(response_id, input))
 
     def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:

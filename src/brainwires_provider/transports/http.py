@@ -3,7 +3,7 @@
 A transport binds to no event loop when made: each running loop gets a session of its own, closed with that loop when
 the loop is shut down in the usual way (`asyncio.run`, `Runner`), and forgotten silently when it was just closed.
 No redirect is followed, no cookie kept, no .netrc read, and nothing is retried but one case: a *reused*
-connection that dies before one byte of the answer is replaced once, and the exchange says so in `attempts`.
+connection that dies before one byte of the answer is replaced once, and the exchange reports it in `attempts`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class HTTPTransport:
         attempts: tuple[Attempt, ...] = ()
         while True:
             if _fresh.get():
-                _fresh.set(False)  # told of this task's last request
+                _fresh.set(False)  # set by this task's last request
             try:
                 response = await session.http.request(
                     outgoing.method,
@@ -138,7 +138,7 @@ class HTTPTransport:
             return HTTPExchange(response, attempts, session.exchanges)
 
     def _proxy_for(self, url: str) -> str | None:
-        """Told once for each origin: reading the environment costs as much as a request."""
+        """Looked up once for each origin: reading the environment costs as much as a request."""
         if self._socket_path:
             return None
         end = url.find("/", 8)  # the first after the scheme's own two
@@ -235,9 +235,9 @@ _fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
 
 
 class _Connector(aiohttp.BaseConnector):
-    """Tells the request's task in `_fresh` that its connection is a new one, or would have been.
+    """Reports to the request's task in `_fresh` that its connection is a new one, or would have been.
 
-    aiohttp's tracing tells it too, for a tenth more CPU time on every request.
+    aiohttp's tracing reports it too, for a tenth more CPU time on every request.
     """
 
     async def _create_connection(

@@ -1,7 +1,7 @@
-"""How requests go over WebSockets: what a server can do there, how its connections are kept, and what was counted.
+"""Options for requests over a WebSocket: what the server supports, how connections are kept; and traffic statistics.
 
-Servers differ: some run several responses at once on one connection ("multiplexing"), most run one; some go on after
-an error, some fall silent. A server that nobody described gets the careful defaults.
+Servers differ: some run several responses at once on one connection (multiplexing), most run one; some continue after
+an error, some fall silent. The defaults are safe for a server that is not known.
 Reference: OpenAI's WebSocket mode guide.
 """
 
@@ -19,50 +19,50 @@ _SHORTEST = 300.0  # an error about the limit may be wrong; connections for one 
 
 
 class WebSocketOptions(Struct, frozen=True, kw_only=True):
-    """What one server does over a WebSocket, and how its connections are kept. Times in seconds, sizes in bytes."""
+    """What a server supports over a WebSocket, and how connections are kept. Times in seconds, sizes in bytes."""
 
     multiplexing: bool = False
     """The server runs several responses at once on one connection, in lanes named by `stream_id`."""
     max_concurrent: int = 16
-    """Responses in progress on one connection, with multiplexing."""
+    """The largest number of responses in progress on one connection, with multiplexing."""
     max_lanes: int = 32
-    """Names of lanes during one connection."""
+    """The largest number of different lanes during one connection."""
     reuse_after_error: bool = False
-    """The server goes on serving a connection after an error; else the connection is replaced."""
+    """The server continues to serve a connection after an error. If not, the connection is replaced."""
     shared_store: bool = False
-    """The server finds a stored response from any connection. Else what was sent on one connection is known to that
-    one only: a server that shares nothing may answer as if nothing had been said before, without reporting it."""
+    """The server finds a stored response from any connection. If not, a response is continued only on the connection
+    that it was received on: another one may answer as if there were no history, without reporting it."""
     max_request_bytes: int = 15 * 1024 * 1024
     """The largest request that is sent over the WebSocket; a larger one goes over HTTP."""
     max_buffered_bytes: int = 64 * 1024 * 1024
-    """What of one response may wait for its consumer; beyond it that response fails, and no other."""
+    """How much of one response may wait for its consumer. Beyond it that response fails, and no other."""
     max_connections: int = 32
-    """Connections to one endpoint; requests beyond what they carry wait in order."""
+    """The largest number of connections to one endpoint; requests that they cannot carry wait in order."""
     max_idle_connections: int = 8
-    """As long as there are fewer connections, another is opened before a conversation that could go on is dropped."""
+    """Up to this many connections are kept for conversations that may continue; beyond it, the oldest is reused."""
     max_connection_age: float = 3300.0
     """A connection is replaced at this age, between responses. The service ends it at 60 minutes."""
     age_jitter: float = 120.0
-    """Up to this much is taken off `max_connection_age`, for each connection another share, so that they do not end
-    together."""
+    """Up to this much, different for each connection, is subtracted from `max_connection_age`, so that connections are
+    not all replaced at once."""
     idle_timeout: float = 300.0
-    """A connection that carries nothing, and no conversation that could go on, is closed after this."""
+    """An unused connection without a conversation that may continue is closed after this time."""
     drain_timeout: float = 30.0
-    """How long a lane whose response nobody wants any more may go on before its connection is given up."""
+    """How long an abandoned response may continue on its lane before the connection is closed."""
     ping_interval: float | None = 20.0
-    """Seconds between two keepalive pings, and how long the answer may take; None: no keepalive."""
+    """Seconds between two keepalive pings, and the time limit for each reply. None: no pings."""
     http_fallback: bool = True
-    """Where no WebSocket can be opened, requests go over HTTP."""
+    """Send requests over HTTP if no WebSocket can be opened."""
     fallback_cooldown: float = 600.0
-    """How long they then go there before a WebSocket is tried again."""
+    """How long requests are then sent over HTTP before a WebSocket is tried again."""
 
     def with_age_limit(self, limit: float) -> WebSocketOptions:
-        """The same for a server that turned out to end its connections at the age `limit`."""
+        """The same options, for a server that ends its connections at the age `limit`."""
         return replace(self, max_connection_age=min(self.max_connection_age, max(0.9 * limit, _SHORTEST)))
 
 
 class WebSocketStats(Struct, frozen=True):
-    """A client's WebSocket traffic so far."""
+    """Statistics of a client's WebSocket traffic so far."""
 
     full: int = 0
     """Requests that carried the whole history."""
@@ -87,7 +87,7 @@ class WebSocketStats(Struct, frozen=True):
 
 
 class WebSocketCounters:
-    """The same, while it counts."""
+    """The counters behind `WebSocketStats`."""
 
     def __init__(self) -> None:
         self.full = self.incremental = self.connected = self.reconnected = self.resent = 0

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.anthropic.messages import MessageEncoder, encode_messages
 from brainwires_provider.protocols.anthropic.options import AnthropicOptions, AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed
@@ -83,7 +84,7 @@ def encode_request(request: Request, origin: Origin, quirks: AnthropicQuirks, *,
     body, _, headers = _encode_body(request, origin, quirks, reader)
     model = str(body.pop("model"))
     if quirks.cloud == "bedrock":
-        headers = {"Accept": "application/vnd.amazon.eventstream"} if stream else {}
+        headers = {"Accept": EventStreamFraming.media_type} if stream else {}
         verb = "invoke-with-response-stream" if stream else "invoke"
         path = f"/model/{_model_in_path(model)}/{verb}"
     elif quirks.cloud == "vertex":

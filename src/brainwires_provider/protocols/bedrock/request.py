@@ -19,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base.caching import (
     Section,
     Slot,
@@ -85,7 +86,7 @@ def encode_request(request: Request, origin: Origin, quirks: BedrockQuirks, *, s
         _for_whole(body)
     _place_cache_points(body, reader, history, quirks, model)
     path = model_path(model, "converse-stream" if stream else "converse")
-    headers = {"Accept": "application/vnd.amazon.eventstream"} if stream else {}
+    headers = {"Accept": EventStreamFraming.media_type} if stream else {}
     return Call(path, body, headers=headers, deviations=reader.finish(), sent=reader.sent)
 
 

@@ -29,7 +29,7 @@ class Peek(Protocol):
 
     @property
     def answer_id(self) -> str | None:
-        """The answer that it is about, where it says so."""
+        """The answer that it is about, where it names one."""
         ...
 
 
