@@ -548,7 +548,9 @@ def test_secrets_are_taken_out_before_a_text_is_cut() -> None:
 
 
 def lab(server: ScriptedServer, **fields: Any) -> Config:
-    given = ProviderConfig("lab", **{"based_on": "vllm", "base_url": server.url + "/v1", "api_key": KEY, **fields})
+    given = ProviderConfig(
+        "lab", **{"based_on": "vllm", "base_url": server.url + "/v1", "api_key": KEY, **fields}
+    )
     return Config(providers=(given,))
 
 
