@@ -331,7 +331,7 @@ def test_what_a_person_sees() -> None:
     assert re.fullmatch(r"max_tokens +ignored  40 tokens came, .*", lines[4])
     assert "    'mine',\n" in ran.out and "    keyless=True,\n" in ran.out
     assert (
-        f'[providers.mine]\nrow = "llama-server"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
+        f'[providers.mine]\nbased_on = "llama-server"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
         in ran.out
     )
     assert re.search(r"^http://127.0.0.1:\d+/v1, model parrot: 2\d requests in \d+\.\d s\n$", ran.err)
@@ -548,7 +548,9 @@ def test_secrets_are_taken_out_before_a_text_is_cut() -> None:
 
 
 def lab(server: ScriptedServer, **fields: Any) -> Config:
-    given = ProviderConfig("lab", **{"based_on": "vllm", "base_url": server.url + "/v1", "api_key": KEY, **fields})
+    given = ProviderConfig(
+        "lab", **{"based_on": "vllm", "base_url": server.url + "/v1", "api_key": KEY, **fields}
+    )
     return Config(providers=(given,))
 
 
@@ -636,7 +638,7 @@ def test_what_a_provider_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         r"^key +no +no key for groq: set GROQ_API_KEY", ran.out, re.MULTILINE
     )
     assert "groq: 0 requests" in ran.err
-    write("[providers.lab]\nrow = 'groq'\napi_key = { env = 'LAB_KEY' }", "mine.toml")
+    write("[providers.lab]\nbased_on = 'groq'\napi_key = { env = 'LAB_KEY' }", "mine.toml")
     assert re.search(r"LAB_KEY is not set", Ran("lab", "--config", "mine.toml").out)
     monkeypatch.setattr("brainwires_provider.doctor.services.find_spec", lambda name: None)
     found = asyncio.run(examine("local", model="./nowhere.gguf"))
@@ -649,13 +651,13 @@ def test_what_a_provider_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_where_a_key_lies() -> None:
     with ScriptedServer(Honest()) as server:
-        base = f'[providers.lab]\nrow = "vllm"\nbase_url = "{server.url}/v1"\n'
+        base = f'[providers.lab]\nbased_on = "vllm"\nbase_url = "{server.url}/v1"\n'
         named = ("--config", "mine.toml")
         write(base + 'api_key = { env = "LAB_KEY" }')
         by_name = Ran("lab", *named, LAB_KEY=KEY)
         write(base + 'headers = { Authorization = { env = "LAB_HEADER" } }')
         by_header = Ran("lab", *named, LAB_HEADER=f"Bearer {KEY}")
-        write(f'[providers.lab]\nrow = "vllm"\nbase_url = "{server.url}/v1"\n')
+        write(f'[providers.lab]\nbased_on = "vllm"\nbase_url = "{server.url}/v1"\n')
         without = Ran("lab", *named)
         key_file(KEY)
         write(base + 'api_key = { file = "key" }')
@@ -694,8 +696,8 @@ def test_a_clouds_credentials_may_lie_elsewhere() -> None:
 def test_what_is_set_up_here() -> None:
     listed = Answer(body=json.dumps({"models": [{"name": "llama3.2:3b", "model": "llama3.2:3b"}]}).encode())
     with ScriptedServer({"/api/tags": listed}) as server, refuse() as port:
-        text = f'[providers.mine]\nrow = "vllm"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
-        write(text + "[providers.broken]\nrow = 'groq'\napi_key = { env = 'NOT_SET' }\n")
+        text = f'[providers.mine]\nbased_on = "vllm"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
+        write(text + "[providers.broken]\nbased_on = 'groq'\napi_key = { env = 'NOT_SET' }\n")
         env = {
             "GROQ_API_KEY": KEY,
             "OLLAMA_HOST": server.url,

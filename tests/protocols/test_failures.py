@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
 )
 from brainwires_provider.protocols.base.errors import api_error, error_in_reply, retry_after
 from brainwires_provider.protocols.base.json import decode_json, looks_like, merged
-from brainwires_provider.protocols.base.options import own_options
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChat, OpenAIChatOptions
 from brainwires_provider.types import Deviation, Options, Origin, ProviderOptions, Request
@@ -191,13 +191,13 @@ def test_options_of_another_protocol_are_reported() -> None:
     class Others(ProviderOptions, frozen=True):
         protocol = "gemini"
 
-    deviations: list[Deviation] = []
     given = Options(provider_options=(OpenAIChatOptions(n=2), Others(), OpenAIChatOptions(store=False)))
-    assert own_options(given, OpenAIChatOptions, deviations) == {"n": 2, "store": False}
-    assert deviations == [
-        Deviation("provider_options", "dropped", "Others is for gemini, not for openai_chat")
-    ]
-    assert own_options(Options(), OpenAIChatOptions, deviations) == {}
+    reader = OptionReader(Request((), options=given), OpenAIChatOptions)
+    assert reader.provider_options() == {"n": 2, "store": False}
+    assert reader.finish() == (
+        Deviation("provider_options", "dropped", "Others is for gemini, not for openai_chat"),
+    )
+    assert OptionReader(Request(()), OpenAIChatOptions).provider_options() == {}
 
 
 def test_chat_counts_no_tokens() -> None:

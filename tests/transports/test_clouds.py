@@ -178,19 +178,19 @@ def test_no_region_from_any_source_becomes_a_host(row: str, monkeypatch: pytest.
             return client.prepare("hi").url
 
     for place in (*HOSTS, "us-east-1\n", "us-east5\n", "us-east-1.evil.example", "US-EAST-1"):
-        with pytest.raises(ConfigError, match="is no region"):
+        with pytest.raises(ConfigError, match="is not a valid region"):
             prepare(region=place)
         for variable in VARIABLES[cloud]:
             with monkeypatch.context() as patch:
                 patch.setenv(variable, place)
                 if place != place.strip():  # what is around a variable's text is not part of it
                     continue
-                with pytest.raises(ConfigError, match="is no region"):
+                with pytest.raises(ConfigError, match="is not a valid region"):
                     prepare()
     if cloud == "google":
         more = {}
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p/locations/us/../../x")
-        with pytest.raises(ConfigError, match="is no project"):
+        with pytest.raises(ConfigError, match="is not a valid project"):
             prepare()
 
 

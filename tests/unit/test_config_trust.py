@@ -195,7 +195,7 @@ def test_another_files_record_stays() -> None:
 
 def test_a_pipe_that_is_found_is_not_waited_for() -> None:
     os.mkfifo(FILE)
-    with pytest.raises(ConfigError, match="is no plain file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         load_config(environ={})
 
 

@@ -26,7 +26,6 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "local",
         "providers",
         "_core, config",
-        "sockets",
         "resources",
         "client",
         "sync",

@@ -169,7 +169,7 @@ class ChatOptions(Struct, frozen=True):
         if self.temperature is not None:
             return config if self._temperature() is not None else _without_temperature(config)
         provider = split_model(_full_name(model, config))[0]
-        if find_row(_provider(provider, config).based_on or provider).wire != "local":
+        if find_row(_provider(provider, config).based_on or provider).transport != "local":
             return config
         return replace(config, options=merge_options(Options(temperature=0.0), config.options))
 

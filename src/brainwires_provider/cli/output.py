@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from brainwires_provider.events import Event
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.openai_responses.operations import Compaction
 from brainwires_provider.types import (
     Deviation,

@@ -118,7 +118,7 @@ def _entry(name: str, configs: Mapping[str, ProviderConfig]) -> _Entry:
         row=row.name,
         aliases=tuple(alias for alias, meant in ALIASES.items() if meant == name),
         protocol=row.protocol().name,
-        wire=row.wire,
+        wire=row.transport,
         host=host,
         key_variables=_variables(row),
         key=key,
@@ -150,7 +150,7 @@ def _look(row: Provider, config: ProviderConfig) -> tuple[KeyState, str, str | N
         return key, _host(url), error.message
     carried = [value for name, value in target.headers.items() if name.lower() in ("authorization", row.auth)]
     key, problem = _state(target.key or next(iter(carried), None))
-    return key, "this machine" if row.wire == "local" else _host(target.base_url), problem
+    return key, "this machine" if row.transport == "local" else _host(target.base_url), problem
 
 
 def _look_on_cloud(row: Provider, config: ProviderConfig) -> tuple[KeyState, str, str | None]:

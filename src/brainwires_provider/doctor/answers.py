@@ -8,6 +8,7 @@ from brainwires_provider.doctor.asking import Reply
 from brainwires_provider.doctor.case import COUNT, SMALL, Case, failed
 from brainwires_provider.doctor.findings import Finding
 from brainwires_provider.errors import AuthenticationError, NotFoundError, RequestTimeout, StreamInterrupted
+from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.types import Usage
 
 __all__ = ["chat", "reasoning", "stream_usage", "streaming"]
@@ -146,7 +147,9 @@ async def streaming(case: Case) -> list[Finding]:
         _pieces(reply, [text for _, text in texts]),
         _arrival([at for at, _ in texts]),
         Finding(
-            "stream_type", "yes" if reply.kind == "text/event-stream" else "no", reply.kind or "none is told"
+            "stream_type",
+            "yes" if reply.kind == SSEFraming.media_type else "no",
+            reply.kind or "none is told",
         ),
         Finding("stream_done", "yes", "[DONE] ends it")
         if done

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from brainwires_provider.auth.keys import EnvKey, Key
 from brainwires_provider.doctor.case import Case
-from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks
+from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.providers import PROVIDERS, is_loopback
 from brainwires_provider.providers.dialects import COMPATIBLE
 

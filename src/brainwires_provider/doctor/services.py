@@ -105,8 +105,10 @@ async def examine_provider(
     clocks = Timeouts(connect=min(10, seconds), first_event=seconds, idle=seconds, attempt=seconds)
     client = AsyncClient(providers=[given], config=Config(options=setup.options), timeouts=clocks)
     async with client:
-        if target.row.wire == "http":
-            await client.wire(target)  # the engine takes its time to import, which is not the service's
+        if target.row.transport == "http":
+            await client._session.transport(
+                target
+            )  # the engine takes its time to import, which is not the service's
         service = _Service(client, name, secrets)
         try:
             async with asyncio.timeout(total):
@@ -135,7 +137,7 @@ def _row(row: Provider, config: ProviderConfig) -> Finding:
 
 def _parts(row: Provider) -> list[Finding]:
     """The packages that only some rows need."""
-    if row.wire == "local":
+    if row.transport == "local":
         return [_package("engine", "xllamacpp", "local")]
     if row.cloud is not None:
         _, module, extra, _ = _CLOUDS[row.cloud]
@@ -166,8 +168,8 @@ def variables(row: Provider) -> tuple[str, ...]:
 def key_finding(target: Target, config: ProviderConfig) -> Finding:
     """Whether there is a key, and where it lies; never what it is."""
     row = target.row
-    host = "this machine" if row.wire == "local" else urlsplit(target.base_url).netloc.rpartition("@")[2]
-    if row.wire == "local":
+    host = "this machine" if row.transport == "local" else urlsplit(target.base_url).netloc.rpartition("@")[2]
+    if row.transport == "local":
         return Finding("key", "yes", "none is needed: it runs on this machine")
     if config.api_key:
         return Finding("key", "yes", f"{where_key_lies(config.api_key)}, for {host}")

@@ -89,7 +89,7 @@ def _model(setup: Config, configs: dict[str, ProviderConfig]) -> Finding:
 def _place(target: Target) -> str:
     """The host, whole: a long one is not cut short."""
     parts = urlsplit(target.base_url)
-    return "this machine" if target.row.wire == "local" else f"{parts.scheme}://{parts.netloc}"
+    return "this machine" if target.row.transport == "local" else f"{parts.scheme}://{parts.netloc}"
 
 
 def _destination(target: Target, config: ProviderConfig) -> Finding:
@@ -149,7 +149,7 @@ def _providers(
     for name in dict.fromkeys((*configs, *PROVIDERS)):
         config = configs.get(name) or ProviderConfig(name)
         row = find_row(config.based_on or name)
-        if row.wire == "local" and name not in configs:
+        if row.transport == "local" and name not in configs:
             continue
         is_meant = name in configs or _is_set((*variables(row), row.base_url_env))
         if row.cloud is not None and not is_meant:
@@ -165,7 +165,7 @@ def _providers(
             continue
         if name in configs:
             going.append(_destination(target, config))
-        if row.wire != "local" and is_loopback(target.base_url):
+        if row.transport != "local" and is_loopback(target.base_url):
             servers.append(target)
         else:
             found.append(_held(name, target, config))
@@ -196,7 +196,7 @@ async def _ask(target: Target, configs: dict[str, ProviderConfig], seconds: floa
     place = target.base_url
     try:
         async with client:
-            await client.wire(target)  # the engine takes its time to import, which is not the server's
+            await client._session.transport(target)  # importing the engine is not part of the server's time
             models = await client.models(name)
     except ConnectError:
         return Finding(name, "no", f"nobody listens at {place}")

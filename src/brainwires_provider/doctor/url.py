@@ -102,7 +102,9 @@ async def examine_url(
             total=total,
             most=most,
         )
-        await client.wire(targets[0])  # the engine takes its time to import, which is not the server's
+        await client._session.transport(
+            targets[0]
+        )  # the engine takes its time to import, which is not the server's
         place = await _find(asker, targets)
         if place.unreachable is not None:
             words = place.unreachable.words

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
 from brainwires_provider.sync.stream import Owner
 from brainwires_provider.types import ChatParams

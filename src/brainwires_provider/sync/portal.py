@@ -308,7 +308,7 @@ class Portal:
             job.rouse()
         for share in self.shares:
             share.portal = None
-            self.inherited.append(share.core.start_afresh())
+            self.inherited.append(share.core._session.start_afresh())
 
 
 class _Helpers(ThreadPoolExecutor):

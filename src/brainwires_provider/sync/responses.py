@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.responses import AsyncResponses
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import ChatParams, Response
+from brainwires_provider.types.websocket import WebSocketStats
 
 if TYPE_CHECKING:
     from brainwires_provider.protocols.openai_responses.operations import Compaction, Order
-    from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.sync.connection import ResponsesConnection
     from brainwires_provider.sync.portal import Share
 
@@ -133,6 +133,6 @@ class Responses:
         return ResponsesConnection(self._client, self._core.connect(provider=provider))
 
     @property
-    def counts(self) -> SocketCounts:
-        """What this client's requests over WebSockets came to: whole, delta, recovered, reconnected, fell back."""
-        return self._core.counts
+    def websocket_stats(self) -> WebSocketStats:
+        """What this client has sent over WebSockets, counted since it was made."""
+        return self._core.websocket_stats

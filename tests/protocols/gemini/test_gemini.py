@@ -570,6 +570,49 @@ def test_usage_without_counts_is_incomplete() -> None:
     assert (told.output_text, told.total_tokens, told.audio_input) == (4, 4, 0)
 
 
+COUNTED = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+
+
+@pytest.mark.parametrize(
+    ("last", "output", "reasoning", "total"),
+    [
+        ({"promptTokenCount": 10, "totalTokenCount": 15}, 5, 0, 15),
+        ({"promptTokenCount": 10, "totalTokenCount": 10}, 5, 0, 15),
+        ({"promptTokenCount": 10}, 5, 0, 15),
+        ({"promptTokenCount": 10, "thoughtsTokenCount": 20, "totalTokenCount": 30}, 5, 20, 35),
+        ({"promptTokenCount": 10, "thoughtsTokenCount": 20, "totalTokenCount": 35}, 5, 20, 35),
+        ({"promptTokenCount": 10, "candidatesTokenCount": 8, "totalTokenCount": 18}, 8, 0, 18),
+    ],
+)
+def test_the_last_usage_may_lack_what_an_earlier_chunk_reported(
+    last: dict[str, int], output: int, reasoning: int, total: int
+) -> None:
+    usage = decoded({**chunk({"text": "a"}), "usageMetadata": COUNTED}, {**END, "usageMetadata": last}).usage
+    assert (usage.output_text, usage.reasoning, usage.total_tokens) == (output, reasoning, total)
+    assert (usage.input_tokens, usage.anomalies, usage.complete) == (10, (), True)
+
+
+def test_url_context_is_gathered_over_the_chunks() -> None:
+    def read(*urls: str) -> dict[str, Any]:
+        return chunk(urlContextMetadata={"urlMetadata": [{"retrievedUrl": url} for url in urls]})
+
+    response = decoded(read("a", "b"), read("b", "c"), chunk({"text": "x"}), read("d"), END)
+    metadata = response.extra["urlContextMetadata"]["urlMetadata"]
+    assert [each["retrievedUrl"] for each in metadata] == ["a", "b", "c", "d"]
+    again = decoded(read("a", "a"), read("a", "a", "b"), END).extra["urlContextMetadata"]
+    assert [each["retrievedUrl"] for each in again["urlMetadata"]] == ["a", "a", "b"]
+
+
+def test_a_partial_answer_keeps_what_was_gathered_when_more_comes() -> None:
+    decoder = Gemini().decoder(ORIGIN)
+    logprobs = {"logprobsResult": {"chosenCandidates": [{"token": "a"}]}}
+    decoder.feed(WireMessage(json.dumps(chunk({"text": "a"}, **logprobs)).encode()))
+    first = decoder.partial().extra
+    decoder.feed(WireMessage(json.dumps(chunk({"text": "a"}, **logprobs)).encode()))
+    assert len(first["logprobsResult"]["chosenCandidates"]) == 1
+    assert len(decoder.partial().extra["logprobsResult"]["chosenCandidates"]) == 2
+
+
 # -- streamed arguments --------------------------------------------------------------------------------------
 
 LEAVES = (

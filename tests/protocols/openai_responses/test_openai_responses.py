@@ -69,8 +69,8 @@ def test_every_event_of_openai_python_is_known() -> None:
     theirs = literals(responses.ResponseStreamEvent)
     assert len(theirs) == 59
     assert theirs - set(EVENTS) == set()
-    # The status exists, so the event may come.
-    assert set(EVENTS) - theirs == {"response.cancelled"}
+    # The status exists, so the event may come; and gateways end a response by `response.done`, as the Realtime API.
+    assert set(EVENTS) - theirs == {"response.cancelled", "response.done"}
 
 
 # What each output item becomes; "…" where the item decides.

@@ -36,8 +36,8 @@ def done(id: str | None, place: int = 0, text: str = "hello") -> Event:
     return {"type": "response.output_item.done", "output_index": place, "item": item(id, text)}
 
 
-def completed(*ids: str | None) -> Event:
-    response = {"id": "resp_1", "status": "completed", "output": [item(id) for id in ids]}
+def completed(*ids: str | None, text: str = "hello") -> Event:
+    response = {"id": "resp_1", "status": "completed", "output": [item(id, text) for id in ids]}
     return {"type": "response.completed", "response": response}
 
 
@@ -71,12 +71,20 @@ MIXED: dict[str, list[Event]] = {
         done("b", 1, "X"),
         completed("a"),
     ],
-    "the answer's end": [added("a"), delta("a", "hello"), done("a"), completed("b")],
+    "the answer's end": [added("a"), delta("a", "hello"), done("a"), completed("b", text="X")],
 }
 WELL: dict[str, list[Event]] = {
     "one id throughout": [added("a"), delta("a", "he"), delta("a", "llo"), done("a"), completed("a")],
     "a new id each time": [added("a"), delta("b", "he"), delta("c", "llo"), done("d"), completed("e")],
     "no ids": [added(None), delta(None, "he"), delta(None, "llo"), done(None), completed(None)],
+    "another id in the item's end": [
+        added("a"),
+        delta("a", "he"),
+        delta("a", "llo"),
+        done("b"),
+        completed("b"),
+    ],
+    "another id in the answer's end": [added("a"), delta("a", "hello"), done("a"), completed("b")],
     "an end that tells of nothing": [added("a"), delta("a", "hello"), done("a"), completed()],
     "a fragment after its item's end": [
         added("a"),

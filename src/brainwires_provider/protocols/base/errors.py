@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
     RateLimitError,
     ServerError,
 )
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Response

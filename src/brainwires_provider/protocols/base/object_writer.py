@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 
 __all__ = ["ObjectWriter"]
 

@@ -23,7 +23,7 @@ from brainwires_provider.errors import (
     RateLimitError,
     ServerError,
 )
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.protocol import Reply

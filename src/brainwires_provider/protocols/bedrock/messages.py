@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.protocols.base.claude import claude_facts
@@ -74,8 +75,12 @@ class MessageEncoder(TurnEncoder):
         if isinstance(part, (ImagePart, FilePart)):
             return self._media(part)
         if isinstance(part, OpaquePart) and isinstance(part.data, dict) and self.is_own(part):
-            return dict(part.data)
+            return self._own(part)
         raise self.unsupported(f"{part_name(part)} cannot be sent in a message of this role")
+
+    def _own(self, part: OpaquePart) -> Block:
+        self.has_marks = self.has_marks or "cachePoint" in part.data
+        return dict(part.data)
 
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """A cache point behind the block."""
@@ -90,14 +95,15 @@ class MessageEncoder(TurnEncoder):
         extra = self.reader.take_extra(part) if part.origin is None or own else {}
         if own and len(extra) == 1:
             ((kind, fields),) = extra.items()
-            return {kind: {**fields, "source": self._source(part)}}
+            if kind in MEDIA_FORMATS and isinstance(fields, Mapping):
+                return {kind: {**fields, "source": self._source(part)}}
         if isinstance(part, ImagePart) and part.detail is not None:
             self.dropped("this protocol has no such option", ".detail")
         kind, form = self._format(part)
         block: Block = {"format": form, "source": self._source(part)}
         if kind == "document":
             block["name"] = self._document_name(part)
-        return {kind: block | extra}
+        return {kind: block if own else block | extra}
 
     def _format(self, part: ImagePart | FilePart) -> tuple[str, str]:
         media_type = (part.media_type or "").partition(";")[0].strip().lower()
@@ -162,7 +168,7 @@ class MessageEncoder(TurnEncoder):
             self.adapted("this protocol has no refusals: sent as text")
             return {"text": part.text}
         if isinstance(part, OpaquePart):
-            return dict(part.data)
+            return self._own(part)
         assert isinstance(part, (ImagePart, FilePart))
         return self._media(part)
 
@@ -183,9 +189,11 @@ class MessageEncoder(TurnEncoder):
         return cited_block(part.text, cited) if cited else {"text": part.text}
 
     def _call(self, part: ToolCallPart) -> Block:
-        self.report_kind(part)
-        id = wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID)
-        if id != part.call_id:
+        if part.kind != "function":
+            self.report_kind(part)
+        call_id = part.call_id
+        id = wire_id(call_id, _REFUSED_IN_ID, _LONGEST_ID)
+        if id != call_id:
             self.adapted("this API takes letters, digits, _, ., : and - in ids only, and 64 of them", ".id")
         block: Block = {"toolUseId": id, "name": part.name, "input": self._arguments(part)}
         if part.extra and self.is_own(part):
@@ -209,7 +217,7 @@ class MessageEncoder(TurnEncoder):
         if last is None or last["role"] != role:
             last = {"role": role, "content": blocks}
             self.turns.append(last)
-            self.places.append(self.place())
+            self.places.append(self._at[0])
             self._results = results
         else:
             self._join(last["content"], blocks, results)

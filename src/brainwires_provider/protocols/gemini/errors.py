@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.errors import APIError
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply, retry_after
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.protocol import Reply

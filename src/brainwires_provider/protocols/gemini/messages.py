@@ -24,6 +24,7 @@ from brainwires_provider.types import (
     Message,
     OpaquePart,
     Origin,
+    TextPart,
     ToolCallPart,
     ToolResultPart,
 )
@@ -87,7 +88,7 @@ class HistoryEncoder(PartEncoder):
             reason = "only leading ones can be instructions: sent as the user's"
             self.reader.adapted(f"{place}.role", reason)
         content = {"role": "user", "parts": self._parts(message) or [{"text": ""}]}
-        return {**content, **self.reader.take_extra(message)} if message.extra else content
+        return content if not message.extra else {**content, **self.reader.take_extra(message)}
 
     def _answer(self, message: Message, place: str) -> Wire | None:
         """An assistant's turn."""
@@ -132,7 +133,7 @@ class HistoryEncoder(PartEncoder):
                 )
             else:
                 parts.append(self.encode_part(part))
-        return sorted(parts, key=_is_beside) if has_results else parts
+        return sorted(parts, key=_is_beside) if has_results and len(parts) > 1 else parts
 
     # -- tool results ----------------------------------------------------------------------------------------
 
@@ -149,28 +150,34 @@ class HistoryEncoder(PartEncoder):
         response: Wire = {}
         if wire_id and not (call is None and wire_id.startswith(_LOCAL)):
             response["id"] = wire_id
-        response |= {"name": name, "response": self._response(part)}
-        media = [self.encode_part(p) for p in part.content if isinstance(p, (ImagePart, FilePart))]
+        response["name"] = name
+        response["response"] = self._response(part)
+        media = [self.encode_part(p) for p in part.content if type(p) in (ImagePart, FilePart)]
         if media and self._takes_media:
             response["parts"] = media
             media = []
         elif media:
             reason = "this model takes no media inside a result: they are sent beside it"
             self.emulated(reason, ".content")
-        return [{"functionResponse": {**response, **self.own_extra(part)}}, *media]
+        if part.extra:
+            response |= self.own_extra(part)
+        return [{"functionResponse": response}, *media]
 
     def _response(self, part: ToolResultPart) -> Wire:
         """The texts under the documented keys; an object, passed as an opaque part, as it is."""
         response: Wire = {}
+        text = ""
         for inner in part.content:
-            if isinstance(inner, OpaquePart):
+            if type(inner) is TextPart:
+                text += inner.text
+            elif isinstance(inner, OpaquePart):
                 if not isinstance(inner.data, dict) or not self.is_own(inner):
                     raise self.unsupported(
                         f"{part_name(inner)} in a result must hold an object of the caller's own"
                     )
                 response |= inner.data
         if part.is_error:
-            return {**response, "error": part.text}
-        if part.text or not part.content:
-            return {**response, "output": part.text}
+            response["error"] = text
+        elif text or not part.content:
+            response["output"] = text
         return response

@@ -11,26 +11,25 @@ Fields that have no place in a part are kept: the response's and the choice's in
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.errors import error_in_body
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
-from brainwires_provider.protocols.openai_chat.calls import CallAccumulator
-from brainwires_provider.protocols.openai_chat.pieces import (
-    AudioPieces,
-    citations_of,
-    image_part,
-    search_citations,
-    usage_of,
+from brainwires_provider.protocols.openai_chat.errors import error_event, error_in_stream, is_error
+from brainwires_provider.protocols.openai_chat.parts import (
+    AudioBuilder,
+    CallBuilder,
+    ReasoningBuilder,
+    decode_image,
 )
-from brainwires_provider.protocols.openai_chat.reasoning import ReasoningPieces
 from brainwires_provider.types import (
     Citation,
     FinishReason,
@@ -41,8 +40,9 @@ from brainwires_provider.types import (
     ToolCallPart,
     Usage,
 )
+from brainwires_provider.types.usage import split_usage
 
-__all__ = ["ChatDecoder"]
+__all__ = ["ChatDecoder", "usage_of"]
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -100,9 +100,9 @@ class ChatDecoder(DecoderBase):
         self._text: OpenPart | None = None
         self._refusal: OpenPart | None = None
         # Made when first needed, and let go at the end: most answers are text only, and these refer back to here.
-        self._reasoning: ReasoningPieces | None = None
-        self._calls: CallAccumulator | None = None
-        self._audio: AudioPieces | None = None
+        self._reasoning: ReasoningBuilder | None = None
+        self._calls: CallBuilder | None = None
+        self._audio: AudioBuilder | None = None
         self._citations: list[Citation] = []
 
     # -- the three ways in -------------------------------------------------------------------------------
@@ -117,13 +117,13 @@ class ChatDecoder(DecoderBase):
             if not message.data.strip():
                 return []  # a heartbeat
             chunk = (
-                self._error_event(message.data) if message.event == "error" else self.read_json(message.data)
+                error_event(message.data, self) if message.event == "error" else self.read_json(message.data)
             )
         if type(chunk) is not dict:
             self.not_an_object(chunk, message.data)
         choices = chunk.get("choices")
-        if choices is None and (message.event == "error" or _is_error(chunk)):
-            raise self._error(chunk)
+        if choices is None and (message.event == "error" or is_error(chunk)):
+            raise error_in_stream(chunk, self)
         try:
             self._top(chunk)
             for choice in choices or ():
@@ -131,7 +131,7 @@ class ChatDecoder(DecoderBase):
         except _MISSHAPEN as error:
             self._misshapen(error, message.data)
         if chunk.get("error"):
-            raise self._error(chunk)
+            raise error_in_stream(chunk, self)
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:
@@ -139,8 +139,8 @@ class ChatDecoder(DecoderBase):
         value = self.read_json(body)
         choices = value.get("choices")
         if not choices:
-            if _is_error(value):
-                raise self._error(value)
+            if is_error(value):
+                raise error_in_stream(value, self)
             self.broken(f"the body has no choices: {looks_like(body)}")
         try:
             self._top(value)
@@ -149,7 +149,7 @@ class ChatDecoder(DecoderBase):
         except _MISSHAPEN as error:
             self._misshapen(error, body)
         if value.get("error"):
-            raise self._error(value)
+            raise error_in_stream(value, self)
         return self._end()
 
     def finish(self, clean: bool = True) -> list[Event]:
@@ -208,7 +208,7 @@ class ChatDecoder(DecoderBase):
             if value is None or name in _CHOICE:
                 continue
             if name == "error" and value:
-                raise self._error({"error": value})
+                raise error_in_stream({"error": value}, self)
             if name == "logprobs" and type(value) is dict:
                 _lengthen(self.extra.setdefault(name, {}), value)
             else:
@@ -236,9 +236,9 @@ class ChatDecoder(DecoderBase):
             part = self._text = self.parts.open(TextPart("", origin=self.origin))
         self.parts.add(part, text)
 
-    def _reasons(self) -> ReasoningPieces:
+    def _reasons(self) -> ReasoningBuilder:
         if self._reasoning is None:
-            self._reasoning = ReasoningPieces(self)
+            self._reasoning = ReasoningBuilder(self)
         return self._reasoning
 
     def _pieces(self, content: list[Any]) -> None:
@@ -257,7 +257,7 @@ class ChatDecoder(DecoderBase):
             else:
                 self._close_text()
                 part = OpaquePart(str(kind or "content"), piece, origin=self.origin)
-                self.parts.whole(image_part(piece, self.origin) or part)
+                self.parts.whole(decode_image(piece, self.origin) or part)
 
     def _say_piece(self, piece: dict[str, Any]) -> None:
         self._say(piece.get("text") or "")
@@ -289,18 +289,18 @@ class ChatDecoder(DecoderBase):
             index = self._text.index if self._text else None
             self.parts.events += [OpaqueDelta(index, "citation", a) for a in annotations]
         if audio := message.get("audio"):
-            self._audio = self._audio or AudioPieces(self)
+            self._audio = self._audio or AudioBuilder(self)
             self._audio.feed(audio)
         images = message.get("images")
         if images and type(images) is list:
             for image in images:
-                part = image_part(image, self.origin) or OpaquePart("image", image, origin=self.origin)
+                part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
                 self.parts.whole(part)
         for call in message.get("tool_calls") or ():
-            self._calls = self._calls or CallAccumulator(self)
+            self._calls = self._calls or CallBuilder(self)
             self._calls.feed(call, whole=whole)
         if legacy := message.get("function_call"):
-            self._calls = self._calls or CallAccumulator(self)
+            self._calls = self._calls or CallBuilder(self)
             self._calls.feed_legacy(legacy, whole=whole)
 
     # -- the end -----------------------------------------------------------------------------------------
@@ -367,28 +367,6 @@ class ChatDecoder(DecoderBase):
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
         self.broken(f"not the shape of a Chat Completions answer ({error}): {looks_like(data)}")
 
-    def _error_event(self, data: bytes) -> dict[str, Any]:
-        """What an event named `error` holds that is no usual JSON."""
-        try:
-            value = self.read_json(data)
-        except ProtocolError:
-            value = {"error": data.decode("utf-8", "replace")}
-        return value
-
-    def _error(self, body: dict[str, Any]) -> APIError:
-        self.extra.pop("error", None)
-        error = error_in_body(well_formed(body), status=None, partial=self.partial())
-        error.provider, error.model = self.origin.provider, self.origin.model
-        return error
-
-
-def _is_error(body: dict[str, Any]) -> bool:
-    """Whether a body without choices is an error object of any of the usual shapes."""
-    if body.get("error") or body.get("object") == "error":
-        return True
-    told = body.get("message") or body.get("detail")
-    return bool(told) and not body.get("id")
-
 
 def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
     """Add one chunk's log probabilities to those before; each list belongs to `known` alone."""
@@ -398,3 +376,118 @@ def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
             known[name] += value
         elif value is not None or name not in known:
             known[name] = value
+
+
+def citations_of(annotations: list[Any]) -> list[Citation]:
+    """Citations from a message's `annotations`."""
+    found = []
+    for item in annotations:
+        outer = item if isinstance(item, dict) else {}
+        inner = outer.get(str(outer.get("type")))
+        if not isinstance(inner, dict):
+            inner = outer
+        found.append(
+            Citation(
+                url=_text(inner.get("url")),
+                title=_text(inner.get("title")) or _text(inner.get("name")),
+                quote=_text(inner.get("content")),
+                start=_whole(inner.get("start_index")),
+                end=_whole(inner.get("end_index")),
+                source=_text(inner.get("file_id")) or _text(inner.get("hash")),
+                raw=item,
+            )
+        )
+    return found
+
+
+def search_citations(extra: Mapping[str, Any]) -> list[Citation]:
+    """Citations that a search service lists beside the choices; the lists themselves stay in `extra`."""
+    found = []
+    for item in _list(extra.get("search_results")):
+        url = _text(item.get("url")) if isinstance(item, dict) else None
+        if url:
+            title, quote = _text(item.get("title")), _text(item.get("snippet"))
+            found.append(Citation(url=url, title=title, quote=quote, raw=item))
+    known = {c.url for c in found}
+    urls = (url for url in _list(extra.get("citations")) if isinstance(url, str) and url not in known)
+    return found + [Citation(url=url, raw=url) for url in urls]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+class _Details(Struct):
+    """Parts of a total."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Counts(Struct):
+    """What is read of a `usage` object."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+_NO_DETAILS = _Details()
+
+
+def usage_of(counts: Mapping[str, Any]) -> Usage:
+    """The buckets of a `usage` object. The details are parts of the totals, whatever a service calls them."""
+    if not counts:
+        return Usage()
+    try:
+        told = msgspec.convert(counts, _Counts)
+    except msgspec.ValidationError:
+        told = msgspec.convert(_mended(counts), _Counts)
+    prompt = told.prompt_tokens_details or _NO_DETAILS
+    completion = told.completion_tokens_details or _NO_DETAILS
+    return split_usage(
+        input_total=told.prompt_tokens or 0,
+        output_total=told.completion_tokens or 0,
+        total=told.total_tokens,
+        cache_read=(
+            prompt.cached_tokens
+            or told.prompt_cache_hit_tokens
+            or told.num_cached_tokens
+            or told.cached_tokens
+            or 0
+        ),
+        cache_write=prompt.cache_write_tokens or 0,
+        audio_input=prompt.audio_tokens or 0,
+        reasoning=completion.reasoning_tokens or 0,
+        raw=dict(counts),
+    )
+
+
+def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole numbers where counts are due; what is no number, or no object of details, counts nothing."""
+    mended: dict[str, Any] = {}
+    for name, value in counts.items():
+        if name.endswith("_details"):
+            mended[name] = _mended(value) if isinstance(value, dict) else None
+        else:
+            mended[name] = None if value is None else _count(value)
+    return mended
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0

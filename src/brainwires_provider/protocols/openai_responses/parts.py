@@ -15,13 +15,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.assembler import OpenPart, emptied, final_text, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.copies import Seen, match_copies
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, final_text, well_formed
 from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
     Citation,
     FilePart,
@@ -46,7 +47,9 @@ __all__ = [
     "decode_part",
     "encode_content",
     "encode_part",
+    "ids_of",
     "part_name",
+    "seen_in",
     "shape_of",
 ]
 
@@ -389,48 +392,60 @@ def part_name(part: Part) -> str:
 
 
 class PartBuilder:
-    """An item's place in the answer."""
+    """An item under construction: the part that it becomes, or for a message the parts of its pieces.
+
+    What was streamed stands: a final text that continues it is one more delta, another one changes nothing.
+    """
 
     __slots__ = (
         "_decoder",
+        "_final",
         "_thread",
-        "began_as",
-        "id",
+        "fields",
+        "ids",
         "is_call",
         "is_done",
+        "is_steady",
         "kind",
-        "message",
         "part",
         "pieces",
-        "steady",
+        "place",
     )
 
-    def __init__(self, decoder: DecoderBase, item: dict[str, Any]) -> None:
+    def __init__(self, decoder: DecoderBase, item: dict[str, Any], place: Any) -> None:
         self._decoder = decoder
+        self._final: dict[str, Any] | None = None
         self._thread: tuple[str, Any] | None = None
         self.kind = item.get("type")
-        self.id = self.began_as = item.get("id")
+        self.ids = ids_of(item)
+        self.place = place
         self.is_call = False
         self.is_done = False
-        self.steady: bool | None = None
-        """Whether its events name it by the id that it began with; some services give a new one each time."""
-        self.message = message_fields(item)
+        self.is_steady: bool | None = None
+        """Whether its events name it by an id that it began with; some services give a new one each time."""
+        self.fields = message_fields(item)
         self.part: OpenPart | None = None
         self.pieces: dict[Any, OpenPart] = {}
 
     def is_named(self, id: Any) -> bool:
         """Whether an event that names `id` can be this item's: ids that fit and ids that do not never mix."""
-        if id is None or self.id is None:
+        if id is None or not self.ids:
             return True
-        fits = id == self.id
-        if self.steady is None:
-            self.steady = fits
-        return self.steady is fits
+        fits = id in self.ids
+        if self.is_steady is None:
+            self.is_steady = fits
+        return self.is_steady is fits
 
-    def is_told_by(self, item: dict[str, Any]) -> bool:
-        """Whether the terminal's item can be this one: of three ids, two that agree make the third another's."""
-        ids = (self.began_as, self.id, item.get("id"))
-        return None in ids or len(set(ids)) != 2
+    def seen(self) -> Seen:
+        """What has been streamed, for the comparison with a copy; after the end, what the end reported."""
+        if self._final is not None:
+            return replace(seen_in(self._final, self.place), ids=self.ids)
+        parts = [self.part] if self.part is not None else [self.pieces[index] for index in self.pieces]
+        text = "".join(part.joined() for part in parts)
+        kind = str(self.kind)
+        if self.is_call and self.part is not None and isinstance(self.part.seed, ToolCallPart):
+            kind = f"{kind} {self.part.seed.name}"
+        return Seen(kind, (text,), self.ids, self.place, empty=not text)
 
     # -- opening ---------------------------------------------------------------------------------------------
 
@@ -438,78 +453,113 @@ class PartBuilder:
         """`output_item.added`. A message has no part until its first piece."""
         if self.part is not None or self.is_done or self.kind == "message":
             return
-        parts = self._decoder.parts
         if self.kind == "image_generation_call":
             seed: Part = ImagePart(data=b"", origin=self._decoder.origin)
         else:
             seed = emptied(decode_part(item, self._decoder.origin))
         shape = call_shape(item)
         self.is_call = shape is not None and shape.is_text and isinstance(seed, ToolCallPart)
-        self.part = parts.open(seed)
+        self.part = self._decoder.parts.open(seed)
 
     def open_piece(self, index: Any, piece: dict[str, Any]) -> OpenPart:
         """`content_part.added`, or the first delta of a piece that was not announced."""
         known = self.pieces.get(index)
         if known is None:
-            seed = emptied(decode_piece(piece, index, self.message, self._decoder.origin))
+            place = index if type(index) is int else 0
+            seed = emptied(decode_piece(piece, place, self.fields, self._decoder.origin))
             known = self.pieces[index] = self._decoder.parts.open(seed)
         return known
 
     # -- growing ---------------------------------------------------------------------------------------------
 
-    def think(self, thread: str, index: int, text: str) -> None:
+    def think(self, thread: str, index: Any, text: str) -> None:
         """A fragment of a summary or of the thinking itself; a blank line stands between two pieces.
 
-        The part shows one of the two, that which began; fragments of the other go by as they are.
+        The part shows one of the two, that which began; fragments of the other are opaque deltas.
         """
+        parts = self._decoder.parts
         if self.part is None:
-            self.part = self._decoder.parts.open(ReasoningPart(origin=self._decoder.origin))
+            self.part = parts.open(ReasoningPart(origin=self._decoder.origin))
         if self._thread is not None and self._thread[0] != thread:
-            self._decoder.parts.events.append(OpaqueDelta(self.part.index, f"reasoning_{thread}", text))
+            parts.events.append(OpaqueDelta(self.part.index, f"reasoning_{thread}", text))
             return
         if self._thread is not None and self._thread[1] != index:
-            self._decoder.parts.add(self.part, "\n\n")
+            parts.add(self.part, "\n\n")
         self._thread = thread, index
-        self._decoder.parts.add(self.part, text)
-
-    def catch_up(self, part: OpenPart, text: str) -> None:
-        """Give what a final text has beyond the fragments so far."""
-        known = part.joined()
-        if len(text) > len(known) and text.startswith(known):
-            self._decoder.parts.add(part, text[len(known) :])
+        parts.add(self.part, text)
 
     # -- closing ---------------------------------------------------------------------------------------------
 
     def finish(self, item: dict[str, Any]) -> None:
-        """`output_item.done`: the item as it is in the end. What was told late or twice changes nothing."""
+        """The item as it is in the end. What comes late or twice changes nothing."""
         if self.is_done:
             return
-        self.is_done = True
-        self.id = item.get("id") or self.id
-        origin = self._decoder.origin
+        self.ids = tuple(dict.fromkeys(self.ids + ids_of(item)))
+        self._final = item
         if item.get("type") == "message":
             if item.get("content") or not self.pieces:
-                for index, part in enumerate(decode_message(item, origin)):
-                    self._close(self.pieces.pop(index, None), part)
+                self._finish_pieces(item)
+        elif self.part is None:
+            self._decoder.parts.whole(decode_part(item, self._decoder.origin))
         else:
-            self._close(self.part, decode_part(item, origin))
-        for piece in self.pieces.values():
-            self._decoder.parts.close(piece)
+            texts = seen_in(item).texts if item.get("type") == "reasoning" else ()
+            self._decoder.parts.complete(self.part, decode_part(item, self._decoder.origin), *texts)
+            self.part = None
+        self.close()
 
-    def _close(self, opened: OpenPart | None, final: Part) -> None:
-        parts = self._decoder.parts
-        if opened is None:
-            parts.whole(final)
-            return
-        if type(final) is not type(opened.seed):
-            if opened.fragments:  # what was streamed stands, and the item comes after it
-                parts.close(opened)
+    def close(self) -> None:
+        """No more comes: end the parts that are open, as they stand."""
+        self.is_done = True
+        for part in (*self.pieces.values(), self.part):
+            if part is not None:
+                self._decoder.parts.close(part)
+        self.pieces, self.part = {}, None
+
+    def _finish_pieces(self, item: dict[str, Any]) -> None:
+        finals = decode_message(item, self._decoder.origin)
+        copies = [_seen_part(part, index) for index, part in enumerate(finals)]
+        streamed = [_seen_part(part.part(), index) for index, part in self.pieces.items()]
+        parts, growing = self._decoder.parts, list(self.pieces.values())
+        matches = match_copies(copies, streamed, whole=True)
+        for index, piece in enumerate(growing):
+            if index not in matches:
+                parts.close(piece)
+        self.pieces = {}
+        for final, match in zip(finals, matches, strict=True):
+            if match is None:
                 parts.whole(final)
-                return
-            opened.delta = OpenPart(opened.index, final).delta
-        if opened.delta is None:
-            opened.grown = lambda: final
+            else:
+                parts.complete(growing[match], final)
+
+
+def _seen_part(part: Part, place: Any) -> Seen:
+    text = final_text(part)
+    return Seen(type(part).__name__, (text,), place=place, empty=not text)
+
+
+def ids_of(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids by which an item can be named; what answers a call has the call's as well, and is not named by it."""
+    is_result = str(item.get("type")).endswith(("_output", "_response"))
+    names = (item.get("id"), None if is_result else item.get("call_id"))
+    return tuple(name for name in names if isinstance(name, str) and name)
+
+
+def seen_in(item: dict[str, Any], place: Any = None) -> Seen:
+    """What an item holds, for the comparison of copies."""
+    kind = str(item.get("type"))
+    texts: list[str]
+    if kind == "message":
+        pieces = [p for p in item.get("content") or () if isinstance(p, dict)]
+        texts = ["".join(str(p.get("text") or p.get("refusal") or "") for p in pieces)]
+    elif kind == "reasoning":
+        found = (_texts(item.get("content"), "reasoning_text"), _texts(item.get("summary"), "summary_text"))
+        texts = ["\n\n".join(each) for each in found if each] or [""]
+    else:
+        shape = call_shape(item)
+        if shape is not None and shape.is_text:
+            kind = f"{kind} {item.get('name')}"
+            texts = [str(item.get(shape.arguments[0]) or "")]
         else:
-            self.catch_up(opened, final_text(final))
-            opened.seed = final
-        parts.close(opened)
+            own = {k: v for k, v in item.items() if k not in ("id", "status") and v is not None}
+            texts = [msgspec.json.encode(well_formed(own), order="deterministic").decode()]
+    return Seen(kind, tuple(texts), ids_of(item), place)

@@ -14,18 +14,19 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
-import msgspec
+from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import OpenPart
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.copies import Seen, match_copies
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error, failed_error
-from brainwires_provider.protocols.openai_responses.parts import PartBuilder
+from brainwires_provider.protocols.openai_responses.parts import PartBuilder, ids_of, seen_in
 from brainwires_provider.types import (
     FilePart,
     FinishReason,
@@ -48,6 +49,7 @@ _FINISH: dict[str, FinishReason] = {
     "in_progress": "pending",
 }
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
+_NEAREST = 64  # growing items that an event without a known id is compared with
 _TOP = frozenset(("id", "model", "output", "usage"))
 _TERMINAL = frozenset(("type", "sequence_number", "response", "stream_id"))
 
@@ -67,13 +69,19 @@ class ResponsesDecoder(DecoderBase):
         self.sequence: int | None = None
         self._created = False
         self._usage: Any = None
-        self._slots: dict[Any, PartBuilder] = {}
+        self._items: list[PartBuilder] = []
+        self._growing: dict[int, PartBuilder] = {}
+        self._by_id: dict[str, PartBuilder] = {}
+        self._by_place: dict[Any, PartBuilder] = {}
+        self._piece: OpenPart | None = None
+        """Where text is growing, and the names by which its events said so."""
+        self._where: tuple[Any, ...] = ()
         self._audio: AudioBuilder | None = None
 
     # -- the three ways in -----------------------------------------------------------------------------------
 
     def feed(self, message: WireMessage) -> list[Event]:
-        """The events of one event of the wire. One never heard of is passed over."""
+        """The events of one event of the wire. An unknown one is ignored."""
         if self.ended:
             return []
         try:
@@ -87,12 +95,10 @@ class ResponsesDecoder(DecoderBase):
         kind = event.get("type")
         if kind is None and message.event is not None:
             kind = event["type"] = message.event
+        handler = EVENTS.get(kind) if type(kind) is str else None
         number = event.get("sequence_number")
         if number is not None:
-            if self._watchful and kind != "error":
-                self._in_order(number, kind)
-            self.sequence = number
-        handler = EVENTS.get(kind)
+            self._count(number, kind, handler)
         if handler is None:
             if kind is None:
                 self._nameless(event, message.data)
@@ -103,14 +109,16 @@ class ResponsesDecoder(DecoderBase):
             self._misshapen(error, message.data)
         return self.parts.take()
 
-    def _in_order(self, number: Any, kind: Any) -> None:
-        """Numbers that have counted up go on to: one that does not is an event told twice, or another answer's."""
+    def _count(self, number: Any, kind: Any, handler: _Handler | None) -> None:
+        """Numbers that have counted up go on to: one that does not is a repeated event, or another response's."""
         last = self.sequence
         if type(number) is not int or type(last) is not int:
+            self.sequence = number
             return
         if number > last:
             self._counts_up = True
-        elif self._counts_up:
+            self.sequence = number
+        elif self._watchful and self._counts_up and handler in _GROWING:
             self.broken(f"the event {kind} has the number {number}, and the one before it had {last}")
 
     def feed_whole(self, body: bytes) -> list[Event]:
@@ -140,13 +148,17 @@ class ResponsesDecoder(DecoderBase):
     # -- the answer's own life -------------------------------------------------------------------------------
 
     def _on_created(self, event: dict[str, Any]) -> None:
+        response = event["response"]
+        name = response.get("id")
         if self._created:
-            self.broken("a second response.created came before the first answer's end")
+            if name is not None and str(name) != self.id:
+                self.broken(f"the start of another response ({name}) came before the end of {self.id}")
+            return
         self._created = True
-        self._top(event["response"])
+        self._top(response)
 
     def _on_progress(self, event: dict[str, Any]) -> None:
-        self._top(event["response"])
+        self._top(event.get("response") or {})
 
     def _top(self, response: dict[str, Any]) -> None:
         """The response-level fields: the last told win."""
@@ -161,9 +173,9 @@ class ResponsesDecoder(DecoderBase):
                 self.extra[name] = value
 
     def _on_terminal(self, event: dict[str, Any]) -> None:
-        response, told = event["response"], event["type"].removeprefix("response.")
-        if told == "failed" or not response.get("status"):
-            response = {**response, "status": told}
+        response, status = event["response"], event["type"].removeprefix("response.")
+        if status == "failed" or not response.get("status"):
+            response = {**response, "status": "completed" if status == "done" else status}
         self._top(response)
         for name, value in event.items():
             if name not in _TERMINAL and value is not None:
@@ -185,29 +197,38 @@ class ResponsesDecoder(DecoderBase):
             self._audio.close()
         self.parts.close_all()
         self.ended = True
-        self._slots, self._audio = {}, None  # they refer back to here
+        self._items, self._audio = [], None  # they refer back to here
+        self._growing, self._by_id, self._by_place, self._piece = {}, {}, {}, None
         reason, raw = self._finish_reason(response)
         usage = self.usage()
         if reason == "pending":
-            usage = msgspec.structs.replace(usage, complete=False)
+            usage = replace(usage, complete=False)
         self.parts.events.append(ResponseEnd(reason, raw, usage, self.id, self.model, self.extra))
 
-    def _fill_in(self, output: list[dict[str, Any]]) -> None:
-        """What of the terminal's items was never finished by an event of its own."""
-        done = [slot for slot in self._slots.values() if slot.is_done]
-        ids = {slot.id for slot in done if slot.id is not None}
-        if self._watchful and len(done) > len(output) and ids & {item.get("id") for item in output}:
-            self.broken(f"{len(done)} items came, and the answer's end tells of {len(output)}")
-        for index, item in enumerate(output):
-            slot = self._slots.get(index)
-            if slot is not None and slot.is_done:
-                if self._watchful and not slot.is_told_by(item):
-                    self.broken(
-                        f"the answer's end tells of the item {item.get('id')!r} where {slot.id!r} came"
-                    )
-                continue
-            if slot is not None or item.get("id") not in ids:
-                self._slot(index, item).finish(item)
+    def _fill_in(self, items: list[dict[str, Any]]) -> None:
+        """What of the terminal event's items was never streamed, or never finished."""
+        if not self._items:
+            for place, item in enumerate(items):
+                self._begin(item, place).finish(item)
+            return
+        streamed = [builder.seen() for builder in self._items]
+        copies = [seen_in(item, None if self._watchful else place) for place, item in enumerate(items)]
+        matches = match_copies(copies, streamed, whole=not self._watchful)
+        if self._watchful:
+            self._check_end(copies, matches)
+        for place, (item, match) in enumerate(zip(items, matches, strict=True)):
+            builder = self._begin(item, place) if match is None else self._items[match]
+            builder.finish(item)
+
+    def _check_end(self, copies: list[Seen], matches: list[int | None]) -> None:
+        """An end that lists other items than came is another response's."""
+        unlisted = [b for i, b in enumerate(self._items) if b.is_done and i not in set(matches)]
+        if unlisted and any(match is None for match in matches):
+            other = next(copy for copy, match in zip(copies, matches, strict=True) if match is None)
+            self.broken(f"the response's end lists the item {other.ids} where {unlisted[0].ids} came")
+        if unlisted and copies:
+            done = sum(builder.is_done for builder in self._items)
+            self.broken(f"{done} items came, and the response's end lists {len(copies)}")
 
     def _finish_reason(self, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
         status = response.get("status")
@@ -228,116 +249,187 @@ class ResponsesDecoder(DecoderBase):
 
     # -- items -----------------------------------------------------------------------------------------------
 
-    def _slot(self, key: Any, item: dict[str, Any]) -> PartBuilder:
-        """The place of an item, a fresh one where a service uses the same place again."""
-        slot = self._slots.get(key)
-        if slot is None or (slot.is_done and slot.id != item.get("id")):
-            if slot is not None and self._watchful:
-                self.broken(
-                    f"an event of another answer came: the item {item.get('id')!r} where {slot.id!r} was"
-                )
-            self.start()
-            slot = self._slots[key] = PartBuilder(self, item)
-        return slot
+    def _begin(self, item: dict[str, Any], place: Any) -> PartBuilder:
+        self.start()
+        builder = PartBuilder(self, item, place)
+        self._items.append(builder)
+        self._growing[id(builder)] = builder
+        for name in builder.ids:
+            self._by_id[name] = builder
+        at_place = self._by_place.get(place)
+        if place is not None and (at_place is None or at_place.is_done):
+            self._by_place[place] = builder
+        return builder
+
+    def _named(self, item: dict[str, Any]) -> PartBuilder | None:
+        """The item that has an id of this one; a call's id alone does not name items of two kinds."""
+        for name in ids_of(item):
+            builder = self._by_id.get(name)
+            if builder is not None and (name == item.get("id") or builder.kind == item.get("type")):
+                return builder
+        return None
 
     def _on_item_added(self, event: dict[str, Any]) -> None:
-        item = event["item"]
-        self._slot(_place(event, item), item).open(item)
+        item, place = event["item"], event.get("output_index")
+        builder = self._named(item)
+        if builder is None:
+            builder = self._by_place.get(place)
+            if builder is not None and (builder.is_done or builder.kind != item.get("type")):
+                if self._watchful and builder.is_done:
+                    self._foreign(event, item.get("id"))
+                builder = None
+        self._piece = None
+        (builder or self._begin(item, place)).open(item)
 
     def _on_item_done(self, event: dict[str, Any]) -> None:
-        item = event["item"]
-        slot = self._slot(_place(event, item), item)
-        if self._watchful and not slot.is_done and not slot.is_named(item.get("id")):
-            self._foreign({**event, "item_id": item.get("id")})
-        slot.finish(item)
+        """The item is compared with what was streamed, by the rule for all copies, before it becomes a new part."""
+        item, place = event["item"], event.get("output_index")
+        self._piece = None
+        builder = self._named(item)
+        if builder is None:
+            builder = self._unnamed(item, place, event)
+        elif not builder.is_done and builder.kind != item.get("type") and not builder.seen().empty:
+            builder.close()
+            builder = None
+        builder = builder or self._begin(item, place)
+        builder.finish(item)
+        self._growing.pop(id(builder), None)
+        for name in builder.ids:
+            self._by_id[name] = builder
 
-    def _growing(self, event: dict[str, Any], kind: str) -> PartBuilder | None:
-        """The open item that an event belongs to; None when it is over or was never told of."""
-        key = event.get("output_index")
-        slot = self._slots.get(event.get("item_id") if key is None else key)
-        if slot is None and self._created and kind:
-            slot = self._slot(_place(event, event), {"type": kind, "id": event.get("item_id")})
-        if slot is None or slot.is_done:
+    def _unnamed(self, item: dict[str, Any], place: Any, event: dict[str, Any]) -> PartBuilder | None:
+        """The item that a final copy without a known id ends or repeats; None for one of its own."""
+        copy = seen_in(item, place)
+        before = self._by_place.get(place) if place is not None or not self._items else self._items[-1]
+        if before is not None and before.is_done:
+            if not (copy.ids and before.ids) and before.seen().texts == copy.texts:
+                return before
+            if self._watchful and place is not None:
+                self._foreign(event, item.get("id"))
+        growing = [b for b in islice(reversed(self._growing.values()), _NEAREST) if _can_end(b, copy)][::-1]
+        if self._watchful:
+            copy = replace(copy, place=None)
+        (match,) = match_copies([copy], [builder.seen() for builder in growing], whole=False)
+        if match is not None:
+            return growing[match]
+        if before is not None and not before.is_done and place is not None:
+            if self._watchful:
+                self._foreign(event, item.get("id"))
+            before.close()
+            self._growing.pop(id(before), None)
+        return None
+
+    def _of(self, event: dict[str, Any], kind: str, *, begin: bool = True) -> PartBuilder | None:
+        """The growing item of a kind that an event belongs to, begun if need be; None when it is over.
+
+        Named by its id, else by its place; an event with neither belongs to the last one of the kind.
+        """
+        name, place = event.get("item_id"), event.get("output_index")
+        found = self._by_id.get(name) if name is not None else None
+        if found is None or not _is_of(found, kind):
+            found = self._by_place.get(place) if place is not None else None
+        if found is not None and found.is_done:
             return None
-        if self._watchful and not slot.is_named(event.get("item_id")):
-            self._foreign(event)
-        return slot
+        if (found is None or not _is_of(found, kind)) and kind:
+            found = self._last_of(kind, name, place)
+            if found is None and begin and self._created:
+                found = self._begin({"type": kind, "id": name}, place)
+        if found is not None and self._watchful and not found.is_named(name):
+            self._foreign(event, name)
+        return found
 
-    def _foreign(self, event: dict[str, Any]) -> NoReturn:
+    def _last_of(self, kind: str, name: Any, place: Any) -> PartBuilder | None:
+        for builder in islice(reversed(self._growing.values()), _NEAREST):
+            is_nameless = name is None or not builder.ids
+            is_here = place is None or builder.place is None or builder.place == place
+            if is_nameless and is_here and _is_of(builder, kind):
+                return builder
+        return None
+
+    def _foreign(self, event: dict[str, Any], name: Any) -> NoReturn:
         self.broken(
-            f"an event of another answer came: {event['type']} names the item {event.get('item_id')!r}, "
-            "which is not the one that is open at its place"
+            f"an event of another response came: {event['type']} names the item {name!r}, "
+            "which is not the one at its place"
         )
 
+    # -- pieces ----------------------------------------------------------------------------------------------
+
     def _on_piece_added(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "message")
-        if slot is not None and slot.kind == "message":
-            slot.open_piece(event.get("content_index", 0), event["part"])
+        known = self._of(event, "", begin=False)
+        builder = self._of(event, "message", begin=known is None)
+        if builder is not None:
+            self._piece = None
+            builder.open_piece(event.get("content_index", 0), event["part"])
 
     def _on_text(self, event: dict[str, Any]) -> None:
-        slot = self._slots.get(event.get("output_index"))
-        if slot is None or slot.is_done:
-            slot = self._growing(event, "message")
-            if slot is None:
-                return
-        elif self._watchful and not slot.is_named(event.get("item_id")):
-            self._foreign(event)
-        piece = slot.pieces.get(event.get("content_index", 0))
-        if piece is None:
-            piece = slot.open_piece(event.get("content_index", 0), {"type": "output_text", "text": ""})
-        self.parts.add(piece, event["delta"])
+        where = event.get("item_id"), event.get("output_index"), event.get("content_index")
+        piece = self._piece
+        if piece is None or where != self._where:
+            piece = self._piece = self._piece_of(event, "output_text", "text")
+            self._where = where
+        if piece is not None:
+            self.parts.add(piece, event["delta"])
 
     def _on_refusal(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "message")
-        if slot is not None:
-            index = event.get("content_index", 0)
-            piece = slot.pieces.get(index) or slot.open_piece(index, {"type": "refusal", "refusal": ""})
+        piece = self._piece_of(event, "refusal", "refusal")
+        if piece is not None:
             self.parts.add(piece, event["delta"])
 
     def _on_text_done(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "message")
-        if slot is not None:
-            index = event.get("content_index", 0)
-            piece = slot.pieces.get(index) or slot.open_piece(index, {"type": "output_text", "text": ""})
-            slot.catch_up(piece, event["text"])
+        piece = self._piece_of(event, "output_text", "text")
+        if piece is not None:
+            self.parts.catch_up(piece, event["text"])
 
     def _on_refusal_done(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "message")
-        if slot is not None:
-            index = event.get("content_index", 0)
-            piece = slot.pieces.get(index) or slot.open_piece(index, {"type": "refusal", "refusal": ""})
-            slot.catch_up(piece, event["refusal"])
+        piece = self._piece_of(event, "refusal", "refusal")
+        if piece is not None:
+            self.parts.catch_up(piece, event["refusal"])
+
+    def _piece_of(self, event: dict[str, Any], kind: str, field: str) -> OpenPart | None:
+        """The piece that an event belongs to, opened if need be; the index is the last one's if none is given."""
+        builder = self._of(event, "message")
+        if builder is None:
+            return None
+        index = event.get("content_index")
+        if index is None:
+            index = next(reversed(builder.pieces), 0)
+        return builder.open_piece(index, {"type": kind, field: ""})
 
     def _on_annotation(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "")
-        piece = slot.pieces.get(event.get("content_index", 0)) if slot is not None else None
-        index = piece.index if piece is not None else None
-        self.parts.events.append(OpaqueDelta(index, "citation", event["annotation"]))
+        builder = self._of(event, "message", begin=False)
+        piece = builder.pieces.get(event.get("content_index", 0)) if builder is not None else None
+        self.start()
+        self.parts.events.append(
+            OpaqueDelta(None if piece is None else piece.index, "citation", event["annotation"])
+        )
+
+    # -- calls and reasoning ---------------------------------------------------------------------------------
 
     def _on_arguments(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "")
-        if slot is not None and slot.part is not None and slot.is_call:
-            self.parts.add(slot.part, event["delta"])
+        builder = self._of(event, "call", begin=False)
+        if builder is not None and builder.part is not None:
+            self.parts.add(builder.part, event["delta"])
 
     def _on_arguments_done(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "")
-        if slot is not None and slot.part is not None and slot.is_call:
-            slot.catch_up(slot.part, event["arguments"] if "arguments" in event else event["input"])
+        builder = self._of(event, "call", begin=False)
+        if builder is not None and builder.part is not None:
+            self.parts.catch_up(builder.part, event["arguments"] if "arguments" in event else event["input"])
 
     def _on_summary(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "reasoning")
-        if slot is not None:
-            slot.think("summary", event.get("summary_index", 0), event["delta"])
+        builder = self._of(event, "reasoning")
+        if builder is not None:
+            builder.think("summary", event.get("summary_index", 0), event["delta"])
 
     def _on_thought(self, event: dict[str, Any]) -> None:
-        slot = self._growing(event, "reasoning")
-        if slot is not None:
-            slot.think("content", event.get("content_index", 0), event["delta"])
+        builder = self._of(event, "reasoning")
+        if builder is not None:
+            builder.think("content", event.get("content_index", 0), event["delta"])
 
     def _on_opaque(self, event: dict[str, Any]) -> None:
         """Progress or a fragment of something that is no text."""
-        slot = self._growing(event, "")
-        part: OpenPart | None = slot.part if slot is not None else None
+        builder = self._of(event, "")
+        part = builder.part if builder is not None else None
+        self.start()
         kind = event["type"].removeprefix("response.")
         self.parts.events.append(OpaqueDelta(None if part is None else part.index, kind, event))
 
@@ -444,16 +536,20 @@ class AudioBuilder:
 # -- events ---
 
 
-def _place(event: dict[str, Any], item: dict[str, Any]) -> Any:
-    """Where an item stands; services that number nothing have at least ids."""
-    index = event.get("output_index")
-    if index is None:
-        return event.get("item_id") or item.get("id") or item.get("call_id")
-    return index
+def _is_of(builder: PartBuilder, kind: str) -> bool:
+    return not kind or builder.kind == kind or (kind == "call" and builder.is_call)
+
+
+def _can_end(builder: PartBuilder, copy: Seen) -> bool:
+    """A call with another id at another place is another call; the ids and places of the rest may be wrong."""
+    return not builder.is_call or not (copy.ids and builder.ids) or builder.place == copy.place
 
 
 _Handler: TypeAlias = Callable[[ResponsesDecoder, dict[str, Any]], None]
 _D = ResponsesDecoder
+_GROWING = frozenset(
+    (_D._on_text, _D._on_refusal, _D._on_arguments, _D._on_summary, _D._on_thought, _D._on_audio)
+)
 EVENTS: dict[str | None, _Handler] = {
     "response.created": _D._on_created,
     "response.queued": _D._on_progress,
@@ -462,6 +558,7 @@ EVENTS: dict[str | None, _Handler] = {
     "response.incomplete": _D._on_terminal,
     "response.failed": _D._on_terminal,
     "response.cancelled": _D._on_terminal,
+    "response.done": _D._on_terminal,
     "error": _D._on_error,
     "response.output_item.added": _D._on_item_added,
     "response.output_item.done": _D._on_item_done,

@@ -52,6 +52,14 @@ class Closed(Struct, frozen=True):
     error: Exception | None = None
     """What `on_frame` raised."""
 
+    @property
+    def words(self) -> str:
+        """For messages: what has happened to the connection."""
+        if self.code is None:
+            return f"the connection was lost ({self.how})"
+        reason = f", {self.reason!r}" if self.reason else ""
+        return f"the connection was closed with code {self.code}{reason}"
+
 
 class LinkLost(Exception):
     """The link is over; `closed` says why."""
