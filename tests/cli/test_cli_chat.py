@@ -382,7 +382,7 @@ def test_the_library_does_not_import_the_command_s_needs() -> None:
 
 
 def test_the_module_runs_too() -> None:
-    ran = finished([sys.executable, "-m", "brainwires_provider.cli", "--version"])
+    ran = finished([sys.executable, "-m", "brainwires_provider", "--version"])
     assert ran.status == 0
 
 

@@ -35,9 +35,7 @@ _FINE, _FAILED, _MISUSED = 0, 1, 2
 _PROMPT = "> "
 
 
-def chat(
-    prompt: str | None, ask: Callable[[], Question], *, as_json: bool, show_reasoning: bool
-) -> int:
+def chat(prompt: str | None, ask: Callable[[], Question], *, as_json: bool, show_reasoning: bool) -> int:
     """Answer a prompt, or hold a conversation if there is none and standard input is a terminal.
 
     `ask` creates the client. Returns the exit status.

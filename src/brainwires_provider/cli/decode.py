@@ -1,7 +1,7 @@
 """`decode` and `replay`: recorded traffic decoded as a live response would be, printed as JSON.
 
-Nothing in a recording ends them with a traceback: what cannot be decoded becomes an error object, with what had arrived
-before it.
+Nothing in a recording ends them with a traceback: what cannot be decoded becomes an error object, with what
+had arrived before it.
 """
 
 from __future__ import annotations

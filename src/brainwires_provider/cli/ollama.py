@@ -189,7 +189,9 @@ def _add_progress(ollama: typer.Typer, finish: Finish) -> None:
 # -- commands that change something --------------------------------------------------------------------------
 
 
-def _change(server: _Server, act: Callable[[AsyncOllama], Awaitable[Any]], words: Callable[[Any], str]) -> int:
+def _change(
+    server: _Server, act: Callable[[AsyncOllama], Awaitable[Any]], words: Callable[[Any], str]
+) -> int:
     async def work(api: AsyncOllama, as_json: bool) -> None:
         value = await act(api)
         if as_json:

@@ -1,7 +1,7 @@
 """The options that several commands share, each defined once, and the client and the arguments that they result in.
 
-A command takes a whole group of options as one parameter: `@expand_options` replaces that parameter by one command-line
-option for each field of the group.
+A command takes a whole group of options as one parameter: `@expand_options` replaces that parameter by one option
+for each field of the group.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ ConfigPath = Annotated[
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with one parameter for each field of its parameters that are structs of options."""
     kinds = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Struct)}
+    groups = {
+        name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Struct)
+    }
 
     def expanded(**given: Any) -> None:
         for name, kind in groups.items():
@@ -48,9 +50,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
         if name in groups:
             parameters += _parameters(groups[name])
         else:
-            parameters.append(
-                parameter.replace(annotation=kinds[name], kind=inspect.Parameter.KEYWORD_ONLY)
-            )
+            parameters.append(parameter.replace(annotation=kinds[name], kind=inspect.Parameter.KEYWORD_ONLY))
     expanded.__name__, expanded.__doc__ = command.__name__, command.__doc__
     expanded.__annotations__ = {each.name: each.annotation for each in parameters}
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -60,9 +60,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
 def _parameters(group: type[Struct]) -> list[inspect.Parameter]:
     kinds = get_type_hints(group, include_extras=True)
     return [
-        inspect.Parameter(
-            field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[field]
-        )
+        inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[field])
         for field, default in zip(group.__struct_fields__, group.__struct_defaults__, strict=True)
     ]
 
@@ -75,9 +73,9 @@ class Connection(Struct, frozen=True):
         str | None,
         typer.Option("--base-url", metavar="URL", help="Base URL of the server. Default: the provider's."),
     ] = None
-    allow_http: Annotated[
-        bool, typer.Option("--allow-http", help="Allow plain http to another machine.")
-    ] = False
+    allow_http: Annotated[bool, typer.Option("--allow-http", help="Allow plain http to another machine.")] = (
+        False
+    )
     api_key_env: Annotated[
         str | None,
         typer.Option(

@@ -43,9 +43,7 @@ __all__ = [
 BIDI_OVERRIDES: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Embeddings, overrides and isolates: they reorder what is around them."""
 _CONTROLS = {
-    code: None
-    for code in (*range(32), *range(127, 160), *BIDI_OVERRIDES)
-    if chr(code) not in "\t\n"
+    code: None for code in (*range(32), *range(127, 160), *BIDI_OVERRIDES) if chr(code) not in "\t\n"
 }
 _PATIENCE: Final = 3.0  # seconds without the end of standard input before the wait is explained
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -95,7 +93,9 @@ def _is_redirected() -> bool:
 @contextmanager
 def _explained_wait() -> Iterator[None]:
     """A program that leaves its end of a pipe open would otherwise be waited for without a word."""
-    words = "reading standard input to its end, to send it after the prompt; `< /dev/null` sends the prompt alone"
+    words = (
+        "reading standard input to its end, to send it after the prompt; `< /dev/null` sends the prompt alone"
+    )
     timer = threading.Timer(_PATIENCE, note, (words,))
     timer.daemon = True
     timer.start()
@@ -117,7 +117,9 @@ def utf8(data: bytes | str, name: str) -> str:
             f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}; convert it, for example with iconv"
         ) from None
     except UnicodeEncodeError as error:
-        raise ConfigError(f"{name} is not Unicode text: half a surrogate pair at offset {error.start}") from None
+        raise ConfigError(
+            f"{name} is not Unicode text: half a surrogate pair at offset {error.start}"
+        ) from None
 
 
 def print_line(line: bytes) -> None:
