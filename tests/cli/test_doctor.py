@@ -486,7 +486,12 @@ def test_nobody_there() -> None:
     with refuse() as port:
         found = asked(f"http://127.0.0.1:{port}", api_key=None)
         ran = Ran(f"http://127.0.0.1:{port}")
-    assert (verdicts(found), found.well, found.requests, found.provider) == ({"reachable": "no"}, False, 1, None)
+    assert (verdicts(found), found.well, found.requests, found.provider) == (
+        {"reachable": "no"},
+        False,
+        1,
+        None,
+    )
     assert ran.status == 1
     assert "reachable: is the server running, and the URL correct?" in ran.err
 
