@@ -250,7 +250,7 @@ def check(config: Config) -> None:
         if target.base_url == row.express_url:  # the same host, for those that pass no token
             continue
         assert is_usual or (is_loopback(target.base_url) and not target.key and target.auth is None)
-        if row.wire == "local":
+        if row.transport == "local":
             with contextlib.suppress(ConfigError):
                 assert "planted" not in find_model(target.model).path
         if target.key:

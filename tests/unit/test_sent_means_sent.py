@@ -202,7 +202,7 @@ def client(name: str) -> AsyncClient:
     provider = PROVIDERS[name]
     config = ProviderConfig(
         name,
-        api_key=None if provider.wire == "local" or provider.keyless else "test-key",
+        api_key=None if provider.transport == "local" or provider.keyless else "test-key",
         base_url=None if provider.base_url else "https://mine.example.com/v1",
         region={"aws": "us-east-1", "google": "global", None: None}[provider.cloud],
         project="p" if provider.cloud == "google" else None,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from test_websocket_behaviour import table
 
-from brainwires_provider import ConnectError, RequestTimeout, SocketTraits, Timeouts
+from brainwires_provider import ConnectError, RequestTimeout, Timeouts, WebSocketOptions
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedSocket, digest
 from socket_clients import COLOURS, KEY, LANES, MODES, played, tried
 
@@ -360,14 +360,14 @@ def test_large_requests_wait_for_their_connection(colour: str) -> None:
 
 @BOTH
 @IN_BOTH_MODES
-def test_only_documented_events_are_sent(traits: SocketTraits, colour: str) -> None:
+def test_only_documented_events_are_sent(traits: WebSocketOptions, colour: str) -> None:
     async def scenario(client: Any) -> None:
         for n in range(3):
             async with client.stream(f"left {n}") as stream:
                 await anext(stream)
             await client.chat(f"kept {n}")
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes, piece=2), pace=0.002) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing, piece=2), pace=0.002) as server:
         played(colour, server, scenario, traits)
     frames = [frame for events in server.requests for frame in events]
     assert {frame["type"] for frame in frames} == {"response.create"}
@@ -376,7 +376,7 @@ def test_only_documented_events_are_sent(traits: SocketTraits, colour: str) -> N
 
 @BOTH
 @IN_BOTH_MODES
-def test_a_chain_survives_what_runs_beside_it(traits: SocketTraits, colour: str) -> None:
+def test_a_chain_survives_what_runs_beside_it(traits: WebSocketOptions, colour: str) -> None:
     async def scenario(client: Any) -> None:
         talk = client.conversation()
         await talk.chat("hi")
@@ -386,7 +386,7 @@ def test_a_chain_survives_what_runs_beside_it(traits: SocketTraits, colour: str)
             assert turn.report.continuation.sent == 1 and turn.report.continuation.of == 2 * n + 3
             await asyncio.gather(*others)
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes), pace=0.001) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing), pace=0.001) as server:
         played(colour, server, scenario, traits)
     assert all(frame["store"] is False for events in server.requests for frame in events)
 
@@ -422,4 +422,4 @@ def test_each_request_brings_its_own_clock_for_the_connection() -> None:
         return Answer(stall_before_headers=True) if handshake.number == 1 else ResponsesService()
 
     with ScriptedSocket(plan, delay=0.2) as server:
-        played("async", server, scenario, SocketTraits(http_fallback=False))
+        played("async", server, scenario, WebSocketOptions(http_fallback=False))

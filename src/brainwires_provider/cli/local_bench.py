@@ -362,7 +362,7 @@ async def bench(options: BenchOptions, report: Report) -> BenchResult:
         began = time.perf_counter()
         await client.local.load()
         load_seconds = time.perf_counter() - began
-        transport = cast("LocalTransport", await client.wire(client._target(name)))
+        transport = cast("LocalTransport", await client._session.transport(client._session.target(name)))
         handle = await transport.acquire()
         try:
             with ThreadPoolExecutor(options.at_once) as threads:

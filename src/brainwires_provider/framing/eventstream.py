@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from struct import Struct as Layout
+from typing import ClassVar
 from uuid import UUID
 from zlib import crc32
 
@@ -44,6 +45,7 @@ class EventStreamFraming(Reader):
     be read.
     """
 
+    media_type: ClassVar[str] = "application/vnd.amazon.eventstream"
     __slots__ = ("_buffer", "_total")
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:

@@ -6,6 +6,8 @@ before the LF is dropped, and blank lines are passed over.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
 from brainwires_provider.framing.reader import TextReader
 
@@ -19,6 +21,7 @@ class NDJSONFraming(TextReader):
     out, but the line may also have been cut.
     """
 
+    media_type: ClassVar[str] = "application/x-ndjson"
     __slots__ = ("_line",)
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:

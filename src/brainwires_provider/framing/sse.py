@@ -8,6 +8,8 @@ unterminated one waits in a buffer that is never searched again, so that the cos
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
 from brainwires_provider.framing.reader import TextReader
 
@@ -21,9 +23,10 @@ class SSEFraming(TextReader):
 
     At the end of the stream a last line without its end counts as a line, and an event without its empty
     line is given, for some servers leave these out. `finish` then says False: whether `data: [DONE]` was
-    whole and `data: {"a":` was cut, only the protocol can tell.
+    whole and `data: {"a":` was cut, only the protocol can decide.
     """
 
+    media_type: ClassVar[str] = "text/event-stream"
     __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd")
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:

@@ -11,15 +11,14 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from brainwires_provider._core import attempt as flow
-from brainwires_provider._core import plan as plans
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input, Plan, plan
+from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
@@ -33,9 +32,7 @@ from brainwires_provider.types import (
     Embeddings,
     Origin,
     ProviderOptions,
-    Request,
     Response,
-    Timeouts,
 )
 
 if TYPE_CHECKING:
@@ -50,28 +47,8 @@ _PRIORS_KEPT = 64
 _SUBJECT = "base_url: does llama.cpp's own server answer there, and in a version with this call?"
 
 
-class Desk(flow.Road, Protocol):
-    """What the operations need of a client."""
-
-    _timeouts: Timeouts
-    _closed: bool
-
-    @property
-    def _model(self) -> str | None: ...
-
-    def _spelt_out(self, model: str) -> str: ...
-
-    def _target(self, model: str) -> Target: ...
-
-    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]: ...
-
-    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response: ...
-
-    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream: ...
-
-
 # For each client, the prior probabilities of labels without a text: half of the cost of a routing, and constant.
-_priors: WeakKeyDictionary[Desk, dict[tuple[object, ...], Prior]] = WeakKeyDictionary()
+_priors: WeakKeyDictionary[Session, dict[tuple[object, ...], Prior]] = WeakKeyDictionary()
 
 
 class AsyncLocal:
@@ -82,8 +59,8 @@ class AsyncLocal:
     that does not run llama.cpp.
     """
 
-    def __init__(self, client: Desk) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     # -- generate, route, embed -----------------------------------------------------------------------
 
@@ -101,7 +78,7 @@ class AsyncLocal:
         tokens per position to return in `extra["completion_probabilities"]`; timings are in `extra["timings"]`. The
         other arguments are those of `chat`; `LlamaCppOptions` has more. Server's README: "POST /completion".
         """
-        return await flow.chat(self._completion(prompt, grammar, logprobs, args, stream=False), self._client)
+        return await self._session.chat(self._completion(prompt, grammar, logprobs, args, stream=False))
 
     def stream_generate(
         self,
@@ -112,7 +89,7 @@ class AsyncLocal:
         **args: Unpack[ChatParams],
     ) -> AsyncStream:
         """As `generate`, streamed. Nothing is sent before the stream is entered or iterated."""
-        return AsyncStream(self._completion(prompt, grammar, logprobs, args, stream=True), self._client)
+        return AsyncStream(self._completion(prompt, grammar, logprobs, args, stream=True), self._session)
 
     async def route(
         self,
@@ -134,7 +111,7 @@ class AsyncLocal:
             raise ConfigError("there is no text to choose a label for")
         target = self._native(model)
         question = question_of(labels, instructions, examples, target.model)
-        known = _priors.setdefault(self._client, {})
+        known = _priors.setdefault(self._session, {})
         place = (target.provider, target.base_url, target.local, question)
         choosing = Choosing(question, known.get(place))
         label, probabilities = await self._drive(choosing.route(text), target)
@@ -149,9 +126,9 @@ class AsyncLocal:
         the one declared in the file, else "mean".
         """
         name = self._name(model)
-        _native(self._client._target(name))  # raises if it does not run llama.cpp
+        _native(self._session.target(name))  # raises if it does not run llama.cpp
         return await embed(
-            self._client, [texts] if isinstance(texts, str) else list(texts), name, EmbeddingArgs()
+            self._session, [texts] if isinstance(texts, str) else list(texts), name, EmbeddingArgs()
         )
 
     # -- memory ------------------------------------------------------------------------------------------
@@ -180,27 +157,26 @@ class AsyncLocal:
         names = [models] if isinstance(models, str) else list(models)
         for name in names:
             self._native(name)
-        return AsyncLocalPool(self._client, names)
+        return AsyncLocalPool(self._session, names)
 
     # -- targets and plans ---------------------------------------------------------------------------
 
     def _name(self, model: str | None) -> str:
         """The full name of the model."""
-        if self._client._closed:
-            raise ConfigError("this client is closed; make a new one")
-        own = model or self._client._model
+        self._session.check_open()
+        own = model or self._session.model
         if own is None:
             return _DEFAULT
-        whole = self._client._spelt_out(own)
-        return whole if model or _runs_llamacpp(self._client._target(whole)) else _DEFAULT
+        whole = self._session.spelt_out(own)
+        return whole if model or _runs_llamacpp(self._session.target(whole)) else _DEFAULT
 
     def _native(self, model: str | None) -> Target:
         """The target of the native API of a model's server."""
-        return _native(self._client._target(self._name(model)))
+        return _native(self._session.target(self._name(model)))
 
     def _completion(
         self, prompt: str, grammar: str | None, logprobs: int | None, args: ChatParams, *, stream: bool
-    ) -> plans.Plan:
+    ) -> Plan:
         if not isinstance(prompt, str):
             raise TypeError(f"a prompt is text, not {type(prompt).__name__}; client.chat takes messages")
         if grammar is not None or logprobs is not None:
@@ -210,13 +186,12 @@ class AsyncLocal:
             given = args.get("provider_options") or ()
             args["provider_options"] = (given, own) if isinstance(given, ProviderOptions) else (*given, own)
         args["model"] = args.get("model") or self._name(None)
-        target, request = self._client._request(prompt, args)
-        plan = plans.plan(request, _native(target), stream=stream, timeouts=self._client._timeouts)
-        return replace(plan, subject=_SUBJECT)
+        target, request = self._session.request(prompt, args)
+        planned = plan(request, _native(target), stream=stream, timeouts=self._session.timeouts)
+        return replace(planned, subject=_SUBJECT)
 
     async def _ask(self, call: Call, read: Callable[[bytes], T], target: Target) -> T:
-        plan = plans.plan_call(call, None, target, timeouts=self._client._timeouts)
-        return await flow.fetch_as(replace(plan, subject=_SUBJECT), self._client, read)
+        return await self._session.fetch(self._session.plan_call(call, target, subject=_SUBJECT), read)
 
     async def _drive(self, steps: Generator[Ask, Any, T], target: Target) -> T:
         """Send the requests that `steps` yields, until it returns its result."""
@@ -229,14 +204,14 @@ class AsyncLocal:
             answer = await self._ask(step.call, step.read, target)
 
     async def _wire(self, model: str | None) -> LocalTransport:
-        target = self._client._target(self._name(model))
-        if target.row.wire != "local":
+        target = self._session.target(self._name(model))
+        if target.row.transport != "local":
             raise UnsupportedError(
                 f"{target.provider} does not run in an engine of this process, so it cannot be loaded or unloaded "
                 'and has no status; name a model that does: model="local:NAME"',
                 provider=target.provider,
             )
-        return cast("LocalTransport", await self._client.wire(target))
+        return cast("LocalTransport", await self._session.transport(target))
 
 
 class AsyncLocalPool:
@@ -246,12 +221,12 @@ class AsyncLocalPool:
     that cannot be loaded raises its error for the requests assigned to it. The pool needs no closing.
     """
 
-    def __init__(self, client: Desk, models: Sequence[str]) -> None:
+    def __init__(self, session: Session, models: Sequence[str]) -> None:
         if not models:
             raise ConfigError("a pool needs at least one model")
         if len(set(models)) < len(models):
             raise ConfigError("a model is named twice; one copy of its weights serves many requests")
-        self._client = client
+        self._session = session
         self._chats = dict.fromkeys(models, 0)
         self._streams: dict[str, WeakSet[AsyncStream]] = {model: WeakSet() for model in models}
         self._turns = count()
@@ -272,13 +247,13 @@ class AsyncLocalPool:
         """One response of the least busy model. The arguments are those of `AsyncClient.chat`, but `model`."""
         with self._taken(args) as model:
             args["model"] = model
-            return await self._client.chat(input, **args)
+            return await self._session.chat(self._session.plan(input, args, stream=False))
 
     def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream:
         """The streamed response of the least busy model. The arguments are those of `AsyncClient.stream`."""
         with self._taken(args) as model:
             args["model"] = model
-            stream = self._client.stream(input, **args)
+            stream = AsyncStream(self._session.plan(input, args, stream=True), self._session)
             with self._lock:
                 self._streams[model].add(stream)
             return stream
@@ -301,7 +276,7 @@ class AsyncLocalPool:
 
     def _loads(self) -> dict[str, int]:
         return {
-            model: chats + sum(not stream._flight.landed for stream in self._streams[model])
+            model: chats + sum(not stream._sending.ended for stream in self._streams[model])
             for model, chats in self._chats.items()
         }
 
@@ -313,7 +288,9 @@ def _runs_llamacpp(target: Target) -> bool:
     """Whether the target is on this machine, or could be a llama.cpp server: only a request would show that."""
     row = target.row
     own = target.base_url != row.base_url or is_loopback(target.base_url)
-    return row.wire == "local" or (row.wire == "http" and target.protocol.name == "openai_chat" and own)
+    return row.transport == "local" or (
+        row.transport == "http" and target.protocol.name == "openai_chat" and own
+    )
 
 
 def _native(target: Target) -> Target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
 from brainwires_provider.sync.stream import Owner, Stream

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.claude import ClaudeFacts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import MessageEncoderBase
 from brainwires_provider.types import (
@@ -13,15 +14,18 @@ from brainwires_provider.types import (
     Message,
     Origin,
     Part,
+    ReasoningPart,
     RefusalPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 
-__all__ = ["Block", "TurnEncoder", "refused_texts"]
+__all__ = ["EMPTY_RESULT", "Block", "TurnEncoder", "refused_texts"]
 
 Block: TypeAlias = dict[str, Any]
+EMPTY_RESULT = "(empty)"
+"""The text of a tool's result where the API refuses an empty one."""
 
 
 def refused_texts(parts: Sequence[Part], *, blank: bool) -> dict[int, str]:
@@ -57,14 +61,17 @@ class TurnEncoder(MessageEncoderBase):
     refuses_blank = False
     """The API refuses a blank text even beside others."""
 
-    def __init__(self, origin: Origin, reader: OptionReader, takes_system: bool) -> None:
+    def __init__(
+        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, takes_system: bool | None
+    ) -> None:
         super().__init__(origin, reader)
+        self._facts = facts
         self.system: list[Block] = []
         self.turns: list[Block] = []
         self.places: list[int] = []
         self.marked: dict[int, str] = {}
         self.has_marks = False
-        self._takes_system = takes_system
+        self._takes_system = facts.system_turns if takes_system is None else takes_system
         self._waiting: list[tuple[int, Message]] = []
         self._at: tuple[int, ...] = (0,)
 
@@ -154,6 +161,28 @@ class TurnEncoder(MessageEncoderBase):
                 if self._waiting and not _answers(messages, index + 1):
                     self._release()
         self._release()
+        if messages and messages[-1].role == "assistant":
+            self._trim_prefill()
+
+    def _trim_prefill(self) -> None:
+        """Cut the blanks at the end of an answer that the model is to continue: the API refuses them."""
+        turn = self.turns[-1] if self.turns else {}
+        if turn.get("role") != "assistant":
+            return  # nothing of the answer is sent
+        content = turn["content"]
+        holder, key = (turn, "content") if isinstance(content, str) else (content[-1], "text")
+        text = holder.get(key)
+        if isinstance(text, str) and text != text.rstrip():
+            holder[key] = text.rstrip()
+            self.adapted("an answer to be continued must not end in blanks: they are cut")
+
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        unsigned = isinstance(part, ReasoningPart) and not part.signature and part.encrypted is None
+        if reason is None and unsigned and self._facts.signed_thinking:
+            return "thinking without a signature, as a cut stream leaves it, is refused"
+        return reason
 
     def encode_parts(self, parts: tuple[Part, ...]) -> list[Block]:
         """A block for each part, without texts that are refused. If nothing else is there, the API may refuse them."""

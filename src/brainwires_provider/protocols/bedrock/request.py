@@ -19,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base.caching import (
     Section,
     Slot,
@@ -29,6 +30,7 @@ from brainwires_provider.protocols.base.caching import (
 )
 from brainwires_provider.protocols.base.claude import (
     SCHEMA_IS_STRICT,
+    ClaudeFacts,
     ClaudeSettings,
     claude_facts,
     output_in_words,
@@ -73,16 +75,18 @@ def encode_request(request: Request, origin: Origin, quirks: BedrockQuirks, *, s
     body: Body = {"messages": history.turns} if history.turns else {}
     if history.system:
         body["system"] = history.system
-    _put_tools(reader, history, body)
-    _put_output(reader, quirks, body)
-    _put_options(reader, model, body)
+    facts = claude_facts(model)
+    settings = ClaudeSettings(reader, facts, reader.take("max_tokens"))
+    _put_output(reader, facts, quirks, body)
+    thinking = _put_options(reader, model, body, settings)
+    _put_tools(reader, history, body, settings.tool_choice(reader.take("tool_choice"), thinking))
     for name, value in reader.provider_options().items():
         body[name] = merged(body.get(name), _plain(value))
     if not stream:
         _for_whole(body)
     _place_cache_points(body, reader, history, quirks, model)
     path = model_path(model, "converse-stream" if stream else "converse")
-    headers = {"Accept": "application/vnd.amazon.eventstream"} if stream else {}
+    headers = {"Accept": EventStreamFraming.media_type} if stream else {}
     return Call(path, body, headers=headers, deviations=reader.finish(), sent=reader.sent)
 
 
@@ -117,14 +121,12 @@ def _for_whole(body: Body) -> None:
 # -- options -------------------------------------------------------------------------------------------------
 
 
-def _put_options(reader: OptionReader, model: str, body: Body) -> None:
-    """`inferenceConfig`, the model's own fields, and the effort in `outputConfig`."""
+def _put_options(reader: OptionReader, model: str, body: Body, settings: ClaudeSettings) -> Body | None:
+    """`inferenceConfig`, the model's own fields, and the effort in `outputConfig`; returns Claude's thinking."""
     inference: Body = {}
     limit = reader.take("max_tokens")
     if limit is not None:
         inference["maxTokens"] = limit
-    facts = claude_facts(model)
-    settings = ClaudeSettings(reader, facts, limit)
     fields: Body = {}
     if "claude" in model:
         thinking = settings.thinking()
@@ -149,6 +151,7 @@ def _put_options(reader: OptionReader, model: str, body: Body) -> None:
         body["additionalModelRequestFields"] = fields
     if settings.effort is not None:
         body["outputConfig"] = {**body.get("outputConfig", {}), "effort": settings.effort}
+    return fields.get("thinking")
 
 
 def _put_top_k(reader: OptionReader, model: str, top_k: int, fields: Body) -> None:
@@ -203,9 +206,8 @@ def _nearest(reader: OptionReader, effort: Effort) -> str:
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
-def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body) -> None:
+def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body, given: ToolChoice | None) -> None:
     """The tools and the choice among them; a history with calls has to have them."""
-    given: ToolChoice | None = reader.take("tool_choice")
     tools: tuple[Tool | HostedTool, ...] = reader.take("tools") or ()
     choice = given or ToolChoice()
     if choice.names and choice.raw is None and (len(choice.names) > 1 or choice.mode == "auto"):
@@ -263,11 +265,12 @@ def _choice(choice: ToolChoice) -> Body:
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _put_output(reader: OptionReader, quirks: BedrockQuirks, body: Body) -> None:
+def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: BedrockQuirks, body: Body) -> None:
     output = reader.take("output")
     if output is None:
         return
-    if not isinstance(output, JSONSchema) or not quirks.output_schema:
+    native = quirks.output_schema and facts.schema and facts.bedrock_schema
+    if not isinstance(output, JSONSchema) or not native:
         body["system"] = [*body.get("system", ()), {"text": output_in_words(reader, output)}]
         return
     described: Body = {"name": output.name, "schema": msgspec.json.encode(output.schema).decode()}
