@@ -22,12 +22,13 @@ class SSEFraming(TextReader):
     """Reads one SSE stream. The limit counts an event's `data` and `event` lines, field names included.
 
     At the end of the stream, a last line without its line end counts as a line, and an event without its empty line
-    is returned, since some servers omit these. `finish` then returns False for the clean end: only the protocol can
-    decide that `data: [DONE]` is complete and `data: {"a":` was cut off.
+    is returned, since some servers omit these. JSON without a field name, as gateways insert for errors, is an event
+    too. `finish` then returns False for the clean end: only the protocol can decide that `data: [DONE]` is complete
+    and `data: {"a":` was cut off.
     """
 
     media_type: ClassVar[str] = "text/event-stream"
-    __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd")
+    __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd", "_raw")
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
         super().__init__(max_message)
@@ -37,6 +38,7 @@ class SSEFraming(TextReader):
         self._line = bytearray()  # the unterminated line
         self._data = bytearray()  # the open event's data lines, each with its LF
         self._event = b""
+        self._raw = False  # the open event is JSON without a field name
         self._held = 0  # bytes in the open event's lines
 
     def feed(self, chunk: bytes) -> list[WireMessage]:
@@ -97,11 +99,16 @@ class SSEFraming(TextReader):
             return
         self._check(self._held + len(line), "One SSE event")
         field, _, value = line.partition(b":")
-        if field == b"data":
+        if self._raw and field not in (b"data", b"event"):
+            self._data += line + b"\n"
+        elif field == b"data":
             self._data += value.removeprefix(b" ")
             self._data += b"\n"
         elif field == b"event":
             self._event = value.removeprefix(b" ")
+        elif line[:1] in (b"{", b"[") and not self._data:
+            self._raw = True
+            self._data += line + b"\n"
         else:
             return
         self._held += len(line) + 1
@@ -112,6 +119,7 @@ class SSEFraming(TextReader):
             messages.append(WireMessage(bytes(self._data[:-1]), name))
         self._data.clear()
         self._event = b""
+        self._raw = False
         self._held = 0
         self._between = True
 
