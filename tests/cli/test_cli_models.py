@@ -134,7 +134,7 @@ def test_what_the_table_says_is_marked() -> None:
     head, dated, other = (line.split() for line in ran.out.splitlines())
     assert head == ["MODEL", "CONTEXT", "LIFECYCLE"]
     assert (dated, other) == (["dated-2026", "200*", "deprecated*"], ["other", "5"])
-    assert ran.err.startswith("* the provider does not say; so says genai-prices ")
+    assert ran.err.startswith("* not stated by the provider; from genai-prices ")
     assert first["from_table"] == ["context_window", "lifecycle"]
     assert (second["from_table"], second["table"]) == ([], None)
 

@@ -248,7 +248,7 @@ SERVERS: dict[type[Honest], tuple[dict[str, str], dict[str, str], dict[str, Any]
             "max_tokens": "cut after 5 tokens",
             "max_completion_tokens": "output limit was reached",
             "streaming": "27 characters in 1 chunk$",
-            "tools": "arguments are no JSON object",
+            "tools": "arguments are not a JSON object",
             "tool_choice_named": "get_time was named, get_weather was called",
             "streamed_arguments": "did not call: 'Saved.'",
             "json_schema": "an object of another shape came",
@@ -256,7 +256,7 @@ SERVERS: dict[type[Honest], tuple[dict[str, str], dict[str, str], dict[str, Any]
             "seed": "HTTP 500: out of luck",
             "stop": "HTTP 401",
             "developer_role": "heeds neither",
-            "images": "does not show: 'No.'",
+            "images": "is not shown: 'No.'",
         },
         {"named_choice": False, "json_schema": False},
     ),
@@ -279,7 +279,7 @@ def test_the_truth_about_a_server(kind: type[Honest]) -> None:
         assert re.search(pattern, found[name].evidence), found[name]
     assert (found.subject, found.kind, found.well) == (f"{server.url}/v1", "url", True)
     assert found.requests == sent <= 40
-    assert quirks_of(found.row) == quirks
+    assert quirks_of(found.provider) == quirks
     check_table(found)
 
 
@@ -318,7 +318,7 @@ def test_the_command_tells_the_same(kind: type[Honest]) -> None:
     told = ran.json
     assert {each["name"]: each["verdict"] for each in told["findings"]} == TRUE | SERVERS[kind][0]
     assert (ran.status, ran.err, told["subject"]) == (0, "", server.url + "/v1")
-    assert "key_env='GATEWAY_KEY'" in told["row"]
+    assert "key_env='GATEWAY_KEY'" in told["provider"]
     assert tomllib.loads(told["config"])["providers"]["mine"]["api_key"] == {"env": "GATEWAY_KEY"}
 
 
@@ -434,7 +434,7 @@ def test_a_server_that_streams_unasked() -> None:
     with ScriptedServer(OnlyStreams()) as server:
         found = asked(server.url)
     assert "as a stream, which was not asked for" in found["chat"].evidence
-    assert "    streams_only=True,\n" in str(found.row)
+    assert "    streams_only=True,\n" in str(found.provider)
     assert (found["tools"].verdict, found["json_schema"].verdict, found["n"].verdict) == (
         "yes",
         "yes",
@@ -475,7 +475,7 @@ def test_thoughts_and_the_newer_limit() -> None:
         found = asked(server.url)
         limits = [request.json() for request in server.requests[3:] if request.body]
     assert (found["max_tokens"].verdict, found["max_completion_tokens"].verdict) == ("refused", "yes")
-    assert quirks_of(found.row) == {"max_tokens_field": "max_completion_tokens", "developer_role": True}
+    assert quirks_of(found.provider) == {"max_tokens_field": "max_completion_tokens", "developer_role": True}
     assert found["reasoning_field"].evidence == "reasoning_content"
     assert verdicts(found)["temperature"] == "refused"
     assert (found["seed"].verdict, found["json_schema"].verdict) == ("unclear", "unclear")
@@ -486,9 +486,14 @@ def test_nobody_there() -> None:
     with refuse() as port:
         found = asked(f"http://127.0.0.1:{port}", api_key=None)
         ran = Ran(f"http://127.0.0.1:{port}")
-    assert (verdicts(found), found.well, found.requests, found.row) == ({"reachable": "no"}, False, 1, None)
+    assert (verdicts(found), found.well, found.requests, found.provider) == (
+        {"reachable": "no"},
+        False,
+        1,
+        None,
+    )
     assert ran.status == 1
-    assert "reachable: is the server started, and the URL right?" in ran.err
+    assert "reachable: is the server running, and the URL correct?" in ran.err
 
 
 def test_all_that_hangs_is_left() -> None:
@@ -514,7 +519,7 @@ FAULTS = [
     ("http://user:planted-7f3a9c51e8d24b60@localhost/v1", {}, "holds a user name or password"),
     ("http://h.example/v1", {}, "plain http"),
     ("ftp://h.example/v1", {}, "no http"),
-    ("http://[::1/v1", {}, "no URL"),
+    ("http://[::1/v1", {}, "not a URL"),
     ("no-such-provider", {}, "there is no provider"),
     ("http://localhost/v1", {"most": 0}, "most must be above zero"),
 ]
@@ -558,7 +563,7 @@ def test_a_provider_that_answers() -> None:
     with ScriptedServer(Honest()) as server:
         found = asked("lab", config=lab(server), api_key=None)
         first, second = server.requests
-    assert verdicts(found) == dict.fromkeys(("row", "key", "models", "chat"), "yes")
+    assert verdicts(found) == dict.fromkeys(("provider", "key", "models", "chat"), "yes")
     assert (found.kind, found.well, found.model, found.requests) == ("provider", True, MODEL, 2)
     assert found["key"].evidence == f"given in code, for 127.0.0.1:{server.port}"
     assert re.search(
@@ -577,7 +582,7 @@ def test_what_a_list_may_lack() -> None:
     with ScriptedServer({"/v1/models": embeds, "/v1/chat/completions": Answer(400, {}, b"{}")}) as server:
         only = asked("lab", config=lab(server), api_key=None)
     assert (unlisted["models"].verdict, unlisted.well) == ("unclear", True)
-    assert unlisted["models"].advice == "this service may list none"
+    assert unlisted["models"].advice == "this service may have no list"
     assert (only.model, only["chat"].verdict) == ("text-embed", "unclear")
 
 
@@ -618,7 +623,7 @@ def test_a_provider_that_hangs_or_is_gone() -> None:
         hangs = asked("lab", config=lab(server), api_key=None, model="m", seconds=0.2)
         slow = asked("lab", config=lab(server), api_key=None, model="m", seconds=3, total=0.3)
     assert hangs["chat"].advice == "the network's or the service's fault; --timeout gives it more time"
-    assert slow["time"].evidence == "0.3 s were over before all was asked" and not slow.well
+    assert slow["time"].evidence == "0.3 s were over before all requests were answered" and not slow.well
     with refuse() as port:
         gone = asked(
             "lab",
@@ -626,7 +631,7 @@ def test_a_provider_that_hangs_or_is_gone() -> None:
                 providers=(ProviderConfig("lab", based_on="vllm", base_url=f"http://127.0.0.1:{port}/v1"),)
             ),
         )
-    assert gone["models"].advice == "the network's fault, or nobody listens there"
+    assert gone["models"].advice == "the network's fault, or no server listens there"
     assert gone["chat"] == gone["chat"].__class__(
         "chat", "unclear", "not asked: no model is known", "name one: --model NAME"
     )
@@ -646,7 +651,7 @@ def test_what_a_provider_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         "no",
         'pip install "brainwires-provider[local]"',
     )
-    assert (found["chat"].verdict, found["chat"].advice) == ("no", "the set-up's fault")
+    assert (found["chat"].verdict, found["chat"].advice) == ("no", "the configuration's fault")
 
 
 def test_where_a_key_lies() -> None:
@@ -669,7 +674,7 @@ def test_where_a_key_lies() -> None:
         found = Ran("lab", "--api-key-env", "OTHER", OTHER=KEY)
         assert len(server.requests) == asked
     assert "in the environment variable LAB_KEY" in by_name.out and by_name.status == 0
-    assert "in the headers that are set up" in by_header.out and by_header.status == 0
+    assert "in the configured headers" in by_header.out and by_header.status == 0
     assert re.search(r"in the file \S+key, for", by_file.out) and by_file.status == 0
     assert "none is sent to" in without.out and without.status == 1
     assert "in the environment variable OTHER" in given.out and given.status == 0
@@ -681,7 +686,7 @@ def test_where_a_key_lies() -> None:
 def test_a_clouds_credentials_may_lie_elsewhere() -> None:
     config = ProviderConfig("bedrock", region="us-east-1")
     found = key_finding(resolve_listing("bedrock", {"bedrock": config}), config)
-    assert (found.verdict, "AWS_ACCESS_KEY_ID is set; a profile, a role may do" in found.evidence) == (
+    assert (found.verdict, "AWS_ACCESS_KEY_ID is set; a profile, a role may have them" in found.evidence) == (
         "unclear",
         True,
     )
@@ -711,10 +716,10 @@ def test_what_is_set_up_here() -> None:
     assert found["groq"] == ("yes", "GROQ_API_KEY is set, for api.groq.com")
     assert found["bedrock"][0] == "yes" and found["bedrock"][1].startswith("AWS_ACCESS_KEY_ID is set")
     assert found["ollama"] == ("yes", f"{server.url} answers, with 1 models: 'llama3.2:3b'")
-    assert found["mine"] == ("no", f"nobody listens at http://127.0.0.1:{port}/v1")
+    assert found["mine"] == ("no", f"no server listens at http://127.0.0.1:{port}/v1")
     assert found["broken"][0] == "no" and "NOT_SET is not set" in found["broken"][1]
-    assert (
-        "mistral (MISTRAL_API_KEY)" in found["without a key"][1] and "groq (" not in found["without a key"][1]
+    assert re.fullmatch(
+        r"\d\d providers: (\S+ \(\w+\), ){3}…; `brainwires providers` lists all", found["without a key"][1]
     )
     assert {"local model", "package xllamacpp", "package keyring"} <= found.keys()
     assert ran.status == shown.status == 1  # a provider that was set up cannot be used
@@ -724,23 +729,23 @@ def test_what_is_set_up_here() -> None:
 SENT = {
     "configuration": ("yes", "mine.toml (trusted): 5 providers, 1 models"),
     "default model": ("yes", "fast, groq:llama, sent to https://gateway.example"),
-    "groq goes to": (
+    "groq is sent to": (
         "yes",
         (
             "https://gateway.example; key: in the environment variable GATE_KEY; header X-Title: as written; "
             "header X-Team-Key: in the file {here}/team"
         ),
     ),
-    "bedrock goes to": ("yes", "https://bedrock-runtime.eu-west-1.amazonaws.com; key: the profile work"),
-    "vertex goes to": (
+    "bedrock is sent to": ("yes", "https://bedrock-runtime.eu-west-1.amazonaws.com; key: the profile work"),
+    "vertex is sent to": (
         "yes",
         "https://aiplatform.eu.rep.googleapis.com; key: the credentials file {here}/g.json",
     ),
-    "vertex-anthropic goes to": (
+    "vertex-anthropic is sent to": (
         "yes",
         "https://aiplatform.googleapis.com; key: this machine's own cloud credentials",
     ),
-    "mistral goes to": ("yes", "https://api.mistral.ai; key: in the environment variable MISTRAL_API_KEY"),
+    "mistral is sent to": ("yes", "https://api.mistral.ai; key: in the environment variable MISTRAL_API_KEY"),
 }
 
 
@@ -780,9 +785,9 @@ def test_what_would_be_sent_where() -> None:
     assert "brainwires trust" in refused[-1]
     write('model = "mistral:x"\n[providers.local]\n', "brainwires.toml")
     found = {f["name"]: f["evidence"] for f in Ran("--json", MISTRAL_API_KEY=KEY).json["findings"]}
-    assert found["configuration"] == "brainwires.toml (merely found, and not trusted): 1 providers, 0 models"
+    assert found["configuration"] == "brainwires.toml (found, not trusted): 1 providers, 0 models"
     assert found["default model"] == "mistral:x, sent to https://api.mistral.ai"
-    assert found["local goes to"] == "this machine; key: none"
+    assert found["local is sent to"] == "this machine; key: none"
     write('model = "azure:x"', "brainwires.toml")
     found = {f["name"]: f["evidence"] for f in Ran("--json").json["findings"]}
     assert found["default model"].startswith("azure:x: azure has no base URL of its own")

@@ -42,7 +42,7 @@ def match_copies(copies: Sequence[Seen], streamed: Sequence[Seen], *, whole: boo
     """For each copy the index in `streamed` of the item that it repeats, or None for an item of its own.
 
     Each streamed item is taken once, in this order: (1) one that has an id of the copy; (2) one with an equal text;
-    (3) one whose text the copy continues or cuts short, the longest first (where both have ids, not an empty one);
+    (3) one whose text the copy continues or cuts short, the longest first;
     (4) one at the same place; and, where `whole` declares that the copies are the whole list, and as many of a kind
     are left on both sides, (5) in order. By (4) and (5) the texts differ, and what was streamed stands.
     """
@@ -99,7 +99,7 @@ class _Matching:
             same = kinds.get(copy.kind, {})
             near = ((_overlap(copy, self.left[index]), index) for index in islice(same, _NEAREST))
             length, index = max(near, key=lambda each: each[0], default=(-1, 0))
-            if length > 0 or (length == 0 and not (copy.ids and self.left[index].ids)):
+            if length >= 0:
                 self._take(number, index)
                 del same[index]
 

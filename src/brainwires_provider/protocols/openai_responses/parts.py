@@ -401,7 +401,7 @@ class PartBuilder:
     def can_hold(self, kind: str, name: Any, place: Any) -> bool:
         """Whether an event that finds no item by its id and place can be this item's."""
         is_here = place is None or self.place is None or self.place == place
-        return is_here and (name is None or not self.ids) and self.is_a(kind)
+        return is_here and self.is_a(kind) and (name is None or not self.ids or self.is_steady is not True)
 
     # -- opening ---------------------------------------------------------------------------------------------
 
@@ -424,6 +424,21 @@ class PartBuilder:
             place = index if type(index) is int else 0
             seed = emptied(decode_piece(piece, place, self.fields, self._decoder.origin))
             known = self.pieces[index] = self._decoder.parts.open(seed)
+        return known
+
+    def piece(self, index: Any, kind: type[Part], *, is_copy: bool) -> OpenPart | None:
+        """The piece that an event belongs to.
+
+        An unknown index is that of the last piece of its kind if the event is a copy of its text, or if none of its
+        text has come.
+        """
+        known = self.pieces.get(index)
+        if known is None:
+            last, piece = next(
+                ((i, p) for i, p in reversed(self.pieces.items()) if type(p.seed) is kind), (None, None)
+            )
+            if piece is not None and (is_copy or not piece.fragments):
+                known = self.pieces[index] = self.pieces.pop(last)
         return known
 
     # -- growing ---------------------------------------------------------------------------------------------

@@ -29,7 +29,9 @@ from brainwires_provider.types import (
     FinishReason,
     OpaquePart,
     Origin,
+    Part,
     RefusalPart,
+    TextPart,
     ToolCallPart,
     Usage,
 )
@@ -45,6 +47,11 @@ _FINISH: dict[str, FinishReason] = {
     "in_progress": "pending",
 }
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
+_PIECES: dict[str, tuple[type[Part], dict[str, Any]]] = {
+    "output_text": (TextPart, {"type": "output_text", "text": ""}),
+    "refusal": (RefusalPart, {"type": "refusal", "refusal": ""}),
+}
+_NOWHERE = object()  # a place that is no hint
 _TOP = frozenset(("id", "model", "output", "usage"))
 _TERMINAL = frozenset(("type", "sequence_number", "response", "stream_id"))
 
@@ -200,7 +207,7 @@ class ResponsesDecoder(DecoderBase):
             for place, item in enumerate(items):
                 self._begin(item, place).finish(item)
             return
-        copies = [seen_in(item, None if self._watchful else place) for place, item in enumerate(items)]
+        copies = [seen_in(item, _NOWHERE if self._watchful else place) for place, item in enumerate(items)]
         matches = self._items.match_all(copies, whole=not self._watchful)
         if self._watchful and copies:
             self._check_end(copies, matches)
@@ -285,7 +292,7 @@ class ResponsesDecoder(DecoderBase):
             if self._watchful and place is not None:
                 self._foreign(event, item.get("id"))
         if self._watchful:
-            copy = replace(copy, place=None)
+            copy = replace(copy, place=_NOWHERE)
         found = self._items.ended_by(copy, lambda builder: _can_end(builder, copy.ids, place))
         if found is None and before is not None and not before.is_done and place is not None:
             if self._watchful:
@@ -309,7 +316,7 @@ class ResponsesDecoder(DecoderBase):
             found = self._items.last_growing(lambda builder: builder.can_hold(kind, name, place))
             if found is None and begin and self._created:
                 found = self._begin({"type": kind, "id": name}, place)
-        if found is not None and self._watchful and not found.is_named(name):
+        if found is not None and not found.is_named(name) and self._watchful:
             self._foreign(event, name)
         return found
 
@@ -332,23 +339,23 @@ class ResponsesDecoder(DecoderBase):
         where = event.get("item_id"), event.get("output_index"), event.get("content_index")
         piece = self._piece
         if piece is None or where != self._where:
-            piece = self._piece = self._piece_of(event, "output_text", "text")
+            piece = self._piece = self._piece_of(event, "output_text")
             self._where = where
         if piece is not None:
             self.parts.add(piece, event["delta"])
 
     def _on_refusal(self, event: dict[str, Any]) -> None:
-        piece = self._piece_of(event, "refusal", "refusal")
+        piece = self._piece_of(event, "refusal")
         if piece is not None:
             self.parts.add(piece, event["delta"])
 
     def _on_text_done(self, event: dict[str, Any]) -> None:
-        kind, field = ("refusal", "refusal") if "refusal" in event else ("output_text", "text")
-        piece = self._piece_of(event, kind, field)
+        kind = "refusal" if "refusal" in event else "output_text"
+        piece = self._piece_of(event, kind, is_copy=True)
         if piece is not None:
-            self.parts.catch_up(piece, event[field])
+            self.parts.catch_up(piece, event["refusal" if "refusal" in event else "text"])
 
-    def _piece_of(self, event: dict[str, Any], kind: str, field: str) -> OpenPart | None:
+    def _piece_of(self, event: dict[str, Any], kind: str, *, is_copy: bool = False) -> OpenPart | None:
         """The piece that an event belongs to, opened if need be; the index is the last one's if none is given."""
         builder = self._of(event, "message")
         if builder is None:
@@ -356,7 +363,8 @@ class ResponsesDecoder(DecoderBase):
         index = event.get("content_index")
         if index is None:
             index = next(reversed(builder.pieces), 0)
-        return builder.open_piece(index, {"type": kind, field: ""})
+        of_kind, empty = _PIECES[kind]
+        return builder.piece(index, of_kind, is_copy=is_copy) or builder.open_piece(index, empty)
 
     def _on_annotation(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "message", begin=False)
@@ -433,7 +441,7 @@ class ResponsesDecoder(DecoderBase):
 
 def _can_end(builder: PartBuilder, ids: tuple[str, ...], place: Any) -> bool:
     """A call with another id at another place is another call; the ids and places of the rest may be wrong."""
-    return not builder.is_call or not (ids and builder.ids) or builder.place == place
+    return not builder.is_call or not (ids and builder.ids) or place in (None, builder.place)
 
 
 _Handler: TypeAlias = Callable[[ResponsesDecoder, dict[str, Any]], None]
