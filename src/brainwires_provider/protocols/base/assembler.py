@@ -16,7 +16,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -90,9 +90,10 @@ class Assembler:
     """One answer's parts. Decoders append their own events to `events` too; `take` empties it.
 
     `ragged` says that a lone surrogate may have come in: then everything is mended on its way out. `kinds` holds the
-    types of the parts that have arrived.
+    types of the parts that have arrived. `max_parts` bounds what a body of any size can make of memory.
     """
 
+    max_parts: ClassVar[int] = 10_000
     __slots__ = ("_closed", "_open", "events", "kinds", "ragged")
 
     def __init__(self) -> None:
@@ -113,8 +114,13 @@ class Assembler:
         return len(self._open) + len(self._closed)
 
     def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
-        """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
+        """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`.
+
+        Raises ValueError for more than `max_parts`.
+        """
         index = len(self._open) + len(self._closed)
+        if index >= self.max_parts:
+            raise ValueError(f"it has more than {self.max_parts:,} parts")
         part = self._open[index] = OpenPart(index, seed, grown)
         self.kinds.add(type(seed))
         self.events.append(PartStart(index, seed))
