@@ -89,7 +89,7 @@ def arguments(role: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cpu_seconds(work: Callable[[], None]) -> float:
+def cpu_seconds(work: Callable[[], object]) -> float:
     """User and system time of this process, all threads, while `work` runs."""
     gc.collect()
     begin = time.process_time()

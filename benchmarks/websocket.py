@@ -161,7 +161,7 @@ def _measure(load: Load, server: SocketServer, runner: asyncio.Runner) -> Rounds
     }
     try:
         measured = interleaved(contestants, load.rounds)
-        if ours.responses.counts.fell_back:
+        if ours.responses.websocket_stats.http_fallbacks:
             raise SystemExit("our requests did not go over the WebSocket")
         return measured
     finally:

@@ -1,9 +1,9 @@
-"""Every LLM provider in its own wire protocol, behind one small set of values and events.
+"""Client for all LLM providers, each in its own wire protocol, without vendor SDKs.
 
     from brainwires_provider import Client
     print(Client("openai-chat:gpt-6").chat("Why is the sky blue?").text)
 
-Importing this package imports no HTTP engine: names are loaded when they are first used.
+Importing this package loads no HTTP library: names are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -58,14 +58,13 @@ if TYPE_CHECKING:
     from brainwires_provider.protocols.anthropic.options import AnthropicOptions
     from brainwires_provider.protocols.bedrock.options import BedrockOptions
     from brainwires_provider.protocols.gemini.options import GeminiOptions
-    from brainwires_provider.protocols.openai_chat.quirks import OpenAIChatOptions
+    from brainwires_provider.protocols.openai_chat.options import OpenAIChatOptions
     from brainwires_provider.protocols.openai_responses.operations import Compaction
     from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions
     from brainwires_provider.protocols.relay.options import BrainwiresOptions
     from brainwires_provider.providers import PROVIDERS, Config, NamedModel, Provider, ProviderConfig
     from brainwires_provider.resources.responses import AsyncResponses
     from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
-    from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.sync.client import Client, Conversation
     from brainwires_provider.sync.connection import ResponsesConnection
     from brainwires_provider.sync.responses import Responses
@@ -112,7 +111,7 @@ if TYPE_CHECKING:
         dump_messages,
         load_messages,
     )
-    from brainwires_provider.types.websocket import SocketTraits
+    from brainwires_provider.types.websocket import WebSocketOptions, WebSocketStats
 
 __all__ = [
     "PROVIDERS",
@@ -193,8 +192,6 @@ __all__ = [
     "Responses",
     "ResponsesConnection",
     "ServerError",
-    "SocketCounts",
-    "SocketTraits",
     "Stream",
     "StreamInterrupted",
     "StreamTimeout",
@@ -211,6 +208,8 @@ __all__ = [
     "TransportError",
     "UnsupportedError",
     "Usage",
+    "WebSocketOptions",
+    "WebSocketStats",
     "collect",
     "dump_messages",
     "load_config",
@@ -218,7 +217,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "types": " ".join(__all__),  # all that no module below has
+    "types": " ".join(__all__),  # all names that no module below defines
     "protocols.gemini.options": "GeminiOptions",
     "protocols.relay.options": "BrainwiresOptions",
     "auth.keys": "EnvKey FileKey KeyringKey",
@@ -231,7 +230,7 @@ _MODULES = {
     "events": "Event OpaqueDelta PartEnd PartStart ReasoningDelta RefusalDelta ResponseEnd ResponseStart "
     "TextDelta ToolCallDelta collect",
     "protocols.anthropic.options": "AnthropicOptions",
-    "protocols.openai_chat.quirks": "OpenAIChatOptions",
+    "protocols.openai_chat.options": "OpenAIChatOptions",
     "protocols.openai_responses.operations": "Compaction",
     "protocols.openai_responses.options": "OpenAIResponsesOptions",
     "providers": "Config NamedModel PROVIDERS Provider ProviderConfig",
@@ -239,9 +238,8 @@ _MODULES = {
     "_core.stream": "AsyncStream",
     "auth.aws": "Credentials",
     "protocols.bedrock.options": "BedrockOptions",
-    "types.websocket": "SocketTraits",
+    "types.websocket": "WebSocketOptions WebSocketStats",
     "resources.responses_connection": "AsyncResponsesConnection",
-    "sockets.counters": "SocketCounts",
     "sync.client": "Client Conversation",
     "sync.connection": "ResponsesConnection",
     "sync.responses": "Responses",

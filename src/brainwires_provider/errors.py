@@ -1,21 +1,21 @@
-"""Every failure, sorted by whose fault it was.
+"""The exceptions of this package, by cause: the caller, the network, the provider.
 
-An error is translated once, at the edge that saw it, and carries plain values only: no wire object, no
-secret. All of them survive `pickle` and `copy`.
+Errors hold plain values only, no transport objects and no secrets, and can be pickled and copied. `retryable` is true
+where the same request may succeed later.
 
     ProviderError                      .retryable
-    ├─ ConfigError                     the caller, before any byte left
-    ├─ UnsupportedError                the caller: this protocol cannot say that
+    ├─ ConfigError                     wrong configuration; nothing was sent
+    ├─ UnsupportedError                the protocol has no such feature; nothing was sent
     ├─ TransportError                  the network
     │  ├─ ConnectError                 (also a ConnectionError)
-    │  ├─ RequestTimeout                      (also a TimeoutError) .clock
-    │  └─ StreamInterrupted            an answer that was cut; .how, .partial
+    │  ├─ RequestTimeout               (also a TimeoutError) .clock
+    │  └─ StreamInterrupted            a response that was cut off; .how, .partial
     │     └─ StreamTimeout             (also a RequestTimeout)
-    ├─ APIError                        the provider said no
+    ├─ APIError                        the provider answered with an error
     │  ├─ AuthenticationError  PermissionDeniedError  NotFoundError  RateLimitError  OverloadedError  ServerError
     │  └─ InvalidRequestError
     │     └─ ContextLengthError
-    └─ ProtocolError                   the provider broke its contract; .partial
+    └─ ProtocolError                   the response violates the protocol; .partial
        └─ FramingError
 """
 
@@ -59,7 +59,11 @@ def _rebuild(cls: type[ProviderError], message: str, state: dict[str, Any]) -> P
 
 
 class ProviderError(Exception):
-    """The root. `message` says what went wrong and what to do about it."""
+    """Base class of this package's exceptions.
+
+    `message` says what went wrong and what to do about it. `provider` and `model` are the names in `"provider:model"`;
+    `request_id` is the provider's id of the request, for its support. Each is None if it is not known.
+    """
 
     retryable: bool = False
 
@@ -82,25 +86,25 @@ class ProviderError(Exception):
 
 
 class ConfigError(ProviderError):
-    """The caller's set-up is wrong: an unknown provider, no key, a missing extra. No byte has left."""
+    """The configuration is wrong: an unknown provider, no key, a missing extra. Nothing was sent."""
 
 
 class UnsupportedError(ProviderError):
-    """This protocol cannot say what the request holds. No byte has left."""
+    """The protocol cannot express something in the request. Nothing was sent."""
 
 
 class TransportError(ProviderError):
-    """The network failed; the provider may never have seen the request."""
+    """The network failed. Whether the provider received the request is not known."""
 
     retryable = True
 
 
 class ConnectError(TransportError, ConnectionError):
-    """No connection came about: refused, unresolved, TLS failed, or the proxy refused."""
+    """No connection could be opened: refused, host not found, TLS failed, or refused by the proxy."""
 
 
 class RequestTimeout(TransportError, TimeoutError):
-    """A clock of `Timeouts` ran out; `clock` names it."""
+    """A time limit of `Timeouts` expired; `clock` is its name."""
 
     def __init__(self, message: str, *, clock: Clock, **context: Any) -> None:
         super().__init__(message, **context)
@@ -108,10 +112,10 @@ class RequestTimeout(TransportError, TimeoutError):
 
 
 class StreamInterrupted(TransportError):
-    """An answer was cut before its end.
+    """A response was cut off before its end.
 
-    `how` is `"eof"`, `"reset"`, `"idle"`, another clock's name, or a WebSocket close code as text.
-    `partial` holds what had arrived.
+    `how` is `"eof"`, `"reset"`, the name of a time limit such as `"idle"`, or a WebSocket close code as text.
+    `partial` is the response as far as it had arrived.
     """
 
     def __init__(self, message: str, *, how: str, partial: Response | None = None, **context: Any) -> None:
@@ -121,7 +125,7 @@ class StreamInterrupted(TransportError):
 
 
 class StreamTimeout(StreamInterrupted, RequestTimeout):
-    """A clock ran out in mid-answer: both a `StreamInterrupted` (with `partial`) and a `RequestTimeout`."""
+    """A time limit expired during a response: both a `StreamInterrupted` (with `partial`) and a `RequestTimeout`."""
 
     def __init__(
         self, message: str, *, clock: Clock, partial: Response | None = None, **context: Any
@@ -130,12 +134,12 @@ class StreamTimeout(StreamInterrupted, RequestTimeout):
 
 
 class APIError(ProviderError):
-    """The provider answered, and said no.
+    """The provider answered with an error.
 
-    `status` is the HTTP status of the answer; `provider_status` the one that an error object inside the
-    body or stream claims for itself, when it has one. `code` and `type` are the provider's own words,
-    `retry_after` is in seconds, `body` is the error as it came (secrets removed), and `partial` what had
-    arrived before an error inside a stream.
+    `status` is the HTTP status; `provider_status` the one stated in an error object of the body or stream, if any.
+    `code` and `type` are the provider's own, `retry_after` is the wait that it asks for in seconds, `body` its error
+    object (secrets removed), and `partial` the response as far as it had arrived before an error inside a stream.
+    `retryable` depends on the cause: a quota that is used up is a RateLimitError that no second try mends.
     """
 
     def __init__(
@@ -148,10 +152,13 @@ class APIError(ProviderError):
         type: str | None = None,
         body: Any = None,
         retry_after: float | None = None,
+        retryable: bool | None = None,
         partial: Response | None = None,
         **context: Any,
     ) -> None:
         super().__init__(message, **context)
+        if retryable is not None:
+            self.retryable = retryable
         self.status = status
         self.provider_status = provider_status
         self.code = code
@@ -166,7 +173,7 @@ class AuthenticationError(APIError):
 
 
 class PermissionDeniedError(APIError):
-    """The key is good, but not for this (403)."""
+    """The key is valid, but lacks the permission for this request (403)."""
 
 
 class NotFoundError(APIError):
@@ -174,33 +181,33 @@ class NotFoundError(APIError):
 
 
 class InvalidRequestError(APIError):
-    """The provider refuses the request as it stands (400, 413, 422)."""
+    """The provider rejects the request as invalid (400, 413, 422)."""
 
 
 class ContextLengthError(InvalidRequestError):
-    """The prompt, or prompt and answer together, exceed the model's context window."""
+    """The prompt, or prompt and output together, exceed the model's context window."""
 
 
 class RateLimitError(APIError):
-    """Too many requests or tokens, or the quota is used up (429)."""
+    """Too many requests or tokens, or an exhausted quota (429)."""
 
     retryable = True
 
 
 class OverloadedError(APIError):
-    """The provider is out of capacity for the moment (503, 529)."""
+    """The provider has no capacity at the moment (503, 529)."""
 
     retryable = True
 
 
 class ServerError(APIError):
-    """The provider failed (5xx)."""
+    """The provider failed internally (5xx)."""
 
     retryable = True
 
 
 class ProtocolError(ProviderError):
-    """The provider broke its contract: bytes that cannot be decoded, or a body without its mandatory member."""
+    """The response violates the protocol: it cannot be decoded, or lacks a required field."""
 
     def __init__(self, message: str, *, partial: Response | None = None, **context: Any) -> None:
         super().__init__(message, **context)
@@ -208,4 +215,4 @@ class ProtocolError(ProviderError):
 
 
 class FramingError(ProtocolError):
-    """The bytes cannot be cut into messages: not that framing, or one message over the limit."""
+    """The response cannot be split into messages: another format than expected, or a message over the limit."""

@@ -1,8 +1,8 @@
-"""The events of an answer, flat values made for `match`, and `collect`, the one way from events to a Response.
+"""The events of a streamed response, and `collect`, which combines them into a Response.
 
-Grammar: `ResponseStart (PartStart Delta* PartEnd)* ResponseEnd`; parts may interleave. `index` counts the
-PartStarts. The joined deltas of a part equal the text (or arguments) of its PartEnd. A failure is an
-exception, never an event.
+The order is `ResponseStart (PartStart Delta* PartEnd)* ResponseEnd`; parts may interleave. `index` is the number of
+the part, counted from 0 in the order of the PartStarts. The joined deltas of a part equal the text (or the arguments)
+of its PartEnd. A failure is an exception, never an event.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ResponseStart(
     tag_field="event",
     tag="response_start",
 ):
-    """An answer begins. Both names are provisional; ResponseEnd has the last told."""
+    """A response begins. `id` and `model` are provisional; those of ResponseEnd are final."""
 
     id: str | None = None
     model: str | None = None
@@ -63,7 +63,7 @@ class PartStart(
     tag_field="event",
     tag="part_start",
 ):
-    """A part begins: what is known of it so far, its text still empty."""
+    """A part begins. `part` holds what is known of it so far; its text is empty."""
 
     index: int
     part: Part
@@ -78,7 +78,7 @@ class TextDelta(
     tag_field="event",
     tag="text_delta",
 ):
-    """More text."""
+    """A further piece of a TextPart."""
 
     index: int
     text: str
@@ -93,7 +93,7 @@ class ReasoningDelta(
     tag_field="event",
     tag="reasoning_delta",
 ):
-    """More reasoning."""
+    """A further piece of a ReasoningPart."""
 
     index: int
     text: str
@@ -108,7 +108,7 @@ class RefusalDelta(
     tag_field="event",
     tag="refusal_delta",
 ):
-    """More of a refusal."""
+    """A further piece of a RefusalPart."""
 
     index: int
     text: str
@@ -123,7 +123,7 @@ class ToolCallDelta(
     tag_field="event",
     tag="tool_call_delta",
 ):
-    """More of a call's arguments."""
+    """A further piece of a tool call's arguments."""
 
     index: int
     text: str
@@ -138,7 +138,10 @@ class OpaqueDelta(
     tag_field="event",
     tag="opaque_delta",
 ):
-    """A fragment or progress of something that is no text: a citation, a signature, a partial image, a status."""
+    """A fragment, or progress, of something other than text: a citation, a signature, a partial image, a status.
+
+    `collect` ignores it, since PartEnd holds the result.
+    """
 
     index: int | None
     kind: str
@@ -154,7 +157,7 @@ class PartEnd(
     tag_field="event",
     tag="part_end",
 ):
-    """A part is whole."""
+    """A part is complete; `part` holds all of it."""
 
     index: int
     part: Part
@@ -169,7 +172,7 @@ class ResponseEnd(
     tag_field="event",
     tag="response_end",
 ):
-    """The answer is whole. `extra` holds the response-level fields, `message_extra` those of the turn itself."""
+    """The response is complete. The fields are those of `Response`; `message_extra` is the message's `extra`."""
 
     finish_reason: FinishReason
     raw_finish_reason: str | None
@@ -194,7 +197,7 @@ Event: TypeAlias = (
 
 
 class Collector:
-    """Gathers one answer's events; `response` is there once ResponseEnd came."""
+    """Combines the events of one response, as they arrive, into a Response."""
 
     __slots__ = ("end", "parts")
 
@@ -203,11 +206,11 @@ class Collector:
         self.end: ResponseEnd | None = None
 
     def feed(self, event: Event) -> None:
-        """One event."""
+        """Add one event."""
         self.feed_all((event,))
 
     def feed_all(self, events: Iterable[Event]) -> None:
-        """Several events. Deltas need no work: PartEnd has their sum."""
+        """Add several events. Deltas are skipped, since PartEnd holds their sum."""
         for event in events:
             if type(event) is PartEnd:
                 self.parts[event.index] = event.part
@@ -223,10 +226,10 @@ class Collector:
         headers: Mapping[str, str] | None = None,
         attempts: tuple[Attempt, ...] = (),
     ) -> Response:
-        """Raises ValueError when the events have not ended."""
+        """The response, once ResponseEnd was added. Raises ValueError before."""
         end = self.end
         if end is None:
-            raise ValueError("the events have no ResponseEnd: the answer is not whole")
+            raise ValueError("the events have no ResponseEnd: the response is not complete")
         content = tuple([self.parts[index] for index in sorted(self.parts)])
         return Response(
             id=end.id,
@@ -245,7 +248,7 @@ class Collector:
 
 
 def collect(events: Iterable[Event], *, provider: str = "") -> Response:
-    """The Response that these events make. Raises ValueError when they have no ResponseEnd."""
+    """Combine the events of one response into a Response. Raises ValueError if there is no ResponseEnd."""
     collector = Collector()
     collector.feed_all(events)
     return collector.response(provider=provider)

@@ -160,7 +160,7 @@ def test_eight_at_once_on_one_copy_of_the_weights_and_a_ninth_waits_its_turn(
     asyncio.run(main())
 
 
-def test_a_cancelled_request_is_in_flight_no_more(eight: Engine) -> None:
+def test_a_cancelled_request_is_in_sending_no_more(eight: Engine) -> None:
     async def main() -> None:
         async with client() as asking:
             whole = asyncio.create_task(asking.chat("Hi", **LONG))
@@ -176,7 +176,7 @@ def test_a_cancelled_request_is_in_flight_no_more(eight: Engine) -> None:
     asyncio.run(main())
 
 
-def test_a_stream_that_is_dropped_is_in_flight_no_more(eight: Engine) -> None:
+def test_a_stream_that_is_dropped_is_in_sending_no_more(eight: Engine) -> None:
     async def main() -> None:
         wire = LocalTransport("", EIGHT, max_connections=1)
         body = json.dumps({"prompt": "Hi", "n_predict": 400, "stream": True}).encode()
@@ -254,7 +254,7 @@ def test_unload_gives_the_memory_back_and_the_next_request_loads_again(
     asyncio.run(main())
 
 
-def test_an_unload_ends_what_is_in_flight_when_its_grace_is_over(eight: Engine) -> None:
+def test_an_unload_ends_what_is_in_sending_when_its_grace_is_over(eight: Engine) -> None:
     async def main() -> None:
         async with client() as asking:
             first = await eight.acquire()
@@ -277,7 +277,7 @@ def test_an_unload_ends_what_is_in_flight_when_its_grace_is_over(eight: Engine) 
     asyncio.run(main())
 
 
-def test_an_unload_waits_for_what_is_in_flight_and_what_comes_meanwhile_waits_for_it(eight: Engine) -> None:
+def test_an_unload_waits_for_what_is_in_sending_and_what_comes_meanwhile_waits_for_it(eight: Engine) -> None:
     async def main() -> None:
         async with client() as asking:
             running = Reader(asking, 1)

@@ -87,7 +87,7 @@ def test_generate(colour: str) -> None:
         )
         whole, streamed = server.requests
     assert (response.text, response.provider, response.finish_reason) == (" Paris ☃", "box", "stop")
-    assert response.report.fields == ("max_tokens", "temperature", "provider_options")
+    assert response.report.sent == ("max_tokens", "temperature", "provider_options")
     assert isinstance(events[-1], ResponseEnd) and collect(events).text == response.text
     assert (whole.path, streamed.path) == ("/completion", "/completion")
     assert whole.json() == {
@@ -143,9 +143,21 @@ CANNOT: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         UnsupportedError,
         "ollama does not run llama.cpp",
     ),
-    "loading elsewhere": (lambda c: c.local.load(), UnsupportedError, "does not run on this machine"),
-    "unloading elsewhere": (lambda c: c.local.unload(), UnsupportedError, "does not run on this machine"),
-    "looking elsewhere": (lambda c: c.local.status(), UnsupportedError, "does not run on this machine"),
+    "loading elsewhere": (
+        lambda c: c.local.load(),
+        UnsupportedError,
+        "does not run in an engine of this process",
+    ),
+    "unloading elsewhere": (
+        lambda c: c.local.unload(),
+        UnsupportedError,
+        "does not run in an engine of this process",
+    ),
+    "looking elsewhere": (
+        lambda c: c.local.status(),
+        UnsupportedError,
+        "does not run in an engine of this process",
+    ),
     "messages": (lambda c: c.local.generate([Message.user("a")]), TypeError, "a prompt is text, not list"),
     "a keyword that is none": (lambda c: c.local.generate("a", tempture=1), TypeError, "temperature"),
     "a schema of tools": (
@@ -153,7 +165,7 @@ CANNOT: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         UnsupportedError,
         "one prompt, without a system message",
     ),
-    "a pool of none": (lambda c: c.local.pool([]), ConfigError, "a pool needs a model"),
+    "a pool of none": (lambda c: c.local.pool([]), ConfigError, "a pool needs at least one model"),
     "a pool of one twice": (lambda c: c.local.pool(["box:a", "box:a"]), ConfigError, "named twice"),
     "a pool of others": (lambda c: c.local.pool(["box:a", "ollama:m"]), UnsupportedError, "ollama does not"),
     "a pool's model": (
@@ -236,22 +248,22 @@ def test_a_pool_takes_turns_and_spares_the_busy() -> None:
             pool = client.local.pool(["box:a", "box:b", "box:c"])
             assert (type(pool), pool.models) == (AsyncLocalPool, ("box:a", "box:b", "box:c"))
             assert [(await pool.chat("Hi")).model for _ in range(4)] == ["a", "b", "c", "a"]
-            assert pool.under_way == {"box:a": 0, "box:b": 0, "box:c": 0}
+            assert pool.in_flight == {"box:a": 0, "box:b": 0, "box:c": 0}
             slow = pool.stream("slow")
             assert slow._plan.target.model == "b"
             async with slow:
-                assert pool.under_way == {"box:a": 0, "box:b": 1, "box:c": 0}
+                assert pool.in_flight == {"box:a": 0, "box:b": 1, "box:c": 0}
                 chats = await asyncio.gather(*(pool.chat("Hi") for _ in range(6)))
                 told = sorted(str(chat.model) for chat in chats)
                 assert (told.count("a") + told.count("c"), told.count("b")) in ((5, 1), (4, 2))
-            assert set(pool.under_way.values()) == {0}
+            assert set(pool.in_flight.values()) == {0}
             async with pool.stream("Hi") as quick:
                 assert (await quick.collect()).text == "a"
-                assert set(pool.under_way.values()) == {0}
+                assert set(pool.in_flight.values()) == {0}
             dropped = pool.stream("never entered")
-            assert sum(pool.under_way.values()) == 1
+            assert sum(pool.in_flight.values()) == 1
             del dropped
-            assert sum(pool.under_way.values()) == 0
+            assert sum(pool.in_flight.values()) == 0
 
     with ScriptedServer(busy_service) as server:
         asyncio.run(main(server.url))
@@ -264,9 +276,9 @@ def test_a_pool_without_async() -> None:
             pool = client.local.pool(["box:a", "box:b"])
             with pool.stream("slow") as slow:
                 assert next(slow) is not None
-                assert pool.under_way == {"box:a": 1, "box:b": 0}
+                assert pool.in_flight == {"box:a": 1, "box:b": 0}
                 assert [pool.chat("Hi").model for _ in range(3)] == ["b", "b", "b"]
-            assert set(pool.under_way.values()) == {0}
+            assert set(pool.in_flight.values()) == {0}
             assert pool.models == ("box:a", "box:b")
         server.wait_idle(5)
 
@@ -279,7 +291,7 @@ def test_a_pool_hides_no_failure() -> None:
             failed = [each for each in told if isinstance(each, ServerError)]
             assert (len(failed), len(told) - len(failed)) == (2, 2)
             assert "cannot be loaded" in str(failed[0])
-            assert set(pool.under_way.values()) == {0}
+            assert set(pool.in_flight.values()) == {0}
 
     with ScriptedServer(busy_service) as server:
         asyncio.run(main(server.url))

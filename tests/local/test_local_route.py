@@ -25,7 +25,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.protocols.llamacpp import Route, operations
-from brainwires_provider.protocols.llamacpp.routing import Choosing, Question, question_of
+from brainwires_provider.protocols.llamacpp.operations import Choosing, Question, question_of
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from engines import NEEDS_ENGINE
 

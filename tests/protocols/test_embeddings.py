@@ -20,9 +20,9 @@ from brainwires_provider.errors import (
 )
 from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
 from brainwires_provider.protocols.bedrock.operations import BedrockEmbeddings
-from brainwires_provider.protocols.embeddings.openai import OpenAIEmbeddings
 from brainwires_provider.protocols.gemini.operations import GeminiEmbeddings, VertexEmbeddings
 from brainwires_provider.protocols.ollama.operations import OllamaTextEmbeddings
+from brainwires_provider.protocols.openai_chat.operations import OpenAIEmbeddings
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from brainwires_provider.types import EmbeddingArgs

@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
 )
 from brainwires_provider.protocols.base.errors import api_error, error_in_reply, retry_after
 from brainwires_provider.protocols.base.json import decode_json, looks_like, merged
-from brainwires_provider.protocols.base.options import own_options
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChat, OpenAIChatOptions
 from brainwires_provider.types import Deviation, Options, Origin, ProviderOptions, Request
@@ -104,7 +104,8 @@ def test_a_refusal_is_sorted(status: int, body: Any, kind: type[APIError], words
     assert type(failure) is kind
     assert words in failure.message
     assert failure.status == status
-    assert failure.retryable is (kind in (RateLimitError, OverloadedError, ServerError))
+    is_used_up = status == 402 or failure.code == "insufficient_quota" or failure.type == "billing_error"
+    assert failure.retryable is (kind in (RateLimitError, OverloadedError, ServerError) and not is_used_up)
     for twin in (pickle.loads(pickle.dumps(failure)), copy.copy(failure), copy.deepcopy(failure)):
         assert type(twin) is kind
         assert vars(twin) == vars(failure)
@@ -191,13 +192,13 @@ def test_options_of_another_protocol_are_reported() -> None:
     class Others(ProviderOptions, frozen=True):
         protocol = "gemini"
 
-    deviations: list[Deviation] = []
     given = Options(provider_options=(OpenAIChatOptions(n=2), Others(), OpenAIChatOptions(store=False)))
-    assert own_options(given, OpenAIChatOptions, deviations) == {"n": 2, "store": False}
-    assert deviations == [
-        Deviation("provider_options", "dropped", "Others is for gemini, not for openai_chat")
-    ]
-    assert own_options(Options(), OpenAIChatOptions, deviations) == {}
+    reader = OptionReader(Request((), options=given), OpenAIChatOptions)
+    assert reader.provider_options() == {"n": 2, "store": False}
+    assert reader.finish() == (
+        Deviation("provider_options", "dropped", "Others is for gemini, not for openai_chat"),
+    )
+    assert OptionReader(Request(()), OpenAIChatOptions).provider_options() == {}
 
 
 def test_chat_counts_no_tokens() -> None:

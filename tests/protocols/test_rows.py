@@ -81,7 +81,7 @@ def config(name: str) -> ProviderConfig:
     row = PROVIDERS[name]
     return ProviderConfig(
         name,
-        api_key=None if row.wire == "local" or row.keyless else KEY,
+        api_key=None if row.transport == "local" or row.keyless else KEY,
         base_url=None if row.base_url else "https://mine.example.com/v1",
         region={"aws": "us-east-1", "google": "global", None: None}[row.cloud],
         project="p" if row.cloud == "google" else None,
@@ -272,7 +272,9 @@ def recorded(name: str) -> tuple[Sent, ...]:
 
 
 def test_no_recorded_host_is_left_out() -> None:
-    assert {name for name, row in PROVIDERS.items() if row.wire == "http" and recorded(name)} == set(RECORDED)
+    assert {name for name, row in PROVIDERS.items() if row.transport == "http" and recorded(name)} == set(
+        RECORDED
+    )
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -331,7 +333,7 @@ def test_every_row_names_its_documentation_and_the_day() -> None:
     for name, row in PROVIDERS.items():
         assert row.docs.startswith("https://"), name
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", row.checked), name
-        assert row.keyless or row.cloud or row.wire == "local" or row.key_env, name
+        assert row.keyless or row.cloud or row.transport == "local" or row.key_env, name
 
 
 # -- dialects that a tuned request does not show ----------------------------------------------------------

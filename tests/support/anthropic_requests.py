@@ -43,4 +43,6 @@ def assistant_blocks(
     reader = OptionReader(request, AnthropicOptions)
     turns = encode_messages(request, origin, reader, AnthropicQuirks()).turns
     blocks = turns[index]["content"] if len(turns) > index else []
+    if isinstance(blocks, str):
+        blocks = [{"type": "text", "text": blocks}]
     return blocks, [d for d in reader.finish() if d.field != f"messages[{index}]"]

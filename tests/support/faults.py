@@ -290,13 +290,13 @@ BROKEN: dict[str, Broken] = {
 
 
 CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
-    "no provider": ("gpt-6", {}, 'names no provider; for example "openai-chat:gpt-6"'),
+    "no provider": ("gpt-6", {}, 'names no provider; did you mean "openai:gpt-6"'),
     "unknown provider": ("XROW:x", {}, "did you mean 'ROW'"),
     "no model": ("ROW:", {"api_key": "k"}, "name a model of ROW"),
     "no key": ("ROW:x", {}, "set KEY_ENV or pass api_key="),
     "plain http": ("ROW:x", {"base_url": "http://example.com/v1", "api_key": "k"}, "plain http"),
-    "no URL": ("ROW:x", {"base_url": "example.com", "api_key": "k"}, "is no http"),
-    "bad port": ("ROW:x", {"base_url": "https://h:99999/", "api_key": "k"}, "is no http"),
+    "no URL": ("ROW:x", {"base_url": "example.com", "api_key": "k"}, "is not an http"),
+    "bad port": ("ROW:x", {"base_url": "https://h:99999/", "api_key": "k"}, "is not an http"),
     "a password in the URL": (
         "ROW:x",
         {"base_url": "https://me:pw@example.com/api", "api_key": "k"},
@@ -315,7 +315,7 @@ CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a key with a line break": (
         "ROW:x",
         {"api_key": "sk-a\nb"},
-        "character that no header can carry",
+        "character that is not allowed in a header",
     ),
 }
 

@@ -18,11 +18,11 @@ from brainwires_provider import (
     ProviderConfig,
     ProviderError,
     Response,
-    SocketTraits,
     Timeouts,
+    WebSocketOptions,
 )
-from brainwires_provider.sockets.pool import Pool
 from brainwires_provider.testing import ScriptedSocket
+from brainwires_provider.transports.websocket.pool import Pool
 
 T = TypeVar("T")
 Event = dict[str, Any]
@@ -31,8 +31,8 @@ KEY = "sk-planted-key-0123456789"
 MODEL = "openai-responses-ws:gpt-6"
 CLOCKS = Timeouts(connect=5, first_event=10, idle=10, total=15)
 COLOURS = ("async", "sync")
-LANES = SocketTraits(lanes=True, keeps_after_error=True, keeps_stored=True)
-SINGLE = SocketTraits(keeps_stored=True)
+LANES = WebSocketOptions(multiplexing=True, reuse_after_error=True, shared_store=True)
+SINGLE = WebSocketOptions(shared_store=True)
 MODES = {"lanes": LANES, "single": SINGLE}
 
 _PLAIN = ("stream", "conversation", "fork", "connect", "prepare")
@@ -77,7 +77,7 @@ class InThreads:
         return value
 
 
-def config(base_url: str, traits: SocketTraits | None = SINGLE, **more: Any) -> ProviderConfig:
+def config(base_url: str, traits: WebSocketOptions | None = SINGLE, **more: Any) -> ProviderConfig:
     return ProviderConfig("openai-responses-ws", base_url=base_url, socket=traits, **{"api_key": KEY, **more})
 
 
@@ -96,7 +96,7 @@ async def client_of(colour: str, provider: ProviderConfig, **settings: Any) -> A
 def pools(client: Any) -> list[Pool]:
     """The pools of a client of either colour."""
     core = client._inner._core if isinstance(client, InThreads) else client
-    return [pool for pools in core.sockets._pools.values() for pool in pools.values()]
+    return [pool for pools in core._session.pools._pools.values() for pool in pools.values()]
 
 
 def run(work: Awaitable[T], seconds: float = 20) -> T:
@@ -111,7 +111,7 @@ def played(
     colour: str,
     server: ScriptedSocket,
     scenario: Callable[[Any], Awaitable[T]],
-    traits: SocketTraits = SINGLE,
+    traits: WebSocketOptions = SINGLE,
     provider: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> T:

@@ -131,8 +131,8 @@ def test_where_a_request_goes(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no region": ("bedrock:m", {}, "AWS_REGION"),
     "no project": ("vertex:m", {}, "GOOGLE_CLOUD_PROJECT"),
-    "a region that is a host": ("bedrock:m", {"region": "x.evil.example/"}, "no region"),
-    "a project that is a path": ("vertex:m", {"project": "p/../../x"}, "no project"),
+    "a region that is a host": ("bedrock:m", {"region": "x.evil.example/"}, "not a valid region"),
+    "a project that is a path": ("vertex:m", {"project": "p/../../x"}, "not a valid project"),
     "Google's token elsewhere": (
         "vertex:m",
         {"base_url": "https://proxy.example/v1"},
@@ -178,19 +178,19 @@ def test_no_region_from_any_source_becomes_a_host(row: str, monkeypatch: pytest.
             return client.prepare("hi").url
 
     for place in (*HOSTS, "us-east-1\n", "us-east5\n", "us-east-1.evil.example", "US-EAST-1"):
-        with pytest.raises(ConfigError, match="is no region"):
+        with pytest.raises(ConfigError, match="is not a valid region"):
             prepare(region=place)
         for variable in VARIABLES[cloud]:
             with monkeypatch.context() as patch:
                 patch.setenv(variable, place)
                 if place != place.strip():  # what is around a variable's text is not part of it
                     continue
-                with pytest.raises(ConfigError, match="is no region"):
+                with pytest.raises(ConfigError, match="is not a valid region"):
                     prepare()
     if cloud == "google":
         more = {}
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p/locations/us/../../x")
-        with pytest.raises(ConfigError, match="is no project"):
+        with pytest.raises(ConfigError, match="is not a valid project"):
             prepare()
 
 

@@ -154,7 +154,7 @@ def test_a_stream_dropped_unread_warns_with_its_line_and_closes() -> None:
             assert f"{Path(__file__).name}:" in str(caught[0].message)
             await server.wait_idle_async(1)
 
-    with ScriptedServer([Answer(body=[TEXT[:200], Stall()])]) as server:
+    with ScriptedServer([Answer(body=[TEXT[:240], Stall()])]) as server:
         asyncio.run(main())
 
 
@@ -173,7 +173,7 @@ def test_closing_the_client_ends_what_is_under_way() -> None:
         with pytest.raises(ConfigError, match="closed"):
             ours.stream("hi")
 
-    with ScriptedServer([Answer(body=[TEXT[:200], Stall()])]) as server:
+    with ScriptedServer([Answer(body=[TEXT[:240], Stall()])]) as server:
         asyncio.run(main())
 
 
@@ -267,7 +267,7 @@ def test_a_slow_consumer_does_not_use_up_the_idle_clock() -> None:
             assert (await stream.collect()).text == "Hello"
 
     gate = Gate()
-    with ScriptedServer([Answer(body=[TEXT[:150], gate, TEXT[150:]])]) as server:
+    with ScriptedServer([Answer(body=[TEXT[:240], gate, TEXT[240:]])]) as server:
         asyncio.run(main())
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainwires_provider.events import Event, PartEnd, PartStart, ReasoningDelta, TextDelta, ToolCallDelta
-from brainwires_provider.protocols.base.assembler import Assembler, well_formed
+from brainwires_provider.protocols.base.decoder import Assembler, well_formed
 from brainwires_provider.types import (
     Citation,
     ImagePart,

@@ -41,7 +41,7 @@ from faults import KEY
 WEATHER = Tool(
     "weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}}
 )
-REMOTE = sorted(name for name, row in PROVIDERS.items() if row.wire == "http")
+REMOTE = sorted(name for name, row in PROVIDERS.items() if row.transport == "http")
 
 
 def prepared(model: str = "openai-chat:m", **args: Any) -> tuple[dict[str, Any], Any]:
@@ -215,6 +215,7 @@ def test_prepare_and_curl_show_no_secret() -> None:
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
     "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
+    "a stream": ({"stream": True}, TypeError, r"client\.stream\(\.\.\.\) streams a response"),
     "input": ({"input": 3}, TypeError, "not int"),
     "input list": ({"input": ["hi"]}, TypeError, "the list holds str"),
     "nothing": ({"input": []}, ValueError, "nothing to say"),
@@ -365,7 +366,7 @@ def test_a_planted_key_reaches_no_other_provider_and_no_output(
         ) as client:
             for other in REMOTE:
                 await ask(client, f"{other}:m")
-            outputs.append(f"{client!r} {configs!r} {vars(client)['_configs']!r}")
+            outputs.append(f"{client!r} {configs!r} {client._session.configs!r}")
 
     with ScriptedServer(refuse_with_the_key) as server:
         asyncio.run(main())
@@ -466,7 +467,7 @@ def test_what_the_environment_says_counts_at_each_request(monkeypatch: pytest.Mo
                 client.prepare("hi")
             continue
         monkeypatch.setenv(variable, value)
-        seen.append(client._request("hi", {})[0].key)
+        seen.append(client._session.request("hi", {})[0].key)
     assert seen == ["a", "b", "c"]
 
     other = AsyncClient("openai-chat:m", api_key=KEY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brainwires_provider import Timeouts
-from brainwires_provider._core.deadlines import Clocks
+from brainwires_provider._core.deadlines import Deadlines
 
 NONE = Timeouts(connect=None, first_event=None, idle=None)
 
@@ -25,7 +25,7 @@ CASES: dict[str, tuple[Timeouts, bool, float | None, tuple[float, str] | None]] 
 @pytest.mark.parametrize("name", CASES)
 def test_the_next_clock_to_run_out(name: str) -> None:
     timeouts, begun, waiting_since, due = CASES[name]
-    clocks = Clocks(timeouts, 10)
+    clocks = Deadlines(timeouts, 10)
     clocks.begun, clocks.waiting_since = begun, waiting_since
 
     assert clocks.next_due(20) == due

@@ -21,8 +21,8 @@ from brainwires_provider import (
     ProviderConfig,
     ProviderOptions,
     Reasoning,
-    SocketTraits,
     Timeouts,
+    WebSocketOptions,
 )
 from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey, resolve_key
 from brainwires_provider.config import load_config
@@ -72,7 +72,7 @@ EVERYTHING = """
     options.temperature = 1
     [providers.openai-responses-ws]
     api_key = { keyring = "openai", user = "ada" }
-    socket = { lanes = false, ping = 5 }
+    socket = { multiplexing = false, ping_interval = 5 }
     [providers.vertex]
     region = "eu"
     project = "p-1"
@@ -110,7 +110,7 @@ def test_what_a_file_means() -> None:
             ProviderConfig(
                 "openai-responses-ws",
                 api_key=KeyringKey("openai", "ada", "mine.toml:34: providers.openai-responses-ws.api_key"),
-                socket=SocketTraits(lanes=False, ping=5.0),
+                socket=WebSocketOptions(multiplexing=False, ping_interval=5.0),
             ),
             ProviderConfig(
                 "vertex", region="eu", project="p-1", credentials=os.path.join(here, "google.json")
@@ -190,7 +190,7 @@ def test_every_field_of_a_provider_can_be_written() -> None:
         "headers": '{ A = "b" }',
         "options": "{ seed = 1 }",
         "allow_http": "true",
-        "socket": "{ ping = 1 }",
+        "socket": "{ ping_interval = 1 }",
         "region": '"eu"',
         "project": '"p"',
         "credentials": '"c"',
@@ -289,7 +289,7 @@ def client_with(
 def test_which_timeouts_and_temperature_count(first: int) -> None:
     layers = LAYERS["timeouts"][first:]
     client, args = client_with(set(layers))
-    plan = client._plan("hi", args, stream=False)  # type: ignore[arg-type]
+    plan = client._session.plan("hi", args, stream=False)  # type: ignore[arg-type]
     winner = layers[0]
     assert plan.timeouts.idle == (300 if winner is None else first + 1)
     body = json.loads(client.prepare("hi", **args).body)
@@ -329,7 +329,7 @@ def test_which_key_counts(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", "providers")
     config = load("[providers.groq]\napi_key = { env = 'MINE' }" if "providers" in layers else "")
     client = AsyncClient("groq:m", api_key="client" if "client" in layers else None, config=config)
-    key = client._target("groq:m").key
+    key = client._session.target("groq:m").key
     assert key is not None
     assert asyncio.run(resolve_key(key, "groq")) == layers[0]
 
@@ -352,9 +352,9 @@ def test_which_base_url_counts(first: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_page_has_the_same_table() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    table = text.partition("## What goes before what")[2].partition("##")[0]
+    table = text.partition("## Precedence")[2].partition("##")[0]
     order = [line for line in table.splitlines() if line.startswith("| ") and line[2].isdigit()]
-    words = ("call", "client", "BRAINWIRES_MODEL", "file", "variables", "row")
+    words = ("call", "client", "BRAINWIRES_MODEL", "file", "variables", "provider")
     assert [next(word for word in words if word in line) for line in order] == list(words)
 
 

@@ -64,19 +64,19 @@ FAULTS = {
     """,
     "numbers that cannot be": """
         [options]
-        temperature = nan  #> options.temperature: is no finite number
+        temperature = nan  #> options.temperature: is not a finite number
         [options.timeouts]  #> options.timeouts: takes seconds above 0
         idle = 0
         [options.extra_body]
-        a = [1, { b = inf }]  #> options.extra_body.a[1].b: is no finite number
+        a = [1, { b = inf }]  #> options.extra_body.a[1].b: is not a finite number
         [providers.local.local]  #> providers.local.local: context is -1; it must be greater than zero
         context = -1
     """,
     "a field that is missing": """
         [options.cache]  #> options.cache: mode
         ttl = '1h'
-        [models.x]  #> models.x: says no model
-        [models.y.options]  #> models.y: says no model
+        [models.x]  #> models.x: has no model
+        [models.y.options]  #> models.y: has no model
         seed = 1
     """,
     "models": """
@@ -88,10 +88,10 @@ FAULTS = {
         empty = " "  #> models.empty: takes one line of text
         [models.m]
         model = 'groq:x'
-        temperature = 1  #> models.m.temperature: it belongs into options
+        temperature = 1  #> models.m.temperature: it belongs in options
     """,
     "a model of nobody": """
-        model = "qqqq:x"  #> model: `brainwires providers` shows
+        model = "qqqq:x"  #> model: `brainwires providers` lists
     """,
     "rows": """
         [providers.gorq]  #> providers.gorq: did you mean 'groq'?
@@ -106,36 +106,36 @@ FAULTS = {
     """,
     "fields of other rows": """
         [providers.groq]
-        region = 'x'  #> providers.groq.region: is for providers on a cloud, and groq is none
+        region = 'x'  #> providers.groq.region: is for providers on a cloud, and groq is not one of them
         project = 'p'  #> providers.groq.project: is for providers on Google Cloud
-        local = {}  #> providers.groq.local: is for providers that run models themselves
+        local = {}  #> providers.groq.local: is for providers that run models on this machine
         socket = {}  #> providers.groq.socket: is for providers over a WebSocket
         credentials = 'c'  #> providers.groq.credentials: is for providers on a cloud
-        seed = 1  #> providers.groq.seed: it belongs into options
+        seed = 1  #> providers.groq.seed: it belongs in options
         allow_http = 'yes'  #> providers.groq.allow_http: takes true or false, not text
         baseurl = 'x'  #> providers.groq.baseurl: did you mean 'base_url'?
         [providers.xai]
-        base_url = 'https://[x/v1'  #> providers.xai.base_url: is no URL
+        base_url = 'https://[x/v1'  #> providers.xai.base_url: is not a URL
         [providers.zai]
-        base_url = 'https://x:port/v1'  #> providers.zai.base_url: is no URL
+        base_url = 'https://x:port/v1'  #> providers.zai.base_url: is not a URL
     """,
     "references": """
         [providers.groq]
-        api_key = {}  #> providers.groq.api_key: says where one key lies
+        api_key = {}  #> providers.groq.api_key: refers to one key
         [providers.xai]
-        api_key = { env = 'A', file = 'b' }  #> providers.xai.api_key: says where one key lies
+        api_key = { env = 'A', file = 'b' }  #> providers.xai.api_key: refers to one key
         [providers.zai]
-        api_key = { keyring = 'x' }  #> providers.zai.api_key: says where one key lies
+        api_key = { keyring = 'x' }  #> providers.zai.api_key: refers to one key
         [providers.google]
-        api_key = { env = 'A', user = 'b' }  #> providers.google.api_key: says where one key lies
+        api_key = { env = 'A', user = 'b' }  #> providers.google.api_key: refers to one key
         [providers.mistral]
         api_key = { env = 3 }  #> providers.mistral.api_key.env: takes text, not a whole number
         [providers.deepseek]
-        api_key = 3  #> providers.deepseek.api_key: takes a table that says where the key lies
+        api_key = 3  #> providers.deepseek.api_key: takes a table that refers to the key
         [providers.cerebras]
         api_key = { env = 'no name' }  #> providers.cerebras.api_key.env: takes the NAME of an environment variable
         [providers.perplexity]
-        headers.'a b' = 'c'  #> providers.perplexity.headers."a b": no header has such a name
+        headers.'a b' = 'c'  #> providers.perplexity.headers."a b": this is not a valid header name
         headers.e = { env = 3 }  #> providers.perplexity.headers.e.env: takes text, not a whole number
         headers.d = 1  #> providers.perplexity.headers.d: takes text, not a whole number
     """,
@@ -193,7 +193,7 @@ def test_what_is_not_toml_is_told_by_line_and_column(text: str) -> None:
 def test_files_that_cannot_be_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     for content, words in (
-        (b"a = 1\nb = '\xff'", r"x\.toml:2: is no UTF-8$"),
+        (b"a = 1\nb = '\xff'", r"x\.toml:2: is not UTF-8$"),
         (b"#" * 1_048_577, r"x\.toml: is larger than 1048576 bytes$"),
     ):
         path.write_bytes(content)

@@ -250,7 +250,7 @@ def check(config: Config) -> None:
         if target.base_url == row.express_url:  # the same host, for those that pass no token
             continue
         assert is_usual or (is_loopback(target.base_url) and not target.key and target.auth is None)
-        if row.wire == "local":
+        if row.transport == "local":
             with contextlib.suppress(ConfigError):
                 assert "planted" not in find_model(target.model).path
         if target.key:
@@ -421,7 +421,7 @@ def test_a_fault_that_is_no_matter_of_trust_has_no_advice_on_it() -> None:
 
 
 def test_a_key_in_code_does_not_go_to_a_base_url_that_was_found() -> None:
-    write("[providers.lab]\nrow = 'vllm'\nbase_url = 'http://127.0.0.1:9/v1'", FILE)
+    write("[providers.lab]\nbased_on = 'vllm'\nbase_url = 'http://127.0.0.1:9/v1'", FILE)
     found, named = load_config(environ={}), load_config(FILE)
     given: Any
     for given in ({"api_key": "k"}, {"headers": {"Authorization": "k"}}):

@@ -100,7 +100,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rings]:
 def key_of(reference: str) -> str:
     """What a request to groq would carry."""
     config = load(f"[providers.groq]\napi_key = {reference}")
-    key = AsyncClient("groq:m", config=config)._target("groq:m").key
+    key = AsyncClient("groq:m", config=config)._session.target("groq:m").key
     assert key is not None
     return asyncio.run(resolve_key(key, "groq"))
 
@@ -128,7 +128,7 @@ def test_references_are_followed_anew_and_only_when_needed(monkeypatch: pytest.M
     client = AsyncClient(config=config)
     client.prepare("hi", model="groq:m")
     client.prepare("hi", model="xai:m")
-    keys = [client._target(model).key for model in ("groq:m", "xai:m")]
+    keys = [client._session.target(model).key for model in ("groq:m", "xai:m")]
     for value in ("one", "two"):
         key_file(value, "later")
         monkeypatch.setenv("LATER", value)
@@ -140,13 +140,13 @@ MISSING = {
     "{ file = 'none' }": r"the file .*/none cannot be read: No such file",
     "{ file = '.' }": r"the file .* cannot be read: Is a directory",
     "{ file = 'empty' }": r"the file .*/empty is empty: put the key into it",
-    "{ file = 'open' }": r"the file .*/open is open to other users of this machine: chmod 600 .*/open$",
+    "{ file = 'open' }": r"the file .*/open can be read by other users of this machine: chmod 600 .*/open$",
     "{ file = 'binary' }": r"the file .*/binary holds no key",
     "{ file = 'large' }": r"the file .*/large holds no key",
-    "{ file = 'pipe' }": r"the file .*/pipe is no plain file",
+    "{ file = 'pipe' }": r"the file .*/pipe is not a regular file",
     "{ keyring = 'none', user = 'ada' }": r"no entry 'none' of 'ada': keyring set none ada$",
     "{ keyring = 'empty', user = 'ada' }": r"no entry 'empty' of 'ada'",
-    "{ keyring = 'locked', user = 'ada' }": r"the keyring cannot be asked \(KeyringLocked\): is there one",
+    "{ keyring = 'locked', user = 'ada' }": r"the keyring cannot be read \(KeyringLocked\): is there one",
 }
 
 
@@ -195,7 +195,7 @@ def test_headers_by_reference_go_out_and_are_taken_out_of_errors(monkeypatch: py
     echo = json.dumps({"error": {"message": f"who are {SECRET} and {SECRET}2?", "code": SECRET}}).encode()
     with ScriptedServer([WHOLE, Answer(status=401, body=echo)]) as server:
         config = load(
-            f"[providers.mine]\nrow = 'openai-chat'\nbase_url = '{server.url}/v1'\n"
+            f"[providers.mine]\nbased_on = 'openai-chat'\nbase_url = '{server.url}/v1'\n"
             "headers = { Authorization = { env = 'TENANT' }, X-Team-Key = { file = 'key' }, X-Title = 'app' }\n"
         )
         with Client("mine:m", config=config) as client:
@@ -240,7 +240,7 @@ WRONGLY = [
     "[providers.groq]\napi_key = ['{}']",
     "[providers.groq]\napikey = '{}'",
     "[providers.groq]\nkey = '{}'",
-    "[providers.groq]\nrow = '{}'",
+    "[providers.groq]\nbased_on = '{}'",
     "[providers.groq]\nregion = '{}'",
     "[providers.groq]\nbase_url = 'https://u:{}@host/v1'",
     "[providers.groq]\nbase_url = 'https://host/v1?api-key={}'",
@@ -288,7 +288,7 @@ def test_the_advice_on_a_key_in_the_file(key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(f"[providers.groq]\napi_key = '{key}'\n")
     assert '{ env = "GROQ_API_KEY" }, { file = "~/.keys/NAME" } or { keyring = "SERVICE"' in str(caught.value)
-    assert "replace it with a new one" in str(caught.value)
+    assert "replace the key, since it was in this file" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_no_output_holds_a_secret(
             "headers = { X-Tenant-Key = { keyring = 'planted', user = 'ada' } }",
         ):
             config = load(
-                f"[providers.mine]\nrow = 'openai-chat'\nbase_url = '{server.url}/v1'\n{reference}\n"
+                f"[providers.mine]\nbased_on = 'openai-chat'\nbase_url = '{server.url}/v1'\n{reference}\n"
                 "options = { temperature = 1 }"
             )
             with Client("mine:m", config=config) as client:
@@ -332,7 +332,7 @@ def test_no_output_holds_a_secret(
                 with pytest.raises(ProviderError) as caught:
                     client.chat("hi")
                 error = caught.value
-                target = client._core._target("mine:m")
+                target = client._core._session.target("mine:m")
                 show(config, *config.providers, client, prepared, prepared.curl(), target, error, vars(error))
                 show(config.providers[0].api_key, config.providers[0].headers)
                 show(*traceback.format_exception(error))

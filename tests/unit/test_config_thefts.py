@@ -125,7 +125,7 @@ THEFTS: dict[str, tuple[str, str]] = {
         "providers.vllm.base_url",
     ),
     "the prompts, to a name that begins like this machine": (
-        'model = "lab:m"\n[providers.lab]\nrow = "vllm"\nbase_url = "https://127.0.0.1.evil.example/v1"',
+        'model = "lab:m"\n[providers.lab]\nbased_on = "vllm"\nbase_url = "https://127.0.0.1.evil.example/v1"',
         "providers.lab.base_url",
     ),
     "a key for this machine's other users": (
@@ -149,11 +149,11 @@ THEFTS: dict[str, tuple[str, str]] = {
         "options.extra_query",
     ),
     "one provider in the clothes of another": (
-        'model = "openai-chat:m"\n[providers.openai-chat]\nrow = "groq"',
+        'model = "openai-chat:m"\n[providers.openai-chat]\nbased_on = "groq"',
         "providers.openai-chat.based_on",
     ),
     "one provider by another's second name": (
-        'model = "openai:m"\n[providers.openai]\nrow = "groq"',
+        'model = "openai:m"\n[providers.openai]\nbased_on = "groq"',
         "providers.openai.based_on",
     ),
     "a model's name that is a path of a URL": (
@@ -204,7 +204,10 @@ def test_credentials_do_not_post_a_file() -> None:
 def test_a_location_of_the_environment_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "evil.example/")
     for model in ("vertex:m", "vertex-anthropic:m"):
-        with Client(model) as client, pytest.raises(ConfigError, match=r"'evil\.example/' is no region"):
+        with (
+            Client(model) as client,
+            pytest.raises(ConfigError, match=r"'evil\.example/' is not a valid region"),
+        ):
             client.prepare("hello")
 
 

@@ -23,7 +23,10 @@ from config_files import alone, write
 __all__ = ["alone"]
 
 FILE = "brainwires.toml"
-TEXT = "[providers.lab]\nrow = 'vllm'\nbase_url = 'https://gateway.example/v1'\nheaders = { X-A = { file = 'key' } }\n"
+TEXT = (
+    "[providers.lab]\nbased_on = 'vllm'\nbase_url = 'https://gateway.example/v1'\n"
+    "headers = { X-A = { file = 'key' } }\n"
+)
 OPENED: list[Any] = []
 
 
@@ -195,7 +198,7 @@ def test_another_files_record_stays() -> None:
 
 def test_a_pipe_that_is_found_is_not_waited_for() -> None:
     os.mkfifo(FILE)
-    with pytest.raises(ConfigError, match="is no plain file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         load_config(environ={})
 
 

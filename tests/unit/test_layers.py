@@ -26,13 +26,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "local",
         "providers",
         "_core, config",
-        "sockets",
         "resources",
         "client",
         "sync",
         "ollama, local (public names)",
         "doctor",
         "cli",
+        "__main__",
     )
 )
 PURE = frozenset(("types", "errors", "events", "framing", "protocols"))

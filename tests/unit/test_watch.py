@@ -10,7 +10,7 @@ from weakref import ref
 
 import pytest
 
-from brainwires_provider._core.timer import Watch, watch_of
+from brainwires_provider._core.deadlines import LoopTimer, timer_of
 
 
 class HandLoop:
@@ -56,10 +56,10 @@ class Request:
         self.due = due
         self.rung = 0
 
-    def next_look(self, now: float) -> float | None:
+    def due_at(self, now: float) -> float | None:
         return self.due
 
-    def ring(self) -> None:
+    def on_timeout(self) -> None:
         self.rung += 1
 
 
@@ -69,18 +69,18 @@ def loop() -> HandLoop:
 
 
 @pytest.fixture
-def watch(loop: HandLoop) -> Watch:
-    return Watch(cast("Any", loop))
+def watch(loop: HandLoop) -> LoopTimer:
+    return LoopTimer(cast("Any", loop))
 
 
-def test_the_earliest_has_the_one_timer(loop: HandLoop, watch: Watch) -> None:
+def test_the_earliest_has_the_one_timer(loop: HandLoop, watch: LoopTimer) -> None:
     for due in (600, 300, 5, 601):
         watch.add(Request(due), due)
 
     assert loop.wakes_at == [5]
 
 
-def test_who_is_due_is_rung_once_and_the_next_is_waited_for(loop: HandLoop, watch: Watch) -> None:
+def test_who_is_due_is_rung_once_and_the_next_is_waited_for(loop: HandLoop, watch: LoopTimer) -> None:
     early, late = Request(5), Request(600)
     watch.add(early, 5)
     watch.add(late, 600)
@@ -94,7 +94,7 @@ def test_who_is_due_is_rung_once_and_the_next_is_waited_for(loop: HandLoop, watc
 
 @pytest.mark.parametrize(("due", "wakes_at"), [(9.0, [9.0]), (None, [])])
 def test_a_moment_that_has_moved_is_seen_when_the_timer_wakes(
-    loop: HandLoop, watch: Watch, due: float | None, wakes_at: list[float]
+    loop: HandLoop, watch: LoopTimer, due: float | None, wakes_at: list[float]
 ) -> None:
     request = Request(5)
     watch.add(request, 5)
@@ -106,7 +106,7 @@ def test_a_moment_that_has_moved_is_seen_when_the_timer_wakes(
     assert loop.wakes_at == wakes_at
 
 
-def test_who_is_done_is_not_rung(loop: HandLoop, watch: Watch) -> None:
+def test_who_is_done_is_not_rung(loop: HandLoop, watch: LoopTimer) -> None:
     request = Request(5)
     watch.add(request, 5)
     watch.drop(request)
@@ -116,10 +116,10 @@ def test_who_is_done_is_not_rung(loop: HandLoop, watch: Watch) -> None:
     assert request.rung == 0
 
 
-def test_who_is_taken_along_by_another_is_not_rung(loop: HandLoop, watch: Watch) -> None:
+def test_who_is_taken_along_by_another_is_not_rung(loop: HandLoop, watch: LoopTimer) -> None:
     class Both(Request):
-        def ring(self) -> None:
-            super().ring()
+        def on_timeout(self) -> None:
+            super().on_timeout()
             for each in pair:
                 watch.drop(each)
 
@@ -132,9 +132,9 @@ def test_who_is_taken_along_by_another_is_not_rung(loop: HandLoop, watch: Watch)
     assert sum(request.rung for request in pair) == 1
 
 
-def test_what_one_raises_is_nothing_to_the_others(loop: HandLoop, watch: Watch) -> None:
+def test_what_one_raises_is_nothing_to_the_others(loop: HandLoop, watch: LoopTimer) -> None:
     class Bad(Request):
-        def ring(self) -> None:
+        def on_timeout(self) -> None:
             raise RuntimeError
 
     requests = [Bad(5), Request(5), Bad(5), Request(6)]
@@ -149,13 +149,13 @@ def test_what_one_raises_is_nothing_to_the_others(loop: HandLoop, watch: Watch) 
 
 
 def test_a_loop_has_one_watch_and_a_thread_knows_its_last() -> None:
-    async def watches() -> list[Watch]:
+    async def watches() -> list[LoopTimer]:
         loop = asyncio.get_running_loop()
-        return [watch_of(loop), watch_of(loop)]
+        return [timer_of(loop), timer_of(loop)]
 
     first, again = asyncio.run(watches())
     other, _ = asyncio.run(watches())
-    there: list[Watch] = []
+    there: list[LoopTimer] = []
     thread = threading.Thread(target=lambda: there.extend(asyncio.run(watches())))
     thread.start()
     thread.join()
@@ -165,9 +165,9 @@ def test_a_loop_has_one_watch_and_a_thread_knows_its_last() -> None:
 
 
 def test_a_watch_goes_with_its_loop() -> None:
-    async def leave_one_behind() -> tuple[ref[Watch], ref[asyncio.AbstractEventLoop]]:
+    async def leave_one_behind() -> tuple[ref[LoopTimer], ref[asyncio.AbstractEventLoop]]:
         loop = asyncio.get_running_loop()
-        watch = watch_of(loop)
+        watch = timer_of(loop)
         watch.add(Request(1e9), loop.time() + 1e9)
         return ref(watch), ref(loop)
 

@@ -24,9 +24,9 @@ from brainwires_provider import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
-    SocketTraits,
     StreamInterrupted,
     TextDelta,
+    WebSocketOptions,
 )
 from brainwires_provider.testing import (
     Answer,
@@ -104,7 +104,7 @@ def table(heading: str) -> list[list[str]]:
 
 
 def test_the_document_has_the_same_rows() -> None:
-    rows = table("Row by row")
+    rows = table("Comparison with other clients")
 
     assert [row[0] for row in rows] == list(ROWS)
     assert [row[-1].strip("`") for row in rows] == list(ROWS.values())
@@ -197,7 +197,9 @@ def test_the_environments_proxy_is_gone_through(monkeypatch: pytest.MonkeyPatch)
 
 def waiting_seats(client: Any) -> list[Any]:
     """The answers that the server has not ended."""
-    return [seat for pool in pools(client) for socket in pool.sockets for seat in socket.seats()]
+    return [
+        each for pool in pools(client) for connection in pool.connections for each in connection.exchanges()
+    ]
 
 
 # -- sizes and pace ------------------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ def test_a_request_too_large_for_a_frame_goes_over_http(colour: str) -> None:
             await client.chat("hi"),
             await client.chat(large),
             await client.chat("hi"),
-            client.responses.counts,
+            client.responses.websocket_stats,
         ]
 
     with ScriptedSocket(ResponsesService()) as server:
@@ -236,7 +238,11 @@ def test_a_request_too_large_for_a_frame_goes_over_http(colour: str) -> None:
     assert [attempt.error for attempt in second.attempts] == [
         "the request is too large for one frame; sent over HTTP: too large for a WebSocket"
     ]
-    assert (len(server.http_requests), counts.fell_back, counts.whole) == (1, 1, 2)  # only that one request
+    assert (len(server.http_requests), counts.http_fallbacks, counts.full) == (
+        1,
+        1,
+        2,
+    )  # only that one request
     assert max(len(str(event)) for events in server.requests for event in events) < 1000
 
 
@@ -252,13 +258,13 @@ def test_between_turns_pings_are_answered_and_a_close_is_seen(colour: str) -> No
         await server.wait_idle_async(5)
         answer = await talk.chat("so?")
         assert not answer.attempts
-        return client.responses.counts
+        return client.responses.websocket_stats
 
     service = ResponsesService()
     with ScriptedSocket(service, ping=0.1) as server:
         counts = played(colour, server, scenario)
 
-    assert (counts.connected, counts.reconnected, counts.delta) == (2, 0, 1)
+    assert (counts.connected, counts.reconnected, counts.incremental) == (2, 0, 1)
 
 
 @BOTH
@@ -277,7 +283,7 @@ def test_a_slow_consumer_loses_nothing_or_only_its_own_answer(colour: str) -> No
             while not all(seat.overflowed for seat in waiting_seats(client)):
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.5)  # the server pings each 0.1 s and closes a link that does not answer
-            return quick, await tried(patient.collect()), client.responses.counts
+            return quick, await tried(patient.collect()), client.responses.websocket_stats
 
     for limit in (64 * 1024 * 1024, 1024 * 1024):
         with ScriptedSocket(
@@ -289,7 +295,7 @@ def test_a_slow_consumer_loses_nothing_or_only_its_own_answer(colour: str) -> No
                 else None
             ),
         ) as server:
-            traits = SocketTraits(lanes=True, keeps_after_error=True, max_buffered=limit)
+            traits = WebSocketOptions(multiplexing=True, reuse_after_error=True, max_buffered_bytes=limit)
             quick, slow, counts = played(colour, server, scenario, traits)
         assert quick.text == "short" and counts.connected == 1
         if limit > size * pieces or colour == "sync":  # a thread reads ahead for its caller
@@ -323,12 +329,12 @@ def test_sixteen_answers_at_once_on_one_connection(colour: str) -> None:
         server.open(gate)
         for n, response in enumerate(await asyncio.gather(*asked)):
             assert response.text == digest([{"role": "user", "content": f"number {n}"}])
-        return client.responses.counts
+        return client.responses.websocket_stats
 
     with ScriptedSocket(ResponsesService(piece=4), fault=hold) as server:
         counts = played(colour, server, scenario, LANES)
 
-    assert (server.connections, counts.connected, counts.stale) == (1, 1, 0)
+    assert (server.connections, counts.connected, counts.orphaned) == (1, 1, 0)
     assert len({event["stream_id"] for event in server.requests[0]}) == 16
 
 
@@ -345,7 +351,7 @@ def test_without_lanes_each_answer_at_once_has_a_connection(colour: str) -> None
         await asyncio.gather(*(client.chat([Message.user("again"), Message.user(str(n))]) for n in range(4)))
 
     with ScriptedSocket(ResponsesService(lanes=False), fault=hold) as server:
-        played(colour, server, scenario, SocketTraits(kept_sockets=4))
+        played(colour, server, scenario, WebSocketOptions(max_idle_connections=4))
 
     assert server.connections == 4  # and they are used again
     assert not any("stream_id" in event for events in server.requests for event in events)
@@ -428,7 +434,7 @@ def test_a_refused_handshake_is_the_error_of_its_status(status: int, colour: str
         return [await tried(client.chat("hi")), await tried(in_hand.__aenter__())]
 
     with ScriptedSocket([no, no]) as server:
-        errors = played(colour, server, scenario, SocketTraits(http_fallback=False))
+        errors = played(colour, server, scenario, WebSocketOptions(http_fallback=False))
 
     for error in errors:
         assert type(error) is REFUSED[status]
@@ -443,7 +449,7 @@ def test_a_refused_handshake_is_the_error_of_its_status(status: int, colour: str
 
 @BOTH
 @IN_BOTH_MODES
-def test_an_answer_left_early_leaves_no_stale_event(traits: SocketTraits, colour: str) -> None:
+def test_an_answer_left_early_leaves_no_stale_event(traits: WebSocketOptions, colour: str) -> None:
     async def scenario(client: Any) -> None:
         for n in range(5):
             async with client.stream(f"left {n}") as stream:
@@ -452,12 +458,12 @@ def test_an_answer_left_early_leaves_no_stale_event(traits: SocketTraits, colour
                         break
             response = await client.chat(f"kept {n}")
             assert response.text == digest([{"role": "user", "content": f"kept {n}"}])
-        assert client.responses.counts.abandoned == 5
+        assert client.responses.websocket_stats.abandoned == 5
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes, piece=1), pace=0.005) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing, piece=1), pace=0.005) as server:
         played(colour, server, scenario, traits)
 
-    assert server.connections == (1 if traits.lanes else 10)
+    assert server.connections == (1 if traits.multiplexing else 10)
 
 
 CLOSES = {

@@ -19,12 +19,11 @@ from brainwires_provider import (
     Reasoning,
     RequestTimeout,
     ServerError,
-    SocketTraits,
     StreamInterrupted,
     Timeouts,
     Tool,
+    WebSocketOptions,
 )
-from brainwires_provider.sockets.registry import Sockets
 from brainwires_provider.testing import (
     Answer,
     Failure,
@@ -36,6 +35,7 @@ from brainwires_provider.testing import (
     assistant,
     digest,
 )
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import (
     COLOURS,
     LANES,
@@ -70,7 +70,7 @@ def sent(server: ScriptedSocket) -> list[tuple[bool, int]]:
 
 @BOTH
 @IN_BOTH_MODES
-def test_only_what_is_new_is_sent_after_the_same_beginning(traits: SocketTraits, colour: str) -> None:
+def test_only_what_is_new_is_sent_after_the_same_beginning(traits: WebSocketOptions, colour: str) -> None:
     async def scenario(client: Any) -> None:
         history: list[Message] = []
         for n in range(4):
@@ -86,9 +86,9 @@ def test_only_what_is_new_is_sent_after_the_same_beginning(traits: SocketTraits,
             [*history[:3], Message.user("elsewhere"), *history[4:], Message.user("go on")]
         )
         assert "item 2" in again.report.continuation.reason or "item 3" in again.report.continuation.reason
-        assert client.responses.counts.delta == 3
+        assert client.responses.websocket_stats.incremental == 3
 
-    service = ResponsesService(lanes=traits.lanes)
+    service = ResponsesService(lanes=traits.multiplexing)
     with ScriptedSocket(service) as server:
         played(colour, server, scenario, traits)
 
@@ -146,13 +146,13 @@ def test_a_forgotten_parent_is_recovered_from_once(shape: str, keeps: bool, colo
     script = [first + rest] if keeps or shape == "in response.failed" else [first, rest]
 
     async def scenario(client: Any) -> Any:
-        return *await told(client, "hi", "and?"), client.responses.counts
+        return *await told(client, "hi", "and?"), client.responses.websocket_stats
 
     with ScriptedSocket(script) as server:
-        _, second, counts = played(colour, server, scenario, SocketTraits(keeps_after_error=keeps))
+        _, second, counts = played(colour, server, scenario, WebSocketOptions(reuse_after_error=keeps))
 
     assert second.text == "whole" and len(second.attempts) == 1
-    assert (counts.recovered, counts.delta, counts.whole) == (1, 1, 2)
+    assert (counts.resent, counts.incremental, counts.full) == (1, 1, 2)
     assert sent(server) == [(False, 1), (True, 1), (False, 3)]
 
 
@@ -166,13 +166,13 @@ def test_connections_are_replaced_before_the_hour() -> None:
 
     async def main() -> None:
         async with client_of("async", config("http://localhost/v1", LANES)) as client:
-            client._sockets = Sockets(connect=net.connect, max_event_bytes=1 << 20, random=Random(1))
+            client._session.pools = Pools(connect=net.connect, max_event_bytes=1 << 20, random=Random(1))
             talk = client.conversation()
             for _ in range(180):
                 answer = await talk.chat("hi")
                 assert not answer.attempts
                 await asyncio.sleep(60)
-            assert client.responses.counts.rotated == 3
+            assert client.responses.websocket_stats.rotated == 3
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
@@ -213,9 +213,13 @@ def test_silence_has_a_clock(colour: str) -> None:
         clocks = Timeouts(first_event=0.4, idle=0.3)
         none, start, some = played(colour, server, scenario, timeouts=clocks)
 
-    assert type(none) is type(start) is RequestTimeout and none.clock == start.clock == "first_event"
-    assert isinstance(some, StreamInterrupted) and isinstance(some, RequestTimeout)
-    assert (some.clock, some.partial.text) == ("idle", "hel")
+    assert type(none) is RequestTimeout and none.clock == "first_event"
+    for cut, text, id in (
+        (start, "", "r1"),
+        (some, "hel", "r2"),
+    ):  # the start of an answer is its first event
+        assert isinstance(cut, StreamInterrupted) and isinstance(cut, RequestTimeout)
+        assert (cut.clock, cut.partial.text, cut.partial.id) == ("idle", text, id)
 
 
 @BOTH
@@ -304,11 +308,11 @@ def test_one_client_in_two_loops_and_twenty_threads() -> None:
                 thread.start()
             for thread in threads:
                 thread.join(15)
-            counts = sync_client.responses.counts
+            counts = sync_client.responses.websocket_stats
         server.wait_idle(5)
 
     assert sorted(found) == list(range(20)) and len({tuple(said) for said in found.values()}) == 20
-    assert (counts.delta, counts.whole) == (40, 20)
+    assert (counts.incremental, counts.full) == (40, 20)
 
 
 def test_the_scripted_server_is_public_and_speaks_to_others() -> None:

@@ -16,9 +16,9 @@ from brainwires_provider import (
     Client,
     ConfigError,
     ProviderError,
-    SocketTraits,
     StreamInterrupted,
     TextDelta,
+    WebSocketOptions,
 )
 from brainwires_provider.testing import Gate, Job, ResponsesService, ScriptedSocket, Stall, digest
 from socket_clients import COLOURS, LANES, MODEL, MODES, client_of, config, played, pools, run, tried
@@ -30,11 +30,11 @@ IN_BOTH_MODES = pytest.mark.parametrize("traits", MODES.values(), ids=MODES.keys
 class Holding:
     """A service whose answers to "left" stop after (or before any) event, until they are let go."""
 
-    def __init__(self, traits: SocketTraits, hold_after: str | None) -> None:
+    def __init__(self, traits: WebSocketOptions, hold_after: str | None) -> None:
         self.gate = Gate()
         self.reached = threading.Event()
         self._hold_after = hold_after
-        self.service = ResponsesService(lanes=traits.lanes, piece=2)
+        self.service = ResponsesService(lanes=traits.multiplexing, piece=2)
         self.server = ScriptedSocket(self.service, fault=self._fault)
 
     def _fault(self, number: int, job: Job, event: Mapping[str, Any]) -> Any:
@@ -68,7 +68,7 @@ STATES = (
 
 @IN_BOTH_MODES
 @pytest.mark.parametrize("state", STATES)
-def test_cancelled_in_any_state(state: str | None, traits: SocketTraits) -> None:
+def test_cancelled_in_any_state(state: str | None, traits: WebSocketOptions) -> None:
     holding = Holding(traits, state)
 
     async def scenario(client: Any) -> None:
@@ -86,7 +86,7 @@ def test_cancelled_in_any_state(state: str | None, traits: SocketTraits) -> None
 
 
 @IN_BOTH_MODES
-def test_cancelled_while_it_waits_for_a_place(traits: SocketTraits) -> None:
+def test_cancelled_while_it_waits_for_a_place(traits: WebSocketOptions) -> None:
     holding = Holding(traits, "response.created")
 
     async def scenario(client: Any) -> None:
@@ -100,16 +100,18 @@ def test_cancelled_while_it_waits_for_a_place(traits: SocketTraits) -> None:
         server.open(holding.gate)
         assert (await first).text.startswith("1 items")
         assert (await waiting[2]).text.startswith("1 items")
-        assert client.responses.counts.abandoned == 0
+        assert client.responses.websocket_stats.abandoned == 0
 
-    one = SocketTraits(lanes=traits.lanes, keeps_after_error=True, max_active=1, max_sockets=1)
+    one = WebSocketOptions(
+        multiplexing=traits.multiplexing, reuse_after_error=True, max_concurrent=1, max_connections=1
+    )
     with holding.server as server:
         played("async", server, scenario, one)
     assert [len(events) for events in server.requests] == [2]  # those that were cancelled were never sent
 
 
 @IN_BOTH_MODES
-def test_cancelled_while_it_connects(traits: SocketTraits) -> None:
+def test_cancelled_while_it_connects(traits: WebSocketOptions) -> None:
     async def scenario(client: Any) -> None:
         left = asyncio.create_task(client.chat("left"))
         while not server.handshakes:
@@ -118,14 +120,14 @@ def test_cancelled_while_it_connects(traits: SocketTraits) -> None:
         await asyncio.wait([left])
         await check(client, "kept")
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes), delay=0.1) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing), delay=0.1) as server:
         played("async", server, scenario, traits)
     assert server.connections == 1 and [len(events) for events in server.requests] == [1]
 
 
 @BOTH
 @IN_BOTH_MODES
-def test_the_next_turn_waits_for_no_drain(traits: SocketTraits, colour: str) -> None:
+def test_the_next_turn_waits_for_no_drain(traits: WebSocketOptions, colour: str) -> None:
     """The server goes silent in the answer that was left, for ever."""
 
     async def scenario(client: Any) -> None:
@@ -142,7 +144,7 @@ def test_the_next_turn_waits_for_no_drain(traits: SocketTraits, colour: str) -> 
         is_left = job.body["input"][-1]["content"] == "left" and event["sequence_number"] == 6
         return Stall() if is_left else None
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes, piece=2), fault=stall) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing, piece=2), fault=stall) as server:
         played(colour, server, scenario, traits)
 
 
@@ -162,7 +164,7 @@ def test_a_lane_that_never_ends_is_given_up_with_its_connection() -> None:
         await holding.wait()
         left.cancel()
         await asyncio.wait([left])
-        while not any(socket.retiring for pool in pools(client) for socket in pool.sockets):
+        while not any(socket.retiring for pool in pools(client) for socket in pool.connections):
             await asyncio.sleep(0.02)
         await check(client, "meanwhile")
         assert server.open_connections == 2
@@ -171,28 +173,28 @@ def test_a_lane_that_never_ends_is_given_up_with_its_connection() -> None:
         while server.open_connections != 1:
             await asyncio.sleep(0.02)
 
-    traits = SocketTraits(lanes=True, keeps_after_error=True, drain=0.2)
+    traits = WebSocketOptions(multiplexing=True, reuse_after_error=True, drain_timeout=0.2)
     with ScriptedSocket(holding.service, fault=fault) as server:
         played("async", server, scenario, traits)
 
 
 @IN_BOTH_MODES
-def test_an_answer_that_had_ended_costs_nothing(traits: SocketTraits) -> None:
+def test_an_answer_that_had_ended_costs_nothing(traits: WebSocketOptions) -> None:
     async def scenario(client: Any) -> None:
         talk = client.conversation()
         async with talk.stream("hi") as stream:
             await stream.collect()
         turn = await talk.chat("and?")
         assert turn.report.continuation.sent == 1
-        assert client.responses.counts.abandoned == 0
+        assert client.responses.websocket_stats.abandoned == 0
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes)) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing)) as server:
         played("async", server, scenario, traits)
     assert server.connections == 1
 
 
 @IN_BOTH_MODES
-def test_a_stream_dropped_unread_warns_and_frees_its_lane(traits: SocketTraits) -> None:
+def test_a_stream_dropped_unread_warns_and_frees_its_lane(traits: WebSocketOptions) -> None:
     holding = Holding(traits, "response.output_text.delta")
 
     async def scenario(client: Any) -> None:
@@ -202,7 +204,7 @@ def test_a_stream_dropped_unread_warns_and_frees_its_lane(traits: SocketTraits) 
             del stream
             gc.collect()
         await asyncio.sleep(0)
-        assert client.responses.counts.abandoned == 1
+        assert client.responses.websocket_stats.abandoned == 1
         server.open(holding.gate)
         await check(client, "kept")
 
@@ -221,15 +223,17 @@ def test_a_thread_drops_a_stream() -> None:
         server.open(holding.gate)
         assert client.chat("kept").text == digest([{"role": "user", "content": "kept"}])
         deadline = time.monotonic() + 5
-        while client.responses.counts.abandoned != 1 and time.monotonic() < deadline:
+        while client.responses.websocket_stats.abandoned != 1 and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert client.responses.counts.abandoned == 1
+        assert client.responses.websocket_stats.abandoned == 1
 
 
 @BOTH
 @IN_BOTH_MODES
-def test_a_client_that_is_closed_keeps_nobody_waiting(traits: SocketTraits, colour: str) -> None:
-    one = SocketTraits(lanes=traits.lanes, keeps_after_error=True, max_active=1, max_sockets=1)
+def test_a_client_that_is_closed_keeps_nobody_waiting(traits: WebSocketOptions, colour: str) -> None:
+    one = WebSocketOptions(
+        multiplexing=traits.multiplexing, reuse_after_error=True, max_concurrent=1, max_connections=1
+    )
     holding = Holding(one, "response.output_text.delta")
 
     async def main() -> list[Any]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from brainwires_provider import Message, OpenAIResponsesOptions, SocketTraits, Timeouts, Tool
-from brainwires_provider.sockets.registry import Sockets
+from brainwires_provider import Message, OpenAIResponsesOptions, Timeouts, Tool, WebSocketOptions
 from brainwires_provider.testing import Job, ResponsesService, ScriptedSocket, digest, function_call
 from brainwires_provider.transports.websocket.connection import Closed, Handshake
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import LANES, MODES, client_of, config, played
 from socket_memory import MemoryLink, MemoryNet, VirtualLoop
 
@@ -64,15 +64,15 @@ class PacedNet(MemoryNet):
         return link
 
 
-def lived(net: PacedNet, traits: SocketTraits, work: Callable[[Any], Awaitable[None]]) -> Any:
+def lived(net: PacedNet, traits: WebSocketOptions, work: Callable[[Any], Awaitable[None]]) -> Any:
     """What a client has counted after its life on the virtual clock; no link and no task is left of it."""
 
     async def main() -> Any:
         place = config("http://localhost/v1", traits)
         async with client_of("async", place, timeouts=CLOCKS) as client:
-            client._sockets = Sockets(connect=net.connect, max_event_bytes=1 << 24, random=net.random)
+            client._session.pools = Pools(connect=net.connect, max_event_bytes=1 << 24, random=net.random)
             await work(client)
-            counts = client.responses.counts
+            counts = client.responses.websocket_stats
         await asyncio.sleep(0)
         assert not net.links and asyncio.all_tasks() == {asyncio.current_task()}
         return counts
@@ -101,12 +101,12 @@ async def talk_for(client: Any, net: MemoryNet, name: str, turns: int, pause: fl
 def test_two_hundred_conversations_at_once_within_every_limit(active: int, names: int, sockets: int) -> None:
     service = ResponsesService(max_active=active, max_lanes=names, piece=8)
     net = PacedNet(service, pace=1.0)
-    traits = SocketTraits(
-        lanes=True,
-        keeps_after_error=True,
-        max_active=active,
+    traits = WebSocketOptions(
+        multiplexing=True,
+        reuse_after_error=True,
+        max_concurrent=active,
         max_lanes=names,
-        max_sockets=sockets,
+        max_connections=sockets,
         http_fallback=False,
     )
 
@@ -117,13 +117,13 @@ def test_two_hundred_conversations_at_once_within_every_limit(active: int, names
 
     assert service.counters["refused"] == 0
     assert net.most_active <= active and net.opened <= sockets
-    assert counts.whole + counts.delta == 600
+    assert counts.full + counts.incremental == 600
     if sockets * names >= 200:
-        assert counts.delta == 400  # every chain was kept
+        assert counts.incremental == 400  # every chain was kept
 
 
 @IN_BOTH_MODES
-def test_two_hundred_at_once_over_real_sockets(traits: SocketTraits) -> None:
+def test_two_hundred_at_once_over_real_sockets(traits: WebSocketOptions) -> None:
     async def scenario(client: Any) -> None:
         async def one(n: int) -> None:
             talk = client.conversation(system=f"You are {n}.")
@@ -134,7 +134,7 @@ def test_two_hundred_at_once_over_real_sockets(traits: SocketTraits) -> None:
 
         await asyncio.gather(*(one(n) for n in range(200)))
 
-    service = ResponsesService(lanes=traits.lanes, piece=8)
+    service = ResponsesService(lanes=traits.multiplexing, piece=8)
     with ScriptedSocket(service) as server:
         played("async", server, scenario, traits)
     assert service.counters["refused"] == 0 and service.counters["completed"] == 400
@@ -146,10 +146,10 @@ def test_two_hundred_at_once_over_real_sockets(traits: SocketTraits) -> None:
 
 @IN_BOTH_MODES
 @pytest.mark.parametrize("seed", range(2))
-def test_three_hours_without_one_request_lost(traits: SocketTraits, seed: int) -> None:
+def test_three_hours_without_one_request_lost(traits: WebSocketOptions, seed: int) -> None:
     """Conversations with pauses and answers of minutes; the service refuses what comes after the hour."""
-    service = ResponsesService(lanes=traits.lanes, piece=16)
-    net = PacedNet(service, seed, pace=4.0 if traits.lanes else 40.0)  # lanes take turns on their link
+    service = ResponsesService(lanes=traits.multiplexing, piece=16)
+    net = PacedNet(service, seed, pace=4.0 if traits.multiplexing else 40.0)  # lanes take turns on their link
 
     async def work(client: Any) -> None:
         end = net.now() + 3 * HOUR
@@ -162,11 +162,11 @@ def test_three_hours_without_one_request_lost(traits: SocketTraits, seed: int) -
 
         await asyncio.gather(*(one(n) for n in range(20)))
 
-    counts = lived(net, replace(traits, kept_sockets=20), work)
+    counts = lived(net, replace(traits, max_idle_connections=20), work)
 
     assert service.counters["refused"] == 0
-    assert (counts.reconnected, counts.recovered, counts.fell_back) == (0, 0, 0)
-    assert counts.rotated >= 2 and counts.delta > counts.whole
+    assert (counts.reconnected, counts.resent, counts.http_fallbacks) == (0, 0, 0)
+    assert counts.rotated >= 2 and counts.incremental > counts.full
     rotated = [(ended - opened, under_way) for opened, ended, under_way in net.lives if ended - opened > 3100]
     assert len(rotated) >= 2
     assert all(under_way == 0 for _, under_way in rotated)  # between responses only
@@ -182,7 +182,7 @@ def test_connections_opened_together_are_not_replaced_together() -> None:
         await asyncio.gather(*(talk_for(client, net, str(n), 2) for n in range(8)))
         await asyncio.sleep(2 * HOUR)
 
-    counts = lived(net, SocketTraits(), work)
+    counts = lived(net, WebSocketOptions(), work)
 
     ages = sorted(ended - opened for opened, ended, _ in net.lives)
     assert counts.rotated == 8 and ages[0] >= 3180 and ages[-1] <= 3300
@@ -207,7 +207,7 @@ def test_the_limit_comes_early_and_nothing_is_lost() -> None:
 
     counts = lived(net, LANES, work)
 
-    assert 1 <= counts.reconnected <= 20 and counts.fell_back == 0
+    assert 1 <= counts.reconnected <= 20 and counts.http_fallbacks == 0
     assert net.service.counters["refused"] == counts.reconnected  # those of the first time: then it is known
     assert max(ended - opened for opened, ended, _ in net.lives[-3:]) <= 20 * MINUTE
 
@@ -247,9 +247,9 @@ def test_a_tool_that_takes_its_time_costs_no_chain() -> None:
 @IN_BOTH_MODES
 @pytest.mark.parametrize("is_noticed", [True, False])
 @pytest.mark.parametrize("store", [True, False])
-def test_a_laptop_that_slept_goes_on(traits: SocketTraits, is_noticed: bool, store: bool) -> None:
+def test_a_laptop_that_slept_goes_on(traits: WebSocketOptions, is_noticed: bool, store: bool) -> None:
     """Eight hours later the connection is gone; whether the system has said so or not, the next turn works."""
-    net = PacedNet(ResponsesService(lanes=traits.lanes))
+    net = PacedNet(ResponsesService(lanes=traits.multiplexing))
 
     async def work(client: Any) -> None:
         talk = client.conversation(provider_options=OpenAIResponsesOptions(store=store))
@@ -270,4 +270,4 @@ def test_a_laptop_that_slept_goes_on(traits: SocketTraits, is_noticed: bool, sto
         assert turn.report.continuation.sent == (1 if store and is_noticed else 3)
         assert (await talk.chat("so?")).report.continuation.sent == 1
 
-    assert lived(net, traits, work).fell_back == 0
+    assert lived(net, traits, work).http_fallbacks == 0

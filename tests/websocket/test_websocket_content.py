@@ -85,7 +85,7 @@ def test_two_users_with_equal_beginnings_never_cross(traits: Any, colour: str) -
     async def scenario(client: Any) -> None:
         await asyncio.gather(*(user(client, name) for name in names))
 
-    service = ResponsesService(author, lanes=traits.lanes)
+    service = ResponsesService(author, lanes=traits.multiplexing)
     with ScriptedSocket(service, pace=0.001) as server:
         played(colour, server, scenario, traits)
 
@@ -135,7 +135,7 @@ def test_a_call_without_its_output_is_not_continued() -> None:
             client.chat([*talk.messages, Message.tool_result(second, "sun")], tools=[WEATHER])
         )
         assert "No tool output found" in str(error) or "tool" in str(error)
-        assert client.responses.counts.misses["open_call"] == 1
+        assert client.responses.websocket_stats.misses["open_call"] == 1
         turn = await talk.chat([Message.tool_result(call, "sun") for call in turn.tool_calls])
         assert turn.text == "done"
 
@@ -303,7 +303,7 @@ def test_loops_that_ended_are_forgotten() -> None:
         for _ in range(5):
             run(told(client, "hi", "and?"))
             gc.collect()
-        assert client._sockets is not None and len(client._sockets._pools) == 1
+        assert len(client._session.pools._pools) == 1
         run(client.aclose())
         server.wait_idle(5)
 
@@ -315,7 +315,7 @@ def test_headers_of_one_call_leave_no_pool_behind() -> None:
         for n in range(5):
             await client.chat("hi", extra_headers={"Idempotency-Key": str(n)})
             [pool] = pools(client)
-            assert pool.sockets
+            assert pool.connections
             server.play(CloseFrame(1001))
             await server.wait_idle_async(5)
 

@@ -17,9 +17,9 @@ from brainwires_provider import (
     ProtocolError,
     RateLimitError,
     ServerError,
-    SocketTraits,
     StreamInterrupted,
     TextDelta,
+    WebSocketOptions,
 )
 from brainwires_provider.testing import (
     Binary,
@@ -50,10 +50,10 @@ from socket_clients import (
 )
 
 BOTH = pytest.mark.parametrize("colour", COLOURS)
-KEEPS = SocketTraits(keeps_after_error=True)
+KEEPS = WebSocketOptions(reuse_after_error=True)
 
 
-def said(*events: Any, traits: SocketTraits = KEEPS, colour: str = "async", **settings: Any) -> Any:
+def said(*events: Any, traits: WebSocketOptions = KEEPS, colour: str = "async", **settings: Any) -> Any:
     """What a client makes of one answer."""
     with ScriptedSocket([[events]]) as server:
         [found] = played(colour, server, lambda c: told(c, "hi"), traits, **settings)
@@ -78,7 +78,7 @@ def test_a_failed_response_after_an_error_reaches_nobody(colour: str) -> None:
 
 def test_a_server_that_falls_silent_after_an_error_is_left() -> None:
     with ScriptedSocket([[[refusal("server_error", status=500)], [Stall()]], [answer("r2")]]) as server:
-        error, right = played("async", server, lambda c: told(c, "hi", "hi"), SocketTraits())
+        error, right = played("async", server, lambda c: told(c, "hi", "hi"), WebSocketOptions())
 
     assert type(error) is ServerError
     assert right.text == "hello" and server.connections == 2
@@ -96,7 +96,7 @@ def test_an_error_and_then_a_close_is_the_error(code: int, colour: str) -> None:
 def test_an_error_does_not_wait_for_a_closing_handshake() -> None:
     """The server goes silent: neither its end of the handshake comes, nor that of TCP."""
     began = time.monotonic()
-    error = said(*begun("r1"), refusal("server_error", status=500), Stall(), traits=SocketTraits())
+    error = said(*begun("r1"), refusal("server_error", status=500), Stall(), traits=WebSocketOptions())
 
     assert type(error) is ServerError
     assert time.monotonic() - began < 5
@@ -314,7 +314,8 @@ def test_a_dead_link_is_noticed_in_mid_answer_and_between_turns() -> None:
         relay = Relay(server.port)
         async with await asyncio.start_server(relay, "127.0.0.1", 0) as listening:
             place = config(
-                f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", SocketTraits(ping=0.4)
+                f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1",
+                WebSocketOptions(ping_interval=0.4),
             )
             async with client_of("async", place) as client:
                 with pytest.raises(StreamInterrupted, match="no sign of life") as raised:
@@ -325,7 +326,7 @@ def test_a_dead_link_is_noticed_in_mid_answer_and_between_turns() -> None:
                 relay.is_dead = False
                 assert (await client.chat("hi")).text == "hello"
                 relay.is_dead = True
-                while any(pool.sockets for pool in pools(client)):  # bounded by run()
+                while any(pool.connections for pool in pools(client)):  # bounded by run()
                     await asyncio.sleep(0.05)
                 relay.is_dead = False
                 answer = await client.chat("hi")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from test_websocket_behaviour import table
 
-from brainwires_provider import ConnectError, RequestTimeout, SocketTraits, Timeouts
+from brainwires_provider import ConnectError, RequestTimeout, Timeouts, WebSocketOptions
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedSocket, digest
 from socket_clients import COLOURS, KEY, LANES, MODES, played, tried
 
@@ -30,12 +30,12 @@ class Fault(NamedTuple):
 
 FAULTS = (
     Fault(
-        "A reconnection in mid-answer: the iterator waits for ever",
+        "A reconnection during a response: the iterator waits for ever",
         "openai-python 3.54",
         "behaviour::test_nothing_is_sent_again_once_something_came",
     ),
     Fault(
-        "A close with 1000 or 1001 in mid-answer passes for its end",
+        "A close with 1000 or 1001 during a response passes for its end",
         "openai-python 3.54",
         "behaviour::test_a_close_before_the_end_is_an_error_with_the_partial",
     ),
@@ -50,7 +50,7 @@ FAULTS = (
         "cancel::test_cancelled_in_any_state",
     ),
     Fault(
-        "`error` events are handed out, not raised",
+        "`error` events are yielded, not raised",
         "openai-python 3.54, openai-node 7.5",
         "behaviour::test_an_error_event_ends_the_answer_and_is_typed",
     ),
@@ -60,7 +60,7 @@ FAULTS = (
         "behaviour::test_a_refused_handshake_is_the_error_of_its_status",
     ),
     Fault(
-        "No clock while it waits for an event",
+        "No time limit while it waits for an event",
         "openai-python 3.54, openai-agents-js #1128, livekit/agents-js #1935, openclaw #44168, the crate",
         "behaviour_chains::test_silence_has_a_clock",
     ),
@@ -220,12 +220,12 @@ FAULTS = (
         "recovery::test_a_used_connection_that_ends_is_replaced_once",
     ),
     Fault(
-        "Proxies of the environment are passed over",
+        "Proxies of the environment are ignored",
         "Codex #14080 and #29958, claude-code-proxy #82, oh-my-pi #5510, Codex-Manager #387, huddle #74",
         "behaviour::test_the_environments_proxy_is_gone_through",
     ),
     Fault(
-        "A base URL of one's own is passed over",
+        "A base URL of the caller is ignored",
         "opencode #29636, the crate",
         "behaviour::test_the_url_follows_from_the_base_url",
     ),
@@ -360,14 +360,14 @@ def test_large_requests_wait_for_their_connection(colour: str) -> None:
 
 @BOTH
 @IN_BOTH_MODES
-def test_only_documented_events_are_sent(traits: SocketTraits, colour: str) -> None:
+def test_only_documented_events_are_sent(traits: WebSocketOptions, colour: str) -> None:
     async def scenario(client: Any) -> None:
         for n in range(3):
             async with client.stream(f"left {n}") as stream:
                 await anext(stream)
             await client.chat(f"kept {n}")
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes, piece=2), pace=0.002) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing, piece=2), pace=0.002) as server:
         played(colour, server, scenario, traits)
     frames = [frame for events in server.requests for frame in events]
     assert {frame["type"] for frame in frames} == {"response.create"}
@@ -376,7 +376,7 @@ def test_only_documented_events_are_sent(traits: SocketTraits, colour: str) -> N
 
 @BOTH
 @IN_BOTH_MODES
-def test_a_chain_survives_what_runs_beside_it(traits: SocketTraits, colour: str) -> None:
+def test_a_chain_survives_what_runs_beside_it(traits: WebSocketOptions, colour: str) -> None:
     async def scenario(client: Any) -> None:
         talk = client.conversation()
         await talk.chat("hi")
@@ -386,7 +386,7 @@ def test_a_chain_survives_what_runs_beside_it(traits: SocketTraits, colour: str)
             assert turn.report.continuation.sent == 1 and turn.report.continuation.of == 2 * n + 3
             await asyncio.gather(*others)
 
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes), pace=0.001) as server:
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing), pace=0.001) as server:
         played(colour, server, scenario, traits)
     assert all(frame["store"] is False for events in server.requests for frame in events)
 
@@ -422,4 +422,4 @@ def test_each_request_brings_its_own_clock_for_the_connection() -> None:
         return Answer(stall_before_headers=True) if handshake.number == 1 else ResponsesService()
 
     with ScriptedSocket(plan, delay=0.2) as server:
-        played("async", server, scenario, SocketTraits(http_fallback=False))
+        played("async", server, scenario, WebSocketOptions(http_fallback=False))

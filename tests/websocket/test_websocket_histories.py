@@ -26,12 +26,11 @@ from brainwires_provider import (
     ProviderConfig,
     Response,
     ServerError,
-    SocketTraits,
     StreamInterrupted,
     TextPart,
     Tool,
+    WebSocketOptions,
 )
-from brainwires_provider.sockets.registry import Sockets
 from brainwires_provider.testing import (
     Failure,
     Incomplete,
@@ -42,6 +41,7 @@ from brainwires_provider.testing import (
     function_call,
     reasoning,
 )
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_memory import MemoryNet, VirtualLoop
 
 MEMORY_CASES = 10_000
@@ -195,12 +195,12 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-def traits(random: Random, **more: Any) -> SocketTraits:
-    return SocketTraits(
-        keeps_stored=True,
-        lanes=random.random() < 0.6,
-        keeps_after_error=random.random() < 0.5,
-        jitter=0,
+def traits(random: Random, **more: Any) -> WebSocketOptions:
+    return WebSocketOptions(
+        shared_store=True,
+        multiplexing=random.random() < 0.6,
+        reuse_after_error=random.random() < 0.5,
+        age_jitter=0,
         **more,
     )
 
@@ -208,12 +208,12 @@ def traits(random: Random, **more: Any) -> SocketTraits:
 async def memory_case(number: int) -> tuple[int, int]:
     random = Random(number)
     author = Author(random)
-    own = traits(random, http_fallback=False, max_lanes=random.choice((2, 4, 32)), max_sockets=4)
-    service = ResponsesService(author, lanes=own.lanes, max_lanes=own.max_lanes, piece=64)
+    own = traits(random, http_fallback=False, max_lanes=random.choice((2, 4, 32)), max_connections=4)
+    service = ResponsesService(author, lanes=own.multiplexing, max_lanes=own.max_lanes, piece=64)
     net = MemoryNet(service, random)
     config = ProviderConfig("openai-responses-ws", base_url="http://localhost/v1", api_key="k", socket=own)
     async with AsyncClient("openai-responses-ws:gpt-6", providers=[config]) as client:
-        client._sockets = Sockets(connect=net.connect, max_event_bytes=1 << 20, random=random)
+        client._session.pools = Pools(connect=net.connect, max_event_bytes=1 << 20, random=random)
         case = Case(number, service, client, random)
         for _ in range(random.randrange(2, 9)):
             await case.step(net, author)
@@ -258,8 +258,10 @@ async def socket_case(number: int, server: ScriptedSocket, service: ResponsesSer
     return case.turns
 
 
-def traits_of(service: ResponsesService, random: Random) -> SocketTraits:
-    return SocketTraits(lanes=service.lanes, keeps_stored=True, keeps_after_error=random.random() < 0.5)
+def traits_of(service: ResponsesService, random: Random) -> WebSocketOptions:
+    return WebSocketOptions(
+        multiplexing=service.lanes, shared_store=True, reuse_after_error=random.random() < 0.5
+    )
 
 
 @pytest.mark.long

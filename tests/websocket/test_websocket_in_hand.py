@@ -13,10 +13,10 @@ from brainwires_provider import (
     InvalidRequestError,
     ProtocolError,
     RequestTimeout,
-    SocketTraits,
     StreamInterrupted,
     Timeouts,
     UnsupportedError,
+    WebSocketOptions,
 )
 from brainwires_provider.testing import (
     Close,
@@ -162,7 +162,7 @@ def test_silence_garbage_and_a_reader_that_is_too_slow(colour: str) -> None:
     with ScriptedSocket([SocketScript(first=["not JSON", "[1]", "\N{SNOWMAN}", *answer("r1")])]) as server:
         played(colour, server, garbage)
     with ScriptedSocket([SocketScript(first=[{"type": "x", "of": "x" * 60_000}] * 4)]) as server:
-        played(colour, server, slow, SocketTraits(max_buffered=100_000))
+        played(colour, server, slow, WebSocketOptions(max_buffered_bytes=100_000))
 
 
 @BOTH

@@ -15,8 +15,8 @@ from brainwires_provider import (
     OpenAIResponsesOptions,
     ProtocolError,
     ServerError,
-    SocketTraits,
     StreamInterrupted,
+    WebSocketOptions,
 )
 from brainwires_provider.testing import (
     CloseFrame,
@@ -56,12 +56,12 @@ def test_forks_go_on_from_one_parent(colour: str) -> None:
             turn = await fork.chat("and on")
             assert turn.report.continuation.sent == 1
             assert service.conversation(turn.id)[2]["content"] == f"way {n}"
-        return client.responses.counts
+        return client.responses.websocket_stats
 
     service = ResponsesService()
     with ScriptedSocket(service, pace=0.001) as server:
         counts = played(colour, server, scenario, LANES)
-    assert (counts.delta, counts.whole, counts.recovered) == (6, 1, 0) and server.connections == 1
+    assert (counts.incremental, counts.full, counts.resent) == (6, 1, 0) and server.connections == 1
 
 
 def test_the_parents_lane_waits_until_the_fork_has_begun() -> None:
@@ -130,7 +130,7 @@ def test_with_all_begun_it_is_the_end_of_the_connection_not_of_the_answers() -> 
         for stream in streams:
             await stream.__aenter__()
         server.play([BROKE, Wait(0.01)])
-        while not any(socket.retiring for pool in pools(client) for socket in pool.sockets):
+        while not any(socket.retiring for pool in pools(client) for socket in pool.connections):
             await asyncio.sleep(0.01)
         assert (await client.chat("hi")).text.startswith("1 items")
         server.open(gate)
@@ -176,23 +176,23 @@ def test_events_that_nobody_asked_for_are_counted_and_nothing_else(colour: str) 
             for event in (*answer("r9", "wrong"), {"type": "codex.rate_limits"}, refusal("because")):
                 if lane is not None or event["type"].startswith("response."):
                     server.play(event if lane is None else {**event, "stream_id": lane})
-        while client.responses.counts.stale < 5 + 7 + 7:
+        while client.responses.websocket_stats.orphaned < 5 + 7 + 7:
             await asyncio.sleep(0.01)
         turn = await talk.chat("and?")
         assert turn.text == digest(service.conversation(turn.id)[:-1])
-        return client.responses.counts
+        return client.responses.websocket_stats
 
     service = ResponsesService()
     with ScriptedSocket(service) as server:
         counts = played(colour, server, scenario, LANES)
-    assert counts.stale == 19 and server.connections == 1
+    assert counts.orphaned == 19 and server.connections == 1
 
 
 # -- who gives way, and who waits ----------------------------------------------------------------------------
 
 
 @IN_BOTH_MODES
-def test_the_chain_that_rested_longest_gives_way(traits: SocketTraits) -> None:
+def test_the_chain_that_rested_longest_gives_way(traits: WebSocketOptions) -> None:
     async def scenario(client: Any) -> None:
         talks = [client.conversation(system=f"talk {n}") for n in range(3)]
         for talk in talks:
@@ -203,16 +203,24 @@ def test_the_chain_that_rested_longest_gives_way(traits: SocketTraits) -> None:
         assert None not in parents
         assert (await talks[1].chat("so?")).report.continuation.parent is None
 
-    few = SocketTraits(lanes=traits.lanes, keeps_after_error=True, max_lanes=3, kept_sockets=3, max_sockets=3)
-    if traits.lanes:
-        few = SocketTraits(lanes=True, keeps_after_error=True, max_lanes=3, kept_sockets=1, max_sockets=1)
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes)) as server:
+    few = WebSocketOptions(
+        multiplexing=traits.multiplexing,
+        reuse_after_error=True,
+        max_lanes=3,
+        max_idle_connections=3,
+        max_connections=3,
+    )
+    if traits.multiplexing:
+        few = WebSocketOptions(
+            multiplexing=True, reuse_after_error=True, max_lanes=3, max_idle_connections=1, max_connections=1
+        )
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing)) as server:
         played("async", server, scenario, few)
-    assert server.connections == (1 if traits.lanes else 3)
+    assert server.connections == (1 if traits.multiplexing else 3)
 
 
 @IN_BOTH_MODES
-def test_those_who_wait_are_served_in_order(traits: SocketTraits) -> None:
+def test_those_who_wait_are_served_in_order(traits: WebSocketOptions) -> None:
     order: list[str] = []
 
     async def scenario(client: Any) -> None:
@@ -228,8 +236,8 @@ def test_those_who_wait_are_served_in_order(traits: SocketTraits) -> None:
         if event["type"] == "response.created":
             order.append(said_last(job))
 
-    one = SocketTraits(lanes=traits.lanes, max_active=1, max_sockets=1)
-    with ScriptedSocket(ResponsesService(lanes=traits.lanes), fault=note) as server:
+    one = WebSocketOptions(multiplexing=traits.multiplexing, max_concurrent=1, max_connections=1)
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing), fault=note) as server:
         played("async", server, scenario, one)
     assert order == [f"number {n}" for n in range(20)]
 
@@ -248,7 +256,7 @@ def test_a_stored_answer_is_continued_while_its_own_lane_is_gone() -> None:
 
     service = ResponsesService(lanes=False)
     with ScriptedSocket(service) as server:
-        played("async", server, scenario, SocketTraits(max_sockets=1, kept_sockets=1))
+        played("async", server, scenario, WebSocketOptions(max_connections=1, max_idle_connections=1))
 
 
 def test_a_close_while_it_connects_is_told() -> None:
@@ -274,5 +282,5 @@ def test_a_connection_that_ends_as_it_begins_is_tried_once() -> None:
 
     plan = [SocketScript(first=[CloseFrame(1013)])] * 4
     with ScriptedSocket(plan) as server:
-        played("async", server, scenario, SocketTraits(http_fallback=False))
+        played("async", server, scenario, WebSocketOptions(http_fallback=False))
     assert len(server.handshakes) <= 4

@@ -22,11 +22,10 @@ from brainwires_provider import (
     ProtocolError,
     ProviderError,
     RequestTimeout,
-    SocketTraits,
     StreamInterrupted,
     Timeouts,
+    WebSocketOptions,
 )
-from brainwires_provider.sockets.registry import Sockets
 from brainwires_provider.testing import (
     Answer,
     Close,
@@ -39,6 +38,7 @@ from brainwires_provider.testing import (
     digest,
 )
 from brainwires_provider.transports.websocket.connection import HandshakeRefused
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import (
     COLOURS,
     LANES,
@@ -54,7 +54,7 @@ from socket_clients import (
 from socket_memory import MemoryNet, VirtualLoop
 
 BOTH = pytest.mark.parametrize("colour", COLOURS)
-KEEPS = SocketTraits(keeps_after_error=True)
+KEEPS = WebSocketOptions(reuse_after_error=True)
 LIMIT = refusal(
     "websocket_connection_limit_reached", "Responses websocket connection limit reached (60 minutes)."
 )
@@ -79,10 +79,10 @@ class Outcome:
 
 
 def after(
-    script: Script, turns: int = 2, traits: SocketTraits = KEEPS, colour: str = "async", **more: Any
+    script: Script, turns: int = 2, traits: WebSocketOptions = KEEPS, colour: str = "async", **more: Any
 ) -> Outcome:
     async def scenario(client: Any) -> Any:
-        return await told(client, *("hi", "and?", "so?")[:turns]), client.responses.counts
+        return await told(client, *("hi", "and?", "so?")[:turns]), client.responses.websocket_stats
 
     with ScriptedSocket(script, **more) as server:
         return Outcome(*played(colour, server, scenario, traits), server)
@@ -108,7 +108,7 @@ def test_a_used_connection_that_ends_is_replaced_once(end: list[Any], colour: st
     found = after([[answer("r1"), end], [answer("r2", "new")]], colour=colour)
 
     assert found.last.text == "new" and len(found.last.attempts) == 1
-    assert found.counts.reconnected == 1 and found.counts.fell_back == 0
+    assert found.counts.reconnected == 1 and found.counts.http_fallbacks == 0
     assert found.last.report.continuation.parent is None and found.last.report.continuation.sent == 3
 
 
@@ -141,7 +141,7 @@ def test_the_limit_moves_every_lane_and_lets_answers_end() -> None:
         assert third.text.startswith("3 items") and not third.attempts  # it was not tried there at all
         server.open(gate)
         assert (await under_way).report.continuation.sent == 1
-        return client.responses.counts
+        return client.responses.websocket_stats
 
     def fault(number: int, job: Any, event: Mapping[str, Any]) -> Any:
         said = job.body["input"][-1]["content"]
@@ -196,8 +196,8 @@ def test_each_rung_is_taken_once() -> None:
     limit = after([[answer("r1"), [LIMIT]], [[LIMIT]]])
     assert type(limit.last) is InvalidRequestError and limit.counts.reconnected == 1
     stale = after([[answer("r1"), [STALE], [STALE], answer("r9")]])
-    assert type(stale.last) is InvalidRequestError and stale.counts.recovered == 1
-    dead = after([[answer("r1"), [Drop()]], [[Drop()]]], traits=SocketTraits(http_fallback=False))
+    assert type(stale.last) is InvalidRequestError and stale.counts.resent == 1
+    dead = after([[answer("r1"), [Drop()]], [[Drop()]]], traits=WebSocketOptions(http_fallback=False))
     assert type(dead.last) is StreamInterrupted and dead.last.how == "1006"
     assert [len(events) for events in dead.server.requests] == [2, 1]
 
@@ -214,7 +214,7 @@ def test_rungs_follow_each_other() -> None:
         "sent again on a new connection",
         "sent over HTTP",
     ]
-    assert (found.counts.recovered, found.counts.reconnected, found.counts.fell_back) == (1, 1, 1)
+    assert (found.counts.resent, found.counts.reconnected, found.counts.http_fallbacks) == (1, 1, 1)
 
 
 @BOTH
@@ -231,7 +231,7 @@ def test_a_stored_answer_is_continued_on_another_connection(colour: str) -> None
         await server.wait_idle_async(5)
         turn = await talk.chat("so?")
         assert turn.report.continuation.sent == 5 and turn.text == digest(service.conversation(turn.id)[:-1])
-        assert client.responses.counts.recovered == 1
+        assert client.responses.websocket_stats.resent == 1
 
     service = ResponsesService()
     with ScriptedSocket(service) as server:
@@ -268,7 +268,7 @@ def test_where_no_websocket_comes_about_http_answers(case: str, colour: str) -> 
 
     async def scenario(client: Any) -> Any:
         turns = [await client.chat("hi", temperature=0.7), await client.chat("hi")]
-        return turns, client.responses.counts
+        return turns, client.responses.websocket_stats
 
     with ScriptedSocket([first, service], http=service) as server:
         (one, two), counts = played(colour, server, scenario, **settings)
@@ -277,11 +277,11 @@ def test_where_no_websocket_comes_about_http_answers(case: str, colour: str) -> 
     assert len(one.attempts) == 1 and "sent over HTTP" in one.attempts[0].error
     is_kept = case == "1009"
     assert len(server.handshakes) == (2 if is_kept else 1)
-    assert (counts.fell_back, len(server.http_requests)) == ((1, 1) if is_kept else (2, 2))
+    assert (counts.http_fallbacks, len(server.http_requests)) == ((1, 1) if is_kept else (2, 2))
 
 
 def test_without_the_fallback_the_error_is_told() -> None:
-    only = SocketTraits(http_fallback=False)
+    only = WebSocketOptions(http_fallback=False)
     for case, (first, settings) in NO_SOCKETS.items():
         with ScriptedSocket([first]) as server:
             [error] = played("async", server, lambda c: told(c, "hi"), only, **settings)
@@ -312,13 +312,15 @@ def by_the_clock(work: Callable[[Any, dict[str, Any]], Awaitable[None]]) -> Memo
             link.abort()
         return link
 
-    async def wire(target: Any) -> Any:
+    async def transport(target: Any) -> Any:
         raise ways["http"]
 
     async def main() -> None:
-        async with client_of("async", config("http://localhost:9/v1", SocketTraits(fallback=600))) as client:
-            client._sockets = Sockets(connect=connect, max_event_bytes=1 << 20, random=Random(1))
-            client.wire = wire
+        async with client_of(
+            "async", config("http://localhost:9/v1", WebSocketOptions(fallback_cooldown=600))
+        ) as client:
+            client._session.pools = Pools(connect=connect, max_event_bytes=1 << 20, random=Random(1))
+            client._session.transport = transport
             await work(client, ways)
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
@@ -336,7 +338,7 @@ def test_the_fallback_lasts_for_a_while() -> None:
             assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
         await asyncio.sleep(2)
         assert (await client.chat("hi")).text.startswith("1 items")
-        assert client.responses.counts.fell_back == 4
+        assert client.responses.websocket_stats.http_fallbacks == 4
 
     assert by_the_clock(work).opened == 1
 

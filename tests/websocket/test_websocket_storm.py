@@ -21,14 +21,14 @@ from brainwires_provider import (
     RateLimitError,
     RequestTimeout,
     ServerError,
-    SocketTraits,
     StreamInterrupted,
     Timeouts,
+    WebSocketOptions,
 )
-from brainwires_provider.sockets.registry import Sockets
 from brainwires_provider.testing import Failure, ResponsesService, digest
 from brainwires_provider.testing.responses_rules import Job
 from brainwires_provider.transports.websocket.connection import Closed
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_memory import MemoryLink, MemoryNet, Said, VirtualLoop
 
 TASKS, REQUESTS = 50, 5_000
@@ -77,8 +77,13 @@ class Storm:
         self.service = ResponsesService(self.author, lanes=lanes, piece=24)
         self.weather = Weather(self.random)
         self.net = MemoryNet(self.service, self.random, self.weather)
-        self.traits = SocketTraits(
-            lanes=lanes, keeps_after_error=True, max_sockets=6, http_fallback=False, lifetime=900, jitter=300
+        self.traits = WebSocketOptions(
+            multiplexing=lanes,
+            reuse_after_error=True,
+            max_connections=6,
+            http_fallback=False,
+            max_connection_age=900,
+            age_jitter=300,
         )
         self.told: list[str] = []
 
@@ -95,7 +100,9 @@ class Storm:
         )
         timeouts = Timeouts(connect=5, first_event=120, idle=30, total=240)
         async with AsyncClient("openai-responses-ws:m", providers=[config], timeouts=timeouts) as client:
-            client._sockets = Sockets(connect=self.net.connect, max_event_bytes=1 << 20, random=self.random)
+            client._session.pools = Pools(
+                connect=self.net.connect, max_event_bytes=1 << 20, random=self.random
+            )
             await asyncio.gather(*(self.task(client, n, requests // TASKS) for n in range(TASKS)))
         for _ in range(5):
             await asyncio.sleep(0)

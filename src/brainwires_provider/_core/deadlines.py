@@ -1,49 +1,198 @@
-"""Which of the five clocks runs out next.
+"""The timeouts of one request, and the one timer that an event loop needs for all of them.
 
-Pure: the caller passes the time in, and sleeps until `next_due`. Nothing is computed per event but one
-assignment: the caller says when it began to wait, and a clock is only looked at when its timer fires.
+A timer for each request would cost a small request a tenth of all its work, and nearly every one would be cancelled.
+Here a request registers with the loop's timer when it begins, and is removed when it is done; the timer wakes for the
+earliest deadline, and finds it due or moved. Per event nothing is computed but one assignment: the caller notes when
+it began to wait.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+from weakref import ref
+
 from brainwires_provider.errors import Clock
 from brainwires_provider.types import Timeouts
 
-__all__ = ["Clocks"]
+if TYPE_CHECKING:
+    import asyncio  # a seventh of what a client weighs: loaded with the first request
+
+__all__ = ["Deadlines", "LoopTimer", "Timed", "timer_of"]
+
+_NEVER = float("inf")
 
 
-class Clocks:
-    """The clocks of one request, begun at `start`, in seconds of a monotonic clock.
+class Deadlines:
+    """When the timeouts of one request run out, in seconds of a monotonic clock; and, once watched, what is done then.
 
-    `waiting_since` is when the caller began to wait for the next event, None while it does not wait: a slow
-    consumer does not use up the server's time. `begun` is set by the first event.
+    `total` counts from `start`, over all attempts; `first_event` and `attempt` count from the last attempt's start.
+    `waiting_since` is when the caller began to wait for the next event, None while it does not wait: a slow consumer
+    does not use up the server's time. `begun` is set by an attempt's first event.
     """
 
-    __slots__ = ("_start", "_timeouts", "begun", "waiting_since")
+    __slots__ = ("_attempt", "_loop", "_on_expiry", "_start", "_timeouts", "_timer", "begun", "waiting_since")
 
     def __init__(self, timeouts: Timeouts, start: float) -> None:
         self._timeouts = timeouts
-        self._start = start
+        self._start = self._attempt = start
         self.begun = False
         self.waiting_since: float | None = start
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: LoopTimer | None = None
+        self._on_expiry: Callable[[Clock], None] | None = None
+
+    # -- by a loop's timer -------------------------------------------------------------------------------
+
+    def watch(self, loop: asyncio.AbstractEventLoop, on_expiry: Callable[[Clock], None]) -> None:
+        """Call `on_expiry` with the timeout that runs out first, once, unless they are dropped before."""
+        self._loop, self._on_expiry = loop, on_expiry
+        self._timer = timer_of(loop)
+        self._arm(loop.time())
+
+    def restart(self) -> None:
+        """Another attempt begins."""
+        assert self._loop is not None
+        self._attempt = self.waiting_since = self._loop.time()
+        self.begun = False
+
+    def begin(self) -> None:
+        """The first event of the attempt has come; more of it is waited for."""
+        assert self._loop is not None
+        self.begun = True
+        self.waiting_since = now = self._loop.time()
+        self._arm(now)
+
+    def drop(self) -> None:
+        """Nothing is waited for any more."""
+        self._on_expiry = None
+        if self._timer is not None:
+            self._timer.drop(self)
+
+    def _arm(self, now: float) -> None:
+        """Be looked at when the next timeout runs out."""
+        due = self.next_due(now)
+        if due is not None and self._timer is not None:
+            self._timer.add(self, due[0])
+
+    def due_at(self, now: float) -> float | None:
+        """When the next timeout runs out."""
+        due = self.next_due(now)
+        return None if due is None else due[0]
+
+    def on_timeout(self) -> None:
+        """A timeout has run out, unless something has come in the meantime."""
+        assert self._loop is not None
+        now = self._loop.time()
+        clock = self.expired(now)
+        if clock is None:
+            self._arm(now)
+        elif self._on_expiry is not None:
+            self._on_expiry(clock)
+
+    # -- which is next, and when: the time is passed in ----------------------------------------------------
 
     def next_due(self, now: float) -> tuple[float, Clock] | None:
-        """When the next clock runs out, and which; None when none is set."""
+        """When the next timeout runs out, and which; None when none is set."""
         limits = self._timeouts
         due: tuple[float, Clock] | None = None
         if not self.begun:
             if limits.first_event is not None:
-                due = self._start + limits.first_event, "first_event"
+                due = self._attempt + limits.first_event, "first_event"
         elif limits.idle is not None:
             since = now if self.waiting_since is None else self.waiting_since
             due = since + limits.idle, "idle"
-        if limits.attempt is not None and (due is None or self._start + limits.attempt <= due[0]):
-            due = self._start + limits.attempt, "attempt"
+        if limits.attempt is not None and (due is None or self._attempt + limits.attempt <= due[0]):
+            due = self._attempt + limits.attempt, "attempt"
         if limits.total is not None and (due is None or self._start + limits.total < due[0]):
             due = self._start + limits.total, "total"
         return due
 
     def expired(self, now: float) -> Clock | None:
-        """The clock that has run out, if one has."""
+        """The timeout that has run out, if one has."""
         due = self.next_due(now)
         return due[1] if due is not None and due[0] <= now else None
+
+
+class Timed(Protocol):
+    """What has deadlines."""
+
+    def due_at(self, now: float) -> float | None:
+        """When the next one is, by the loop's clock; None if there is none."""
+        ...
+
+    def on_timeout(self) -> None:
+        """That moment has come."""
+        ...
+
+
+class LoopTimer:
+    """The timer of one event loop. Nothing global holds it: it lives as long as what it times, or the loop."""
+
+    __slots__ = ("__weakref__", "_loop", "_timed", "_timer", "_wakes")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes = _NEVER
+        self._timed: set[Timed] = set()
+
+    def add(self, timed: Timed, due: float) -> None:
+        """Look at it at this time, or earlier."""
+        self._timed.add(timed)
+        if due < self._wakes:
+            self._sleep_until(due)
+
+    def drop(self, timed: Timed) -> None:
+        """It is done, or has no deadline any more."""
+        self._timed.discard(timed)
+
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is this loop's."""
+        return self._loop is loop
+
+    def _sleep_until(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes = due
+        self._timer = self._loop.call_at(due, self._wake)
+
+    def _wake(self) -> None:
+        self._timer, self._wakes = None, _NEVER
+        now = self._loop.time()
+        dues = {timed: timed.due_at(now) for timed in self._timed}
+        earliest = min((due for due in dues.values() if due is not None and due > now), default=None)
+        if earliest is not None:
+            self._sleep_until(earliest)
+        for timed, due in dues.items():
+            if due is None:
+                self.drop(timed)
+            elif due <= now and timed in self._timed:  # another's end may have removed it
+                self.drop(timed)
+                self._expire(timed)
+
+    def _expire(self, timed: Timed) -> None:
+        """At once: a call later, an answer could slip in. What one of them raises does not affect the others."""
+        try:
+            timed.on_timeout()
+        except Exception as error:  # noqa: BLE001
+            self._loop.call_exception_handler({"message": "the end of a timeout raised", "exception": error})
+
+
+class _Here(threading.local):
+    """The timer that this thread used last, while it lives."""
+
+    timer: ref[LoopTimer] | None = None
+
+
+_here = _Here()
+
+
+def timer_of(loop: asyncio.AbstractEventLoop) -> LoopTimer:
+    """The timer of the loop that runs in this thread."""
+    timer = None if _here.timer is None else _here.timer()
+    if timer is None or timer._loop is not loop:
+        timer = LoopTimer(loop)
+        _here.timer = ref(timer)
+    return timer

@@ -1,8 +1,10 @@
-"""The exact request, before it is signed: encoded, reported on, and shown without being sent."""
+"""From a call's arguments to the exact request, before it is signed: encoded, reported on, shown without sending."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
@@ -12,26 +14,60 @@ from msgspec.structs import replace
 from brainwires_provider import __version__
 from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
 from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.framing.whole import WholeFraming
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
-from brainwires_provider.types import Deviation, Options, PreparedRequest, Report, Request, Timeouts
-from brainwires_provider.types.options import NO_OPTIONS
+from brainwires_provider.types import (
+    ChatParams,
+    Deviation,
+    HostedTool,
+    JSONSchema,
+    Message,
+    Options,
+    PreparedRequest,
+    Report,
+    Request,
+    TextPart,
+    Timeouts,
+    Tool,
+    ToolChoice,
+)
+from brainwires_provider.types.options import NO_OPTIONS, merge_options
 
-__all__ = ["Plan", "plan", "plan_call", "plan_encoded", "prepare"]
+if TYPE_CHECKING:
+    from brainwires_provider.transports.websocket.pool import Endpoint
 
+__all__ = [
+    "Input",
+    "Plan",
+    "build_request",
+    "check_args",
+    "endpoint_of",
+    "messages_of",
+    "plan",
+    "plan_call",
+    "plan_encoded",
+    "prepare",
+    "stored_args",
+]
+
+Input: TypeAlias = str | Message | Sequence[Message] | Request
+
+_ARGS = frozenset(ChatParams.__annotations__)
+_TUNING = frozenset(Options.__struct_fields__)
+_NOTHING = Request(())
 _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
-    "Accept": "application/json",
+    "Accept": WholeFraming.media_type,
     "User-Agent": f"brainwires-provider/{__version__}",
 }
 _STREAMED = {
     **_WHOLE,
-    "Accept": "text/event-stream",
+    "Accept": SSEFraming.media_type,
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
-_NAMED = ("system", "tools", "tool_choice", "output")
-_NOT_SENT = ("timeouts", "strict")
 _MERGED = ("extra_body", "extra_headers", "extra_query")
 
 
@@ -50,15 +86,12 @@ class Plan(Struct, frozen=True):
     """What this continues is continued by others too."""
 
     @property
-    def by_socket(self) -> bool:
-        """Whether it goes over a WebSocket: an answer of a row that has one, and not made in the background."""
-        call = self.call
-        return (
-            self.target.row.wire == "websocket"
-            and call.path == "/responses"
-            and call.method == "POST"
-            and not call.body.get("background")
-        )
+    def websocket(self) -> Any:
+        """For a call that goes over a WebSocket what its protocol declares, an `OverWebSocket`; else None."""
+        if self.target.row.transport != "websocket":
+            return None
+        mode = getattr(self.target.protocol, "websocket", None)
+        return mode if mode is not None and mode.carries(self.call) else None
 
     @property
     def url(self) -> str:
@@ -70,14 +103,26 @@ class Plan(Struct, frozen=True):
         query = "&".join(part for part in (query, urlencode(pairs, doseq=True)) if part)
         return f"{base}{self.call.path}{'?' + query if query else ''}"
 
+    @property
+    def has_headers(self) -> bool:
+        """Whether its headers, or its host, depend on more than a fixed key."""
+        target = self.target
+        return bool(
+            target.headers
+            or self.call.headers
+            or self.extra_headers
+            or target.auth is not None
+            or target.row.host_by_key
+        )
+
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
-        """What goes out, the later layer over the earlier, whatever the case of the names.
+        """The headers to send: a later layer replaces an earlier one, whatever the case of the names.
 
         `own` are the target's headers with their values called for. Raises ConfigError for an extra header that cannot
         be set.
         """
         usual = _STREAMED if self.stream else _WHOLE
-        of_key = key_headers(self.target.row.auth, key)
+        of_key = key_headers(self.target.row.auth, key) if key else {}
         if not (self.call.headers or own or self.extra_headers):
             return usual | of_key
         for fault in filter(None, map(header_fault, self.extra_headers or ())):
@@ -112,8 +157,129 @@ class Plan(Struct, frozen=True):
             ) from None
 
 
+# -- a call's arguments --------------------------------------------------------------------------------------
+
+
+def check_args(args: Mapping[str, Any]) -> None:
+    """Raises TypeError for a keyword that does not exist, naming the nearest that does."""
+    for name in args:
+        if name == "stream":
+            raise TypeError(
+                "unexpected keyword argument 'stream': client.stream(...) streams a response, "
+                "client.chat(...) returns it whole"
+            )
+        if name not in _ARGS:
+            near = get_close_matches(name, _ARGS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"unexpected keyword argument {name!r}{hint}")
+
+
+def messages_of(input: Input) -> tuple[Message, ...]:
+    """The messages of any form of input. Raises TypeError naming a wrong type."""
+    if isinstance(input, str):
+        return (Message("user", (TextPart(input),)),)
+    if isinstance(input, Message):
+        return (input,)
+    if isinstance(input, Request):
+        return input.messages
+    if isinstance(input, (list, tuple)):
+        for item in input:
+            if not isinstance(item, Message):
+                raise TypeError(
+                    f"input takes text, messages or a Request; the list holds {type(item).__name__}"
+                )
+        return tuple(input)
+    raise TypeError(f"input takes text, a Message, a list of them, or a Request, not {type(input).__name__}")
+
+
+def build_request(
+    input: Input, args: ChatParams, *, model: str, defaults: Options | None, empty: bool = False
+) -> Request:
+    """One Request for `model`, the provider's own name for it; `empty` lets one without a message pass.
+
+    Keywords win over `options`, they over the input's own, that over the client's, field by field.
+
+    Raises TypeError for a wrong keyword or type, ValueError for no message at all.
+    """
+    messages = messages_of(input)
+    if messages and not args and not isinstance(input, Request):
+        return Request(messages, model, options=defaults or NO_OPTIONS)
+    check_args(args)
+    base = input if isinstance(input, Request) else _NOTHING
+    system = args.get("system", base.system)
+    if not messages and system is None and not empty:
+        raise ValueError("there is nothing to say: the input holds no message")
+    own = base.options if base is input else None
+    return Request(
+        messages,
+        model,
+        system,
+        _tools(args.get("tools", base.tools)),
+        _tool_choice(args.get("tool_choice", base.tool_choice)),
+        _output(args.get("output", base.output)),
+        merge_options(defaults, own, args.get("options"), _keywords(args)),
+        base.extra,
+    )
+
+
+def _keywords(args: Mapping[str, Any]) -> Options | None:
+    """The options that were given as keywords."""
+    tuning = {name: value for name, value in args.items() if name in _TUNING}
+    if not tuning:
+        return None
+    for name in ("stop", "provider_options"):
+        if isinstance(tuning.get(name), list):
+            tuning[name] = tuple(tuning[name])
+    return Options(**tuning)
+
+
+def _tools(tools: Any) -> tuple[Tool | HostedTool, ...]:
+    if isinstance(tools, (Tool, HostedTool)):
+        tools = (tools,)
+    if tools is None:
+        return ()
+    if not isinstance(tools, (list, tuple)):
+        raise TypeError(f"tools takes a list of Tool and HostedTool, not {type(tools).__name__}")
+    for tool in tools:
+        if not isinstance(tool, (Tool, HostedTool)):
+            raise TypeError(f"tools takes Tool and HostedTool, not {type(tool).__name__}")
+    return tuple(tools)
+
+
+def _tool_choice(choice: Any) -> ToolChoice | None:
+    if choice is None or isinstance(choice, ToolChoice):
+        return choice
+    if choice in ("auto", "none", "required"):
+        return ToolChoice(choice)
+    raise TypeError(
+        f'tool_choice takes "auto", "none", "required" or a ToolChoice, not {choice!r}; '
+        "for one tool: ToolChoice.tool(name)"
+    )
+
+
+def _output(output: Any) -> Any:
+    if output is None or output == "json" or isinstance(output, JSONSchema):
+        return output
+    raise TypeError(f'output takes "json" or a JSONSchema(name, schema), not {type(output).__name__}')
+
+
+def stored_args(first: ChatParams, later: ChatParams) -> ChatParams:
+    """A conversation's own arguments under those of one turn."""
+    merged: ChatParams = {**first, **later}
+    own, turn = first.get("options"), later.get("options")
+    if own is not None and turn is not None:
+        merged["options"] = merge_options(own, turn)
+    return merged
+
+
+# -- encoded -------------------------------------------------------------------------------------------------
+
+
 def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
-    """Encode. Raises UnsupportedError: content that the protocol cannot say or, when strict, a knob it cannot take."""
+    """Encode.
+
+    Raises UnsupportedError: content that the protocol cannot express or, when strict, an option that it cannot take.
+    """
     call = target.protocol.encode(request, target.origin, stream=stream)
     return plan_encoded(call, request, target, stream=stream, timeouts=timeouts)
 
@@ -125,9 +291,11 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
         call = replace(call, body={**call.body, **options.extra_body})
     report = Report(_sent_fields(call, request), call.deviations)
     if options.strict and (lost := _lost_options(report)):
-        told = "; ".join(f"{d.field}: {d.reason}" for d in lost)
+        lost_fields = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(
-            f"strict, and {target.provider} cannot take: {told}", provider=target.provider, model=target.model
+            f"strict, and {target.provider} cannot take: {lost_fields}",
+            provider=target.provider,
+            model=target.model,
         )
     stream = stream or target.row.streams_only
     return Plan(
@@ -144,8 +312,10 @@ def _is_set_by_caller(field: str) -> bool:
     return not field.startswith("messages[") or field.endswith((".cache", ".extra"))
 
 
-def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: Timeouts) -> Plan:
-    """A plan for a call that is no chat: counting, listing."""
+def plan_call(
+    call: Call, request: Request | None, target: Target, *, timeouts: Timeouts, subject: str | None = None
+) -> Plan:
+    """A plan for a call that is no chat: counting, listing. `subject` is what to check where the answer is 404."""
     options = request.options if request is not None else Options()
     return Plan(
         target,
@@ -155,42 +325,47 @@ def plan_call(call: Call, request: Request | None, target: Target, *, timeouts: 
         stream=False,
         extra_headers=options.extra_headers,
         extra_query=options.extra_query,
+        subject=subject,
     )
 
 
 def _sent_fields(call: Call, request: Request) -> tuple[str, ...]:
     """What the encoder has taken of the request, and what is merged into every request."""
-    if call.sent is None:
-        changed = {d.field for d in call.deviations}
-        return tuple(name for name in _set_fields(request) if name not in changed)
     options = request.options
     if options is NO_OPTIONS:
         return call.sent
     return call.sent + tuple(name for name in _MERGED if getattr(options, name))
 
 
-def _set_fields(request: Request) -> tuple[str, ...]:
-    """For an encoder without an OptionReader: every field that is set."""
-    named = (request.system, request.tools, request.tool_choice, request.output)
-    own = [name for name, value in zip(_NAMED, named, strict=True) if value] if any(named) else []
-    own += [name for name in request.options.set_fields() if name not in _NOT_SENT]
-    return tuple(own)
-
-
 def prepare(plan: Plan) -> PreparedRequest:
     """The exact request, secrets redacted, nothing sent; over a WebSocket the handshake, and the frame after it."""
-    target = plan.target
+    target, mode = plan.target, plan.websocket
     key = REDACTED if target.key else ""
     own = dict.fromkeys(target.headers, REDACTED)
-    headers = plan.handshake_headers(key, own) if plan.by_socket else plan.headers(key, own)
+    headers = plan.headers(key, own) if mode is None else plan.handshake_headers(key, own)
     secret = {name.lower() for name in target.headers} | SECRET_HEADERS
     if target.auth is not None:
         headers["Authorization"] = REDACTED
     shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}
     secrets = (target.key,) if isinstance(target.key, str) else ()
-    if plan.by_socket:
-        from brainwires_provider.protocols.openai_responses.ws import create_frame
-
-        url, frame = redact(plan.socket_url, secrets), create_frame(plan.call.body)
+    if mode is not None:
+        url, frame = redact(plan.socket_url, secrets), mode.frame(plan.call)
         return PreparedRequest("GET", url, shown, frame, plan.report)
     return PreparedRequest(plan.call.method, redact(plan.url, secrets), shown, plan.body(), plan.report)
+
+
+def endpoint_of(plan: Plan) -> Endpoint:
+    """Where the WebSockets go that carry requests like this one."""
+    from brainwires_provider.transports.websocket.pool import Endpoint
+
+    target = plan.target
+    without_body = replace(plan, call=replace(plan.call, body={}))
+    return Endpoint(
+        plan.socket_url,
+        target.provider,
+        target.key,
+        target.headers,
+        without_body.handshake_headers,
+        target.socket,
+        plan.timeouts.connect,
+    )

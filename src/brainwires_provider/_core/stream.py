@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from brainwires_provider._core.attempt import Road
 from brainwires_provider._core.plan import Plan
+from brainwires_provider._core.session import Session
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.events import Collector, Event, TextDelta
 from brainwires_provider.protocols.base.protocol import Call, Decoder
@@ -62,9 +62,9 @@ class AsyncStream(AsyncIterator[Event]):
     Iterating raises every ProviderError; what had arrived stays in `partial`.
     """
 
-    def __init__(self, plan: Plan, road: Road, cut: Cut | None = None) -> None:
+    def __init__(self, plan: Plan, session: Session, cut: Cut | None = None) -> None:
         self._plan = plan
-        self._flight = road.flight(plan, cut.decoder if cut else None)
+        self._sending = session.send(plan, cut.decoder if cut else None)
         self.made_at = call_site()
         self._buffer: deque[Event] = deque(cut.undelivered if cut else ())
         self._collector = cut.collector if cut else Collector()
@@ -120,7 +120,7 @@ class AsyncStream(AsyncIterator[Event]):
 
             self._loop = get_running_loop()
         try:
-            batch = await self._flight.pull()
+            batch = await self._sending.pull()
         except BaseException:
             self._ended = True
             raise
@@ -155,15 +155,15 @@ class AsyncStream(AsyncIterator[Event]):
     def partial(self) -> Response:
         """What has arrived, at any moment; once the answer has ended, the whole of it."""
         if self._collector.end is not None:
-            return self._flight.finished(self._collector)
-        return self._flight.partial()
+            return self._sending.finished(self._collector)
+        return self._sending.partial()
 
     @property
     def response(self) -> Response:
         """The whole answer. Raises RuntimeError before its end; `partial` is there at any moment."""
         if self._collector.end is None:
             raise RuntimeError("the answer has not ended: iterate to its end first, or use .partial")
-        return self._flight.finished(self._collector)
+        return self._sending.finished(self._collector)
 
     # -- leaving -----------------------------------------------------------------------------------------
 
@@ -173,20 +173,20 @@ class AsyncStream(AsyncIterator[Event]):
         self._tell_if_whole()
         self._left += tuple(self._buffer)
         self._buffer.clear()
-        await self._flight.leave()
+        await self._sending.leave()
 
     def abort(self) -> None:
         """Leave now, without waiting. On the stream's own event loop only."""
         self._ended = True
-        self._flight.abort()
+        self._sending.abort()
 
     def _cut(self) -> Cut:
         """What is left; it holds neither the request's body nor the exchange."""
         plan = self._plan
         return Cut(
-            self._flight.decoder,
+            self._sending.decoder,
             self._collector,
-            (*self._left, *self._buffer),
+            (*self._left, *self._buffer, *self._sending.attempt.held),
             plan.target,
             plan.report,
             plan.timeouts,
@@ -207,9 +207,9 @@ class AsyncStream(AsyncIterator[Event]):
 
     def __del__(self) -> None:
         loop = getattr(self, "_loop", None)
-        if loop is None or self._flight.landed or loop.is_closed():
+        if loop is None or self._sending.ended or loop.is_closed():
             return
-        loop.call_soon_threadsafe(self._flight.abort)  # first: a warning may be made an error
+        loop.call_soon_threadsafe(self._sending.abort)  # first: a warning may be made an error
         warnings.warn(
             f"a stream made at {self.made_at} was dropped unread; use `async with`, or read it to its end",
             ResourceWarning,

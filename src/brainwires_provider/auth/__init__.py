@@ -1,1 +1,1 @@
-"""Who we are, to a provider: keys and tokens, and the headers that carry them."""
+"""Authentication: keys and tokens, and the headers that carry them."""

@@ -1,8 +1,8 @@
-"""AWS: requests signed with Signature Version 4, or carried by a Bedrock API key, and where credentials come from.
+"""AWS: requests signed with Signature Version 4 or authenticated with a Bedrock API key, and sources of credentials.
 
-`sign` is a pure function of the request, the credentials and the time. `AWSAuth` finds what to sign with: a bearer
-key, credentials given in code, the environment's own keys, and at last botocore's whole chain (profiles, SSO, roles,
-containers, instance), which is the extra `bedrock`.
+`sign` is a pure function of the request, the credentials and the time. `AWSAuth` uses the first of: a bearer key,
+credentials given in code, the environment's keys, and botocore's chain (profiles, SSO, roles, containers, instance),
+which needs the extra `bedrock`.
 Reference: AWS IAM user guide, "Create a signed AWS API request"; Bedrock user guide, "API keys".
 """
 
@@ -39,7 +39,7 @@ _REGION_ENV = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _EXTRA = "pip install 'brainwires-provider[bedrock]'"
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Headers that a proxy or the connection may change on the way, and those that signing itself makes.
+# Headers that a proxy may change, and those that signing itself adds.
 _UNSIGNED = frozenset(
     (
         "authorization",
@@ -62,13 +62,18 @@ _UNSIGNED = frozenset(
     )
 )
 _HOSTS = re.compile(r"(?:^|\.)bedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:amazonaws\.com|api\.aws|vpce\.)")
-_THEIRS = (OSError, RuntimeError, ValueError, KeyError)  # what botocore lets through from files and programs
+_THEIRS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+)  # exceptions that botocore does not wrap, from files and programs
 
 
 class Credentials:
-    """An access key with its secret; `session_token` and `expires` (seconds since 1970) for temporary ones.
+    """An AWS access key and its secret; `session_token` and `expires` (seconds since 1970) for temporary ones.
 
-    Neither repr nor pickle nor JSON shows the secrets: the first names the key's first characters, the others refuse.
+    The secrets are not in its repr, and it can neither be pickled nor encoded as JSON.
     """
 
     __slots__ = ("access_key", "expires", "secret_key", "session_token")
@@ -89,11 +94,11 @@ class Credentials:
         return f"Credentials({self.access_key[:4]}…, expires={self.expires})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("AWS credentials are not pickled: that would write the secret down")
+        raise TypeError("AWS credentials cannot be pickled, since that would store the secret")
 
 
 Source: TypeAlias = Callable[[], Credentials]
-"""Gives fresh credentials. Called in a thread, so it may block."""
+"""A function that returns valid credentials. It is called in a thread, so it may block."""
 
 
 # -- signing -------------------------------------------------------------------------------------------------
@@ -110,9 +115,9 @@ def sign(
     service: str,
     now: float,
 ) -> dict[str, str]:
-    """The headers that sign a request. It must then be sent as it is: same URL to the letter, same headers.
+    """The headers that sign a request, which must then be sent unchanged: the same URL, headers and body.
 
-    `now` is in seconds since 1970. All of `headers` is signed, but for those that change on the way.
+    `now` is in seconds since 1970. All of `headers` are signed, except those that a proxy may change.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     added = {"X-Amz-Date": stamp}
@@ -147,7 +152,7 @@ def sign(
 def _signed_headers(
     headers: Mapping[str, str], added: Mapping[str, str], parts: SplitResult
 ) -> dict[str, str]:
-    """By name, in lower case and in order, their values with single spaces."""
+    """The headers to sign: names in lower case, sorted; values with single spaces."""
     values: dict[str, list[str]] = {}
     own = [(name, value) for name, value in headers.items() if name.lower() not in _UNSIGNED]
     for name, value in (*own, *added.items()):
@@ -164,7 +169,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _canonical_path(path: str) -> str:
-    """Dot segments resolved, slashes single, and what is already encoded encoded once more."""
+    """The path with dot segments resolved, single slashes, and percent-encoded once more."""
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
@@ -184,13 +189,13 @@ def _canonical_query(query: str) -> str:
 
 
 def find_region(given: str | None, environ: Mapping[str, str]) -> str | None:
-    """The region that was given, or the environment's; None if neither says. It is not checked here."""
+    """The given region, or the environment's; None if there is neither. It is not checked here."""
     said = (environ.get(name, "").strip() for name in _REGION_ENV)
     return given or next((region for region in said if region), None)
 
 
 def region_of(url: str) -> str | None:
-    """The region that a Bedrock host names: a request to it is signed for that one. None for other hosts."""
+    """The region in a Bedrock host, for which requests to it are signed. None for other hosts."""
     found = _HOSTS.search(urlsplit(url).hostname or "")
     return found[1] if found else None
 
@@ -199,7 +204,7 @@ def region_of(url: str) -> str | None:
 
 
 class BotocoreChain:
-    """Credentials from botocore's default chain. Everything here blocks: call it in a thread."""
+    """Credentials from botocore's default chain. All methods block, so call them in a thread."""
 
     def __init__(self, profile: str | None = None) -> None:
         self._profile = profile
@@ -208,7 +213,7 @@ class BotocoreChain:
         self._found: Any = None
 
     def __call__(self) -> Credentials:
-        """Fresh credentials. Raises ConfigError: no extra, no credentials, or none that could be fetched."""
+        """Valid credentials. Raises ConfigError without the extra or credentials, ConnectError if fetching failed."""
         if self._found is None:
             self._found = self._ask(lambda session: session.get_credentials())
         if self._found is None:
@@ -217,7 +222,7 @@ class BotocoreChain:
                 "configure a profile, SSO, or a role (`aws configure`)"
             )
         frozen = self._ask(lambda _: self._found.get_frozen_credentials())
-        expiry = getattr(self._found, "_expiry_time", None)  # botocore shows it nowhere else
+        expiry = getattr(self._found, "_expiry_time", None)  # botocore has no public attribute for it
         expires = None if expiry is None else expiry.timestamp()
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires)
 
@@ -246,10 +251,11 @@ class BotocoreChain:
 
 
 class AWSAuth:
-    """What an AWS request is carried by: see the module. One object serves many requests, threads and loops.
+    """Authentication of AWS requests. One object serves many requests, threads and event loops.
 
-    `bearer` and `credentials` are given in code; `credentials` may be a function, called in a thread whenever fresh
-    ones are needed. `profile` skips the environment's keys, as botocore does. `clock` gives seconds since 1970.
+    `bearer` is a Bedrock API key; `credentials` may be a function, which is called in a thread whenever new
+    credentials are needed. With `profile` the environment's keys are not used, as in botocore. `clock` returns seconds
+    since 1970.
     """
 
     def __init__(
@@ -280,7 +286,7 @@ class AWSAuth:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What the last request was carried by, to be kept out of errors: some repeat what was signed."""
+        """See `Auth`. Some errors of AWS repeat what was signed."""
         return self._secrets
 
     @property
@@ -291,16 +297,17 @@ class AWSAuth:
         return "check the AWS credentials: credentials=, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile"
 
     def _key(self) -> Key | None:
-        """The bearer key, where there is one."""
+        """The bearer key, or None."""
         if self._bearer is not None or not self._uses_environment:
             return self._bearer
         return self._environ.get(BEARER_ENV, "").strip() or None
 
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """The headers to add to a request, which then goes out to this very URL.
+        """The headers to add to a request, which must then be sent to exactly this URL.
 
-        Of the request's own headers only its content type and `x-amz-*` are signed: proxies change others. Raises
-        ConfigError: no credentials, no region, a missing extra; ConnectError: credentials could not be fetched.
+        Of the request's own headers only its content type and `x-amz-*` are signed, since proxies change others.
+        Raises ConfigError without credentials, a region or the extra, ConnectError if credentials could not be
+        fetched.
         """
         bearer = self._key()
         if bearer is not None:
@@ -325,9 +332,9 @@ class AWSAuth:
         )
 
     async def region(self, url: str | None = None) -> str:
-        """The region: as given, the one that the host names, the environment's, the profile's.
+        """The region: the given one, else the host's, the environment's, or the profile's.
 
-        Raises ConfigError: none is known, or what is named is no region.
+        Raises ConfigError if none is known, or it is not valid.
         """
         region = self._region or (region_of(url) if url else None) or find_region(None, self._environ)
         if region is None:
@@ -349,7 +356,7 @@ class AWSAuth:
         return region
 
     async def credentials(self) -> Credentials:
-        """Credentials that are good for some minutes more. Raises ConfigError and ConnectError."""
+        """Credentials that are valid for some minutes. Raises ConfigError, ConnectError."""
         if self._given is not None:
             return self._given
         known = _from_environment(self._environ) if self._uses_environment else None

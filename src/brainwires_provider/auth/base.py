@@ -1,7 +1,7 @@
-"""What an auth is that has to know the request: it signs it, or carries a token that it renews by itself.
+"""The interface of authentication that signs a request, or adds a token that it renews.
 
-`Renewed` is what both of ours keep such a token in: fetched in a thread, since that may block, shortly before the old
-one ends, and once however many requests wait for it.
+`Renewed` holds such a token. A new one is fetched in a thread, since that may block, shortly before the old one
+expires, and only once for all requests that wait for it.
 """
 
 from __future__ import annotations
@@ -25,25 +25,32 @@ _RETRY_EARLY = 30.0
 
 
 class Auth(Protocol):
-    """Serves many requests, threads and loops."""
+    """Adds headers to requests. One object serves many requests, threads and event loops."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What the last request was carried by, to be kept out of errors."""
+        """The secrets of the last request, which are removed from errors."""
         ...
 
     @property
     def advice(self) -> str:
-        """What to look at where a service does not take what it was shown."""
+        """What the user should check if a service rejects the credentials."""
         ...
 
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """The headers to add to a request, which then goes out as it is. Raises ConfigError, ConnectError."""
+        """The headers to add to a request, which must then be sent unchanged.
+
+        Raises ConfigError for missing or unusable credentials, ConnectError if a token could not be fetched.
+        """
         ...
 
 
 class Renewed(Generic[T]):
-    """A value with an end, in seconds since 1970 or None. `fetch` gives a fresh one; it is called in a thread."""
+    """A value that expires. `fetch` returns a new one, and is called in a thread.
+
+    `expires` returns when a value expires, in seconds since 1970, or None for never. A value is renewed `early`
+    seconds before.
+    """
 
     def __init__(
         self,
@@ -59,11 +66,11 @@ class Renewed(Generic[T]):
         self._clock = clock
         self._lock = Lock()
         self._known: list[T] = []
-        self._not_before = 0.0  # after a failed early renewal: when the next one may be tried
+        self._not_before = 0.0  # after a failed early renewal: the time of the next attempt
         self._renewals: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = WeakKeyDictionary()
 
     async def get(self) -> T:
-        """The value, good for some time more. Raises what `fetch` raises."""
+        """The value, renewed if it expires soon. Raises what `fetch` raises."""
         for known in self._good():
             return known
         import asyncio
@@ -76,7 +83,7 @@ class Renewed(Generic[T]):
         return fresh
 
     def _good(self) -> list[T]:
-        """The known value while it needs no renewal; empty without."""
+        """The known value in a list; an empty list if there is none, or it has to be renewed."""
         known = self._known
         end = self._expires(known[0]) if known else None
         if end is None:
@@ -86,7 +93,7 @@ class Renewed(Generic[T]):
         return known if not is_late or now < min(self._not_before, end) else []
 
     def _renew(self) -> T:
-        """Runs in a thread; another loop's renewal is waited for, and its result taken."""
+        """Renew the value. Runs in a thread; waits for another event loop's renewal and uses its result."""
         with self._lock:
             for known in self._good():
                 return known
@@ -97,5 +104,5 @@ class Renewed(Generic[T]):
                 end = self._expires(self._known[0]) if self._known else None
                 if end is None or end <= now:
                     raise
-                self._not_before = now + _RETRY_EARLY  # the old one holds for a while yet
+                self._not_before = now + _RETRY_EARLY  # the old one is still valid
             return self._known[0]

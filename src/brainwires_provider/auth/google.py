@@ -1,7 +1,7 @@
-"""Google Cloud: access tokens, fetched and renewed by google-auth, which is the extra `vertex`.
+"""Google Cloud: access tokens, fetched and renewed with google-auth (the extra `vertex`).
 
-google-auth knows where credentials lie (a service account's file, workload identity, the user's own, the metadata
-server) and how a token is asked for; its requests go out by the standard library, in a thread.
+google-auth finds credentials (a service account's file, workload identity, the user's own, the metadata server) and
+requests tokens; its requests are sent with the standard library, in a thread.
 Reference: Google Cloud, "How Application Default Credentials works".
 """
 
@@ -23,19 +23,19 @@ __all__ = ["GoogleAuth"]
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _EXTRA = "pip install 'brainwires-provider[vertex]'"
-_CLOCK = 30.0  # seconds for one request of google-auth's own
+_CLOCK = 30.0  # seconds, for one request of google-auth
 _EARLY = 225.0
 
 
 class GoogleAuth:
-    """Tokens for Google Cloud. One object serves many requests, threads and loops.
+    """Authentication with Google Cloud tokens. One object serves many requests, threads and event loops.
 
     `credentials` is the path of a credentials file, or google-auth's own Credentials; without it, the Application
-    Default Credentials. Tokens go to Vertex AI's own hosts; with `any_host` to every URL, which is for a base URL that
-    was given together with its credentials. `clock` gives seconds since 1970.
+    Default Credentials are used. Tokens are sent to Vertex AI's own hosts only; with `any_host` to every URL, for a
+    base URL that was given together with its credentials. `clock` returns seconds since 1970.
 
-    A credentials file names URLs and, of type `external_account`, files that are read and sent to fetch a token: its
-    path must come from a trusted source.
+    A credentials file contains URLs and, if it is of type `external_account`, names of files that are read and sent to
+    fetch a token. Therefore its path must come from a trusted source.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class GoogleAuth:
         )
 
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """See `Auth`. Of the request only its host matters. Raises ConfigError for one that is not Google's, too."""
+        """See `Auth`. Only the request's host matters; one that is not Google's raises ConfigError too."""
         if not self._any_host and not is_own_host("google", url):
             raise ConfigError(
-                "a Google Cloud token is sent to Vertex AI's own hosts only, and this request goes to another; a base "
-                "URL of your own takes base_url= and credentials= together"
+                "a Google Cloud token is sent to Vertex AI's own hosts only, and this request goes to another; for a "
+                "base URL of your own, pass base_url= and credentials= together"
             )
         token, _ = await self._tokens.get()
         self._secrets = (token,)
@@ -86,9 +86,9 @@ class GoogleAuth:
         return {**own, "x-goog-user-project": project} if project else own
 
     def project(self) -> str | None:
-        """The project that the credentials name. Reads files, or asks the metadata server: call it in a thread.
+        """The project of the credentials, or None. It blocks, so call it in a thread.
 
-        Raises ConfigError.
+        Raises ConfigError if there are no usable credentials.
         """
         self._load()
         return self._project
@@ -125,7 +125,7 @@ class GoogleAuth:
             raise ConnectError(f"no Google Cloud token could be fetched: {_first_line(error)}") from None
         except (ValueError, faults.GoogleAuthError) as error:
             raise ConfigError(f"Google Cloud gave no token: {_first_line(error)}") from None
-        expiry: datetime | None = self._found.expiry  # in UTC, and does not say so
+        expiry: datetime | None = self._found.expiry  # in UTC, without a time zone
         return self._found.token, None if expiry is None else expiry.replace(tzinfo=UTC).timestamp()
 
 
@@ -141,17 +141,17 @@ _KINDS = {
 
 
 def _from_file(path: str) -> Any:
-    """The credentials of a file, by the kind that it says it is. Raises ValueError, OSError, KeyError."""
+    """The credentials of a file, by the type that it states. Raises ValueError, OSError, KeyError."""
     with open(path, "rb") as file:
-        told = json.loads(file.read())
-    kind = told.get("type") if isinstance(told, dict) else None
+        info = json.loads(file.read())
+    kind = info.get("type") if isinstance(info, dict) else None
     if kind not in _KINDS:
         raise ValueError(f"{path} is of type {kind!r}; known are {', '.join(_KINDS)}")
     module, maker = _KINDS[kind]
     make: Any = import_module(module)
     for name in maker.split("."):
         make = getattr(make, name)
-    return make(told, scopes=_SCOPES)
+    return make(info, scopes=_SCOPES)
 
 
 def _library() -> tuple[Any, Any]:
@@ -165,13 +165,13 @@ def _library() -> tuple[Any, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    """google-auth puts the whole answer behind its words, which may hold what it was sent."""
+    """The first line of an error; google-auth appends the whole response, which may contain secrets."""
     first = error.args[0] if error.args else type(error).__name__
     return str(first).partition("\n")[0][:300]
 
 
 class _Answer:
-    """What google-auth wants of an answer."""
+    """A response as google-auth expects it."""
 
     def __init__(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
         self.status, self.headers, self.data = status, headers, data
@@ -185,7 +185,7 @@ def _send(
     timeout: float | None = None,
     **_: Any,
 ) -> _Answer:
-    """A google-auth transport on the standard library; no redirect is followed. Raises its TransportError."""
+    """A transport for google-auth; it follows no redirect. Raises google-auth's TransportError."""
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 

@@ -1,8 +1,8 @@
-"""The hosts of Amazon Bedrock and of Vertex AI, and the patterns that regions, locations and projects are checked by.
+"""The hosts of Amazon Bedrock and of Vertex AI, and the patterns of valid regions, locations and projects.
 
-A region or a location becomes part of a host, and a project part of a path. So each is checked wherever it came from:
-code, a file, the environment, a profile. A host is a cloud's own only by the exact name of its service: customers have
-hosts below `amazonaws.com` and `googleapis.com` too.
+A region or a location becomes part of a host, and a project part of a path. Therefore each is checked, whatever its
+source: code, a file, the environment, a profile. Only exact names of a service count as the cloud's own hosts, because
+customers have hosts below `amazonaws.com` and `googleapis.com` too.
 References: AWS General Reference, "Amazon Bedrock endpoints and quotas"; Google Cloud, "Vertex AI locations" and
 "Creating and managing projects".
 """
@@ -22,7 +22,7 @@ Part: TypeAlias = Literal["region", "location", "project"]
 
 _REGION = r"[a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}"
 _LOCATION = r"[a-z]{2,16}-[a-z]{2,16}[0-9]{1,2}"
-_SEVERAL = r"(?:us|eu)"  # regions together, with hosts of their own
+_SEVERAL = r"(?:us|eu)"  # several regions, with hosts of their own
 _PATTERNS: dict[Part, tuple[re.Pattern[str], str]] = {
     "region": (re.compile(_REGION), "an AWS region is written like us-east-1"),
     "location": (
@@ -48,16 +48,16 @@ _OWN: dict[Cloud, re.Pattern[str]] = {
 
 
 def checked(part: Part, value: str, provider: str | None = None) -> str:
-    """`value`, which is then safe within a host and a path. Raises ConfigError where it is no such part."""
+    """Return `value` if it is valid, and so safe within a host or a path. Raises ConfigError otherwise."""
     pattern, form = _PATTERNS[part]
     if pattern.fullmatch(value) is None:
         what = "region" if part == "location" else part
-        raise ConfigError(f"{value!r} is no {what}: {form}", provider=provider)
+        raise ConfigError(f"{value!r} is not a valid {what}: {form}", provider=provider)
     return value
 
 
 def is_own_host(cloud: Cloud, url: str) -> bool:
-    """Whether a URL's host is the cloud's own service, reached over TLS: what the cloud gave may go there."""
+    """Whether a URL is the cloud's own service over TLS, to which the cloud's credentials may be sent."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,8 +1,8 @@
-"""API keys: given, called for, or read from the environment, and never shown.
+"""API keys: given as text, returned by a callable, or read from the environment; never shown.
 
-A callable is asked for each request, so that a short-lived token stays fresh; a synchronous one runs in a thread,
-since it may block. `EnvKey`, `FileKey` and `KeyringKey` are such callables that only know where a key lies: they can
-be shown, compared, pickled and written into a file.
+A callable is called for each request, so that short-lived tokens stay valid; a synchronous one runs in a thread, since
+it may block. `EnvKey`, `FileKey` and `KeyringKey` are callables that hold only a reference to a key, so they can be
+shown, compared, pickled and written to a file.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ __all__ = [
 ]
 
 Key: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""A key: its text, or a synchronous or asynchronous callable that returns it, such as `EnvKey`."""
 
 REDACTED = "[redacted]"
 SECRET_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key"))
-"""The headers, in lower case, that carry keys."""
+"""The headers that carry keys, in lower case."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OF_THE_CONNECTION = frozenset(("host", "content-length", "transfer-encoding"))
@@ -46,13 +47,12 @@ _from_keyring: dict[tuple[str, str], str] = {}
 
 
 class EnvKey(Struct, frozen=True):
-    """The value of an environment variable. `where` says who asks for it, in errors.
-
-    Called, it raises ConfigError where the variable is not set.
-    """
+    """A key in an environment variable, read at each request. Raises ConfigError then if it is not set."""
 
     name: str
+    """The variable's name."""
     where: str = ""
+    """Where this reference was written, for errors."""
 
     def __call__(self) -> str:
         """Return the value of the variable. Raises ConfigError when it is not set."""
@@ -63,18 +63,20 @@ class EnvKey(Struct, frozen=True):
 
 
 class FileKey(Struct, frozen=True):
-    """A file's content, trimmed; read at each request, so that a key can be replaced. `~` is the user's folder.
+    """A key in a file, read at each request, so that it can be replaced.
 
-    Called, it raises ConfigError for a file that is not there, holds no key, or is open to other users of this
-    machine. A file that belongs to somebody else, or lies on a read-only mount, as a container's secrets do, is
-    taken as it is: its mode is not the caller's to change.
+    Raises ConfigError then for a file that does not exist, holds no key, or can be read by other users of this
+    machine. The mode is not checked for a file that belongs to another user or is on a read-only mount, such as a
+    container's secrets, because the caller cannot change it.
     """
 
     path: str
+    """The file's path; `~` is the user's folder. White space around the key is removed."""
     where: str = ""
+    """Where this reference was written, for errors."""
 
     def __call__(self) -> str:
-        """Return the content of the file. Raises ConfigError when it cannot be read or is no key."""
+        """Return the content of the file. Raises ConfigError if it cannot be read or is not a key."""
         path = os.path.expanduser(self.path)
         try:
             with open(path, "rb", opener=_open_at_once) as file:
@@ -93,17 +95,20 @@ class FileKey(Struct, frozen=True):
 
 
 class KeyringKey(Struct, frozen=True):
-    """An entry of the system's keyring, by the package `keyring`; asked for once in a process.
+    """A key in the system's keyring, read once per process with the package `keyring`.
 
-    Called, it raises ConfigError without that package, without a keyring, and without such an entry.
+    Raises ConfigError at a request if that package, a keyring, or the entry is missing.
     """
 
     service: str
+    """The entry's service name."""
     user: str
+    """The entry's user name."""
     where: str = ""
+    """Where this reference was written, for errors."""
 
     def __call__(self) -> str:
-        """Return the password from the keyring. Raises ConfigError when there is none."""
+        """Return the key from the keyring. Raises ConfigError if there is none."""
         known = _from_keyring.get((self.service, self.user))
         if known is None:
             known = _from_keyring[self.service, self.user] = self._ask()
@@ -114,17 +119,17 @@ class KeyringKey(Struct, frozen=True):
             import keyring
         except ImportError:
             raise ConfigError(
-                f"{_asker(self.where)}keys in a keyring need a package that comes with an extra: "
+                f"{_asker(self.where)}keys in a keyring require an extra: "
                 'pip install "brainwires-provider[keyring]"'
             ) from None
         try:
             key, fault = keyring.get_password(self.service, self.user), None
-        except Exception as error:  # noqa: BLE001 (whatever a backend raises; its words may be anything)
+        except Exception as error:  # noqa: BLE001 (backends raise any exception, with any text)
             key, fault = None, type(error).__name__
         if fault is not None:
             raise ConfigError(
-                f"{_asker(self.where)}the keyring cannot be asked ({fault}): is there one, and is it unlocked? "
-                "`keyring diagnose` tells"
+                f"{_asker(self.where)}the keyring cannot be read ({fault}): is there one, and is it unlocked? "
+                "`keyring diagnose` shows its state"
             )
         if key is None or not key.strip():
             raise ConfigError(
@@ -139,24 +144,24 @@ def _asker(where: str) -> str:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting for somebody to write to it, where it is a pipe."""
+    """Open a file without waiting, in case it is a pipe that nobody writes to."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _file_fault(file: int, path: str) -> str | None:
-    """Why a key in this open file is not to be used."""
+    """Why the key in this open file must not be used, or None."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
-        return "is no plain file"
+        return "is not a regular file"
     if os.name != "posix" or not status.st_mode & 0o077 or status.st_uid != os.geteuid():
         return None
     if os.fstatvfs(file).f_flag & os.ST_RDONLY:
         return None
-    return f"is open to other users of this machine: chmod 600 {path}"
+    return f"can be read by other users of this machine: chmod 600 {path}"
 
 
 async def resolve_headers(headers: Mapping[str, Key], provider: str) -> dict[str, str]:
-    """Headers with their values called for. Raises ConfigError as `resolve_key` does."""
+    """Headers with the values that callables return. Raises ConfigError as `resolve_key` does."""
     return {
         name: value if isinstance(value, str) else await resolve_key(value, provider)
         for name, value in headers.items()
@@ -164,7 +169,7 @@ async def resolve_headers(headers: Mapping[str, Key], provider: str) -> dict[str
 
 
 async def resolve_key(key: Key, provider: str) -> str:
-    """The key's text. Raises ConfigError when there is none in it, or it could not be a header."""
+    """The key's text. Raises ConfigError if a callable returns something else, or the text cannot be in a header."""
     value: Any = key() if isinstance(key, EnvKey) else key
     if callable(value):
         import asyncio
@@ -183,44 +188,44 @@ async def resolve_key(key: Key, provider: str) -> str:
     text = value.strip()
     if not text.isprintable():
         raise ConfigError(
-            f"the key for {provider} has a character that no header can carry; was it pasted whole?",
+            f"the key for {provider} contains a character that is not allowed in a header; was it copied completely?",
             provider=provider,
         )
     return text
 
 
 def header_fault(name: str) -> str | None:
-    """Why a header of this name cannot be set, whoever sets it; None where it can.
+    """Why a header of this name cannot be set, or None.
 
-    The host and the length are the connection's own to say: another `Host` would take a request elsewhere.
+    The host and the length follow from the request: another `Host` could send it to another server.
     """
     if not name:
-        return "a header has a name"
+        return "a header must have a name"
     if name.lower() in _OF_THE_CONNECTION:
         return f"the header {name} follows from the URL and the body, and cannot be set"
-    return None if _HEADER_NAME.fullmatch(name) else "no header has such a name"
+    return None if _HEADER_NAME.fullmatch(name) else "this is not a valid header name"
 
 
-def header_secrets(given: Mapping[str, Key], told: Mapping[str, str]) -> tuple[str, ...]:
-    """What of a provider's headers is secret: what was called for, and what carries keys by its name.
+def header_secrets(given: Mapping[str, Key], resolved: Mapping[str, str]) -> tuple[str, ...]:
+    """The secret values of a provider's headers: those from callables, and those of headers that carry keys.
 
-    A token behind a scheme's name (`Bearer …`) is told by itself too: that is how a service would repeat it.
+    A token after a scheme (`Bearer …`) is also listed alone, since a service may repeat it without the scheme.
     """
     values = [
-        told[name] for name, value in given.items() if callable(value) or name.lower() in SECRET_HEADERS
+        resolved[name] for name, value in given.items() if callable(value) or name.lower() in SECRET_HEADERS
     ]
     return tuple(values + [value.rpartition(" ")[2] for value in values if " " in value])
 
 
 def key_headers(scheme: str, key: str) -> dict[str, str]:
-    """The headers that carry a key: `scheme` is `"bearer"` or a header's own name. No key, no header."""
+    """The headers that carry a key; `scheme` is `"bearer"` or a header's name. None for an empty key."""
     if not key:
         return {}
     return {"Authorization": f"Bearer {key}"} if scheme == "bearer" else {scheme: key}
 
 
 def redact(value: Any, secrets: tuple[str, ...]) -> Any:
-    """The same value without the secrets: some services repeat the key in their error."""
+    """Remove secrets from a value, since some services repeat the key in their errors."""
     if isinstance(value, str):
         for secret in secrets:
             if len(secret) > 3:

@@ -57,9 +57,9 @@ _SPARE: Final = 16  # tokens of context for each response, beyond its prompt and
 _SHOWN: Final = 300  # bytes of an unexpected response in an error message
 # fmt: off
 _WORDS: Final = (
-    "river", "stone", "light", "house", "garden", "water", "window", "paper", "summer", "village", "morning", "table",
-    "winter", "bread", "letter", "road", "music", "forest", "island", "bridge", "market", "silver", "doctor", "engine",
-    "number", "picture", "captain", "yellow", "history", "evening", "kitchen",
+    "river", "stone", "light", "valley", "garden", "water", "window", "paper", "summer", "village", "morning", "table",
+    "winter", "bread", "letter", "path", "music", "forest", "island", "bridge", "market", "silver", "doctor", "number",
+    "engine", "picture", "captain", "yellow", "history", "evening", "kitchen",
 )
 # fmt: on
 
@@ -362,7 +362,7 @@ async def bench(options: BenchOptions, report: Report) -> BenchResult:
         began = time.perf_counter()
         await client.local.load()
         load_seconds = time.perf_counter() - began
-        transport = cast("LocalTransport", await client.wire(client._target(name)))
+        transport = cast("LocalTransport", await client._session.transport(client._session.target(name)))
         handle = await transport.acquire()
         try:
             with ThreadPoolExecutor(options.at_once) as threads:

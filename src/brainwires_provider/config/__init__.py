@@ -1,4 +1,4 @@
-"""A set-up out of a file, `brainwires.toml`: providers, names for models, defaults; keys by reference only."""
+"""The configuration file `brainwires.toml`: providers, names for models, defaults; keys by reference only."""
 
 from __future__ import annotations
 

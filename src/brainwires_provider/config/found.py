@@ -1,7 +1,7 @@
-"""What a configuration file may say that was merely found: in the current folder, without anybody naming it.
+"""What an untrusted configuration file may contain: one found in the current folder, that the user did not name.
 
-Such a file may have come with somebody else's project. It may name models, options, and built-in providers at their
-own hosts. This is a list of what is allowed: a field that is not in it is refused, one that is added later too.
+Such a file may belong to somebody else's project. It may name models, options, and built-in providers at their own
+hosts. The module lists what is allowed; every other field is refused, including those that are added later.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ALLOWED", "check_found"]
 
 Allowed: TypeAlias = "Mapping[str, Allowed | None]"
 
-_NAMED = "*"  # any name: of a model, of a provider
+_NAMED = "*"  # any name of a model or a provider
 _OPTIONS: Allowed = {
     **dict.fromkeys(("max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "strict")),
     **dict.fromkeys(("presence_penalty", "frequency_penalty", "parallel_tool_calls")),
@@ -37,7 +37,8 @@ ALLOWED: Allowed = {
     "models": {_NAMED: {"model": None, "options": _OPTIONS}},
     "providers": {_NAMED: {"based_on": None, "base_url": None, "api_key": None, "options": _OPTIONS}},
 }
-"""The fields by their places. What `model`, `based_on`, `base_url` and `api_key` hold is looked at as well."""
+"""The allowed fields, as nested tables. The values of `model`, `based_on`, `base_url` and `api_key` are checked
+too."""
 
 _REFUSED = (
     "this file was merely found and is not trusted, so it may not decide where anything is sent or what is read from "
@@ -47,12 +48,12 @@ _LOOPBACK = re.compile(
     r"(?:https?|wss?)://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?",
     re.IGNORECASE,
 )
-_MODEL = re.compile(r"(?!arn:)[A-Za-z0-9._:/@+~-]*", re.IGNORECASE)  # an ARN names an account
+_MODEL = re.compile(r"(?!arn:)[A-Za-z0-9._:/@+~-]*", re.IGNORECASE)  # an ARN contains an account
 _STEP = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 
 
 def check_found(reader: Reader, document: Mapping[str, Any], config: Config) -> bool:
-    """A fault for all that goes beyond what is allowed; whether there was any. `config` is what `document` says."""
+    """Report every field that is not allowed; returns whether there was any. `config` was read from `document`."""
     reported = [reader.fault(path, fault) for path, fault in _refusals(document, config)]
     return any(reported)
 
@@ -72,7 +73,7 @@ def _refusals(document: Mapping[str, Any], config: Config) -> Iterator[tuple[Pat
 
 
 def _beyond(value: Any, allowed: Allowed | None, path: Path) -> Iterator[Path]:
-    """The places of the fields that are not allowed."""
+    """The paths of the fields that are not allowed."""
     if not isinstance(value, dict) or allowed is None:
         return
     for key, inner in value.items():
@@ -86,7 +87,10 @@ def _of_provider(config: ProviderConfig, path: Path) -> Iterator[tuple[Path, str
     row = find_row(config.based_on or config.name)
     built_in = PROVIDERS.get(ALIASES.get(config.name, config.name))
     if built_in is not None and built_in is not row:
-        yield (*path, "based_on"), f"{_REFUSED}: {config.name} is a built-in provider, and stays what it is"
+        yield (
+            (*path, "based_on"),
+            f"{_REFUSED}: {config.name} is a built-in provider, and cannot be redefined",
+        )
     if config.base_url is not None and not _is_keyless_loopback(config, row):
         yield (*path, "base_url"), f"{_REFUSED}; a server on this machine that gets no key is the exception"
     of_row = isinstance(config.api_key, EnvKey) and config.api_key.name in (row.key_env, row.other_key_env)
@@ -100,7 +104,7 @@ def _is_keyless_loopback(config: ProviderConfig, row: Provider) -> bool:
 
 
 def _is_plain_model(model: str, own: Mapping[str, ProviderConfig]) -> bool:
-    """Whether a model's name is no more than that: no path, on this machine or in a URL, and no account."""
+    """Whether a model's name is only a name: no path, on this machine or in a URL, and no account."""
     provider, _, name = model.partition(":")
     config = own.get(provider)
     try:
@@ -109,11 +113,11 @@ def _is_plain_model(model: str, own: Mapping[str, ProviderConfig]) -> bool:
         return False
     if _MODEL.fullmatch(name) is None or _STEP.search(name):
         return False
-    return row.wire != "local" or _is_registered(name)
+    return row.transport != "local" or _is_registered(name)
 
 
 def _is_registered(name: str) -> bool:
-    """Whether a local model's name leads to a file that the user chose, and never to one that lies around here."""
+    """Whether a local model's name refers to a file that the user registered, and not to one in the current folder."""
     from brainwires_provider.local.weights.registry import LocalRegistry
 
     if not name or name.startswith("ollama:"):

@@ -1,8 +1,8 @@
-"""On which line each key of a TOML document stands.
+"""The line numbers of the keys of a TOML document, for error messages.
 
-The standard library's reader gives values and no places. Here the text, which that reader has already taken, is gone
-through once more for its keys alone: headers, dotted and quoted keys, inline tables, arrays. What is not understood
-ends the search, and what was found before stays right.
+The standard library's parser returns values without positions. Here the text, which that parser has already accepted,
+is scanned once more for its keys: headers, dotted and quoted keys, inline tables, arrays. Anything unexpected ends the
+scan; the lines found until then are correct.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TypeAlias
 __all__ = ["Path", "key_lines", "line_of"]
 
 Path: TypeAlias = tuple[str | int, ...]
-"""Keys, and places in arrays."""
+"""Keys, and indices of arrays."""
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACES = re.compile(r"[ \t]*")
@@ -29,7 +29,7 @@ _SCALAR = re.compile(
 
 
 def key_lines(text: str) -> dict[Path, int]:
-    """The line, from 1, of every key and of every item of an array. `text` has been read without an error."""
+    """The line, counted from 1, of every key and of every array item. `text` must be valid TOML."""
     scanner = _Scanner(text.replace("\r\n", "\n"))
     with suppress(_NotUnderstood):
         scanner.scan()
@@ -37,7 +37,7 @@ def key_lines(text: str) -> dict[Path, int]:
 
 
 def line_of(lines: dict[Path, int], path: Path) -> int | None:
-    """The line of a path, or of the nearest table that it would be in."""
+    """The line of a path, or of the nearest existing table above it."""
     return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
 
 
@@ -64,7 +64,7 @@ class _Scanner:
             self._skip(_BLANK)
 
     def _header(self) -> Path:
-        """The table that a header begins; its first bracket is behind us."""
+        """The table that a header begins. The header's first bracket has been read."""
         is_array = self._take("[")
         line, parts = self._line(), self._parts()
         for _ in range(2 if is_array else 1):
@@ -79,7 +79,7 @@ class _Scanner:
             self._note(path, line)
             self._last[path] = self._last.get(path, -1) + 1
             path = (*path, self._last[path])
-        self.found[path] = line  # a header of its own goes before a mention in another's
+        self.found[path] = line  # a table's own header takes precedence over a mention in another
         return path
 
     def _pair(self, table: Path) -> None:
@@ -114,7 +114,7 @@ class _Scanner:
             self._skip(_BLANK)
 
     def _parts(self) -> list[str]:
-        """A key's parts, and the spaces behind it."""
+        """Read a key's parts, and the spaces after it."""
         parts: list[str] = []
         while not parts or self._take("."):
             self._skip(_SPACES)
@@ -142,7 +142,7 @@ class _Scanner:
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
         found = pattern.match(self._text, self._at)
-        assert found is not None  # it matches nothing, too
+        assert found is not None  # the pattern also matches empty text
         self._at = found.end()
 
     def _match(self, pattern: re.Pattern[str]) -> str:

@@ -1,7 +1,7 @@
-"""`load_config`: finds `brainwires.toml`, reads it, and reports every fault by its line.
+"""`load_config`: finds `brainwires.toml`, reads it, and reports every error with its line.
 
-Nothing is read unless it is called, and no key even then: a key's reference is followed when a request needs it. A
-file that was merely found says only what `config.found` allows, unless the user trusts it (`config.records`).
+No file is read unless it is called. It reads no key: a reference to a key is resolved when a request needs it. A file
+that was merely found may contain only what `config.found` allows, unless the user trusts it (`config.records`).
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _QUOTED = re.compile(r"\s*(\(.*\)|'[^']*'|\"[^\"]*\")")
 def load_config(
     path: str | PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """Read the configuration file; without one, the configuration is empty.
+    """Read the configuration file. If there is none, the configuration is empty.
 
-    The file is `path`, else what `BRAINWIRES_CONFIG` names, else `brainwires.toml` in the current folder, else in the
-    user's configuration folder.
+    The file is `path`, else the one that `BRAINWIRES_CONFIG` names, else `brainwires.toml` in the current folder, else
+    in the user's configuration folder.
 
-    `BRAINWIRES_MODEL` goes before the file's model. Both variables come from `environ`, by default the process's own.
+    `BRAINWIRES_MODEL` overrides the file's model. Both variables are read from `environ`, by default the process's.
 
-    The file of the current folder was merely found: it may name models, options, and built-in providers at their own
-    hosts, and nothing else unless `brainwires trust` has recorded its content.
+    A file in the current folder was merely found, and is not trusted: it may name models, options, and built-in
+    providers at their own hosts, and nothing else unless `brainwires trust` has recorded its content.
 
-    Raises ConfigError for a file that was named and is not there, and for what is wrong in one: every fault, one a
-    line, as `brainwires.toml:12: …`.
+    Raises ConfigError for a named file that does not exist, and for errors in the file: all of them, one per line, as
+    `brainwires.toml:12: …`.
     """
     environ = os.environ if environ is None else environ
     found, is_users = _find(path, environ)
@@ -53,10 +53,10 @@ def load_config(
 
 
 def trust(path: str | PathLike[str]) -> tuple[Config, str]:
-    """Record that the user trusts a file's content, until it changes; what it says, and its SHA-256.
+    """Record that the user trusts a file's content, until it changes; returns its configuration and its SHA-256.
 
-    The bytes that are recorded are those that were read as the configuration. Raises ConfigError for a file that
-    cannot be read, or holds a fault, and where no record can be written.
+    The recorded bytes are those that were parsed. Raises ConfigError for a file that cannot be read or contains an
+    error, and if the record cannot be written.
     """
     name = os.path.expanduser(os.fspath(path))
     content = _content(name, is_users=True)
@@ -65,7 +65,7 @@ def trust(path: str | PathLike[str]) -> tuple[Config, str]:
 
 
 def _find(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> tuple[str | None, bool]:
-    """The file, and whether it is the user's: named by somebody, or in the user's own folder."""
+    """The file, and whether it is the user's: named by the user, or in the user's own folder."""
     named = os.fspath(path) if path is not None else environ.get("BRAINWIRES_CONFIG", "").strip()
     if named:
         return os.path.expanduser(named), True
@@ -112,12 +112,12 @@ def _parse(path: str, content: bytes, *, trusted: bool) -> Config:
 
 
 def _content(path: str, *, is_users: bool) -> bytes:
-    """The file's bytes. One that was merely found is not waited for, as one would for the writer of a pipe."""
+    """The file's bytes. One that was merely found is opened without waiting, in case it is a pipe."""
     flags = 0 if is_users else getattr(os, "O_NONBLOCK", 0)
     try:
         with open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
             if not is_users and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError(f"{path}: is no plain file")
+                raise ConfigError(f"{path}: is not a regular file")
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
@@ -130,7 +130,7 @@ def _text(path: str, content: bytes) -> str:
     text = content.decode("utf-8-sig", "surrogateescape")
     broken = next((at for at, c in enumerate(text) if "\udc80" <= c <= "\udcff"), None)
     if broken is not None:
-        raise ConfigError(f"{path}:{_line(text, broken)}: is no UTF-8")
+        raise ConfigError(f"{path}:{_line(text, broken)}: is not UTF-8")
     return text
 
 
@@ -139,14 +139,14 @@ def _line(text: str, at: int) -> int:
 
 
 def _document(text: str, path: str) -> dict[str, Any]:
-    """The TOML. Its reader's errors hold pieces of the text, or all of it: what is told here holds none."""
+    """Parse TOML. The parser's errors quote the text, which may contain secrets; the errors raised here do not."""
     import tomllib
 
     try:
         return tomllib.loads(text)
     except RecursionError:
         fault = "is nested too deeply"
-    except ValueError as error:  # a date or a number that cannot be, too
+    except ValueError as error:  # also for impossible dates and numbers
         fault = str(error)
     place = _WHERE.search(fault)
     words = _QUOTED.sub(_without_letters, fault[: place.start()] if place else fault)

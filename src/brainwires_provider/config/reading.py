@@ -1,7 +1,7 @@
-"""Values out of a file's tables, each with a word about what does not fit.
+"""Typed values from the tables of a configuration file, and the errors for values that do not fit.
 
-A `Reader` goes on after a fault, so that one run tells them all, each by its line. No text is ever repeated in one:
-whatever stands in the file may be a secret in the wrong place.
+A `Reader` continues after an error, so that all are reported at once, each with its line. No error quotes the file's
+text, since any text may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["NO_KEY", "Reader", "near", "shown"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_MOST_TOLD = 20
+_MOST_REPORTED = 20
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -37,13 +37,13 @@ _MISFIT = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$(.*)`)?$")
 
 
 NO_KEY = (
-    "looks like a key, and no key is written into this file: it would be shown, copied and committed. Say where it "
-    "lies, in api_key or in headers of [providers.NAME]; and since it has stood here, replace it with a new one"
+    "looks like a key, and no key is written into this file: it would be shown, copied and committed. Refer to the "
+    "place of the key, in api_key or in headers of [providers.NAME]; and replace the key, since it was in this file"
 )
 
 
 class Reader:
-    """One file: where it is, what its faults are called by, and the faults found so far."""
+    """Reads one file and collects its errors. `name` is the file's name in errors, `folder` the base of its paths."""
 
     def __init__(self, name: str, folder: str, lines: dict[Path, int]) -> None:
         self.name = name
@@ -52,9 +52,9 @@ class Reader:
         self._faults: dict[Path, tuple[int, str]] = {}
 
     def fault(self, path: Path, message: str) -> bool:
-        """Record a fault at `path`; whether it is reported.
+        """Add an error at `path`; returns whether it was added.
 
-        The first fault of a place, or of a table that it lies in, is enough.
+        Only the first error of a place, or of a table that contains it, is kept.
         """
         if any(path[:end] in self._faults for end in range(1, len(path) + 1)):
             return False
@@ -62,22 +62,22 @@ class Reader:
         return True
 
     def place(self, path: Path) -> str:
-        """`brainwires.toml:12: providers.groq`."""
+        """A path with its file and line, as in `brainwires.toml:12: providers.groq`."""
         line = line_of(self._lines, path)
         return f"{self.name}:{line}: {_dotted(path)}" if line else f"{self.name}: {_dotted(path)}"
 
     def finish(self, advice: str = "") -> None:
-        """Raises ConfigError with every fault, one a line, in the file's order, and `advice` after them."""
-        told = [words for _, words in sorted(self._faults.values(), key=lambda fault: fault[0])]
-        if len(told) > _MOST_TOLD:
-            told[_MOST_TOLD:] = [f"{self.name}: and {len(told) - _MOST_TOLD} more"]
-        if told:
-            raise ConfigError("\n".join([*told, f"{self.name}: {advice}"] if advice else told))
+        """Raise ConfigError if there are errors: one per line, in the file's order, and `advice` after them."""
+        lines = [message for _, message in sorted(self._faults.values(), key=lambda fault: fault[0])]
+        if len(lines) > _MOST_REPORTED:
+            lines[_MOST_REPORTED:] = [f"{self.name}: and {len(lines) - _MOST_REPORTED} more"]
+        if lines:
+            raise ConfigError("\n".join([*lines, f"{self.name}: {advice}"] if advice else lines))
 
     # -- tables ------------------------------------------------------------------------------------------
 
     def table(self, value: Any, path: Path) -> dict[str, Any]:
-        """A table; an empty one in the place of anything else."""
+        """The value as a table; an empty one, and an error, for anything else."""
         if isinstance(value, dict):
             return value
         if value is not None:
@@ -87,7 +87,7 @@ class Reader:
     def check_names(
         self, table: Mapping[str, Any], known: Iterable[str], path: Path, advice: Mapping[str, str] = {}
     ) -> None:
-        """A fault for every key that has no meaning here, with the nearest that has, or with `advice` on it."""
+        """Add an error for every unknown key, with `advice` on it or the most similar known key."""
         names = tuple(known)
         for key in table:
             if key not in names:
@@ -97,9 +97,9 @@ class Reader:
     def struct(
         self, kind: type[T], value: Any, path: Path, own: Mapping[str, Callable[..., Any]]
     ) -> T | None:
-        """A struct from a table, field by field; `own` reads the fields that want more than a type.
+        """A struct from a table, field by field; `own` has the functions for fields that need more than a type check.
 
-        None where there is no table, or a fault in it.
+        None if there is no table, or an error in it.
         """
         table = self.table(value, path)
         if not isinstance(value, dict):
@@ -114,20 +114,20 @@ class Reader:
                 given = table[name]
                 fields[name] = own[name](given, at) if name in own else self.value(hints[name], given, at)
             elif field.required:
-                self.fault(path, f"says no {name}")
+                self.fault(path, f"has no {name}")
         if len(self._faults) > before:
             return None
         try:
             return kind(**fields)
         except (ConfigError, ValueError) as error:
-            fault = str(error)  # of a number that cannot be
+            fault = str(error)  # an impossible number
         self.fault(path, fault)
         return None
 
     # -- values ------------------------------------------------------------------------------------------
 
     def value(self, hint: Any, value: Any, path: Path) -> Any:
-        """A value of the type `hint`; None, and a fault, where it is none."""
+        """The value converted to the type `hint`; None, and an error, if it does not fit."""
         try:
             return msgspec.convert(value, hint)
         except msgspec.ValidationError as error:
@@ -136,7 +136,7 @@ class Reader:
         return None
 
     def text(self, value: Any, path: Path) -> str | None:
-        """One line of text that is no key."""
+        """The value as one line of text; None, and an error, for anything else."""
         if not isinstance(value, str):
             self.fault(path, f"takes text, not {_kind(value)}")
         elif not value.strip() or not value.isprintable():
@@ -146,14 +146,14 @@ class Reader:
         return None
 
     def file(self, value: Any, path: Path) -> str | None:
-        """A path: from the user's folder where it begins with `~`, else from the file's own."""
+        """A path: relative to the user's folder if it begins with `~`, else to the configuration file's folder."""
         text = self.text(value, path)
         if text is None or text.startswith("~"):
             return text
         return os.path.join(self.folder, text)
 
     def check_leaves(self, value: Any, path: Path) -> None:
-        """Faults that can be anywhere: a secret by its name or by its looks, and numbers that JSON has not."""
+        """Add errors that are possible anywhere: values that look like secrets, and numbers that JSON lacks."""
         if isinstance(value, dict):
             for key, inner in value.items():
                 if isinstance(inner, str) and inner and is_secret_name(key):
@@ -165,42 +165,42 @@ class Reader:
         elif isinstance(value, str) and looks_like_key(value):
             self.fault(path, NO_KEY)
         elif isinstance(value, float) and not math.isfinite(value):
-            self.fault(path, "is no finite number")
+            self.fault(path, "is not a finite number")
 
 
 @lru_cache(64)
 def _fields(kind: type[msgspec.Struct]) -> tuple[dict[str, Any], tuple[msgspec.structs.FieldInfo, ...]]:
-    """The types of a struct's fields, and the fields: both take milliseconds to find."""
+    """The types of a struct's fields, and the fields; cached, since finding them takes milliseconds."""
     return get_type_hints(kind), msgspec.structs.fields(kind)
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A question after the nearest name, or nothing."""
+    """A hint at the most similar name, or empty text."""
     found = get_close_matches(name, tuple(known), 1)
     return f"did you mean {found[0]!r}?" if found else ""
 
 
 def shown(text: str) -> str:
-    """A name as it stands in the file, unless it may be a secret."""
+    """A name from the file for a message, unless it may be a secret."""
     return "(not shown)" if may_be_key(text) else text
 
 
 def _dotted(path: Path) -> str:
-    """A path as TOML would have it."""
-    told = ""
+    """A path in TOML's notation."""
+    dotted = ""
     for part in path:
         if isinstance(part, int):
-            told += f"[{part}]"
+            dotted += f"[{part}]"
         else:
             name = shown(part)
             if name == part and not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 name = '"' + name.encode("unicode_escape").decode() + '"'
-            told += f".{name}" if told else name
-    return told
+            dotted += f".{name}" if dotted else name
+    return dotted
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in words."""
+    """A description of a value's type."""
     for types, words in (
         (bool, "true or false"),
         (int, "a whole number"),
@@ -215,10 +215,10 @@ def _kind(value: Any) -> str:
 
 
 def _misfit(words: str, hint: Any) -> str:
-    """msgspec's word on a value that does not fit, in ours; it names types, never the value."""
-    told = _MISFIT.match(words)
-    if told is not None:
-        wanted, got, place = told.groups()
+    """A readable form of msgspec's error about a value's type; it names types, never the value."""
+    match = _MISFIT.match(words)
+    if match is not None:
+        wanted, got, place = match.groups()
         wanted = " or ".join(_WORDS.get(each, each) for each in wanted.split(" | ") if each != "null")
         inside = f"inside, at {place.lstrip('.')}, " if place and not may_be_key(place) else ""
         return f"{inside}takes {wanted}, not {_WORDS.get(got, 'a date or time')}"

@@ -1,8 +1,8 @@
-"""Which configuration files the user trusts, each by its place and its content.
+"""Records of the configuration files that the user trusts, each with its path and its content.
 
 A record is a small file in the user's data folder. Its name is a digest of the configuration file's absolute path and
-of its content, so a file that is changed, moved or copied is not trusted any more; it holds the path. Who asks passes
-the bytes that it is about to parse, so nothing can change between the check and the use.
+content, so that a file that is changed, moved or copied is no longer trusted; it holds the path. The caller passes the
+bytes that it is about to parse, so that nothing can change between the check and the use.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _LARGEST_PATH = 65_536  # bytes
 
 
 def whole_path(path: str) -> str:
-    """The absolute path that a file is known by.
+    """The absolute path by which a file is recorded.
 
-    Its folder is resolved of symbolic links, since a file's own relative paths begin there.
+    Symbolic links in its folder are resolved, since relative paths in the file start from that folder.
     """
     folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
     return os.path.join(os.path.realpath(folder), name)
 
 
 def is_trusted(path: str, content: bytes) -> bool:
-    """Whether the user has said so of this very content at this very place."""
+    """Whether the user has trusted exactly this content at this path."""
     folder = _folder()
     if folder is None:
         return False
@@ -44,13 +44,16 @@ def is_trusted(path: str, content: bytes) -> bool:
 
 
 def remember(path: str, content: bytes) -> str:
-    """Trust this content at this place, in place of an earlier one; its SHA-256. Raises ConfigError."""
+    """Trust this content at this path, instead of an earlier one; returns its SHA-256.
+
+    Raises ConfigError if the record cannot be written.
+    """
     from brainwires_provider.local.weights.folders import write_atomically
 
     folder = _folder()
     if folder is None:
         raise ConfigError(
-            "the folder of your own data has no absolute path: look at HOME, XDG_DATA_HOME and BRAINWIRES_DATA_DIR"
+            "your data folder has no absolute path: check HOME, XDG_DATA_HOME and BRAINWIRES_DATA_DIR"
         )
     record = _record(folder, path, content)
     try:
@@ -63,7 +66,7 @@ def remember(path: str, content: bytes) -> str:
 
 
 def forget(path: str, *, but: str | None = None) -> bool:
-    """Trust no content at this place any more, or only that of the record `but`; whether there was one."""
+    """Remove the records of a path, except the record `but`; returns whether there was one."""
     folder, place = _folder(), os.fsencode(whole_path(path))
     there = False
     for name in _names(folder):
@@ -80,7 +83,7 @@ def forget(path: str, *, but: str | None = None) -> bool:
 
 
 def _folder() -> str | None:
-    """Where the records lie. None where that would begin at the current folder, which may be anybody's."""
+    """The folder of the records. None if it would be relative to the current folder, which may be anybody's."""
     from brainwires_provider.local.weights.folders import DATA_FOLDER_VARIABLE, data_folder
 
     given = os.path.expanduser(os.environ.get(DATA_FOLDER_VARIABLE, ""))
@@ -91,7 +94,7 @@ def _folder() -> str | None:
 
 
 def _open_itself(path: str, flags: int) -> int:
-    """Not what a symbolic link leads to."""
+    """Open a file, but not through a symbolic link."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 

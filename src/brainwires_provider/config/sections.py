@@ -1,7 +1,7 @@
-"""The tables of `brainwires.toml`, each into its value: options, providers, models.
+"""Reads the tables of `brainwires.toml`: options, providers, models.
 
-Keys and headers that may be secret are read as references to where they lie; `auth.keys` looks there when a request
-needs them.
+Keys and secret headers are read as references, such as an environment variable; `auth.keys` resolves a reference when
+a request needs it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = ["model_fault", "read_models", "read_options", "read_providers"]
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS = ("env", "file", "keyring")
 
-# Fields that mean something to some providers only: to which, and how it is worded.
+# Fields that apply to some providers only: a test for those providers, and the wording of the error.
 _FITS: Mapping[str, tuple[Callable[[Provider], bool], str]] = {
     "region": (lambda row: row.cloud is not None, "is for providers on a cloud"),
     "project": (lambda row: row.cloud == "google", "is for providers on Google Cloud"),
     "credentials": (lambda row: row.cloud is not None, "is for providers on a cloud"),
-    "local": (lambda row: row.wire == "local", "is for providers that run models themselves"),
-    "socket": (lambda row: row.wire == "websocket", "is for providers over a WebSocket"),
+    "local": (lambda row: row.transport == "local", "is for providers that run models on this machine"),
+    "socket": (lambda row: row.transport == "websocket", "is for providers over a WebSocket"),
 }
 _FIELDS = (
     "based_on",
@@ -58,7 +58,7 @@ _FIELDS = (
 
 
 def read_options(reader: Reader, value: Any, path: Path) -> Options | None:
-    """`Options` by their names. Fields of one protocol lie in `provider_options.PROTOCOL`."""
+    """Read `Options`. Options of one protocol are in `provider_options.PROTOCOL`."""
     own = {
         "reasoning": lambda given, at: _word_or_struct(reader, Reasoning, "effort", given, at),
         "cache": lambda given, at: _word_or_struct(reader, CacheStrategy, "mode", given, at),
@@ -71,7 +71,7 @@ def read_options(reader: Reader, value: Any, path: Path) -> Options | None:
 
 
 def _word_or_struct(reader: Reader, kind: Any, field: str, value: Any, path: Path) -> Any:
-    """A struct by its table, or by its first field alone."""
+    """Read a struct, given as a table or as the value of its first field."""
     if not isinstance(value, str):
         return reader.struct(kind, value, path, {})
     word = reader.value(get_type_hints(kind)[field], value, path)
@@ -103,7 +103,7 @@ def _plain_texts(reader: Reader, value: Any, path: Path, where: str) -> dict[str
         if is_secret_header(name):
             reader.fault(
                 (*path, name),
-                f"may be a secret: put it into headers of [providers.NAME], not into {where} here",
+                f"may be a secret: move it to headers of [providers.NAME], not into {where} here",
             )
         else:
             texts[name] = reader.value(str, given, (*path, name))
@@ -114,7 +114,7 @@ def _plain_texts(reader: Reader, value: Any, path: Path, where: str) -> dict[str
 
 
 def read_models(reader: Reader, value: Any, providers: tuple[ProviderConfig, ...]) -> dict[str, NamedModel]:
-    """`[models.NAME]`, or `NAME = "provider:model"`."""
+    """Read `[models.NAME]`, or `NAME = "provider:model"`."""
     models = {}
     for name, given in reader.table(value, ("models",)).items():
         path: Path = ("models", name)
@@ -122,12 +122,12 @@ def read_models(reader: Reader, value: Any, providers: tuple[ProviderConfig, ...
         at = path if isinstance(given, str) else (*path, "model")
         if not name or ":" in name:
             reader.fault(path, 'a model\'s name has no colon: "provider:model" always means itself')
-        advice = dict.fromkeys(Options.__struct_fields__, "it belongs into options, below")
+        advice = dict.fromkeys(Options.__struct_fields__, "it belongs in options, below")
         reader.check_names(table, ("model", "options"), path, advice)
         options = read_options(reader, table.get("options"), (*path, "options"))
         model = None
         if "model" not in table:
-            reader.fault(path, 'says no model: model = "provider:model"')
+            reader.fault(path, 'has no model: model = "provider:model"')
         else:
             model = reader.text(table["model"], at)
         if model is None:
@@ -141,7 +141,7 @@ def read_models(reader: Reader, value: Any, providers: tuple[ProviderConfig, ...
 def model_fault(
     model: str, models: Mapping[str, NamedModel], providers: tuple[ProviderConfig, ...]
 ) -> str | None:
-    """What is wrong with a model's name, if anything: the name itself is not repeated."""
+    """What is wrong with a model's name, or None. The message does not repeat the name, which may be a secret."""
     if model in models:
         return None
     provider, colon, _ = model.partition(":")
@@ -154,14 +154,14 @@ def model_fault(
     return f"there is no provider of that name; {near(provider, (*own, *PROVIDERS, *ALIASES)) or _SEE}"
 
 
-_SEE = "`brainwires providers` shows those that there are"
+_SEE = "`brainwires providers` lists all of them"
 
 
 # -- providers -----------------------------------------------------------------------------------------------
 
 
 def read_providers(reader: Reader, value: Any) -> tuple[ProviderConfig, ...]:
-    """`[providers.NAME]`."""
+    """Read `[providers.NAME]`."""
     configs = []
     for name, given in reader.table(value, ("providers",)).items():
         path: Path = ("providers", name)
@@ -175,14 +175,14 @@ def read_providers(reader: Reader, value: Any) -> tuple[ProviderConfig, ...]:
 def _provider(reader: Reader, name: str, table: dict[str, Any], path: Path) -> ProviderConfig | None:
     if not name or ":" in name:
         reader.fault(path, "a provider's name has no colon")
-    advice = dict.fromkeys(Options.__struct_fields__, "it belongs into options, below")
+    advice = dict.fromkeys(Options.__struct_fields__, "it belongs in options, below")
     reader.check_names(table, _FIELDS, path, advice)
     row = _row(reader, name, table, path)
     if row is None:
         return None
     for field, (fits, words) in _FITS.items():
         if field in table and not fits(row):
-            reader.fault((*path, field), f"{words}, and {row.name} is none")
+            reader.fault((*path, field), f"{words}, and {row.name} is not one of them")
     text = {
         field: reader.text(table[field], (*path, field)) for field in ("region", "project") if field in table
     }
@@ -202,7 +202,7 @@ def _provider(reader: Reader, name: str, table: dict[str, Any], path: Path) -> P
 
 
 def _row(reader: Reader, name: str, table: dict[str, Any], path: Path) -> Provider | None:
-    """The built-in provider that a provider is, or is based on."""
+    """The built-in provider that this one is, or is based on."""
     at = (*path, "based_on") if "based_on" in table else path
     given = reader.text(table["based_on"], at) if "based_on" in table else name
     if given is None:
@@ -224,7 +224,7 @@ def _row(reader: Reader, name: str, table: dict[str, Any], path: Path) -> Provid
 
 
 def _settings(reader: Reader, table: dict[str, Any], path: Path, field: str) -> Any:
-    """A field of ProviderConfig that holds a struct, or None."""
+    """Read a field of ProviderConfig that holds a struct; None if it is not set."""
     if field not in table:
         return None
     kind = get_args(get_type_hints(ProviderConfig)[field])[0]
@@ -232,7 +232,7 @@ def _settings(reader: Reader, table: dict[str, Any], path: Path, field: str) -> 
 
 
 def _credentials(reader: Reader, table: dict[str, Any], path: Path, row: Provider) -> str | None:
-    """A profile's name on AWS, a file's path on Google Cloud."""
+    """Read the name of a profile (AWS), or the path of a file (Google Cloud)."""
     if "credentials" not in table:
         return None
     read = reader.file if row.cloud == "google" else reader.text
@@ -244,10 +244,11 @@ def _base_url(reader: Reader, value: Any, path: Path) -> str | None:
     try:
         if url is not None and url_holds_secret(url):
             reader.fault(
-                path, "holds a user, a password or a key, which would show in logs; put it into headers"
+                path,
+                "contains a user name, a password or a key, which would show in logs; move it to headers",
             )
     except ValueError:
-        reader.fault(path, "is no URL; it looks like https://host/v1")
+        reader.fault(path, "is not a URL; one looks like https://host/v1")
         return None
     return url
 
@@ -256,7 +257,7 @@ def _base_url(reader: Reader, value: Any, path: Path) -> str | None:
 
 
 def _key(reader: Reader, value: Any, path: Path, variable: str | None) -> Key | None:
-    """A reference; "" for a server that wants no key."""
+    """Read a reference to a key; "" is for a server that requires none."""
     if value is None or value == "":
         return None if value is None else ""
     if isinstance(value, dict):
@@ -264,7 +265,7 @@ def _key(reader: Reader, value: Any, path: Path, variable: str | None) -> Key | 
     if isinstance(value, str):
         reader.fault(path, _advice(variable))
     else:
-        reader.fault(path, "takes a table that says where the key lies: " + _ways(variable))
+        reader.fault(path, "takes a table that refers to the key: " + _ways(variable))
     return None
 
 
@@ -277,17 +278,17 @@ def _ways(variable: str | None) -> str:
 
 def _advice(variable: str | None) -> str:
     return (
-        "no key is written into this file: it would be shown, copied and committed. Say where it lies: "
-        f"{_ways(variable)}; and since it has stood here, replace it with a new one"
+        "no key is written into this file: it would be shown, copied and committed. Refer to its place: "
+        f"{_ways(variable)}; and replace the key, since it was in this file"
     )
 
 
 def _reference(reader: Reader, table: dict[str, Any], path: Path) -> Key | None:
-    """One of the three, checked as far as it can be without looking there."""
+    """Read one of the three kinds of reference, checked as far as possible without resolving it."""
     kinds = [kind for kind in _KINDS if kind in table]
     known = {*kinds, "user"} if kinds == ["keyring"] else set(kinds)
     if len(kinds) != 1 or set(table) != known:
-        reader.fault(path, "says where one key lies: " + _ways(None))
+        reader.fault(path, "refers to one key: " + _ways(None))
         return None
     texts = {name: reader.text(given, (*path, name)) for name, given in table.items()}
     for name, text in texts.items():
@@ -307,11 +308,11 @@ def _reference(reader: Reader, table: dict[str, Any], path: Path) -> Key | None:
 
 
 def _name_fault(kind: str, text: str) -> str | None:
-    """What is wrong with the name of a place. It may be the key itself, so it is not repeated."""
+    """What is wrong with a name in a reference, or None. It may be the key itself, so it is not repeated."""
     if kind == "env" and not _ENV_NAME.fullmatch(text):
         return "takes the NAME of an environment variable, never the key itself"
     if may_be_key(text):
-        return "looks like the key itself; it takes the name of the place where the key lies"
+        return "looks like the key itself; it takes the name of the place of the key"
     return None
 
 

@@ -1,7 +1,7 @@
-"""What a key looks like: names that secrets go by, and texts that begin as services' keys do.
+"""Recognises secrets in a configuration file: names of fields that hold secrets, and prefixes of services' keys.
 
-A file is shown, copied and committed, so none may stand in it. No test finds every secret; these find the slips that
-are made: a key where its reference should be, or as the reference's own name.
+Files are shown, copied and committed, so they must not contain keys. No check finds every secret; these find the usual
+mistakes: a key in place of its reference, or as the name in a reference.
 """
 
 from __future__ import annotations
@@ -66,31 +66,31 @@ _HEADER_WORDS = frozenset(
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret, wherever it stands."""
+    """Whether a field of this name holds a secret, in any table."""
     return re.sub(r"[\s_-]", "", name).lower() in _NAMES
 
 
 def is_secret_header(name: str) -> bool:
-    """Whether a header, or a query's field, of this name may hold a secret."""
+    """Whether a header or a query parameter of this name may hold a secret."""
     return any(word in _HEADER_WORDS for word in re.split(r"[\s_-]", name.lower())) or is_secret_name(name)
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether a text holds what begins as some service's keys do."""
+    """Whether a text contains a known prefix of a service's keys."""
     return _KEY.search(text) is not None
 
 
 def may_be_key(text: str) -> bool:
-    """Whether a text that should be a name may be a key instead: as above, or a long jumble of letters and digits."""
+    """Whether a text that should be a name may be a key: a known prefix, or a long mix of letters and digits."""
     return looks_like_key(text) or any(
         any(c.isdigit() for c in run) and any(c.islower() for c in run) for run in _RUN.findall(text)
     )
 
 
 def url_holds_secret(url: str) -> bool:
-    """Whether a URL has a user, a password, or a field in its query that may hold a key.
+    """Whether a URL contains a user name, a password, or a query parameter that may hold a key.
 
-    Raises ValueError for what is no URL.
+    Raises ValueError if it is not a URL.
     """
     parts = urlsplit(url if "//" in url else f"//{url}")
     _ = parts.port

@@ -1,7 +1,7 @@
-"""Asks one server, on the road that every request takes, and keeps what it really sent.
+"""Asks one server as every request is sent, and keeps what it really sent.
 
-A tap on the wire keeps status, headers and every piece of a body with the time of its arrival; the road above it
-decodes as always, so that a reply holds both what came and what the library made of it. Nothing but running out of
+Every exchange is observed: status, headers and every piece of a body are kept with the time of arrival, and decoded as
+always, so that a reply holds both what came and what the library made of it. Nothing but running out of
 requests or time raises: whatever a server does is an answer here.
 """
 
@@ -16,7 +16,6 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider._core import attempt as flow
 from brainwires_provider._core.plan import Plan
 from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS
 from brainwires_provider.client import AsyncClient
@@ -36,10 +35,10 @@ from brainwires_provider.errors import (
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.errors import error_in_reply
 from brainwires_provider.protocols.base.json import decode_json, looks_like
-from brainwires_provider.protocols.base.protocol import Call, Decoder
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.base.protocol import Reply as ProtocolReply
 from brainwires_provider.providers import Target
-from brainwires_provider.transports.base import Exchange, Outgoing, Wire
+from brainwires_provider.transports.base import ByteExchange
 from brainwires_provider.types import Report, Response, Timeouts
 
 __all__ = ["Asker", "Reply", "Spent", "cleaned", "is_unreachable"]
@@ -166,13 +165,14 @@ class Asker:
         call = Call(path, body or {}, method="GET" if body is None else "POST")
         target = self.target if with_key else _keyless(self.target)
         plan = Plan(target, call, Report(), clocks, stream or self.reads_streams, headers, None)
-        tap = _Tap(self.client)
+        tap = _Tap()
+        session = self.client._session.observed(tap.observe, _LARGEST)
         response, failure = None, None
         try:
             if path == "/chat/completions":
-                response = await flow.chat(plan, tap)
+                response = await session.chat(plan)
             else:
-                await flow.fetch(plan, tap)
+                await session.fetch(plan, bytes)
         except ProviderError as error:
             failure = error
         seconds = asyncio.get_running_loop().time() - tap.began
@@ -228,44 +228,33 @@ def _keyless(target: Target) -> Target:
 
 
 class _Tap:
-    """A road like the client's, that keeps what comes along. For one request."""
+    """Keeps what one exchange gives."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self.max_event_bytes = _LARGEST
+    def __init__(self) -> None:
         self.began = asyncio.get_running_loop().time()
         self.status: int | None = None
         self.kind = ""
         self.pieces: list[tuple[float, bytes]] = []
         self.size = 0
 
-    async def wire(self, target: Target) -> Wire:
-        """The client's wire, tapped."""
-        return _TappedWire(await self._client.wire(target), self)
+    def observe(self, exchange: ByteExchange) -> ByteExchange:
+        """The exchange, whose pieces are kept."""
+        self.status = exchange.status
+        self.kind = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return _TappedExchange(exchange, self)
 
-    def flight(self, plan: Plan, decoder: Decoder | None = None) -> flow.Flight:
-        """Over HTTP."""
-        return flow.Flight(plan, self, decoder)
-
-
-class _TappedWire:
-    def __init__(self, wire: Wire, tap: _Tap) -> None:
-        self._wire, self._tap = wire, tap
-
-    async def open(self, outgoing: Outgoing) -> Exchange:
-        exchange = await self._wire.open(outgoing)
-        self._tap.status = exchange.status
-        self._tap.kind = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return _TappedExchange(exchange, self._tap)
-
-    async def aclose(self) -> None:
-        await self._wire.aclose()
+    def keep(self, piece: bytes) -> None:
+        """One piece of the body. Raises ProtocolError once there are too many."""
+        self.pieces.append((asyncio.get_running_loop().time() - self.began, piece))
+        self.size += len(piece)
+        if self.size > _LARGEST:
+            raise ProtocolError(f"the answer has more than {_LARGEST} bytes, and was left")
 
 
-class _TappedExchange:
-    def __init__(self, exchange: Exchange, tap: _Tap) -> None:
+class _TappedExchange(ByteExchange):
+    def __init__(self, exchange: ByteExchange, tap: _Tap) -> None:
+        super().__init__(exchange.status, exchange.headers, exchange.attempts)
         self._exchange, self._tap = exchange, tap
-        self.status, self.headers, self.attempts = exchange.status, exchange.headers, exchange.attempts
 
     @property
     def ended(self) -> bool:
@@ -273,12 +262,8 @@ class _TappedExchange:
 
     async def read(self) -> bytes:
         piece = await self._exchange.read()
-        tap = self._tap
         if piece:
-            tap.pieces.append((asyncio.get_running_loop().time() - tap.began, piece))
-            tap.size += len(piece)
-            if tap.size > _LARGEST:
-                raise ProtocolError(f"the answer has more than {_LARGEST} bytes, and was left")
+            self._tap.keep(piece)
         return piece
 
     def abort(self) -> None:

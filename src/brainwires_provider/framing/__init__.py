@@ -1,6 +1,6 @@
-"""Framings: how each wire cuts its bytes into messages.
+"""Framings: how the bytes of a response body are split into messages (SSE, NDJSON, AWS event streams).
 
-`base` says what a framing is; there is one module for each kind of stream.
+`base` defines the interface; there is one module for each format.
 """
 
 from __future__ import annotations

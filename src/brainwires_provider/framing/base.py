@@ -1,42 +1,45 @@
-"""What a framing is: bytes in, whole messages out.
+"""The interface of a framing, which splits a byte stream into messages.
 
-A framing is pure and knows nothing of what the bytes mean. It is fed chunks cut anywhere, and gives the
-same messages for every cut.
+A framing does no I/O and does not interpret the messages. It accepts chunks of any size, and returns the same messages
+wherever the chunks begin and end.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
 __all__ = ["DEFAULT_MAX_MESSAGE", "Framing", "WireMessage"]
 
 DEFAULT_MAX_MESSAGE = 64 * 1024 * 1024
-"""The largest single message that a framing accepts, in bytes, unless told otherwise."""
+"""The largest single message that a framing accepts, in bytes, unless another limit is given."""
 
 
 class WireMessage(Struct, frozen=True, gc=False):
-    """One message: its payload, and the name that the framing gave it (SSE's `event`), if any."""
+    """One message: its payload, and its name if the framing has names (`event` in SSE)."""
 
     data: bytes
     event: str | None = None
 
 
 class Framing(Protocol):
-    """Cuts a byte stream into messages. One object reads one stream."""
+    """Splits a byte stream into messages. One object reads one stream."""
+
+    media_type: ClassVar[str]
+    """The media type of a body in this framing: what a request asks for by `Accept`."""
 
     def feed(self, chunk: bytes) -> list[WireMessage]:
-        """Take the next bytes; give the messages that they complete.
+        """Read the next bytes, and return the messages that they complete.
 
-        Raises FramingError when one message exceeds the limit.
+        Raises FramingError if one message exceeds the limit.
         """
         ...
 
     def finish(self) -> tuple[list[WireMessage], bool]:
-        """The stream has ended: give what was complete but unterminated, and whether it *was* terminated.
+        """End the stream. Returns a last message that lacked only its terminator, and whether the end was clean.
 
-        The flag is False when bytes of an unfinished message were left, so that the caller can tell a
-        clean end from a cut.
+        The end is not clean if an unfinished message was left, so that the caller can recognise a stream that was cut
+        off.
         """
         ...

@@ -1,8 +1,9 @@
 """AWS event stream framing: `application/vnd.amazon.eventstream`, binary messages with two checksums.
 
 A message is a prelude (its length, its headers' length, a CRC-32 of these two), the headers, the payload,
-and a CRC-32 of everything before. The prelude is checked as soon as it is there, so a damaged length never
-makes us wait for, or hold, bytes that will not come.
+and a CRC-32 of everything before. The prelude is checked as soon as it has arrived, so a damaged length never
+causes a wait for bytes that do not arrive, or a large buffer.
+Reference: AWS, "Event stream encoding".
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from struct import Struct as Layout
+from typing import ClassVar
 from uuid import UUID
 from zlib import crc32
 
@@ -44,6 +46,7 @@ class EventStreamFraming(Reader):
     be read.
     """
 
+    media_type: ClassVar[str] = "application/vnd.amazon.eventstream"
     __slots__ = ("_buffer", "_total")
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
@@ -71,7 +74,7 @@ class EventStreamFraming(Reader):
         if crc32(head[: -_CRC.size]) != checksum:
             raise FramingError(
                 f"Not an AWS event stream, or damaged on its way: the prelude {head!r} has a wrong checksum. "
-                "Look whether the service, or a proxy before it, answered in another format."
+                "Check whether the service, or a proxy before it, answered in another format."
             )
         if total < _OVERHEAD + headers:
             raise FramingError(

@@ -1,9 +1,11 @@
-"""Whole framing: the body is one message, given at its end.
+"""Whole-body framing: the body is one message, returned at its end.
 
-Only the transport knows whether a body was whole, so this end is always clean.
+Only the transport knows whether a body is complete, so the end is always clean here.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
 from brainwires_provider.framing.reader import TextReader
@@ -14,6 +16,7 @@ __all__ = ["WholeFraming"]
 class WholeFraming(TextReader):
     """Reads one body of JSON text, without its byte order mark. An empty body is no message."""
 
+    media_type: ClassVar[str] = "application/json"
     __slots__ = ("_body",)
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:

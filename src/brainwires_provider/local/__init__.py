@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
     from brainwires_provider.local.weights.hub import PullProgress, pull
     from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
+    from brainwires_provider.protocols.llamacpp.operations import Route
     from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
-    from brainwires_provider.protocols.llamacpp.values import Route
     from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
     from brainwires_provider.sync.local import Local, LocalPool
 
@@ -54,7 +54,7 @@ __getattr__, __dir__ = lazy_names(
         "local.weights.hub": "PullProgress pull",
         "local.weights.registry": "LocalRegistry RegisteredModel",
         "protocols.llamacpp.options": "LlamaCppOptions",
-        "protocols.llamacpp.values": "Route",
+        "protocols.llamacpp.operations": "Route",
         "resources.local": "AsyncLocal AsyncLocalPool",
         "sync.local": "Local LocalPool",
     },

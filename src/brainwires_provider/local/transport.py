@@ -11,23 +11,28 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from brainwires_provider.errors import ConnectError, RequestTimeout, StreamInterrupted, TransportError
+from brainwires_provider.errors import (
+    ConfigError,
+    ConnectError,
+    RequestTimeout,
+    StreamInterrupted,
+    TransportError,
+)
 from brainwires_provider.local.engine.engine import UNLOAD_GRACE, Engine, EngineHandle
 from brainwires_provider.local.engine.process_memory import process_memory
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.weights.find import find_model
-from brainwires_provider.transports.base import Outgoing
-from brainwires_provider.transports.http import HTTPExchange, HTTPWire
+from brainwires_provider.local.weights.find import find_model, with_missing_engine
+from brainwires_provider.transports.base import ByteExchange, Outgoing
+from brainwires_provider.transports.http import HTTPExchange, HTTPTransport
 from brainwires_provider.types import Attempt
 
-__all__ = ["EngineStatus", "LocalTransport", "engines", "make_wire"]
+__all__ = ["EngineStatus", "LocalTransport", "engines", "make_transport"]
 
 _EXIT_TIME = 1.0  # seconds
 _UNLOADED = (
@@ -80,7 +85,7 @@ class _Engines:
     def leave(self, engine: Engine, transport: LocalTransport) -> bool:
         """Remove a user of the engine; whether it was the last.
 
-        References cannot tell, because the traceback of an error may hold an engine.
+        References do not show it, because the traceback of an error may hold an engine.
         """
         with self._lock:
             holders = self._holders.get(engine, WeakSet())
@@ -116,22 +121,20 @@ def _status(engine: Engine) -> EngineStatus:
     return replace(status, rss=memory.rss, pss=memory.pss)
 
 
-def make_wire(model: str, local: LocalModel | None, **transport: Any) -> LocalTransport:
+def make_transport(model: str, local: LocalModel | None, **transport: Any) -> LocalTransport:
     """A transport for one model. Proxy and TLS settings do not apply on this machine."""
     return LocalTransport(model, local, max_connections=transport["max_connections"])
 
 
-class LocalExchange:
+class LocalExchange(ByteExchange):
     """An exchange that releases its handle of the engine at its end. See `transports.base.Exchange`."""
 
-    __slots__ = ("_exchange", "_handle", "attempts", "headers", "status")
+    __slots__ = ("_exchange", "_handle")
 
     def __init__(self, exchange: HTTPExchange, handle: EngineHandle, attempts: tuple[Attempt, ...]) -> None:
+        super().__init__(exchange.status, exchange.headers, (*attempts, *exchange.attempts))
         self._exchange = exchange
         self._handle = handle
-        self.status = exchange.status
-        self.headers: Mapping[str, str] = exchange.headers
-        self.attempts = (*attempts, *exchange.attempts)
 
     @property
     def ended(self) -> bool:
@@ -171,7 +174,7 @@ class LocalTransport:
         self._max_connections = max_connections
         self._closed = False
         self._engine: Engine | None = None
-        self._http: HTTPWire | None = None
+        self._http: HTTPTransport | None = None
         self._socket_path: str | None = None
 
     async def open(self, outgoing: Outgoing) -> LocalExchange:
@@ -212,12 +215,12 @@ class LocalTransport:
             replace(outgoing, url=f"{endpoint.origin}/{path}", headers={**outgoing.headers, **key})
         )
 
-    async def _http_at(self, socket_path: str | None) -> HTTPWire:
+    async def _http_at(self, socket_path: str | None) -> HTTPTransport:
         """The HTTP transport, kept across restarts of the engine as long as its socket has the same name."""
         before = self._http
         if before is not None and socket_path == self._socket_path:
             return before
-        http = HTTPWire(proxy=None, max_connections=self._max_connections, socket_path=socket_path)
+        http = HTTPTransport(proxy=None, max_connections=self._max_connections, socket_path=socket_path)
         self._http, self._socket_path = http, socket_path
         if before is not None:
             await before.aclose()
@@ -266,7 +269,10 @@ class LocalTransport:
 
     def _settings(self) -> LocalModel:
         """The settings of the model, read from the registry."""
-        named = LocalModel() if not self._model and self._local.path else find_model(self._model)
+        try:
+            named = LocalModel() if not self._model and self._local.path else find_model(self._model)
+        except ConfigError as error:
+            raise with_missing_engine(error) from None
         settings = overlay(named, self._local)
         return replace(settings, path=os.path.abspath(os.path.expanduser(settings.path)))
 

@@ -1,7 +1,7 @@
-"""The table: a provider is a row.
+"""The built-in providers, and how a model's name is resolved to a place to send requests to.
 
-A row says which protocol a service speaks, with which quirks, where, and with whose key. `resolve` turns a model's
-name and what the client was given into a Target.
+A `Provider` states a service's protocol and its quirks, its base URL, and where its key is found. `resolve` combines
+one with the caller's settings into a `Target`.
 """
 
 from __future__ import annotations

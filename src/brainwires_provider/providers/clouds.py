@@ -1,8 +1,8 @@
-"""Rows on clouds: a host for each region, and requests that are signed instead of carrying a key.
+"""Providers on AWS and Google Cloud: a host for each region, and requests that are signed or carry a token.
 
-`Place` is what of a configuration decides both. An auth is made once for each place and kept, so that its tokens are
-fetched once; making it opens and reads nothing. What signs is loaded with the first row that wants it: it brings
-OpenSSL along.
+`Place` holds the settings that decide both. An `Auth` is created once for each place and kept, so that its tokens are
+fetched once; creating it reads no file and opens no connection. The modules that sign are loaded when first needed,
+because they load OpenSSL.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["Cloud", "Place", "auth_for", "url_of"]
 
 _PROJECT_ENV = ("GOOGLE_CLOUD_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID", "GCLOUD_PROJECT")
 _LOCATION_ENV = ("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION", "CLOUD_ML_REGION")
-_SEVERAL = ("us", "eu")  # regions together, with hosts of their own
+_SEVERAL = ("us", "eu")  # several regions, with hosts of their own
 
 
 class Place(Struct, frozen=True):
-    """What decides a cloud row's host and who signs for it."""
+    """The settings that decide a cloud provider's host and how its requests are authenticated."""
 
     provider: str
     region: str | None = None
     project: str | None = None
     credentials: Any = None
-    """AWS: auth.aws.Credentials, a function that gives them, or a profile's name. Google: a file's path, or
+    """AWS: `Credentials`, a function that returns them, or a profile's name. Google Cloud: a file's path, or
     google-auth's own Credentials."""
     key: Key | None = None
 
@@ -41,7 +41,7 @@ class Place(Struct, frozen=True):
 def url_of(template: str, place: Place, environ: Mapping[str, str] | None = None) -> str:
     """A provider's base URL with its placeholders filled in.
 
-    Raises ConfigError naming what is missing, or what is no region, location or project: none of them can become
+    Raises ConfigError for a region, location or project that is missing or not valid, so that none of them can become
     another host or another path.
     """
     environ = os.environ if environ is None else environ
@@ -77,7 +77,7 @@ def _project(place: Place, environ: Mapping[str, str]) -> str:
     project = place.project or _first(environ, _PROJECT_ENV)
     if project is None:
         raise ConfigError(
-            f"{place.provider} wants a Google Cloud project: set GOOGLE_CLOUD_PROJECT, or pass "
+            f"{place.provider} requires a Google Cloud project: set GOOGLE_CLOUD_PROJECT, or pass "
             f'ProviderConfig("{place.provider}", project=…)',
             provider=place.provider,
         )
@@ -97,10 +97,10 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 
 def auth_for(cloud: Cloud, place: Place, *, service: str, at_home: bool) -> Auth:
-    """Who signs for a place. Not `at_home`: the base URL was given, and its host is not the cloud's own.
+    """The authentication for a place. Without `at_home`, the base URL was given and its host is not the cloud's own.
 
-    No bearer key of the environment is sent there, and Google's tokens only where `credentials` were given as well.
-    Raises ConfigError where a token would be sent to a host that it does not belong to.
+    No bearer key from the environment is sent to such a host, and Google's tokens only if `credentials` were given as
+    well. Raises ConfigError if a token would be sent to a host that it does not belong to.
     """
     if cloud == "google" and not at_home and place.credentials is None:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""The services that speak Chat Completions in a dialect of their own, and the servers that one runs oneself.
+"""Services and self-hosted servers that offer a variant of OpenAI's Chat Completions.
 
-A dialect starts from `COMPATIBLE`, what every one of them takes, and each departure from it has its fact, with a
-link, in tests/fixtures/rows.
+Each starts from `COMPATIBLE`, the quirks that all of them share. Every difference from it is backed by a fact with a
+link in tests/fixtures/rows.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ _ONES_OWN = (
     Provider(
         "anyscale",
         chat(**_ENGINE),
-        "",  # each endpoint has a host of its own
+        "",  # every endpoint has its own host
         key_env="ANYSCALE_API_KEY",
         base_url_env="ANYSCALE_BASE_URL",
         note="for one's own endpoint: the public one ended on 2024-08-01",
@@ -368,7 +368,7 @@ _ONES_OWN = (
         "local",
         chat(**_LLAMA_CPP),
         "http://localhost/v1",
-        wire="local",
+        transport="local",
         default_model="",
         embeddings=openai_vectors(texts=256, dimensions=None),
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",

@@ -1,4 +1,7 @@
-"""A whole set-up as a value: providers, names for models, defaults. `config.load_config` reads it from a file."""
+"""The configuration of a client as a value: providers, names for models, defaults.
+
+`config.load_config` reads it from a file.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,33 @@ __all__ = ["Config", "NamedModel", "how_to_trust", "provider_options_kinds"]
 
 
 class NamedModel(Struct, frozen=True):
-    """A name for `model`, `"provider:model"`, with what is sent along unless the call says otherwise."""
+    """A model under a name of the user's own, with default options for its requests."""
 
     model: str
+    """`"provider:model"`."""
     options: Options | None = None
+    """Options that a call's own override."""
 
 
 class Config(Struct, frozen=True):
-    """`model` is the default: a `"provider:model"`, or one of `models`. `source` is the file that it came from.
-
-    Not `trusted`: the file was merely found, so it says nothing about where things are sent, but for servers on this
-    machine that get no key.
-    """
+    """The configuration of a client: `Client(config=load_config())`."""
 
     model: str | None = None
+    """The default model: `"provider:model"`, or a name of `models`."""
     providers: tuple[ProviderConfig, ...] = ()
+    """Settings of providers, and providers of the user's own."""
     models: Mapping[str, NamedModel] = field(default_factory=dict)
+    """Models by names of the user's own."""
     options: Options | None = None
+    """Options for all requests."""
     source: str | None = None
+    """The file that it was read from. None: it was made in code, or there was no file."""
     trusted: bool = True
+    """False for a file in the current folder that the user has not trusted. Such a file cannot decide where requests
+    are sent, except to servers on this machine that receive no key."""
 
     def check_key(self, provider: str) -> None:
-        """Raises ConfigError where a key given for `provider` would go to a base URL that an untrusted file says."""
+        """Raises ConfigError if a key given for `provider` would be sent to a base URL from an untrusted file."""
         if not self.trusted and any(p.name == provider and p.base_url is not None for p in self.providers):
             raise ConfigError(
                 f"the base URL of {provider} is from {self.source}, which was merely found, so no key is sent there; "
@@ -45,15 +53,15 @@ class Config(Struct, frozen=True):
 
 
 def how_to_trust(file: str) -> str:
-    """What to do where a file that was merely found is the user's own."""
+    """Advice for a user whose own configuration file is not trusted."""
     return (
-        f"if this file is yours, record that with `brainwires trust {file}`, or name it: --config {file}, "
+        f"if this file is yours, run `brainwires trust {file}`, or name the file: --config {file}, "
         f"load_config({file!r}) or BRAINWIRES_CONFIG={file}"
     )
 
 
 def provider_options_kinds() -> dict[str, type[ProviderOptions]]:
-    """The fields that only one protocol has, by its name in recordings. Loads every protocol."""
+    """The classes of options that only one protocol has, by the protocol's name. Loads every protocol."""
     protocol_names()
     own = f"{__name__.partition('.')[0]}.protocols."
     kinds = {

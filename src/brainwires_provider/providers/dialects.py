@@ -1,4 +1,4 @@
-"""A row's protocol, in its service's dialect: makers that load it when it is first used."""
+"""Functions that create a protocol with one service's quirks, loading its module on first use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def chat(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Chat Completions in one service's dialect, made when first used."""
+    """OpenAI's Chat Completions with one service's quirks, created on first use."""
 
     def make() -> ChatProtocol:
         from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
@@ -47,7 +47,7 @@ COMPATIBLE: dict[str, Any] = {
 
 
 def responses(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Responses in one service's dialect, made when first used."""
+    """OpenAI's Responses API with one service's quirks, created on first use."""
 
     def make() -> ChatProtocol:
         from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesQuirks
@@ -58,7 +58,7 @@ def responses(**quirks: Any) -> Callable[[], ChatProtocol]:
 
 
 def anthropic(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Anthropic's Messages in one service's dialect, made when first used."""
+    """Anthropic's Messages API with one service's quirks, created on first use."""
 
     def make() -> ChatProtocol:
         from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicQuirks
@@ -69,7 +69,7 @@ def anthropic(**quirks: Any) -> Callable[[], ChatProtocol]:
 
 
 def claude_on_bedrock() -> ChatProtocol:
-    """Anthropic's Messages by InvokeModel."""
+    """Anthropic's Messages API through Amazon Bedrock's InvokeModel."""
     from brainwires_provider.protocols.anthropic import AnthropicMessages
     from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE
 
@@ -77,7 +77,7 @@ def claude_on_bedrock() -> ChatProtocol:
 
 
 def claude_on_vertex() -> ChatProtocol:
-    """Anthropic's Messages by rawPredict."""
+    """Anthropic's Messages API through Vertex AI's rawPredict."""
     from brainwires_provider.protocols.anthropic import AnthropicMessages
     from brainwires_provider.protocols.anthropic.options import VERTEX
 
@@ -85,7 +85,7 @@ def claude_on_vertex() -> ChatProtocol:
 
 
 def converse(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Bedrock's Converse in one service's dialect, made when first used."""
+    """Amazon Bedrock's Converse with one service's quirks, created on first use."""
 
     def make() -> ChatProtocol:
         from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockQuirks
@@ -96,7 +96,7 @@ def converse(**quirks: Any) -> Callable[[], ChatProtocol]:
 
 
 def gemini(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Google's generateContent in one service's dialect, made when first used."""
+    """Google's generateContent with one service's quirks, created on first use."""
 
     def make() -> ChatProtocol:
         from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
@@ -107,7 +107,7 @@ def gemini(**quirks: Any) -> Callable[[], ChatProtocol]:
 
 
 def ollama(**quirks: Any) -> Callable[[], ChatProtocol]:
-    """Ollama's API in one server's dialect, made when first used."""
+    """Ollama's API with one server's quirks, created on first use."""
 
     def make() -> ChatProtocol:
         from brainwires_provider.protocols.ollama import Ollama, OllamaQuirks
@@ -125,17 +125,17 @@ def relay() -> ChatProtocol:
 
 
 def ollama_host(text: str) -> str:
-    """See `providers.ollama_host`, which is loaded when first used."""
+    """The base URL for an `OLLAMA_HOST`: see `providers.ollama_host`, which is loaded on first use."""
     from brainwires_provider.providers.ollama_host import host_url
 
     return host_url(text)
 
 
 def openai_vectors(**quirks: Any) -> Callable[[], EmbeddingProtocol]:
-    """`POST /embeddings` in one service's dialect."""
+    """`POST /embeddings` with one service's quirks, created on first use."""
 
     def make() -> EmbeddingProtocol:
-        from brainwires_provider.protocols.embeddings.openai import OpenAIEmbeddings
+        from brainwires_provider.protocols.openai_chat.operations import OpenAIEmbeddings
 
         return OpenAIEmbeddings(**quirks)
 

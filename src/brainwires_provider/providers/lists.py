@@ -1,6 +1,6 @@
-"""Where rows list their models, whose lists are not below their base URLs: makers of the list's base URL from that.
+"""Functions from a provider's base URL to the base URL of its model list, where the two differ.
 
-A base URL of another form, such as a gateway's, is left as it is: the list is then looked for below it.
+A base URL of another form, such as a gateway's, is returned unchanged: its list is then requested below it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _PUBLISHER = re.compile(r"/v1/(?:projects/[^/]+/locations/[^/]+/)?(publishers/[^
 
 
 def control_plane(url: str) -> str:
-    """Of Bedrock's runtime the control plane, in the same region."""
+    """Amazon Bedrock: from the runtime's host to the control plane's, in the same region."""
     return url.replace("://bedrock-runtime", "://bedrock", 1)
 
 
 def publisher_list(url: str) -> str:
-    """Of a Vertex AI publisher in a project the publisher itself: its list is in no project, and in v1beta1 only."""
+    """Vertex AI: from a publisher within a project to the publisher itself, whose list exists in v1beta1 only."""
     return _PUBLISHER.sub(r"/v1beta1/\1", url)
 
 
 def up_from(end: str, start: str = "") -> Callable[[str], str]:
-    """Of a URL that ends in `end` the one before it, with `start` after it."""
+    """A function that replaces the suffix `end` of a URL by `start`."""
     return lambda url: url.removesuffix(end) + start if url.endswith(end) else url

@@ -1,9 +1,9 @@
-"""The address of an Ollama server, from any of the forms in which `OLLAMA_HOST` is written.
+"""The base URL of an Ollama server, from any of the forms that `OLLAMA_HOST` may have.
 
 A host alone, a port alone, both, or a URL; names, IPv4 and IPv6, with or without brackets, with a path or without.
-Ollama's own port stands where neither a port nor a scheme says otherwise. The address that a server *listens* on
-(0.0.0.0, ::) is no address to send to: it becomes loopback. Text that cannot be read is
-returned as it is, for the URL's own check.
+Without a port and a scheme, Ollama's own port is used. An address that a server *listens* on (0.0.0.0, ::) is not
+an address to send to, and is replaced by loopback. Text that cannot be parsed is returned unchanged, for the check of
+the URL to report.
 Reference: Ollama's FAQ, "How do I configure Ollama server?".
 """
 
@@ -18,7 +18,7 @@ _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1"}  # noqa: S104 (what is rep
 
 
 def host_url(text: str) -> str:
-    """The base URL that `text` means, without a final slash. Raises nothing."""
+    """The base URL for `text`, without a final slash."""
     text = text.strip().strip("\"'").strip()
     scheme, mark, rest = text.partition("://")
     if not mark:
@@ -34,7 +34,7 @@ def host_url(text: str) -> str:
 
 
 def _split(place: str) -> tuple[str, str]:
-    """Host, in brackets where it is IPv6, and port with its colon."""
+    """Split into the host, in brackets if it is IPv6, and the port with its colon."""
     if place.startswith("["):
         host, bracket, port = place[1:].partition("]")
         return f"[{_reachable(host)}]" if bracket else place, port
@@ -47,7 +47,7 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _reachable(host: str) -> str:
-    """The same host; this machine's own in its usual form, by which it is known for it."""
+    """The same host, but `::1` for every form of IPv6 loopback, so that it is recognised as this machine."""
     if not _is_ipv6(host):
         return host
     address = IPv6Address(host)

@@ -1,4 +1,4 @@
-"""What a row of the table is."""
+"""The definition of a provider: protocol, URL, key, and further facts about the service."""
 
 from __future__ import annotations
 
@@ -10,56 +10,66 @@ from msgspec import Struct, field
 from brainwires_provider.protocols.base.embeddings import EmbeddingProtocol
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Cloud
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = ["Provider"]
 
 
 class Provider(Struct, frozen=True):
-    """One row. `key_env` and `base_url_env` name environment variables; `checked` is the day the row was checked."""
+    """A built-in provider: one service, or one kind of server."""
 
     name: str
+    """The name before the colon of `"provider:model"`."""
     protocol: Callable[[], ChatProtocol]
+    """Creates the protocol, with this service's quirks."""
     base_url: str
+    """The default base URL. Empty: every user has one of their own."""
     key_env: str | None = None
+    """The environment variable that holds the key."""
     other_key_env: str | None = None
-    """Read where `key_env` is not set."""
+    """A second such variable, read if `key_env` is not set."""
     base_url_env: str | None = None
+    """The environment variable that may hold another base URL."""
     base_url_form: Callable[[str], str] | None = None
-    """Makes the base URL of what was given as one, where other forms than a URL are customary."""
+    """Converts a given base URL, for services whose address is customarily written in other forms than a URL."""
     host_by_key: Mapping[str, str] = field(default_factory=dict)
-    """By what a key begins with: the base URL that such a key belongs to, where that is not `base_url`."""
+    """Base URLs by the prefix of a key, for services where a key belongs to one of several hosts."""
     keyless: bool = False
-    """Asks for no key. One is sent only where it was given in code."""
+    """The service requires no key. One is sent only if it was given in code."""
     auth: str = "bearer"
-    wire: Literal["http", "local", "websocket"] = "http"
+    """How the key is sent: "bearer", or the name of the header that carries it."""
+    transport: Literal["http", "local", "websocket"] = "http"
+    """What carries its requests: HTTP, a WebSocket, or an engine on this machine."""
     cloud: Cloud | None = None
-    """Whose cloud it is on: requests are signed, or carry a token, unless a key is given. `base_url` may then have the
-    places `{region}`, or `{host}`, `{location}` and `{project}`."""
+    """The cloud that it belongs to: requests are signed, or carry a token, unless a key is given. `base_url` may then
+    contain the placeholders `{region}`, or `{host}`, `{location}` and `{project}`."""
     service: str = ""
-    """What an AWS signature is for."""
+    """The service's name in an AWS signature."""
     express_url: str | None = None
-    """Where requests go that carry a key instead of a token."""
-    socket: SocketTraits = SocketTraits()
-    """How its WebSocket behaves, where it has one."""
+    """The base URL for requests with a key instead of a token (Vertex AI in express mode)."""
+    socket: WebSocketOptions = WebSocketOptions()
+    """How its WebSocket behaves, if it has one."""
     versioned: str = ""
-    """What its protocol's paths begin with; a base URL that ends in it too is meant without it."""
+    """The version with which the protocol's paths begin, such as "/v1"; it is removed from the end of a base URL."""
     embeddings: Callable[[], EmbeddingProtocol] | None = None
-    """How it embeds texts, where it does."""
+    """Creates the protocol of its embeddings. None: it has none."""
     listing_url: Callable[[str], str] | None = None
-    """Makes of the base URL the one below which the models are listed, where that is another."""
+    """Converts the base URL to the one of its model list, if that is another."""
     listing_more: tuple[str, ...] = ()
-    """Paths below it where more is told of the same models, to keys that may know it."""
+    """Further paths with facts about the same models, which not every key may read."""
     streams_only: bool = False
-    """Streams its answer whatever is asked for."""
+    """The service streams every response, also to a request for a whole one."""
     default_model: str | None = None
+    """The model of `"provider:"`, without a name after the colon."""
     note: str = ""
-    """What to know before using it; lists show it."""
+    """What to know before using it, shown in lists of providers."""
     docs: str = ""
+    """The provider's documentation of the API."""
     checked: str = "2026-11-22"
+    """The day on which these facts were checked."""
 
     def home_of(self, key: Any) -> str:
-        """The base URL that a key belongs to. What a callable will give is not known yet: `base_url`."""
+        """The base URL that a key belongs to; `base_url` for a callable, whose key is not known yet."""
         if isinstance(key, str):
             for prefix, url in self.host_by_key.items():
                 if key.strip().startswith(prefix):

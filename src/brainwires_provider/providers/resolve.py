@@ -1,13 +1,12 @@
-"""From a model's name, `"provider:model"`, and what the client was given to the place that a request goes to.
+"""Resolves a model's name, `"provider:model"`, and the caller's settings to the place where a request is sent.
 
-Here is the rule that keys stay home: a key from the environment goes to its own host, and to no other.
+The rule that protects keys is here: a key from the environment is sent to its provider's own host, and to no other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +19,13 @@ from brainwires_provider.auth.hosts import is_own_host
 from brainwires_provider.auth.keys import Key, header_fault
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.names import near_names
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
     "ProviderConfig",
@@ -40,37 +40,65 @@ __all__ = [
 ]
 
 
-class ProviderConfig(Struct, frozen=True):
-    """The caller's settings for a provider: a built-in one, or one of the caller's own that is based on it.
+_MAKERS = {
+    "gpt-": "openai",
+    "chatgpt-": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "o4": "openai",
+    "claude": "anthropic",
+    "gemini": "google",
+    "grok": "xai",
+    "mistral": "mistral",
+    "magistral": "mistral",
+    "codestral": "mistral",
+    "deepseek": "deepseek",
+    "command-": "cohere",
+    "glm-": "zai",
+    "kimi": "moonshot",
+    "sonar": "perplexity",
+    "smollm2": "local",
+}
+"""The provider that is suggested for a model without one, by the beginning of the model's name."""
 
-    `based_on` is the built-in provider whose protocol and defaults it has (default: the one called `name`). A base URL
-    given here needs its key given here too, unless it is on this machine. Plain http leaves this machine only with
-    `allow_http`. `socket` is for providers over a WebSocket: how the server behaves there, and how connections are
-    kept. `region`, `project` and `credentials` are for providers on clouds: see `providers.clouds.Place`. `local` is
-    how models on this machine are run; a file that it names is the model of a request that names none. A header's
-    value may be a callable or a reference, as `api_key` may.
-    """
+
+class ProviderConfig(Struct, frozen=True):
+    """The caller's settings for a built-in provider, or a provider of the caller's own that is based on one."""
 
     name: str
+    """The name before the colon of `"provider:model"`."""
     based_on: str | None = None
+    """The built-in provider whose protocol and defaults it has. None: the one called `name`."""
     api_key: Key | None = None
+    """The key: text, a callable that returns it, or a reference such as `EnvKey`. "": the server requires none.
+    None: from the provider's environment variable."""
     base_url: str | None = None
+    """The base URL. One given here requires `api_key` too, unless it is on this machine. None: the provider's own."""
     headers: Mapping[str, Key] = field(default_factory=dict)
+    """Headers of every request. A value may be a callable or a reference, as `api_key` may."""
     options: Options | None = None
+    """Default options of requests to it."""
     allow_http: bool = False
-    socket: SocketTraits | None = None
+    """Allow plain http to another machine."""
+    socket: WebSocketOptions | None = None
+    """For providers over a WebSocket: how the server behaves, and how connections are kept."""
     region: str | None = None
+    """For providers on clouds: the AWS region, or the Google Cloud location. None: from the environment."""
     project: str | None = None
+    """The Google Cloud project. None: from the environment."""
     credentials: Any = None
+    """AWS: `Credentials`, a function that returns them, or a profile's name. Google Cloud: a file's path, or
+    google-auth's own Credentials. None: found as the cloud's own tools do."""
     local: LocalModel | None = None
+    """Settings of models that run on this machine. A `path` in it is the model of a request that names none."""
 
     def __repr__(self) -> str:
-        """Names only: the key and the headers are secrets."""
+        """Names only, because the key and the headers are secrets."""
         return f"ProviderConfig(name={self.name!r}, based_on={self.based_on!r}, base_url={_bare(self.base_url)!r})"
 
 
 class Target(Struct, frozen=True):
-    """Where one request goes: the row, the URL, and the key that belongs there."""
+    """Where one request is sent: the provider, the URL, and the key that belongs there."""
 
     provider: str
     row: Provider
@@ -80,25 +108,25 @@ class Target(Struct, frozen=True):
     headers: Mapping[str, Key]
     options: Options | None
     origin: Origin
-    """What this target's answers are marked with."""
+    """The origin of the parts in this target's responses."""
     protocol: ChatProtocol
-    """The row's protocol, one object for all its requests."""
-    socket: SocketTraits = SocketTraits()
+    """The provider's protocol, one object for all its requests."""
+    socket: WebSocketOptions = WebSocketOptions()
     auth: Auth | None = None
-    """Who signs its requests, where no key says it all."""
+    """Signs its requests, or adds a token, if a key alone is not enough."""
     asked: tuple[tuple[str, str | None], ...] | None = None
-    """The environment variables that had a say, and what they said; None where that cannot be told."""
+    """The environment variables that were read, and their values; None if other sources were read too."""
     local: LocalModel | None = None
-    """How it is run, where it runs on this machine."""
+    """Settings of a model that runs on this machine."""
 
     def at_home_of(self, key: Key | None) -> Target:
-        """The same, where this key belongs, for a row whose keys have hosts of their own and no other URL given."""
+        """The same target at the host that a key belongs to, for providers whose keys have different hosts."""
         home = self.row.home_of(key)
         at_default = self.base_url == self.row.base_url
         return replace(self, base_url=home) if at_default and home != self.base_url else self
 
     def is_current(self) -> bool:
-        """Whether it would be the same if it were resolved again."""
+        """Whether resolving it again would give the same target."""
         asked = self.asked
         return asked == () or (
             asked is not None and all(os.environ.get(name) == said for name, said in asked)
@@ -112,7 +140,7 @@ _protocols: dict[str, ChatProtocol] = {}
 
 
 def _protocol(row: Provider) -> ChatProtocol:
-    """A row's protocol object: it has no state, so one serves all."""
+    """A provider's protocol object. It has no state, so one is enough."""
     protocol = _protocols.get(row.name)
     if protocol is None or PROVIDERS.get(row.name) is not row:
         protocol = _protocols[row.name] = row.protocol()
@@ -120,49 +148,65 @@ def _protocol(row: Provider) -> ChatProtocol:
 
 
 def protocol_names() -> tuple[str, ...]:
-    """The names of the protocols that are built, as recordings and `decode` name them."""
+    """The names of all protocols, as recordings and `brainwires decode` use them."""
     return tuple(sorted({_protocol(row).name for row in PROVIDERS.values()}))
 
 
 def protocol_named(name: str) -> ChatProtocol:
-    """The plain form of a protocol. Raises ConfigError naming those that are built."""
+    """The protocol of that name, with the quirks of the first provider that has it.
+
+    Raises ConfigError for an unknown name.
+    """
     for row in PROVIDERS.values():
         if _protocol(row).name == name:
             return _protocol(row)
     raise ConfigError(
-        f"the protocol {name!r} is not built in this release; built are: {', '.join(protocol_names())}"
+        f"there is no protocol {name!r} in this release; known are: {', '.join(protocol_names())}"
     )
 
 
 def split_model(model: str) -> tuple[str, str]:
-    """`"provider:model"`, split at the first colon. Raises ConfigError for a name without a provider."""
+    """Split `"provider:model"` at the first colon. Raises ConfigError for a name without a provider."""
     provider, colon, name = model.partition(":")
     if not colon or not provider:
         raise ConfigError(
-            f'a model is named "provider:model", but {model!r} names no provider; for example "openai-chat:{model}"'
+            f'a model is named "provider:model", but {model!r} names no provider{_suggestion(model)}; '
+            "`brainwires providers` lists them"
         )
     return provider, name
 
 
-def find_row(name: str) -> Provider:
-    """Raises ConfigError with the nearest names."""
+def _suggestion(model: str) -> str:
+    """The model with the provider that is probably meant, for an error message."""
+    from brainwires_provider.local.weights.known import find_known  # reads a table
+
+    before, _, after = model.partition("/")
+    if after and ALIASES.get(before, before) in PROVIDERS:
+        return f'; did you mean "{before}:{after}"?'
+    if find_known(model) is not None:
+        return f'; did you mean "local:{model}"?'
+    maker = next((maker for start, maker in _MAKERS.items() if model.lower().startswith(start)), None)
+    return f'; did you mean "{maker}:{model}"?' if maker else f'; for example "openrouter:{model}"'
+
+
+def find_row(name: str, own: Iterable[str] = ()) -> Provider:
+    """The built-in provider of that name or alias. Raises ConfigError with the most similar names, `own` included."""
     row = PROVIDERS.get(ALIASES.get(name, name))
     if row is not None:
         return row
-    near = get_close_matches(name, PROVIDERS, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"there is no provider {name!r}; {hint}known are: {', '.join(PROVIDERS)}")
+    near = near_names(name, dict.fromkeys((*own, *ALIASES, *PROVIDERS)))
+    raise ConfigError(f"there is no provider {name!r}{near}; `brainwires providers` lists them")
 
 
 def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
-    """Where a request for `model` goes, and with whose key.
+    """Where a request for `model` is sent, and with which key.
 
-    Raises ConfigError: an unknown provider, no model, no key, a key that would leave its home, or a header that cannot
-    be set.
+    Raises ConfigError for an unknown provider, no model, no key, a key that would be sent to another host than its
+    own, or a header that cannot be set.
     """
     provider, name = split_model(model)
     config = configs.get(provider) or ProviderConfig(provider)
-    row = find_row(config.based_on or provider)
+    row = find_row(config.based_on or provider, configs)
     if not name:
         if row.default_model is None:
             raise ConfigError(f'name a model of {provider}: "{provider}:MODEL"')
@@ -171,12 +215,16 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         raise ConfigError(f"headers: {wrong}", provider=provider)
     auth: Auth | None = None
     if row.cloud is not None:
+        if config.base_url is not None:
+            _check_url(config.base_url, config)
         base_url, key, auth = _on_cloud(row, config)
     else:
         base_url, from_code = _base_url(row, config)
-        if row.wire == "websocket":
+        if row.transport == "websocket":
             base_url = _http_form(base_url)
-        key = None if row.wire == "local" else _key(row, config, base_url, from_code=from_code)
+        if row.transport != "local":
+            _check_url(base_url, config)  # before its key: a URL that cannot be needs none
+        key = None if row.transport == "local" else _key(row, config, base_url, from_code=from_code)
     protocol = _protocol(row)
     target = Target(
         provider=provider,
@@ -188,15 +236,13 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         options=config.options,
         origin=Origin(protocol.name, provider, name),
         protocol=protocol,
-        socket=config.socket or (row.socket if base_url == row.base_url else SocketTraits()),
+        socket=config.socket or (row.socket if base_url == row.base_url else WebSocketOptions()),
         auth=auth,
         asked=_asked(row, config),
         local=config.local,
     )
-    if row.wire != "local":
-        fault = _url_fault(base_url, config.allow_http)
-        if fault is not None:
-            raise ConfigError(fault, provider=provider)
+    if row.cloud is not None:
+        _check_url(base_url, config)
     return target.at_home_of(target.key) if row.host_by_key else target
 
 
@@ -209,9 +255,9 @@ def _asked(row: Provider, config: ProviderConfig) -> tuple[tuple[str, str | None
 
 
 def resolve_listing(provider: str, configs: Mapping[str, ProviderConfig]) -> Target:
-    """Where a provider's models are listed. Raises ConfigError as `resolve` does."""
+    """The target of a provider's model list. Raises ConfigError as `resolve` does."""
     config = configs.get(provider) or ProviderConfig(provider)
-    row = find_row(config.based_on or provider)
+    row = find_row(config.based_on or provider, configs)
     return resolve(f"{provider}:{'*' if row.default_model is None else row.default_model}", configs)
 
 
@@ -231,7 +277,7 @@ def _base_url(row: Provider, config: ProviderConfig) -> tuple[str, bool]:
 
 
 def _on_cloud(row: Provider, config: ProviderConfig) -> tuple[str, Key | None, Auth | None]:
-    """The base URL of a row on a cloud, and its key or who signs instead."""
+    """The base URL of a provider on a cloud, and its key, or the authentication in place of a key."""
     assert row.cloud is not None
     place = Place(config.name, config.region, config.project, config.credentials, config.api_key)
     given = config.base_url
@@ -250,7 +296,7 @@ def _on_cloud(row: Provider, config: ProviderConfig) -> tuple[str, Key | None, A
 
 
 def _http_form(url: str) -> str:
-    """A WebSocket's URL as the base URL of the HTTP API beside it."""
+    """The base URL of the HTTP API that belongs to a WebSocket's URL."""
     for socket, http in (("ws://", "http://"), ("wss://", "https://")):
         if url.lower().startswith(socket):
             path, mark, query = (http + url[len(socket) :]).partition("?")
@@ -259,7 +305,7 @@ def _http_form(url: str) -> str:
 
 
 def _key(row: Provider, config: ProviderConfig, base_url: str, *, from_code: bool) -> Key | None:
-    """A key from the environment goes to the row's own host, or to a base URL that is also from there."""
+    """A key from the environment is sent to the provider's own host, or to a base URL from the environment."""
     if config.api_key is not None:
         return config.api_key
     if row.keyless or any(name.lower() in ("authorization", row.auth) for name in config.headers):
@@ -272,7 +318,7 @@ def _key(row: Provider, config: ProviderConfig, base_url: str, *, from_code: boo
             return None
         raise ConfigError(
             f"{_bare(base_url)} was given as base_url in code, so its key must be given in code too: api_key=… "
-            '(api_key="" for a server that wants none); a key from the environment stays with its own host',
+            '(api_key="" for a server that requires none); a key from the environment stays with its own host',
             provider=config.name,
         )
     if key is not None:
@@ -299,9 +345,15 @@ def _is_127(host: str) -> bool:
     )
 
 
+def _check_url(url: str, config: ProviderConfig) -> None:
+    fault = _url_fault(url, config.allow_http)
+    if fault is not None:
+        raise ConfigError(fault, provider=config.name)
+
+
 @lru_cache(64)
 def _url_fault(base_url: str, allow_http: bool) -> str | None:
-    """What is wrong with a base URL, if anything. Asked at each request, and always the same."""
+    """What is wrong with a base URL, or None. Cached, since every request checks it."""
     try:
         parts = urlsplit(base_url)
         host, scheme, user = parts.hostname, parts.scheme, parts.username
@@ -309,7 +361,7 @@ def _url_fault(base_url: str, allow_http: bool) -> str | None:
     except ValueError:
         host, scheme, user = None, "", None
     if scheme not in ("http", "https") or not host:
-        return f"base_url {_bare(base_url)!r} is no http(s) URL; it looks like https://host/v1"
+        return f"base_url {_bare(base_url)!r} is not an http(s) URL; one looks like https://host/v1"
     if user is not None:
         return (
             f"base_url {_bare(base_url)!r} holds a user name or password, which would show in logs; "
@@ -324,7 +376,7 @@ def _url_fault(base_url: str, allow_http: bool) -> str | None:
 
 
 def _bare(url: str | None) -> str | None:
-    """A URL without user, password and query, for messages."""
+    """A URL without user name, password and query, for messages."""
     if url is None:
         return None
     try:

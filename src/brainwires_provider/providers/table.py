@@ -1,4 +1,4 @@
-"""The table itself: one row for each service, with its protocol's quirks, its place, its key and its documentation."""
+"""The built-in providers: for each service its protocol and quirks, base URL, key and documentation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from brainwires_provider.providers.dialects import (
 )
 from brainwires_provider.providers.lists import control_plane, publisher_list, up_from
 from brainwires_provider.providers.registry import Provider
-from brainwires_provider.types.websocket import SocketTraits
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = ["ALIASES", "PROVIDERS"]
 
@@ -53,8 +53,8 @@ _ROWS = (
         "https://api.openai.com/v1",
         key_env="OPENAI_API_KEY",
         base_url_env="OPENAI_BASE_URL",
-        wire="websocket",
-        socket=SocketTraits(lanes=True, keeps_after_error=True, keeps_stored=True),
+        transport="websocket",
+        socket=WebSocketOptions(multiplexing=True, reuse_after_error=True, shared_store=True),
         embeddings=openai_vectors(packed=True),
         docs="https://developers.openai.com/api/docs/guides/websocket-mode",
     ),
@@ -64,7 +64,7 @@ _ROWS = (
         "",
         key_env="AZURE_OPENAI_API_KEY",
         base_url_env="AZURE_OPENAI_BASE_URL",
-        wire="websocket",
+        transport="websocket",
         docs="https://learn.microsoft.com/azure/foundry/openai/how-to/websockets",
     ),
     Provider(
@@ -72,7 +72,7 @@ _ROWS = (
         responses(cache_marks=False, counting=False),
         "https://api.x.ai/v1",
         key_env="XAI_API_KEY",
-        wire="websocket",
+        transport="websocket",
         listing_more=("/language-models",),
         docs="https://docs.x.ai/developers/advanced-api-usage/websocket-mode",
     ),
@@ -81,7 +81,7 @@ _ROWS = (
         responses(counting=False),
         "https://ai-gateway.vercel.sh/v1",
         key_env="AI_GATEWAY_API_KEY",
-        wire="websocket",
+        transport="websocket",
         docs="https://vercel.com/docs/ai-gateway/sdks-and-apis/responses/websockets",
     ),
     Provider(
@@ -252,7 +252,7 @@ _ROWS = (
 )
 
 PROVIDERS: Mapping[str, Provider] = {row.name: row for row in _ROWS}
-"""The rows by name."""
+"""The built-in providers by name."""
 
 ALIASES = {
     "openai": "openai-responses",
@@ -270,4 +270,4 @@ ALIASES = {
     "lm_studio": "lmstudio",
     "llama_cpp": "llama-server",
 }
-"""Other names of rows: the crate's, and those that other libraries use."""
+"""Further names of providers: those of the Rust crate brainwires-provider, and those that other libraries use."""

@@ -6,37 +6,28 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
-from brainwires_provider._core import attempt as flow
-from brainwires_provider._core import plan as plans
+from brainwires_provider._core.session import Session
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.find import find_model
 from brainwires_provider.local.weights.gguf import read_metadata
 from brainwires_provider.protocols.base.embeddings import Embedded, EmbeddingProtocol
 from brainwires_provider.providers import PROVIDERS, Target
-from brainwires_provider.types import EmbeddingArgs, Embeddings, Timeouts, Usage
+from brainwires_provider.types import EmbeddingArgs, Embeddings, Usage
 
 __all__ = ["embed"]
 
 _AT_ONCE = 8  # requests
 
 
-class Desk(flow.Road, Protocol):
-    """What embedding needs of a client."""
-
-    _timeouts: Timeouts
-
-    def _target(self, model: str) -> Target: ...
-
-
-async def embed(client: Desk, texts: Sequence[str], model: str, args: EmbeddingArgs) -> Embeddings:
+async def embed(session: Session, texts: Sequence[str], model: str, args: EmbeddingArgs) -> Embeddings:
     """One vector for each text. The first failure ends all requests, and is raised."""
-    target = client._target(model)
-    if target.row.wire == "local":
+    target = session.target(model)
+    if target.row.transport == "local":
         target = await asyncio.to_thread(_pooled, target)
     if target.row.embeddings is None:
         can = ", ".join(name for name, row in PROVIDERS.items() if row.embeddings is not None)
@@ -49,7 +40,7 @@ async def embed(client: Desk, texts: Sequence[str], model: str, args: EmbeddingA
     protocol = target.row.embeddings()
     most = protocol.batch(target.model)
     batches = [texts[at : at + most] for at in range(0, len(texts), most)]
-    answers = await _all(client, target, protocol, batches, args)
+    answers = await _all(session, target, protocol, batches, args)
     return Embeddings(
         [vector for answer in answers for vector in answer.vectors],
         target.provider,
@@ -60,7 +51,7 @@ async def embed(client: Desk, texts: Sequence[str], model: str, args: EmbeddingA
 
 
 async def _all(
-    client: Desk,
+    session: Session,
     target: Target,
     protocol: EmbeddingProtocol,
     batches: Sequence[Sequence[str]],
@@ -71,8 +62,8 @@ async def _all(
     async def ask(batch: Sequence[str]) -> Embedded:
         async with seats:
             call = protocol.call(batch, target.model, args)
-            asking = plans.plan_call(call, None, target, timeouts=client._timeouts)
-            return await flow.fetch_as(asking, client, partial(protocol.decode, count=len(batch)))
+            read = partial(protocol.decode, count=len(batch))
+            return await session.fetch(session.plan_call(call, target), read)
 
     tasks = [asyncio.ensure_future(ask(batch)) for batch in batches]
     try:
@@ -97,7 +88,7 @@ def _pooled(target: Target) -> Target:
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:
-    """The counts of all requests; `complete` if each told its own. `raw` is the last one's."""
+    """The counts of all requests; `complete` if each reported its own. `raw` is that of the last."""
     raw: Mapping[str, Any] | None = usages[-1].raw if usages else None
     return Usage(
         uncached_input=sum(usage.uncached_input for usage in usages),

@@ -1,8 +1,8 @@
-"""What a model on this machine does besides chatting, on the road that every request takes.
+"""Operations of models on this machine besides chat (`client.local`).
 
-It completes a bare prompt, chooses among labels, embeds texts, and is loaded and unloaded; a pool spreads requests
-over several models. All but the loading is said in llama.cpp's native API, and so may also go to a server of
-llama.cpp's that runs elsewhere. Reference: the README of llama.cpp's server.
+They complete a prompt, choose among labels, embed texts, load and unload a model, and distribute requests over several
+models. All but loading use llama.cpp's native API, and so can be sent to a llama.cpp server elsewhere. Reference: the
+README of llama.cpp's server.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from brainwires_provider._core import attempt as flow
-from brainwires_provider._core import plan as plans
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input, Plan, plan
+from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import LlamaCpp, LlamaCppOptions, Route
-from brainwires_provider.protocols.llamacpp.routing import Ask, Choosing, Prior, question_of
+from brainwires_provider.protocols.llamacpp.operations import Ask, Choosing, Prior, question_of
 from brainwires_provider.providers import Target, is_loopback
 from brainwires_provider.resources.embeddings import embed
 from brainwires_provider.types import (
@@ -33,9 +32,7 @@ from brainwires_provider.types import (
     Embeddings,
     Origin,
     ProviderOptions,
-    Request,
     Response,
-    Timeouts,
 )
 
 if TYPE_CHECKING:
@@ -50,42 +47,22 @@ _PRIORS_KEPT = 64
 _SUBJECT = "base_url: does llama.cpp's own server answer there, and in a version with this call?"
 
 
-class Desk(flow.Road, Protocol):
-    """What the operations need of a client."""
-
-    _timeouts: Timeouts
-    _closed: bool
-
-    @property
-    def _model(self) -> str | None: ...
-
-    def _spelt_out(self, model: str) -> str: ...
-
-    def _target(self, model: str) -> Target: ...
-
-    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]: ...
-
-    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response: ...
-
-    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream: ...
-
-
-# For each client, how its models lean without a text: half of what a routing costs, and always the same.
-_priors: WeakKeyDictionary[Desk, dict[tuple[object, ...], Prior]] = WeakKeyDictionary()
+# For each client, the prior probabilities of labels without a text: half of the cost of a routing, and constant.
+_priors: WeakKeyDictionary[Session, dict[tuple[object, ...], Prior]] = WeakKeyDictionary()
 
 
 class AsyncLocal:
-    """Made by `AsyncClient.local`. `model` is named in full, "local:NAME" or "local:/path/to/model.gguf".
+    """Made by `AsyncClient.local`. `model` is a full name: "local:NAME" or "local:/path/to/model.gguf".
 
-    Without one it is the client's model where that runs on this machine, else "local:". Every operation raises every
-    ProviderError: ConfigError for a model that is not there or cannot be loaded, and UnsupportedError for a provider
+    The default is the client's model if it runs on this machine, else "local:". Every operation can raise every
+    ProviderError: ConfigError for a model that does not exist or cannot be loaded, UnsupportedError for a provider
     that does not run llama.cpp.
     """
 
-    def __init__(self, client: Desk) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
-    # -- asking ------------------------------------------------------------------------------------------
+    # -- generate, route, embed -----------------------------------------------------------------------
 
     async def generate(
         self,
@@ -95,13 +72,13 @@ class AsyncLocal:
         logprobs: int | None = None,
         **args: Unpack[ChatParams],
     ) -> Response:
-        """Go on with a text as it stands, without turns or a chat template.
+        """Continue a text without a chat template.
 
-        The answer is held to `grammar` (GBNF), or to a schema by `output`. With `logprobs` the likeliest so many
-        tokens of each place are in `extra["completion_probabilities"]`; timings are in `extra["timings"]`. The other
-        arguments are those of `chat`; `LlamaCppOptions` has the rest. Server's README: "POST /completion".
+        `grammar` (GBNF), or a schema in `output`, constrains the response. `logprobs` is the number of most likely
+        tokens per position to return in `extra["completion_probabilities"]`; timings are in `extra["timings"]`. The
+        other arguments are those of `chat`; `LlamaCppOptions` has more. Server's README: "POST /completion".
         """
-        return await flow.chat(self._completion(prompt, grammar, logprobs, args, stream=False), self._client)
+        return await self._session.chat(self._completion(prompt, grammar, logprobs, args, stream=False))
 
     def stream_generate(
         self,
@@ -111,8 +88,8 @@ class AsyncLocal:
         logprobs: int | None = None,
         **args: Unpack[ChatParams],
     ) -> AsyncStream:
-        """As `generate`, as it comes. Nothing is sent before the stream is entered or iterated."""
-        return AsyncStream(self._completion(prompt, grammar, logprobs, args, stream=True), self._client)
+        """As `generate`, streamed. Nothing is sent before the stream is entered or iterated."""
+        return AsyncStream(self._completion(prompt, grammar, logprobs, args, stream=True), self._session)
 
     async def route(
         self,
@@ -123,17 +100,18 @@ class AsyncLocal:
         instructions: str | None = None,
         examples: Sequence[tuple[str, str]] | None = None,
     ) -> Route:
-        """Choose one of `labels` for a text: always one of them, whatever the model.
+        """Choose one of `labels` for a text, by constrained decoding: the result is always one of them.
 
         `instructions` is a question whose answer is the label ("What does the customer need?"), `examples` are texts
-        with their labels; both make a small model better. Raises ConfigError for no text, and for labels that are no
-        text on one line or are given twice; UnsupportedError where the model's tokens do not tell them apart.
+        with their labels; both make a small model more accurate. Raises ConfigError for an empty text, and for labels
+        that are empty, have several lines or occur twice; UnsupportedError if the model's tokens do not distinguish
+        the labels.
         """
         if not text.strip():
             raise ConfigError("there is no text to choose a label for")
         target = self._native(model)
         question = question_of(labels, instructions, examples, target.model)
-        known = _priors.setdefault(self._client, {})
+        known = _priors.setdefault(self._session, {})
         place = (target.provider, target.base_url, target.local, question)
         choosing = Choosing(question, known.get(place))
         label, probabilities = await self._drive(choosing.route(text), target)
@@ -142,63 +120,63 @@ class AsyncLocal:
         return Route(label, probabilities, choosing.usage, target.provider, target.model or None)
 
     async def embed(self, texts: str | Iterable[str], *, model: str | None = None) -> Embeddings:
-        """One vector for each text.
+        """One vector per text.
 
-        On this machine that takes an engine of its own, unless the model is run with `LocalModel.pooling` anyway: with
-        the pooling that its file says, else "mean".
+        On this machine a second engine is started for this, unless the model has `LocalModel.pooling`. The pooling is
+        the one declared in the file, else "mean".
         """
         name = self._name(model)
-        _native(self._client._target(name))  # or it says why not
+        _native(self._session.target(name))  # raises if it does not run llama.cpp
         return await embed(
-            self._client, [texts] if isinstance(texts, str) else list(texts), name, EmbeddingArgs()
+            self._session, [texts] if isinstance(texts, str) else list(texts), name, EmbeddingArgs()
         )
 
     # -- memory ------------------------------------------------------------------------------------------
 
     async def load(self, model: str | None = None) -> None:
-        """Load a model into memory, which the first request would do too."""
+        """Load a model into memory. The first request does this too."""
         await (await self._wire(model)).load()
 
     async def unload(self, model: str | None = None) -> bool:
-        """Take a model out of memory, for every client of this process; the next request loads it again.
+        """Remove a model from memory, for all clients of this process; False if it was not loaded.
 
-        What is under way ends with a typed error. False where it was not loaded.
+        Requests in flight have 30 seconds to end and then raise StreamInterrupted or ConnectError. The next request
+        loads the model again.
         """
         return await (await self._wire(model)).unload()
 
     async def status(self, model: str | None = None) -> EngineStatus:
-        """Whether a model is loaded, and what its engine takes."""
+        """Whether a model is loaded, its requests in flight, and the memory of its engine."""
         return await (await self._wire(model)).status()
 
     def pool(self, models: Iterable[str]) -> AsyncLocalPool:
-        """Spread requests over several models, each with its weights in memory once.
+        """Distribute requests over several models, each with one copy of its weights in memory.
 
-        Raises ConfigError for no model, or one that is named twice.
+        Raises ConfigError for an empty list, and for a model that occurs twice.
         """
         names = [models] if isinstance(models, str) else list(models)
         for name in names:
             self._native(name)
-        return AsyncLocalPool(self._client, names)
+        return AsyncLocalPool(self._session, names)
 
-    # -- the road ----------------------------------------------------------------------------------------
+    # -- targets and plans ---------------------------------------------------------------------------
 
     def _name(self, model: str | None) -> str:
-        """The name in full of the model that is meant."""
-        if self._client._closed:
-            raise ConfigError("this client is closed; make a new one")
-        own = model or self._client._model
+        """The full name of the model."""
+        self._session.check_open()
+        own = model or self._session.model
         if own is None:
             return _DEFAULT
-        whole = self._client._spelt_out(own)
-        return whole if model or _runs_llamacpp(self._client._target(whole)) else _DEFAULT
+        whole = self._session.spelt_out(own)
+        return whole if model or _runs_llamacpp(self._session.target(whole)) else _DEFAULT
 
     def _native(self, model: str | None) -> Target:
-        """Where the native API of a model's server is."""
-        return _native(self._client._target(self._name(model)))
+        """The target of the native API of a model's server."""
+        return _native(self._session.target(self._name(model)))
 
     def _completion(
         self, prompt: str, grammar: str | None, logprobs: int | None, args: ChatParams, *, stream: bool
-    ) -> plans.Plan:
+    ) -> Plan:
         if not isinstance(prompt, str):
             raise TypeError(f"a prompt is text, not {type(prompt).__name__}; client.chat takes messages")
         if grammar is not None or logprobs is not None:
@@ -208,16 +186,15 @@ class AsyncLocal:
             given = args.get("provider_options") or ()
             args["provider_options"] = (given, own) if isinstance(given, ProviderOptions) else (*given, own)
         args["model"] = args.get("model") or self._name(None)
-        target, request = self._client._request(prompt, args)
-        plan = plans.plan(request, _native(target), stream=stream, timeouts=self._client._timeouts)
-        return replace(plan, subject=_SUBJECT)
+        target, request = self._session.request(prompt, args)
+        planned = plan(request, _native(target), stream=stream, timeouts=self._session.timeouts)
+        return replace(planned, subject=_SUBJECT)
 
     async def _ask(self, call: Call, read: Callable[[bytes], T], target: Target) -> T:
-        plan = plans.plan_call(call, None, target, timeouts=self._client._timeouts)
-        return await flow.fetch_as(replace(plan, subject=_SUBJECT), self._client, read)
+        return await self._session.fetch(self._session.plan_call(call, target, subject=_SUBJECT), read)
 
     async def _drive(self, steps: Generator[Ask, Any, T], target: Target) -> T:
-        """Ask what the steps ask, until they have their result."""
+        """Send the requests that `steps` yields, until it returns its result."""
         answer: Any = None
         while True:
             try:
@@ -227,32 +204,29 @@ class AsyncLocal:
             answer = await self._ask(step.call, step.read, target)
 
     async def _wire(self, model: str | None) -> LocalTransport:
-        target = self._client._target(self._name(model))
-        if target.row.wire != "local":
+        target = self._session.target(self._name(model))
+        if target.row.transport != "local":
             raise UnsupportedError(
-                f"{target.provider} does not run on this machine in an engine of ours: it cannot be loaded, unloaded "
-                'or looked at; name a model that does: model="local:NAME"',
+                f"{target.provider} does not run in an engine of this process, so it cannot be loaded or unloaded "
+                'and has no status; name a model that does: model="local:NAME"',
                 provider=target.provider,
             )
-        return cast("LocalTransport", await self._client.wire(target))
+        return cast("LocalTransport", await self._session.transport(target))
 
 
 class AsyncLocalPool:
-    """Several models that do the same work. Made by `AsyncLocal.pool`.
+    """Several models for the same work. Made by `AsyncLocal.pool`.
 
-    Each request goes to the model that has the fewest under way, and among equals to the next in turn. A model that
-    cannot be loaded raises its error for the requests that it was given. It opens nothing of its own, and needs no
-    closing.
+    Each request goes to the model with the fewest requests in flight; models with equally many take turns. A model
+    that cannot be loaded raises its error for the requests assigned to it. The pool needs no closing.
     """
 
-    def __init__(self, client: Desk, models: Sequence[str]) -> None:
+    def __init__(self, session: Session, models: Sequence[str]) -> None:
         if not models:
-            raise ConfigError("a pool needs a model at least")
+            raise ConfigError("a pool needs at least one model")
         if len(set(models)) < len(models):
-            raise ConfigError(
-                "a model is named twice: it has its weights in memory once, and serves many requests"
-            )
-        self._client = client
+            raise ConfigError("a model is named twice; one copy of its weights serves many requests")
+        self._session = session
         self._chats = dict.fromkeys(models, 0)
         self._streams: dict[str, WeakSet[AsyncStream]] = {model: WeakSet() for model in models}
         self._turns = count()
@@ -260,33 +234,33 @@ class AsyncLocalPool:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models, as they were named."""
+        """The names of the models."""
         return tuple(self._chats)
 
     @property
-    def under_way(self) -> Mapping[str, int]:
-        """How many requests each model has; a stream counts from when it is made until it has ended or was left."""
+    def in_flight(self) -> Mapping[str, int]:
+        """The number of requests of each model. A stream counts from its creation until it has ended or is closed."""
         with self._lock:
             return self._loads()
 
     async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
-        """One whole answer of the least busy model. The arguments are those of `AsyncClient.chat`, but `model`."""
+        """One response of the least busy model. The arguments are those of `AsyncClient.chat`, but `model`."""
         with self._taken(args) as model:
             args["model"] = model
-            return await self._client.chat(input, **args)
+            return await self._session.chat(self._session.plan(input, args, stream=False))
 
     def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream:
-        """An answer as it comes, of the least busy model. The arguments are those of `AsyncClient.stream`."""
+        """The streamed response of the least busy model. The arguments are those of `AsyncClient.stream`."""
         with self._taken(args) as model:
             args["model"] = model
-            stream = self._client.stream(input, **args)
+            stream = AsyncStream(self._session.plan(input, args, stream=True), self._session)
             with self._lock:
                 self._streams[model].add(stream)
             return stream
 
     @contextmanager
     def _taken(self, args: ChatParams) -> Iterator[str]:
-        """The least busy model, busier by one."""
+        """The least busy model, with the request counted until the end of the block."""
         if "model" in args:
             raise ConfigError("the pool chooses the model: call it without model=, or the client with it")
         with self._lock:
@@ -302,7 +276,7 @@ class AsyncLocalPool:
 
     def _loads(self) -> dict[str, int]:
         return {
-            model: chats + sum(not stream._flight.landed for stream in self._streams[model])
+            model: chats + sum(not stream._sending.ended for stream in self._streams[model])
             for model, chats in self._chats.items()
         }
 
@@ -311,17 +285,19 @@ _NATIVE = LlamaCpp()
 
 
 def _runs_llamacpp(target: Target) -> bool:
-    """Whether it runs on this machine, or may be a llama.cpp server that somebody set up: only trying would tell."""
+    """Whether the target is on this machine, or could be a llama.cpp server: only a request would show that."""
     row = target.row
     own = target.base_url != row.base_url or is_loopback(target.base_url)
-    return row.wire == "local" or (row.wire == "http" and target.protocol.name == "openai_chat" and own)
+    return row.transport == "local" or (
+        row.transport == "http" and target.protocol.name == "openai_chat" and own
+    )
 
 
 def _native(target: Target) -> Target:
-    """The same server, spoken to in its native API. Raises UnsupportedError where that is not spoken."""
+    """The same server with its native API. Raises UnsupportedError if it does not run llama.cpp."""
     if not _runs_llamacpp(target):
         raise UnsupportedError(
-            f"{target.provider} does not run llama.cpp, which this is an operation of; name a model on this machine, "
+            f"{target.provider} does not run llama.cpp, which this operation needs; name a model on this machine, "
             'model="local:NAME", or a llama.cpp server: ProviderConfig("mine", based_on="openai-chat", base_url=…)',
             provider=target.provider,
         )

@@ -1,4 +1,4 @@
-"""A dated table of what services do not tell of their models: the one that `genai-prices` ships, an extra.
+"""A dated table of model facts that services do not report: the one that `genai-prices` ships, an extra.
 
 It is asked for what a host's own part of it says of a model by that very name: a match by a name's beginning, end or
 middle may be another model's, and is not taken. It knows context windows and which models are deprecated; it knows no
@@ -50,7 +50,7 @@ class Table:
         self._service = service
 
     def fill(self, model: Model) -> Model:
-        """The model, with what its provider did not tell and the table knows; `from_table` names it."""
+        """The model, with the fields that its provider did not report and the table has; `from_table` names them."""
         known = self._find(model.id)
         if known is None:
             return model

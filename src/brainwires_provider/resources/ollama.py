@@ -1,7 +1,7 @@
-"""What an Ollama server does besides chatting, on the road that every request takes.
+"""What an Ollama server does besides chatting, sent as every request is.
 
 Its models are listed, shown, pulled, pushed, created, copied, deleted, loaded and unloaded, texts embedded, and a bare
-prompt completed. What takes long tells how far it has come, line by line, as a stream does, and is read as one.
+prompt completed. Long operations report their progress line by line, and are read as streams.
 Reference: the API reference, from "Generate a response" to "Get version".
 """
 
@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from msgspec.structs import replace
 
-from brainwires_provider._core import attempt as flow
-from brainwires_provider._core import plan as plans
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input, Plan, plan_encoded
+from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream, Cut
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.events import Collector, OpaqueDelta
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.ollama import Ollama, models, operations
 from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
-from brainwires_provider.types import ChatParams, Message, Request, Timeouts
+from brainwires_provider.types import ChatParams, Message, Timeouts
 from brainwires_provider.types.ollama import (
     OllamaEmbeddings,
     OllamaLoad,
@@ -38,21 +37,6 @@ __all__ = ["AsyncOllama", "AsyncOllamaProgressStream"]
 T = TypeVar("T")
 
 
-class Desk(flow.Road, Protocol):
-    """What the operations need of a client."""
-
-    _timeouts: Timeouts
-    _closed: bool
-    _configs: dict[str, ProviderConfig]
-
-    @property
-    def _model(self) -> str | None: ...
-
-    def _place(self, provider: str | None) -> Target: ...
-
-    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]: ...
-
-
 class AsyncOllama:
     """Made by `AsyncClient.ollama`. Models are named as Ollama names them: "llama3.2:3b".
 
@@ -61,8 +45,8 @@ class AsyncOllama:
     no server runs, and UnsupportedError where the provider speaks another protocol.
     """
 
-    def __init__(self, client: Desk) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     # -- what there is -----------------------------------------------------------------------------------
 
@@ -226,38 +210,34 @@ class AsyncOllama:
         and more. With stream=False the server is asked for one body. Nothing is sent before it is entered or iterated.
         API reference: "Generate a response".
         """
-        self._check_open()
-        target, request = self._client._request(input, args, empty=True)
+        self._session.check_open()
+        target, request = self._session.request(input, args, empty=True)
         call = _speaks(target).encode_generate(request, target.origin, stream=stream)
-        timeouts = self._client._timeouts
-        plan = plans.plan_encoded(call, request, target, stream=stream, timeouts=timeouts)
-        return AsyncStream(plan, self._client)
+        plan = plan_encoded(call, request, target, stream=stream, timeouts=self._session.timeouts)
+        return AsyncStream(plan, self._session)
 
-    # -- the road ----------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._client._closed:
-            raise ConfigError("this client is closed; make a new one")
+    # -- the requests ------------------------------------------------------------------------------------
 
     def _target(self, provider: str | None) -> Target:
         """Where an operation goes. Raises ConfigError, and UnsupportedError where no Ollama is spoken."""
-        self._check_open()
+        session = self._session
+        session.check_open()
         if provider is not None:
-            target = self._client._place(provider)
+            target = session.place(provider)
             _speaks(target)
             return target
-        own = None if self._client._model is None else split_model(self._client._model)[0]
+        own = None if session.model is None else split_model(session.model)[0]
         if own is not None:
-            config = self._client._configs.get(own) or ProviderConfig(own)
+            config = session.configs.get(own) or ProviderConfig(own)
             if isinstance(find_row(config.based_on or own).protocol(), Ollama):
-                return self._client._place(own)
-        return self._client._place("ollama")
+                return session.place(own)
+        return session.place("ollama")
 
     def _named(self, model: str | None, provider: str | None) -> tuple[Target, str]:
         target = self._target(provider)
         if model is not None:
             return target, _bare(model, target)
-        own = self._client._model
+        own = self._session.model
         if own is None or not own.startswith(f"{target.provider}:"):
             raise ConfigError('name a model as Ollama names it, for example model="llama3.2:3b"')
         return target, target.model
@@ -266,12 +246,12 @@ class AsyncOllama:
         return await self._ask(call, read, self._target(provider), "base_url: is an Ollama server there?")
 
     async def _ask(self, call: Call, read: Callable[[bytes], T], target: Target, subject: str) -> T:
-        return await flow.fetch_as(self._plan(call, target, None, subject), self._client, read)
+        return await self._session.fetch(self._plan(call, target, None, subject), read)
 
-    def _plan(self, call: Call, target: Target, timeouts: Timeouts | None, subject: str) -> plans.Plan:
+    def _plan(self, call: Call, target: Target, timeouts: Timeouts | None, subject: str) -> Plan:
         """A plan for a call; `subject` is what to check where it is answered with 404."""
-        plan = plans.plan_call(call, None, target, timeouts=timeouts or self._client._timeouts)
-        return replace(plan, subject=subject)
+        plan = self._session.plan_call(call, target, subject=subject)
+        return plan if timeouts is None else replace(plan, timeouts=timeouts)
 
     def _progress(
         self, call: Call, target: Target, timeouts: Timeouts | None, subject: str
@@ -279,7 +259,7 @@ class AsyncOllama:
         plan = replace(self._plan(call, target, timeouts, subject), stream=True)
         decoder = operations.ProgressDecoder(target.origin)
         begin = Cut(decoder, Collector(), (), target, plan.report, plan.timeouts, None, None)
-        return AsyncOllamaProgressStream(AsyncStream(plan, self._client, begin))
+        return AsyncOllamaProgressStream(AsyncStream(plan, self._session, begin))
 
 
 class AsyncOllamaProgressStream(AsyncIterator[OllamaProgress]):

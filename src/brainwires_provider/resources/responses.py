@@ -1,4 +1,4 @@
-"""The Responses API's other operations, on the road that every request takes.
+"""The Responses API's other operations, sent as every request is.
 
 An answer that the service stores can be fetched, waited for, cancelled, deleted, and, where its stream was cut, read
 on. A stream that is resumed keeps the decoder of the one that was cut, so it goes on with the very next event.
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec.structs import replace
 
-from brainwires_provider._core import attempt as flow
-from brainwires_provider._core import plan as plans
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input, Plan, endpoint_of, plan_encoded
+from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream, Cut
 from brainwires_provider.errors import (
     ConfigError,
@@ -24,38 +23,20 @@ from brainwires_provider.errors import (
     RequestTimeout,
     UnsupportedError,
 )
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, OverWebSocket
 from brainwires_provider.protocols.openai_responses import operations
 from brainwires_provider.protocols.openai_responses.operations import Compaction, Order
 from brainwires_provider.providers import Target
-from brainwires_provider.types import ChatParams, Request, Response, Timeouts
+from brainwires_provider.types import ChatParams, Response
+from brainwires_provider.types.websocket import WebSocketStats
 
 if TYPE_CHECKING:
     from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
-    from brainwires_provider.sockets.counters import SocketCounts
-    from brainwires_provider.sockets.registry import Sockets
 
 __all__ = ["AsyncResponses"]
 
 _PROTOCOL = "openai_responses"
 _SUBJECT = "the id: was it stored (store=True), by this account, and not deleted?"
-
-
-class Desk(flow.Road, Protocol):
-    """What the operations need of a client."""
-
-    _timeouts: Timeouts
-
-    @property
-    def sockets(self) -> Sockets: ...
-
-    def _own_name(self, why: str) -> str: ...
-
-    def _plan(self, input: Input, args: ChatParams, *, stream: bool, fork: bool = False) -> plans.Plan: ...
-
-    def _place(self, provider: str | None) -> Target: ...
-
-    def _request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]: ...
 
 
 class AsyncResponses:
@@ -67,12 +48,12 @@ class AsyncResponses:
 
     def __init__(
         self,
-        client: Desk,
+        session: Session,
         *,
         sleep: Callable[[float], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
+        self._session = session
         self._sleep = sleep
         self._clock = clock
 
@@ -85,16 +66,16 @@ class AsyncResponses:
 
         One that failed raises the APIError that it failed with. API reference: "Retrieve a model response".
         """
-        return await flow.chat(self._plan(operations.retrieve_call(id, include), provider), self._client)
+        return await self._session.chat(self._plan(operations.retrieve_call(id, include), provider))
 
     async def delete(self, id: str, *, provider: str | None = None) -> None:
         """Delete a stored answer. API reference: "Delete a model response"."""
         plan = self._plan(operations.delete_call(id), provider)
-        await flow.fetch_as(plan, self._client, operations.check_deleted)
+        await self._session.fetch(plan, operations.check_deleted)
 
     async def cancel(self, id: str, *, provider: str | None = None) -> Response:
         """Stop a background answer, and give what there is of it. API reference: "Cancel a response"."""
-        return await flow.chat(self._plan(operations.cancel_call(id), provider), self._client)
+        return await self._session.chat(self._plan(operations.cancel_call(id), provider))
 
     async def input_items(
         self,
@@ -105,9 +86,9 @@ class AsyncResponses:
         include: Sequence[str] = (),
         provider: str | None = None,
     ) -> list[Mapping[str, Any]]:
-        """What went into a stored answer, all pages, each item as the service tells it.
+        """What went into a stored answer, all pages, each item as the service returns it.
 
-        `limit` is how many it tells at once, 1 to 100 (its default: 20), and `order` "asc" or "desc" (its
+        `limit` is the page size, 1 to 100 (its default: 20), and `order` "asc" or "desc" (its
         default). API reference: "List input items".
         """
         found: list[Mapping[str, Any]] = []
@@ -116,7 +97,7 @@ class AsyncResponses:
         while True:
             call = operations.items_call(id, order=order, limit=limit, include=include, after=after)
             plan = self._plan(call, provider)
-            page, after = await flow.fetch_as(plan, self._client, operations.decode_items)
+            page, after = await self._session.fetch(plan, operations.decode_items)
             found += page
             if after is None:
                 return found
@@ -135,15 +116,15 @@ class AsyncResponses:
         The arguments are those of `chat`; what a compaction does not take is reported. Without `input`,
         `previous_response_id` says what to compact. API reference: "Compact a response".
         """
-        target, request = self._client._request(input, args, empty=True)
+        target, request = self._session.request(input, args, empty=True)
         _check(target)
         call = operations.compact_call(target.protocol.encode(request, target.origin, stream=False))
-        plan = plans.plan_encoded(call, request, target, stream=False, timeouts=self._client._timeouts)
+        plan = plan_encoded(call, request, target, stream=False, timeouts=self._session.timeouts)
 
         def read(body: bytes) -> Compaction:
             return replace(operations.decode_compaction(body, target.origin), report=plan.report)
 
-        return await flow.fetch_as(plan, self._client, read)
+        return await self._session.fetch(plan, read)
 
     # -- background answers ------------------------------------------------------------------------------
 
@@ -213,18 +194,18 @@ class AsyncResponses:
         is the whole answer. Given an id, with the events after the number `starting_after`, or from the
         beginning. Only an answer asked for with background=True and as a stream can be resumed.
 
-        Raises ConfigError for a stream that still runs, was resumed before, or did not come to tell its id.
+        Raises ConfigError for a stream that still runs, was resumed before, or was cut before its id had arrived.
         API reference: "Retrieve a model response", `stream` and `starting_after`.
         """
         if not isinstance(stream, str):
             return self._go_on(stream._take_over, starting_after, include, provider)
         call = operations.resume_call(stream, starting_after, include)
-        return AsyncStream(replace(self._plan(call, provider), stream=True), self._client)
+        return AsyncStream(replace(self._plan(call, provider), stream=True), self._session)
 
     def _go_on(
         self, take_over: Callable[[], Cut], after: int | None, include: Sequence[str], provider: str | None
     ) -> AsyncStream:
-        """A stream that goes on with the answer of another, of whichever colour."""
+        """A stream that goes on with the answer of another, sync or async."""
         if after is not None or provider is not None:
             raise ConfigError("a stream knows by itself where it stopped, and where it came from")
         cut = take_over()
@@ -233,55 +214,55 @@ class AsyncResponses:
         if decoder.ended and (cut.collector.end is None or not cut.undelivered):
             raise ConfigError("there is nothing to resume: the answer had come to its end, or failed")
         if decoder.id is None:
-            raise ConfigError("the stream was cut before it told its id; send the request again")
+            raise ConfigError("the stream was cut before its id had arrived; send the request again")
         call = operations.resume_call(decoder.id, decoder.sequence, include)
-        return AsyncStream(replace(cut.plan(call), subject=_SUBJECT), self._client, cut)
+        return AsyncStream(replace(cut.plan(call), subject=_SUBJECT), self._session, cut)
 
     # -- over a WebSocket --------------------------------------------------------------------------------
 
     def connect(self, *, provider: str | None = None) -> AsyncResponsesConnection:
         """A WebSocket of one's own: raw events in and out. It opens when its `async with` is entered.
 
-        `chat` and `stream` of a row that speaks through WebSockets need none. Raises UnsupportedError for a provider
+        `chat` and `stream` of a provider over WebSockets need none. Raises UnsupportedError for a provider
         that does not. OpenAI's WebSocket mode guide.
         """
         from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
 
-        name = provider or self._client._own_name("to connect to")
-        target = self._client._place(name)
-        if target.row.wire != "websocket":
+        name = provider or self._session.own_provider("to connect to")
+        target = self._session.place(name)
+        if target.row.transport != "websocket":
             raise UnsupportedError(
-                f'{name} is not spoken to through a WebSocket; name a row that is: provider="openai-responses-ws"',
+                f'{name} has no WebSocket; name a provider that has: provider="openai-responses-ws"',
                 provider=name,
             )
 
-        def planned(input: Input, args: ChatParams) -> plans.Plan:
+        def planned(input: Input, args: ChatParams) -> Plan:
             model = args.get("model")
             if model is not None and not model.startswith(f"{name}:"):
                 raise ConfigError(f"this connection goes to {name}: it can carry no request for {model!r}")
-            return self._client._plan(input, args, stream=True)
+            return self._session.plan(input, args, stream=True)
 
-        opening = plans.plan_call(Call("/responses", {}), None, target, timeouts=self._client._timeouts)
+        mode: OverWebSocket = target.protocol.websocket  # type: ignore[attr-defined]
+        opening = endpoint_of(self._session.plan_call(mode.opening(), target))
         return AsyncResponsesConnection(
-            self._client.sockets.dialer(opening),
+            self._session.pools.dialer(opening),
             planned,
-            self._client._timeouts,
+            self._session.timeouts,
             provider=name,
-            max_buffered=target.socket.max_buffered,
+            max_buffered=target.socket.max_buffered_bytes,
         )
 
     @property
-    def counts(self) -> SocketCounts:
-        """What this client's requests over WebSockets came to: whole, delta, recovered, reconnected, fell back."""
-        return self._client.sockets.counts
+    def websocket_stats(self) -> WebSocketStats:
+        """What this client has sent over WebSockets, counted since it was made."""
+        return self._session.pools.counters.snapshot()
 
-    # -- the road ----------------------------------------------------------------------------------------
+    # -- the requests ------------------------------------------------------------------------------------
 
-    def _plan(self, call: Call, provider: str | None) -> plans.Plan:
-        target = self._client._place(provider)
+    def _plan(self, call: Call, provider: str | None) -> Plan:
+        target = self._session.place(provider)
         _check(target)
-        plan = plans.plan_call(call, None, target, timeouts=self._client._timeouts)
-        return replace(plan, subject=_SUBJECT)
+        return self._session.plan_call(call, target, subject=_SUBJECT)
 
 
 def _check(target: Target) -> None:

@@ -8,7 +8,6 @@ Reference: OpenAI's WebSocket mode guide.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
@@ -16,17 +15,16 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
-from brainwires_provider._core.inputs import Input
-from brainwires_provider._core.plan import Plan
+from brainwires_provider._core.attempt import refusal
+from brainwires_provider._core.plan import Input, Plan
 from brainwires_provider.auth.keys import redact
 from brainwires_provider.errors import APIError, ConfigError, ProtocolError, RequestTimeout, StreamInterrupted
 from brainwires_provider.protocols.base.bodies import request_id
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error
 from brainwires_provider.protocols.openai_responses.ws import TERMINAL, create_frame, peek, steer_frame
-from brainwires_provider.sockets.ladder import refusal_error
-from brainwires_provider.sockets.pool import Dial
 from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused, Link, LinkLost
+from brainwires_provider.transports.websocket.pool import Dialer
 from brainwires_provider.types import ChatParams, Response
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
     """
 
     def __init__(
-        self, dial: Dial, plan: _Planner, timeouts: Timeouts, *, provider: str, max_buffered: int
+        self, dial: Dialer, plan: _Planner, timeouts: Timeouts, *, provider: str, max_buffered: int
     ) -> None:
         self._dial = dial
         self._plan = plan
@@ -85,7 +83,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
 
     def _refusal(self, refused: HandshakeRefused) -> APIError:
         target = self._plan("", {}).target
-        error = refusal_error(refused, target.protocol, time.time())
+        error = refusal(target.protocol, refused.status, refused.headers, refused.body)
         error.message = redact(
             f"{self._provider}: the handshake was refused: {error.message}", self._dial.secrets
         )
@@ -146,7 +144,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         await self._send(create_frame(body, stream_id=stream_id))
 
     async def steer(self, response_id: str, input: str) -> None:
-        """Say more to an answer under way. What becomes of it is told by `response.steer.*` events."""
+        """Add input to a response in progress. `response.steer.*` events report what becomes of it."""
         await self._send(steer_frame(response_id, input))
 
     async def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:
@@ -186,7 +184,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
     def _on_frame(self, frame: bytes) -> None:
         if self._diverted:
             seen = peek(frame)
-            waiter = None if seen is None else self._diverted.get(seen.stream_id)
+            waiter = None if seen is None else self._diverted.get(seen.lane)
             if seen is not None and waiter is not None:
                 if seen.type in TERMINAL and not waiter.done():
                     waiter.set_result(frame)
@@ -250,11 +248,8 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
             why, how = f"more than {self._max_buffered} bytes waited for their consumer", "overflow"
         elif closed is None or self._is_done:
             why, how = "the connection is closed", "closed"
-        elif closed.code is None:
-            why, how = f"the connection was lost ({closed.how})", "reset"
         else:
-            words = f", {closed.reason!r}" if closed.reason else ""
-            why, how = f"the connection was closed with code {closed.code}{words}", str(closed.code)
+            why, how = closed.words, "reset" if closed.code is None else str(closed.code)
         return StreamInterrupted(
             redact(f"{self._provider}: {why}", self._dial.secrets), how=how, provider=self._provider
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from brainwires_provider._core.inputs import Input, messages_of
+from brainwires_provider._core.plan import Input, messages_of
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.client import AsyncClient, AsyncConversation
 from brainwires_provider.errors import ConfigError, ProviderError

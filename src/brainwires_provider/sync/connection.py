@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
 from brainwires_provider.sync.stream import Owner
 from brainwires_provider.types import ChatParams
@@ -79,7 +79,7 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         )
 
     def steer(self, response_id: str, input: str) -> None:
-        """Say more to an answer under way. What becomes of it is told by `response.steer.*` events."""
+        """Add input to a response in progress. `response.steer.*` events report what becomes of it."""
         self._share.call(lambda: self._core.steer(response_id, input))
 
     def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
 from brainwires_provider.sync.stream import Owner, Stream
@@ -20,10 +20,10 @@ __all__ = ["Local", "LocalPool"]
 
 
 class Local:
-    """Made by `Client.local`. `model` is named in full, "local:NAME" or "local:/path/to/model.gguf".
+    """Made by `Client.local`. `model` is a full name: "local:NAME" or "local:/path/to/model.gguf".
 
-    Without one it is the client's model where that runs on this machine, else "local:". Every operation raises every
-    ProviderError: ConfigError for a model that is not there or cannot be loaded, and UnsupportedError for a provider
+    The default is the client's model if it runs on this machine, else "local:". Every operation can raise every
+    ProviderError: ConfigError for a model that does not exist or cannot be loaded, UnsupportedError for a provider
     that does not run llama.cpp.
     """
 
@@ -43,11 +43,11 @@ class Local:
         logprobs: int | None = None,
         **args: Unpack[ChatParams],
     ) -> Response:
-        """Go on with a text as it stands, without turns or a chat template.
+        """Continue a text without a chat template.
 
-        The answer is held to `grammar` (GBNF), or to a schema by `output`. With `logprobs` the likeliest so many
-        tokens of each place are in `extra["completion_probabilities"]`; timings are in `extra["timings"]`. The other
-        arguments are those of `chat`; `LlamaCppOptions` has the rest. Server's README: "POST /completion".
+        `grammar` (GBNF), or a schema in `output`, constrains the response. `logprobs` is the number of most likely
+        tokens per position to return in `extra["completion_probabilities"]`; timings are in `extra["timings"]`. The
+        other arguments are those of `chat`; `LlamaCppOptions` has more. Server's README: "POST /completion".
         """
         return self._share.call(
             lambda: self._core.generate(prompt, grammar=grammar, logprobs=logprobs, **args)
@@ -61,7 +61,7 @@ class Local:
         logprobs: int | None = None,
         **args: Unpack[ChatParams],
     ) -> Stream:
-        """As `generate`, as it comes. Nothing is sent before the stream is entered or iterated."""
+        """As `generate`, streamed. Nothing is sent before the stream is entered or iterated."""
         try:
             stream = self._core.stream_generate(prompt, grammar=grammar, logprobs=logprobs, **args)
         except ProviderError as error:
@@ -77,43 +77,45 @@ class Local:
         instructions: str | None = None,
         examples: Sequence[tuple[str, str]] | None = None,
     ) -> Route:
-        """Choose one of `labels` for a text: always one of them, whatever the model.
+        """Choose one of `labels` for a text, by constrained decoding: the result is always one of them.
 
         `instructions` is a question whose answer is the label ("What does the customer need?"), `examples` are texts
-        with their labels; both make a small model better. Raises ConfigError for no text, and for labels that are no
-        text on one line or are given twice; UnsupportedError where the model's tokens do not tell them apart.
+        with their labels; both make a small model more accurate. Raises ConfigError for an empty text, and for labels
+        that are empty, have several lines or occur twice; UnsupportedError if the model's tokens do not distinguish
+        the labels.
         """
         return self._share.call(
             lambda: self._core.route(text, labels, model=model, instructions=instructions, examples=examples)
         )
 
     def embed(self, texts: str | Iterable[str], *, model: str | None = None) -> Embeddings:
-        """One vector for each text.
+        """One vector per text.
 
-        On this machine that takes an engine of its own, unless the model is run with `LocalModel.pooling` anyway: with
-        the pooling that its file says, else "mean".
+        On this machine a second engine is started for this, unless the model has `LocalModel.pooling`. The pooling is
+        the one declared in the file, else "mean".
         """
         return self._share.call(lambda: self._core.embed(texts, model=model))
 
     def load(self, model: str | None = None) -> None:
-        """Load a model into memory, which the first request would do too."""
+        """Load a model into memory. The first request does this too."""
         return self._share.call(lambda: self._core.load(model))
 
     def unload(self, model: str | None = None) -> bool:
-        """Take a model out of memory, for every client of this process; the next request loads it again.
+        """Remove a model from memory, for all clients of this process; False if it was not loaded.
 
-        What is under way ends with a typed error. False where it was not loaded.
+        Requests in flight have 30 seconds to end and then raise StreamInterrupted or ConnectError. The next request
+        loads the model again.
         """
         return self._share.call(lambda: self._core.unload(model))
 
     def status(self, model: str | None = None) -> EngineStatus:
-        """Whether a model is loaded, and what its engine takes."""
+        """Whether a model is loaded, its requests in flight, and the memory of its engine."""
         return self._share.call(lambda: self._core.status(model))
 
     def pool(self, models: Iterable[str]) -> LocalPool:
-        """Spread requests over several models, each with its weights in memory once.
+        """Distribute requests over several models, each with one copy of its weights in memory.
 
-        Raises ConfigError for no model, or one that is named twice.
+        Raises ConfigError for an empty list, and for a model that occurs twice.
         """
         try:
             return LocalPool(self._client, self._core.pool(models))
@@ -122,11 +124,10 @@ class Local:
 
 
 class LocalPool:
-    """Several models that do the same work. Made by `Local.pool`.
+    """Several models for the same work. Made by `Local.pool`.
 
-    Each request goes to the model that has the fewest under way, and among equals to the next in turn. A model that
-    cannot be loaded raises its error for the requests that it was given. It opens nothing of its own, and needs no
-    closing.
+    Each request goes to the model with the fewest requests in flight; models with equally many take turns. A model
+    that cannot be loaded raises its error for the requests assigned to it. The pool needs no closing.
     """
 
     def __init__(self, client: Owner, core: AsyncLocalPool) -> None:
@@ -135,20 +136,20 @@ class LocalPool:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models, as they were named."""
+        """The names of the models."""
         return self._core.models
 
     @property
-    def under_way(self) -> Mapping[str, int]:
-        """How many requests each model has; a stream counts from when it is made until it has ended or was left."""
-        return self._core.under_way
+    def in_flight(self) -> Mapping[str, int]:
+        """The number of requests of each model. A stream counts from its creation until it has ended or is closed."""
+        return self._core.in_flight
 
     def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
-        """One whole answer of the least busy model. The arguments are those of `Client.chat`, but `model`."""
+        """One response of the least busy model. The arguments are those of `Client.chat`, but `model`."""
         return self._client._share.call(lambda: self._core.chat(input, **args))
 
     def stream(self, input: Input, **args: Unpack[ChatParams]) -> Stream:
-        """An answer as it comes, of the least busy model. The arguments are those of `Client.stream`."""
+        """The streamed response of the least busy model. The arguments are those of `Client.stream`."""
         try:
             return Stream(self._core.stream(input, **args), self._client)
         except ProviderError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.ollama.operations import decode_progress

@@ -68,7 +68,7 @@ class Job(Generic[T]):
     def submit(self) -> None:
         """Hand it to the loop. Once `soon` has taken it, it is begun, or found by the loop's end: none is lost.
 
-        `over` tells nothing here: the job may have been the very one that ended the portal.
+        `over` decides nothing here: the job may have been the very one that ended the portal.
         """
         self.portal.jobs.add(self)
         if not self.portal.soon(self.begin):
@@ -129,7 +129,7 @@ class Job(Generic[T]):
         self._task.add_done_callback(self._finish)
 
     def cancel(self, reason: BaseException | None = None) -> None:
-        """Cancel the coroutine; the caller is told at once, since the coroutine may take its time."""
+        """Cancel the coroutine; the caller is released at once, since the coroutine may take its time."""
         task = self._task
         self.tell(reason or asyncio.CancelledError())
         if task is not None:
@@ -234,7 +234,7 @@ class Portal:
         self.shares: set[Share] = set()
         self.inherited: list[object] = []
         self.loop = asyncio.new_event_loop()
-        # A private loop: what debug mode would tell of it is not the program's concern, and keeps frames alive.
+        # A private loop: what debug mode would report of it is not the program's concern, and keeps frames alive.
         self.loop.set_debug(False)
         self.loop.set_default_executor(_Helpers())
         self.thread = threading.Thread(target=self._run, name="brainwires-portal", daemon=True)
@@ -269,7 +269,7 @@ class Portal:
         loop = self.loop
         try:
             while not self.over:
-                # asyncio lets these two out of the loop; the job that raised them tells its caller.
+                # asyncio lets these two out of the loop; the job that raised them passes them to its caller.
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     loop.run_forever()
             farewell = loop.create_task(self._farewell())
@@ -296,7 +296,7 @@ class Portal:
                     await share.core.aclose()
                 await self.loop.shutdown_asyncgens()
         for _ in range(3):
-            await asyncio.sleep(0)  # a closed transport tells its protocol in a later turn
+            await asyncio.sleep(0)  # a closed transport notifies its protocol in a later turn
 
     def forget(self) -> None:
         """In a forked child: nothing of this is ours. It is kept, unclosed, by the dead thread's frame."""
@@ -308,7 +308,7 @@ class Portal:
             job.rouse()
         for share in self.shares:
             share.portal = None
-            self.inherited.append(share.core.start_afresh())
+            self.inherited.append(share.core._session.start_afresh())
 
 
 class _Helpers(ThreadPoolExecutor):
@@ -444,7 +444,7 @@ def belongs_to_parent() -> ConfigError:
 
 
 def _shorten(error: BaseException) -> None:
-    """Take the loop's side out of the traceback: it tells the caller little, and keeps bodies alive."""
+    """Remove the loop's side from the traceback: it helps the caller little, and keeps bodies alive."""
     if not isinstance(error, ProviderError):
         error.__traceback__ = _worth_showing(error.__traceback__)
         return

@@ -29,7 +29,7 @@ __all__ = ["Pump"]
 
 _BOUND = 2_097_152  # characters, and so many for each event besides:
 _EVENT = 1_024
-_LEAVING = 1.5  # seconds, above the time that the road takes to read an ended answer's rest
+_LEAVING = 1.5  # seconds, above the time in which an exchange is drained
 _DELTAS = frozenset((TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta))
 
 

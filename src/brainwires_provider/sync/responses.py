@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from brainwires_provider._core.inputs import Input
+from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.responses import AsyncResponses
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import ChatParams, Response
+from brainwires_provider.types.websocket import WebSocketStats
 
 if TYPE_CHECKING:
     from brainwires_provider.protocols.openai_responses.operations import Compaction, Order
-    from brainwires_provider.sockets.counters import SocketCounts
     from brainwires_provider.sync.connection import ResponsesConnection
     from brainwires_provider.sync.portal import Share
 
@@ -59,9 +59,9 @@ class Responses:
         include: Sequence[str] = (),
         provider: str | None = None,
     ) -> list[Mapping[str, Any]]:
-        """What went into a stored answer, all pages, each item as the service tells it.
+        """What went into a stored answer, all pages, each item as the service returns it.
 
-        `limit` is how many it tells at once, 1 to 100 (its default: 20), and `order` "asc" or "desc" (its
+        `limit` is the page size, 1 to 100 (its default: 20), and `order` "asc" or "desc" (its
         default). API reference: "List input items".
         """
         return self._share.call(
@@ -107,7 +107,7 @@ class Responses:
         is the whole answer. Given an id, with the events after the number `starting_after`, or from the
         beginning. Only an answer asked for with background=True and as a stream can be resumed.
 
-        Raises ConfigError for a stream that still runs, was resumed before, or did not come to tell its id.
+        Raises ConfigError for a stream that still runs, was resumed before, or was cut before its id had arrived.
         API reference: "Retrieve a model response", `stream` and `starting_after`.
         """
         core = self._core
@@ -125,7 +125,7 @@ class Responses:
     def connect(self, *, provider: str | None = None) -> ResponsesConnection:
         """A WebSocket of one's own: raw events in and out. It opens when its `with` is entered.
 
-        `chat` and `stream` of a row that speaks through WebSockets need none. Raises UnsupportedError for a provider
+        `chat` and `stream` of a provider over WebSockets need none. Raises UnsupportedError for a provider
         that does not. OpenAI's WebSocket mode guide.
         """
         from brainwires_provider.sync.connection import ResponsesConnection
@@ -133,6 +133,6 @@ class Responses:
         return ResponsesConnection(self._client, self._core.connect(provider=provider))
 
     @property
-    def counts(self) -> SocketCounts:
-        """What this client's requests over WebSockets came to: whole, delta, recovered, reconnected, fell back."""
-        return self._core.counts
+    def websocket_stats(self) -> WebSocketStats:
+        """What this client has sent over WebSockets, counted since it was made."""
+        return self._core.websocket_stats

@@ -1,15 +1,21 @@
-"""What a wire is: it opens one exchange for one request, and knows nothing of what the bytes mean."""
+"""What a transport is: it opens one exchange for one request, and knows nothing of what the bytes mean."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
 
-from brainwires_provider.types import Attempt
+from brainwires_provider.errors import StreamInterrupted
+from brainwires_provider.framing.base import Framing, WireMessage
+from brainwires_provider.types import Attempt, Continuation
 
-__all__ = ["Exchange", "Outgoing", "Wire"]
+__all__ = ["ByteExchange", "Exchange", "Outgoing", "Transport"]
+
+_DRAIN_SECONDS = 1.0
+_DRAIN_BYTES = 65_536
 
 
 class Outgoing(Struct, frozen=True, gc=False):
@@ -26,36 +32,146 @@ class Outgoing(Struct, frozen=True, gc=False):
 
 
 class Exchange(Protocol):
-    """One answer under way: its head has arrived, its body is read chunk by chunk."""
+    """One request that was sent, and its answer message by message: over HTTP, or on a lane of a WebSocket."""
+
+    @property
+    def status(self) -> int | None:
+        """Of HTTP; None over a WebSocket."""
+        ...
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server did not refuse the request by its status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
+        ...
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Tries that this exchange replaced."""
+        ...
+
+    @property
+    def continuation(self) -> Continuation | None:
+        """What of the history was sent, where a server continues answers."""
+        ...
+
+    @property
+    def framed(self) -> bool:
+        """Whether the answer is a series of messages; else it is one body."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether `messages` has given the last of them."""
+        ...
+
+    @property
+    def clean(self) -> bool:
+        """Once it is over: whether it did not end inside a message."""
+        ...
+
+    async def messages(self) -> list[WireMessage]:
+        """The next messages, which may be none. Raises StreamInterrupted, FramingError."""
+        ...
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, or its beginning of at least `limit` bytes, where it is no series of messages."""
+        ...
+
+    async def drain(self) -> None:
+        """The answer has ended: make the connection ready for another request, within a second."""
+        ...
+
+    def release(self) -> None:
+        """Done: the connection is reused if the answer was read to its end, dropped if not."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the answer now; a waiting `messages` raises. May be called at any time, more than once."""
+        ...
+
+
+class ByteExchange:
+    """An exchange that reads bytes. Subclasses have `status`, `headers`, `attempts`, `ended`, `read`."""
+
+    __slots__ = ("attempts", "clean", "framed", "framing", "headers", "ok", "over", "status")
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case."""
     attempts: tuple[Attempt, ...]
-    """Tries that this exchange replaced."""
+
+    continuation = None
+
+    def __init__(self, status: int, headers: Mapping[str, str], attempts: tuple[Attempt, ...]) -> None:
+        self.status = status
+        self.ok = 200 <= status < 300
+        self.headers = headers
+        self.attempts = attempts
+        self.framed = False
+        """Set, with `framing`, once it is known that the body is a series of messages."""
+        self.framing: Framing | None = None
+        self.clean = True
+        self.over = False
+        """Whether `messages` has given the last."""
 
     @property
     def ended(self) -> bool:
         """Whether the body is known to be read to its end; `read` gives nothing more then."""
-        ...
+        raise NotImplementedError
 
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end. Raises StreamInterrupted when the body is cut."""
-        ...
+        raise NotImplementedError
 
-    def abort(self) -> None:
-        """Drop the connection now; a waiting `read` raises. May be called at any time, more than once."""
-        ...
+    async def messages(self) -> list[WireMessage]:
+        """The messages of the next bytes, which may be none; `over` says that there are no more."""
+        framing = self.framing
+        assert framing is not None
+        chunk = await self.read()
+        if chunk:
+            return framing.feed(chunk)
+        self.over = True
+        rest, self.clean = framing.finish()
+        return rest
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, or its beginning of at least `limit` bytes."""
+        chunks: list[bytes] = []
+        size = 0
+        while size < limit and (chunk := await self.read()):
+            chunks.append(chunk)
+            size += len(chunk)
+            if self.ended:
+                break
+        return b"".join(chunks)
+
+    async def drain(self) -> None:
+        """Read on to the body's end, bounded, so that the connection can be used again."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                size = 0
+                while size < _DRAIN_BYTES and (chunk := await self.read()):
+                    size += len(chunk)
+        except (TimeoutError, StreamInterrupted):
+            pass
 
     def release(self) -> None:
-        """Done: the connection is reused if the body was read to its end, dropped if not."""
-        ...
+        """Done."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        raise NotImplementedError
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """A way to a provider."""
 
-    async def open(self, outgoing: Outgoing) -> Exchange:
+    async def open(self, outgoing: Outgoing) -> ByteExchange:
         """Send, and wait for the answer's head. Raises ConnectError, RequestTimeout (connect), TransportError."""
         ...
 

@@ -1,9 +1,9 @@
-"""HTTP on aiohttp, with everything off that would take a key away from home or change a request.
+"""HTTP on aiohttp, with everything off that would send a key elsewhere or change a request.
 
-A wire binds to no event loop when made: each running loop gets a session of its own, closed with that loop when
+A transport binds to no event loop when made: each running loop gets a session of its own, closed with that loop when
 the loop is shut down in the usual way (`asyncio.run`, `Runner`), and forgotten silently when it was just closed.
 No redirect is followed, no cookie kept, no .netrc read, and nothing is retried but one case: a *reused*
-connection that dies before one byte of the answer is replaced once, and the exchange says so in `attempts`.
+connection that dies before one byte of the answer is replaced once, and the exchange reports it in `attempts`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import io
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +30,7 @@ from brainwires_provider.errors import (
     StreamInterrupted,
     TransportError,
 )
-from brainwires_provider.transports.base import Outgoing
+from brainwires_provider.transports.base import ByteExchange, Outgoing
 from brainwires_provider.transports.proxies import proxy_for
 from brainwires_provider.types import Attempt
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
 
-__all__ = ["HTTPWire", "make_wire"]
+__all__ = ["HTTPTransport", "make_transport"]
 
 _HEADER_LIMIT = 65_536
 _KEEPALIVE_SECONDS = 60
@@ -46,21 +46,19 @@ _LARGE_BODY = 1_000_000  # above it, aiohttp warns about bytes and wants a file
 _NO_CLOCK = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
-class HTTPExchange:
+class HTTPExchange(ByteExchange):
     """See `transports.base.Exchange`."""
 
-    __slots__ = ("_content", "_peers", "_response", "attempts", "headers", "status")
+    __slots__ = ("_content", "_peers", "_response")
 
     def __init__(
         self, response: aiohttp.ClientResponse, attempts: tuple[Attempt, ...], peers: set[HTTPExchange]
     ) -> None:
+        super().__init__(response.status, {k.lower(): v for k, v in response.headers.items()}, attempts)
         self._response = response
         self._content = response.content
         self._peers = peers
         peers.add(self)
-        self.status = response.status
-        self.headers: Mapping[str, str] = {k.lower(): v for k, v in response.headers.items()}
-        self.attempts = attempts
 
     @property
     def ended(self) -> bool:
@@ -93,8 +91,8 @@ class HTTPExchange:
             self._response.close()
 
 
-class HTTPWire:
-    """See `transports.base.Wire`. `socket_path` reaches a server on a Unix socket instead of by name."""
+class HTTPTransport:
+    """See `transports.base.Transport`. `socket_path` reaches a server on a Unix socket instead of by name."""
 
     def __init__(
         self,
@@ -121,7 +119,7 @@ class HTTPWire:
         attempts: tuple[Attempt, ...] = ()
         while True:
             if _fresh.get():
-                _fresh.set(False)  # told of this task's last request
+                _fresh.set(False)  # set by this task's last request
             try:
                 response = await session.http.request(
                     outgoing.method,
@@ -140,7 +138,7 @@ class HTTPWire:
             return HTTPExchange(response, attempts, session.exchanges)
 
     def _proxy_for(self, url: str) -> str | None:
-        """Told once for each origin: reading the environment costs as much as a request."""
+        """Looked up once for each origin: reading the environment costs as much as a request."""
         if self._socket_path:
             return None
         end = url.find("/", 8)  # the first after the scheme's own two
@@ -172,12 +170,12 @@ class HTTPWire:
                 self._sessions.pop(other).forget()
 
     def __repr__(self) -> str:
-        return "HTTPWire()"
+        return "HTTPTransport()"
 
 
-def make_wire(_model: str, _local: object, **transport: Any) -> HTTPWire:
-    """One wire for all hosts: aiohttp keeps a pool for each."""
-    return HTTPWire(**transport)
+def make_transport(_model: str, _local: object, **transport: Any) -> HTTPTransport:
+    """One transport for all hosts: aiohttp keeps a pool for each."""
+    return HTTPTransport(**transport)
 
 
 class _Session:
@@ -237,9 +235,9 @@ _fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
 
 
 class _Connector(aiohttp.BaseConnector):
-    """Tells the request's task in `_fresh` that its connection is a new one, or would have been.
+    """Reports to the request's task in `_fresh` that its connection is a new one, or would have been.
 
-    aiohttp's tracing tells it too, for a tenth more CPU time on every request.
+    aiohttp's tracing reports it too, for a tenth more CPU time on every request.
     """
 
     async def _create_connection(

@@ -1,4 +1,4 @@
-"""The values: what users build, read, store and match on. No I/O, no imports but msgspec."""
+"""The values of the public interface: messages, options, tools, requests and responses. No I/O here."""
 
 from brainwires_provider.types.embeddings import EmbeddingArgs, Embeddings, EmbeddingTask
 from brainwires_provider.types.messages import Message, Role, dump_messages, load_messages

@@ -1,4 +1,4 @@
-"""A turn of a conversation, and the portable form of a whole one.
+"""Messages of a conversation, and their storage as JSON.
 
 `dump_messages` writes a versioned JSON document that keeps every part, opaque ones and origins included;
 `load_messages` reads every version that was ever written.
@@ -30,15 +30,19 @@ _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 
 
 class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One turn: a role and its ordered parts. `extra` is what the wire said of the turn as a whole.
+    """One message: a role and its ordered parts.
 
-    `content` may be given as text or a list; it becomes a tuple of parts. Raises TypeError naming a wrong type.
+    Raises TypeError for content of another type than text and parts, ValueError for an unknown role.
     """
 
     role: Role
+    """Whose message it is."""
     content: tuple[Part, ...]
+    """The parts, in order. Text or a list may be given, and becomes a tuple of parts."""
     name: str | None = None
+    """The participant's name, for providers that support several participants of one role."""
     extra: Extra | None = None
+    """Fields of the whole message that have no place of their own here, by their wire names."""
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
@@ -47,27 +51,27 @@ class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
 
     @classmethod
     def system(cls, *content: str | Part) -> Self:
-        """Standing instructions."""
+        """A system prompt: instructions that hold for the whole conversation."""
         return cls("system", content)  # type: ignore[arg-type]
 
     @classmethod
     def developer(cls, *content: str | Part) -> Self:
-        """Instructions of the application's developer, where a provider tells them from the system's."""
+        """Instructions of the application's developer, for providers that distinguish them from a system prompt."""
         return cls("developer", content)  # type: ignore[arg-type]
 
     @classmethod
     def user(cls, *content: str | Part) -> Self:
-        """What the user says and shows."""
+        """A message of the user: text, images, files."""
         return cls("user", content)  # type: ignore[arg-type]
 
     @classmethod
     def assistant(cls, *content: str | Part) -> Self:
-        """What the model said."""
+        """A message of the model, such as an example to follow."""
         return cls("assistant", content)  # type: ignore[arg-type]
 
     @classmethod
     def tool_result(cls, call: ToolCallPart | str, *content: str | Part, is_error: bool = False) -> Self:
-        """The answer to one tool call, given as the call itself or its id."""
+        """The result of one tool call; `call` is the call or its id. Raises TypeError for anything else."""
         if isinstance(call, ToolCallPart):
             call_id, name = call.call_id, call.name
         elif isinstance(call, str):
@@ -84,12 +88,12 @@ class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
 
     @property
     def reasoning(self) -> str:
-        """The joined reasoning, a blank line between its parts."""
+        """The joined reasoning parts, separated by blank lines."""
         return "\n\n".join(p.text for p in self.content if isinstance(p, ReasoningPart) and p.text)
 
     @property
     def tool_calls(self) -> tuple[ToolCallPart, ...]:
-        """The calls that the caller must answer."""
+        """The tool calls that the caller must answer."""
         return tuple(p for p in self.content if isinstance(p, ToolCallPart))
 
 
@@ -102,7 +106,7 @@ _VERSION = 1
 
 
 def dump_messages(messages: Iterable[Message]) -> bytes:
-    """A conversation as one JSON document, `{"version": 1, "messages": […]}`. Raises TypeError for a non-message."""
+    """Encode a conversation as JSON, `{"version": 1, "messages": […]}`. Raises TypeError for a non-message."""
     history = list(messages)
     for message in history:
         if not isinstance(message, Message):
@@ -111,7 +115,7 @@ def dump_messages(messages: Iterable[Message]) -> bytes:
 
 
 def load_messages(data: bytes | str) -> list[Message]:
-    """The messages of a `dump_messages` document. Raises ValueError saying what is wrong with it."""
+    """Decode the JSON that `dump_messages` wrote. Raises ValueError with the reason if it cannot be decoded."""
     try:
         version = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).get("version")
         if version is None or bytes(version) != b"1":

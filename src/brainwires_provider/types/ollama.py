@@ -1,7 +1,7 @@
-"""What Ollama reports of its models, as frozen values.
+"""Information about the models of an Ollama server.
 
-Every value keeps the whole of what the server sent in `raw`. A field that is missing, or of another type than the
-documented one, is None or empty. Sizes are in bytes, durations in seconds (Ollama's own are in nanoseconds).
+Every value holds the server's whole object in `raw`. A field that is missing, or of another type than the documented
+one, is None or empty. Sizes are in bytes, durations in seconds (Ollama's own are in nanoseconds).
 Reference: the API reference, "List models", "Show model details", "List running models", "Generate embeddings",
 "Pull a model".
 """
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class OllamaDetails(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """What kind of model it is. `parameter_size` and `quantization` are Ollama's labels: "3.2B", "Q4_K_M"."""
+    """A model's family and format. `parameter_size` and `quantization` are Ollama's labels: "3.2B", "Q4_K_M"."""
 
     format: str | None = None
     family: str | None = None
@@ -38,7 +38,7 @@ class OllamaDetails(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=
 
 
 class OllamaModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """A model that the server holds. `remote_host` is set where it only passes requests on to another."""
+    """A model on the server. `remote_host` is set if the server forwards its requests to another server."""
 
     name: str
     size: int | None = None
@@ -56,7 +56,7 @@ class OllamaModelInfo(Struct, frozen=True, omit_defaults=True, repr_omit_default
 
     `model_info` holds the GGUF's own fields, such as `llama.context_length`.
     `parameters` is the text of the model file's PARAMETER lines. `capabilities` are "completion", "tools", "vision",
-    "thinking", "embedding", "insert"; None where the server is too old to list them.
+    "thinking", "embedding", "insert"; None if the server is too old to list them.
     """
 
     name: str
@@ -79,13 +79,13 @@ class OllamaModelInfo(Struct, frozen=True, omit_defaults=True, repr_omit_default
 
     @property
     def context_length(self) -> int | None:
-        """The number of tokens that the model was trained for; what a server allots is `num_ctx`."""
+        """The context length that the model was trained with, in tokens; the one that a server uses is `num_ctx`."""
         length = self.model_info.get(f"{self.architecture}.context_length")
         return length if type(length) is int else None
 
 
 class OllamaRunningModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """A model in memory. `size` is all that it takes, `size_vram` the part of it on a GPU."""
+    """A loaded model. `size` is its whole memory in bytes, `size_vram` the part of it on a GPU."""
 
     name: str
     size: int | None = None
@@ -98,7 +98,7 @@ class OllamaRunningModel(Struct, frozen=True, omit_defaults=True, repr_omit_defa
 
 
 class OllamaProgress(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """How far a pull, push or creation has come. `total` and `completed` are bytes of the layer `digest`."""
+    """Progress of a pull, push or creation. `total` and `completed` are bytes of the layer `digest`."""
 
     status: str
     digest: str | None = None
@@ -108,14 +108,14 @@ class OllamaProgress(Struct, frozen=True, omit_defaults=True, repr_omit_defaults
 
     @property
     def fraction(self) -> float | None:
-        """How much of the layer is there, from 0 to 1; None where that is not known."""
+        """The completed share of the layer, from 0 to 1; None if it is not known."""
         if not self.total:
             return None
         return min(1.0, max(0, self.completed or 0) / self.total)
 
 
 class OllamaEmbeddings(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """One vector for each input, in order. `raw` is the answer without them."""
+    """One vector for each input, in order. Durations are in seconds; `raw` is the response without the vectors."""
 
     vectors: tuple[tuple[float, ...], ...]
     model: str | None = None

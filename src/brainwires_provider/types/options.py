@@ -1,6 +1,7 @@
-"""The knobs of a request. What is not set is not sent.
+"""Options of a request: sampling, limits, reasoning, caching, timeouts. An option that is not set is not sent.
 
-`Options` is the struct, `OptionParams` and `ChatParams` the same names as keyword arguments; a test holds them equal.
+`Options` is a value; `OptionParams` and `ChatParams` are the same names as keyword arguments, for type checkers. A
+test checks that the three agree.
 """
 
 from __future__ import annotations
@@ -26,84 +27,122 @@ __all__ = [
 ]
 
 Effort: TypeAlias = Literal["off", "minimal", "low", "medium", "high", "max"]
+"""How much a model reasons. A protocol without such a level uses the nearest one, or a token budget, and reports
+it."""
 
 
 class Reasoning(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """How much the model may think, by effort or by a budget in tokens, and whether it shows a summary."""
+    """How much a model reasons before it answers, by effort or by a token budget, and whether it returns a summary."""
 
     effort: Effort | None = None
+    """The level; "off" disables reasoning. None: the provider's default."""
     budget_tokens: int | None = None
+    """The largest number of tokens to spend on reasoning. None: no budget is sent."""
     summary: Literal["auto", "concise", "detailed"] | None = None
+    """Request a summary of the reasoning, of this length. None: not requested."""
 
 
 class CacheStrategy(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Where prompt-cache breakpoints go, for the providers that want them marked.
+    """Where prompt-cache breakpoints are placed, for providers that require them to be marked.
 
-    `ttl` is the provider's word for a breakpoint's time to live (`"5m"`, `"1h"`); `threshold` is in tokens.
+    Other providers cache by themselves or not at all; there the strategy is reported as dropped. Reference:
+    Anthropic's "Prompt caching" guide, on which the modes are based.
     """
 
     mode: Literal["off", "system_only", "system_and_tools", "system_and_tail_turn"]
+    """Which breakpoints are set; the class methods of the same names describe each."""
     ttl: str | None = None
+    """Time to live of a breakpoint, as the provider writes it: `"5m"`, `"1h"`. None: the provider's default."""
     threshold: int | None = None
+    """`system_and_tail_turn` only: the size of the history, in tokens, from which its last turn is marked."""
 
     @classmethod
     def off(cls) -> Self:
-        """No breakpoints, explicit marks included."""
+        """No breakpoints; `cache` marks on parts and tools are ignored too."""
         return cls("off")
 
     @classmethod
     def system_only(cls, ttl: str | None = None) -> Self:
-        """After the system message."""
+        """One breakpoint, after the system message."""
         return cls("system_only", ttl)
 
     @classmethod
     def system_and_tools(cls, ttl: str | None = None) -> Self:
-        """After the system message and after the last tool."""
+        """Breakpoints after the system message and after the last tool."""
         return cls("system_and_tools", ttl)
 
     @classmethod
     def system_and_tail_turn(cls, threshold: int = 1024, ttl: str | None = None) -> Self:
-        """After the system message, and after the last turn once the history exceeds `threshold` tokens."""
+        """Breakpoints after the system message and, once the history exceeds `threshold` tokens, the last turn."""
         return cls("system_and_tail_turn", ttl, threshold)
 
 
 class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Five clocks, in seconds; None is no clock.
+    """Time limits of one call, in seconds; None: no limit.
 
-    `connect`: until a connection stands. `first_event`: from the sent request to the answer's first event.
-    `idle`: between two events; heartbeats do not count as events, a slow consumer's own pauses do not either.
-    `attempt`: one whole try. `total`: everything, tries and waits.
+    A limit that expires before the first event raises RequestTimeout, a later one StreamTimeout, which holds what had
+    arrived. Raises ValueError for a limit that is not above 0.
     """
 
     connect: float | None = 10
+    """Until a connection is open, DNS and TLS included."""
     first_event: float | None = 600
+    """From the end of sending the request to the first event of the response."""
     idle: float | None = 300
+    """Between two events. Heartbeats do not count as events, and time that the consumer takes does not count."""
     attempt: float | None = None
+    """One attempt, from its start to the end of the response."""
     total: float | None = None
+    """The whole call: all attempts, and the waits between them."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(
-                    f"Timeouts.{name} takes seconds above 0, or None for no clock, not {value!r}"
+                    f"Timeouts.{name} takes seconds above 0, or None for no limit, not {value!r}"
                 )
 
 
 class ProviderOptions(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Base of the fields that only one protocol has, under the wire's own names. Unset fields are not sent."""
+    """Base class of options that only one protocol has, such as `AnthropicOptions`. Unset fields are not sent."""
 
     protocol: ClassVar[str] = ""
+    """The name of the protocol that they belong to; with any other protocol they are reported as dropped."""
 
     def items(self) -> dict[str, Any]:
-        """The fields that were set."""
+        """The fields that were set, by their names in the request body."""
         names = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
-        values = ((told, getattr(self, name)) for told, name in names)
+        values = ((sent_name, getattr(self, name)) for sent_name, name in names)
         return {name: value for name, value in values if value is not UNSET}
 
 
 class OptionParams(TypedDict, total=False):
-    """Keyword form of `Options`."""
+    """The fields of `Options` as keyword arguments. An option that is not set is not sent.
+
+    `response.report` lists every option that was set: as sent, adapted, emulated or dropped, with reasons.
+
+    - `max_tokens`: the largest number of tokens to generate, reasoning included. Default: the provider's own; where
+      one is required (Anthropic), a value that the report states.
+    - `temperature`: randomness of sampling, from 0; the upper bound is the provider's, usually 1 or 2.
+    - `top_p`: nucleus sampling: only the most likely tokens whose probabilities sum to this (0 to 1).
+    - `top_k`: only this many of the most likely tokens.
+    - `seed`: for repeatable sampling, as far as the provider supports it.
+    - `stop`: one text, or several; generation ends before the first that occurs.
+    - `presence_penalty`: lowers the probability of tokens that have occurred at all; usually -2 to 2.
+    - `frequency_penalty`: the same, in proportion to how often they have occurred; usually -2 to 2.
+    - `reasoning`: how much the model reasons, as an effort ("off" to "max") or a `Reasoning` with a token budget.
+    - `parallel_tool_calls`: whether one response may contain several tool calls.
+    - `cache`: a `CacheStrategy`: where prompt-cache breakpoints are placed.
+    - `provider_options`: options of one protocol, such as `AnthropicOptions(…)`, or several; those of another
+      protocol than the model's are reported as dropped.
+    - `extra_body`: fields to merge into the request's JSON body, after everything else.
+    - `extra_headers`: HTTP headers to add or replace. Keys belong in the client's `api_key` or `headers`.
+    - `extra_query`: parameters to add to the URL.
+    - `timeouts`: `Timeouts`, in seconds. Default: connect 10, first_event 600, idle 300.
+    - `strict`: raise UnsupportedError for an option that would be emulated or dropped. Default: false, which reports
+      it.
+    """
 
     max_tokens: int
     temperature: float
@@ -125,11 +164,9 @@ class OptionParams(TypedDict, total=False):
 
 
 class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """The same fields as a value: for a client's defaults, or passed as `options=`.
+    """Options as a value: for a client's defaults (`Client(options=…)`), or for one call (`options=…`).
 
-    `max_tokens` limits the answer; `stop` is one or several texts that end it. `extra_body`, `extra_headers` and
-    `extra_query` are merged last, as they are. `strict` raises UnsupportedError for a knob that would be adapted
-    or dropped, instead of reporting it.
+    The fields are the keywords of `OptionParams`, which describes each. None: not set, so not sent.
     """
 
     max_tokens: int | None = None
@@ -151,14 +188,23 @@ class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     strict: bool | None = None
 
     def set_fields(self) -> tuple[str, ...]:
-        """The names of the knobs that were set."""
+        """The names of the options that are set."""
         if self is NO_OPTIONS or self == NO_OPTIONS:
             return ()
         return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 
 class ChatParams(OptionParams, total=False):
-    """Every keyword of `chat`, `stream`, `prepare`, `count_tokens` and `conversation`."""
+    """Every keyword of `chat`, `stream`, `prepare`, `count_tokens` and `conversation`: these, and `OptionParams`.
+
+    - `model`: `"provider:model"`, or a name of the configuration's `[models]`. Default: the client's model.
+    - `system`: the system prompt. Default: none.
+    - `tools`: the tools that the model may call. Default: none.
+    - `tool_choice`: "auto" (the model decides), "none", "required" (at least one call), or a `ToolChoice`. Default:
+      not sent.
+    - `output`: a `JSONSchema` that the response's text must match, or "json" for any JSON object. Default: free text.
+    - `options`: `Options` for this call. A keyword overrides its field, and it overrides the client's own options.
+    """
 
     model: str
     system: str
@@ -172,7 +218,7 @@ NO_OPTIONS = Options()
 
 
 def merge_options(*layers: Options | None) -> Options:
-    """One Options out of several, field by field; the later layer wins where it is set."""
+    """Combine several Options field by field; where more than one sets a field, the last one is used."""
     given = [layer for layer in layers if layer is not None]
     if len(given) < 2:
         return given[0] if given else NO_OPTIONS

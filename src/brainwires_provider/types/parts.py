@@ -1,8 +1,8 @@
-"""The parts of a message: what a turn is made of.
+"""The parts of a message: text, reasoning, images, files, tool calls and results.
 
-Each part is a frozen value with a JSON round trip, tagged by `type`. `extra` holds what the wire said about
-the part and the model has no word for; `origin` says which model made it, for parts that came from one.
-`cache` is a mark for prompt caching, not content: equality ignores it.
+Each part is an immutable value that can be stored as JSON, tagged by `type`. Most have these fields: `extra`, fields
+of the provider's item that have no place of their own here, by their wire names; `origin`, the model that produced the
+part, or None for the caller's own; `cache`, a prompt-cache breakpoint after the part, which equality ignores.
 """
 
 from __future__ import annotations
@@ -36,45 +36,50 @@ __all__ = [
 ]
 
 Extra: TypeAlias = Mapping[str, Any]
-"""Fields of one provider under their wire names."""
+"""Fields of one provider, by their wire names."""
 
 
 class ToolArgumentsError(ValueError):
-    """A tool call's arguments are no JSON object. The message can go back to the model as the tool's result."""
+    """A tool call's arguments are not a JSON object. The message can be sent to the model as the tool's result."""
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Which model made a part: the protocol, the provider's row, and the model by both its names.
-
-    `model` is the name that was requested, `reported` the one that the answer gave; they often differ.
-    """
+    """The model that produced a part, which decides where the part may be sent back."""
 
     protocol: str
+    """The protocol's name, such as "anthropic_messages"."""
     provider: str
+    """The provider's name, as in `"provider:model"`."""
     model: str | None = None
+    """The model's name in the request."""
     reported: str | None = None
+    """The model's name in the response; often more specific."""
 
 
 class Cache(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Mark a prompt-cache breakpoint after this part or tool. `ttl` is the provider's word, such as `"5m"`."""
+    """A prompt-cache breakpoint after this part or tool."""
 
     ttl: str | None = None
+    """Its time to live, as the provider writes it, such as `"5m"`. None: the provider's default."""
 
 
 class Citation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """A source that the text leans on.
-
-    `start` and `end` are offsets into the part's text, as the provider counts them. `source` names what was
-    cited when that is no web page (a file id, a document's index or title); `raw` is the whole item as it came.
-    """
+    """A source that a text cites."""
 
     url: str | None = None
+    """The address of a web page."""
     title: str | None = None
+    """The source's title."""
     quote: str | None = None
+    """The cited passage of the source."""
     start: int | None = None
+    """Where the citing passage begins in the part's text, as the provider counts."""
     end: int | None = None
+    """Where it ends."""
     source: str | None = None
+    """What is cited if it is not a web page: a file id, a document's index or title."""
     raw: Any = None
+    """The provider's whole item, unchanged."""
 
 
 class _Part(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
@@ -92,7 +97,7 @@ class _Part(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc
 
 
 class TextPart(_Part, frozen=True, tag="text", gc=False):
-    """Text, with the sources that it cites."""
+    """Text, and the sources that it cites."""
 
     text: str
     citations: tuple[Citation, ...] = ()
@@ -102,25 +107,25 @@ class TextPart(_Part, frozen=True, tag="text", gc=False):
 
 
 class ReasoningPart(_Part, frozen=True, tag="reasoning", gc=False):
-    """What a model thought before or between its answers.
-
-    `text` is the thinking itself, or else the joined `summary`. `signature` and `encrypted` are the provider's
-    own proof or ciphertext, sent back byte for byte to the model that made them; `redacted` means that the
-    provider withheld the text.
-    """
+    """A model's reasoning before or between its texts and calls."""
 
     text: str = ""
+    """The reasoning itself, or else the joined summary."""
     summary: tuple[str, ...] = ()
+    """The paragraphs of a summary, for models that return one."""
     signature: str | None = None
+    """The provider's signature of the reasoning, sent back unchanged, and only to the model that produced it."""
     encrypted: str | None = None
+    """The reasoning in encrypted form, sent back likewise."""
     redacted: bool = False
+    """Whether the provider withheld the text."""
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
 
 
 class RefusalPart(_Part, frozen=True, tag="refusal", gc=False):
-    """The model's words when it declines. Never counted in `Response.text`."""
+    """The text with which a model declines. It is not part of `Response.text`."""
 
     text: str
     extra: Extra | None = None
@@ -128,7 +133,7 @@ class RefusalPart(_Part, frozen=True, tag="refusal", gc=False):
 
 
 class _Media(_Part, frozen=True, gc=False):
-    """Media by exactly one of: its bytes, a URL (passed on, never fetched here), a provider's file id."""
+    """Media, given by exactly one of: its bytes, a URL (sent as it is, never fetched here), a provider's file id."""
 
     data: bytes | None = None
     url: str | None = None
@@ -149,9 +154,9 @@ class _Media(_Part, frozen=True, gc=False):
 
     @classmethod
     def from_path(cls, path: str | PathLike[str]) -> Self:
-        """Read the file now. The media type is told from its first bytes, else from its name.
+        """Read a file. Its media type is recognised by its first bytes, else by its name.
 
-        Raises OSError when it cannot be read.
+        Raises OSError if it cannot be read.
         """
         data = Path(fspath(path)).read_bytes()
         media_type = sniff_media_type(data) or mimetypes.guess_type(fspath(path))[0]
@@ -162,11 +167,11 @@ class _Media(_Part, frozen=True, gc=False):
 
     @classmethod
     def from_base64(cls, data: str, media_type: str | None = None) -> Self:
-        """Raises ValueError when `data` is no base64."""
+        """Decode base64 text. Raises ValueError if it is not base64."""
         return cls(data=base64.b64decode(data, validate=True), media_type=media_type)
 
     def __repr__(self) -> str:
-        """Sizes instead of bytes: a repr ends up in logs."""
+        """Sizes instead of contents, since a repr may be logged."""
         shown = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -180,50 +185,55 @@ class _Media(_Part, frozen=True, gc=False):
 
 
 class ImagePart(_Media, frozen=True, tag="image", gc=False):
-    """An image. `detail` is `"low"`, `"high"`, `"auto"` where the provider has such a knob."""
+    """An image, given by its bytes, a URL, or a provider's file id."""
 
     detail: str | None = None
+    """The resolution at which the model reads it, for providers with such an option: `"low"`, `"high"`, `"auto"`."""
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
 
 
 class FilePart(_Media, frozen=True, tag="file", gc=False):
-    """A document, audio or video. `name` is the file's name; `text` a transcript, where a model made one."""
+    """A document, audio or video, given by its bytes, a URL, or a provider's file id."""
 
     name: str | None = None
+    """The file's name."""
     text: str | None = None
+    """A transcript, for audio that a model produced."""
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
 
 
 class ToolCallPart(_Part, frozen=True, tag="tool_call", gc=False):
-    """A call that the caller must answer with a tool result.
-
-    `id` is the wire's own, or None where the wire had none; `local_id` is then one that we made up from what
-    the answer says of itself, and is never sent as if the provider had given it. `arguments` is the provider's
-    own text: JSON for `kind="function"`, free text for `kind="custom"`.
-    """
+    """A tool call that the caller must answer with a tool result (`Message.tool_result`)."""
 
     id: str | None
+    """The provider's id of the call. None if it sent none, as Gemini usually does."""
     name: str
+    """The tool's name."""
     arguments: str
+    """The arguments as the provider sent them: JSON for `kind="function"`, free text for `kind="custom"`."""
     kind: str = "function"
+    """The kind of tool: "function", "custom", or a kind that one provider has, such as "apply_patch"."""
     local_id: str | None = None
+    """An id generated here if the provider sent none. It is derived from the response, and not sent to the
+    provider."""
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
 
     @property
     def call_id(self) -> str:
-        """What a tool result refers to: the wire's id, else the made-up one."""
+        """The id that a tool result refers to: the provider's, else the generated one."""
         return self.id or self.local_id or ""
 
     def args(self) -> dict[str, Any]:
-        """The arguments as a dict; no arguments at all are `{}`.
+        """The arguments as a dict; `{}` if there are none.
 
-        Raises ToolArgumentsError, whose text can go back to the model, when they are no JSON object.
+        Raises ToolArgumentsError if they are not a JSON object; its text can be sent to the model as the tool's
+        result.
         """
         if not self.arguments.strip():
             return {}
@@ -240,12 +250,16 @@ class ToolCallPart(_Part, frozen=True, tag="tool_call", gc=False):
 
 
 class ToolResultPart(_Part, frozen=True, tag="tool_result", gc=False):
-    """The answer to a tool call. `name` is the tool's, for the wires that want it again."""
+    """The result of a tool call."""
 
     call_id: str
+    """The id of the call that it answers (`ToolCallPart.call_id`)."""
     content: tuple[TextPart | ImagePart | FilePart | OpaquePart, ...] = ()
+    """What the tool returned. Text or a list may be given, and becomes a tuple of parts."""
     is_error: bool = False
+    """Whether the tool failed; the content then says why."""
     name: str | None = None
+    """The tool's name, which some protocols require again."""
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
@@ -261,21 +275,26 @@ class ToolResultPart(_Part, frozen=True, tag="tool_result", gc=False):
 
 
 class OpaquePart(_Part, frozen=True, tag="opaque", gc=False):
-    """An item that the model has no word for, kept whole and sent back JSON-equal to whoever made it.
+    """A provider's item without a type of its own here, such as a hosted tool's call or result.
 
-    Server-side tool calls (`role="call"`) and their results (`role="result"`) are of this kind. `citations` are those
-    of an item that only cites (`kind="citations"`), told from its `data`; they are read, never sent.
+    It is kept whole, and sent back unchanged to the protocol that it came from.
     """
 
     kind: str
+    """The provider's name of the kind of item."""
     data: Any
+    """The whole item, as JSON values."""
     id: str | None = None
+    """The item's id, if it has one."""
     name: str | None = None
+    """The hosted tool's name, if it belongs to one."""
     role: Literal["call", "result"] | None = None
+    """Whether it is a hosted tool's call or its result. None: neither."""
     cache: Cache | None = None
     extra: Extra | None = None
     origin: Origin | None = None
     citations: tuple[Citation, ...] = ()
+    """The citations in `data`, for an item that consists of them (`kind="citations"`); not sent separately."""
 
 
 Part: TypeAlias = (
@@ -284,7 +303,7 @@ Part: TypeAlias = (
 
 
 def as_parts(content: object, where: str) -> tuple[Any, ...]:
-    """A string, a part, or an iterable of both, as a tuple of parts. Raises TypeError naming what is neither."""
+    """Text, a part, or a list of both, as a tuple of parts. Raises TypeError for anything else."""
     if type(content) is tuple:
         for item in content:
             if not isinstance(item, _Part):
@@ -315,7 +334,7 @@ def _bytes(data: object, owner: str) -> bytes:
 
 
 def _hashable(value: Any) -> Any:
-    """A stand-in that hashes: equal values give equal stand-ins."""
+    """A hashable substitute for a value; equal values have equal substitutes."""
     try:
         hash(value)
     except TypeError:
@@ -341,7 +360,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 
 def sniff_media_type(data: bytes) -> str | None:
-    """The media type that the first bytes tell, or None."""
+    """The media type by the first bytes of a file; None if they are not known."""
     for offset, magic, media_type in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return media_type

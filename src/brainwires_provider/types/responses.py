@@ -1,4 +1,4 @@
-"""What goes in as one request and comes out as one response, and the report of what was made of the request."""
+"""The values of one call: its request, its response, and the report of which options were sent."""
 
 from __future__ import annotations
 
@@ -43,65 +43,77 @@ FinishReason: TypeAlias = Literal[
 
 
 Capability: TypeAlias = Literal[
-    "chat",  # answers a conversation
-    "embedding",  # makes vectors
+    "chat",  # continues a conversation
+    "embedding",  # returns vectors
     "tools",  # calls functions
-    "reasoning",  # thinks before it answers
-    "structured_output",  # keeps to a JSON schema
-    "vision",  # takes images
-    "audio",  # takes or makes sound
-    "image_generation",  # makes images
+    "reasoning",  # reasons before it answers
+    "structured_output",  # follows a JSON schema
+    "vision",  # accepts images
+    "audio",  # accepts or produces audio
+    "image_generation",  # produces images
 ]
-"""What a model can do. A word stands where the provider said so; that it is missing says nothing."""
+"""What a model can do. A value is listed if the provider states it; a missing value means "not stated"."""
 
 Lifecycle: TypeAlias = Literal["active", "preview", "deprecated", "retired"]
-"""Where in its life a model is: "deprecated" is on its way to its end, "retired" has met it."""
+"""The state of a model: "deprecated" models have an announced end, "retired" ones are no longer served."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Everything that one call says, as a value. `extra` holds a protocol's state handles, bound to their origin."""
+    """One call's input as a value, accepted wherever a client accepts messages."""
 
     messages: tuple[Message, ...]
+    """The conversation so far, oldest message first."""
     model: str | None = None
+    """`"provider:model"`. None: the call's or the client's model."""
     system: str | None = None
+    """The system prompt."""
     tools: tuple[Tool | HostedTool, ...] = ()
+    """The tools that the model may call."""
     tool_choice: ToolChoice | None = None
+    """Whether, and which, tools must be called. None: not sent."""
     output: JSONSchema | Literal["json"] | None = None
+    """The form of the response's text. None: free text."""
     options: Options = NO_OPTIONS
+    """Sampling, limits, reasoning, timeouts, …"""
     extra: Extra | None = None
+    """A protocol's handles to state that the provider stores, by their wire names."""
 
 
 class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One field that did not go out as it was given."""
+    """One field of a request that was not sent as it was given."""
 
     field: str
+    """The option's name, or the place of a mark or extra, such as `"messages[0].content[1].cache"`."""
     outcome: Literal["adapted", "emulated", "dropped"]
+    """`adapted`: sent in another form with the same meaning. `emulated`: reached by other means. `dropped`: not
+    sent."""
     reason: str
+    """Why, as a sentence for people."""
 
 
 class Continuation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """What of the history went over the wire, where the service may hold its beginning.
-
-    `sent` of the `of` input items were sent, after the response `parent`; all of them, without a parent, for the
-    `reason` given.
-    """
+    """How much of a conversation's history was sent, with services that store earlier responses."""
 
     sent: int
+    """The number of input items in the request."""
     of: int
+    """The number of input items in the whole history."""
     parent: str | None = None
+    """The id of the stored response that the request continued. None: the whole history was sent."""
     reason: str | None = None
+    """Why the whole history was sent. None if a response was continued."""
 
 
 class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """What became of every field that was set: sent as it is, adapted, emulated, or dropped, with reasons.
-
-    `sent` names the fields that are in the request as they were given; cache marks and `extra` are named by their
-    place, as in `"messages[0].content[1].cache"`.
-    """
+    """What happened to each option that was set: sent as it is, adapted, emulated or dropped, with reasons."""
 
     sent: tuple[str, ...] = ()
+    """The fields that are in the request as they were given. Cache marks and `extra` are named by their place, such as
+    `"messages[0].content[1].cache"`."""
     deviations: tuple[Deviation, ...] = ()
+    """Every field that was not sent as it was given."""
     continuation: Continuation | None = None
+    """How much of the history was sent. None for services that store nothing."""
 
     @property
     def adapted(self) -> tuple[Deviation, ...]:
@@ -110,7 +122,7 @@ class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, g
 
     @property
     def emulated(self) -> tuple[Deviation, ...]:
-        """Not a feature of this protocol; reached by other means."""
+        """Not supported by this protocol, and reached by other means."""
         return self._with("emulated")
 
     @property
@@ -123,28 +135,43 @@ class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, g
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One try that did not give the answer, and why."""
+    """One attempt at a request that failed before the one that produced the response."""
 
     error: str
+    """What went wrong."""
     status: int | None = None
+    """The HTTP status, if there was a response."""
     request_id: str | None = None
+    """The provider's id of this attempt, if it sent one."""
 
 
 class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One whole answer. `extra` holds the response-level fields by their wire names; `provider` is the row's name."""
+    """One complete response of a model."""
 
     id: str | None
+    """The provider's id of the response, if it has one."""
     provider: str
+    """The provider's name, as in `"provider:model"`."""
     model: str | None
+    """The model that answered, as the provider reports it; often more specific than the one requested."""
     message: Message
+    """The assistant's turn, to be appended to the history for the next request."""
     finish_reason: FinishReason
+    """Why generation ended, in one vocabulary for all providers."""
     raw_finish_reason: str | None
+    """The same in the provider's own words."""
     usage: Usage
+    """Token counts."""
     extra: Extra = field(default_factory=dict)
+    """Fields of the response that have no place of their own here, by their wire names."""
     report: Report = Report()
+    """Which options were sent, adapted, emulated or dropped."""
     request_id: str | None = None
+    """The provider's id of the request, for its support."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """The HTTP headers of the response."""
     attempts: tuple[Attempt, ...] = ()
+    """Earlier attempts that failed; empty if the first one succeeded."""
 
     @property
     def text(self) -> str:
@@ -153,53 +180,63 @@ class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
 
     @property
     def reasoning(self) -> str:
-        """The joined reasoning, a blank line between its parts."""
+        """The joined reasoning parts, separated by blank lines."""
         return self.message.reasoning
 
     @property
     def tool_calls(self) -> tuple[ToolCallPart, ...]:
-        """The calls that the caller must answer."""
+        """The tool calls that the caller must answer."""
         return self.message.tool_calls
 
     @property
     def citations(self) -> tuple[Citation, ...]:
-        """Every citation: those of the text parts, and those that stand in a block of their own."""
+        """Every citation: those of text parts, and those that the provider sent as separate items."""
         citing = (p for p in self.message.content if isinstance(p, (TextPart, OpaquePart)))
         return tuple(c for part in citing for c in part.citations)
 
 
 class Model(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One model as its provider lists it. What nobody says is None; `raw` is the whole entry.
-
-    `created` is in seconds since 1970. Limits are in tokens; `context_window` is of the input where the provider
-    limits that instead of the sum. `capabilities` holds words of `Capability`; whatever else a provider says of what
-    it can do is in `raw`. `deprecated` and `retires` are the days announced for either. Modalities are the provider's
-    words ("text", "image", "audio", …) in lower case. The fields that `from_table` names were not told by the
-    provider, but read from the dated `table`.
-    """
+    """One model as its provider lists it. A field that the provider does not state is None."""
 
     id: str
+    """The model's name in requests, without the provider."""
     provider: str
+    """The provider's name, as in `"provider:model"`."""
     display_name: str | None = None
+    """A name for people."""
     owner: str | None = None
+    """Who made or serves it, as the provider says."""
     created: int | None = None
+    """Seconds since 1970."""
     context_window: int | None = None
+    """In tokens: input and output together, or the input alone where the provider limits that."""
     max_output_tokens: int | None = None
+    """In tokens."""
     capabilities: tuple[str, ...] | None = None
+    """Values of `Capability`; what else the provider states is in `raw`."""
     raw: Mapping[str, Any] | None = None
+    """The provider's whole entry, unchanged."""
     lifecycle: Lifecycle | None = None
+    """Whether the model is active, a preview, deprecated or retired."""
     deprecated: date | None = None
+    """The announced day of deprecation."""
     retires: date | None = None
+    """The announced day of retirement."""
     input_modalities: tuple[str, ...] | None = None
+    """What it accepts, in the provider's words and in lower case: "text", "image", "audio", …"""
     output_modalities: tuple[str, ...] | None = None
+    """What it produces, likewise."""
     from_table: tuple[str, ...] = ()
+    """The names of fields that the provider does not state, taken from a dated table of model limits."""
     table: str | None = None
+    """The name and date of that table."""
 
 
 class PreparedRequest(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """The exact request that would be sent, its secrets redacted.
 
-    Over a WebSocket it is the handshake, and `body` the frame that follows it, when nothing is continued.
+    Over a WebSocket, `method`, `url` and `headers` are those of the handshake, and `body` is the message sent after
+    it, for a conversation that continues no stored response.
     """
 
     method: str
@@ -209,9 +246,12 @@ class PreparedRequest(Struct, frozen=True, omit_defaults=True, repr_omit_default
     report: Report
 
     def curl(self) -> str:
-        """The same request as a shell command; put the key in where it says so. ValueError for a WebSocket's."""
+        """The same request as a shell command, with "[redacted]" in place of the key.
+
+        Raises ValueError for a request over a WebSocket.
+        """
         if self.url.startswith(("ws:", "wss:")):
-            raise ValueError("curl cannot say this: the request goes over a WebSocket")
+            raise ValueError("curl cannot send this: the request goes over a WebSocket")
         words = ["curl", "-X", self.method, self.url]
         for name, value in self.headers.items():
             words += ["-H", f"{name}: {value}"]

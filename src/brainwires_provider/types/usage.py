@@ -1,7 +1,7 @@
-"""What an answer cost, in tokens, in buckets that never overlap.
+"""Token counts of a response, in disjoint categories.
 
-Providers nest their counts differently (cached inside prompt, or beside it). Here every token stands in
-exactly one bucket, so that sums are sums; the provider's own object is kept in `raw`.
+Providers nest their counts differently (cached tokens within the prompt's, or beside them). Here every token is
+counted in exactly one field, so that fields can be added; the provider's own object is kept in `raw`.
 """
 
 from __future__ import annotations
@@ -15,47 +15,59 @@ __all__ = ["TokenCount", "Usage"]
 
 
 class Usage(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """Token counts of one answer.
+    """Token counts of one response, each token in exactly one field.
 
-    The buckets plus `unattributed` equal `total_tokens`, the provider's own total. An impossible split (more
-    cached than there was input) is clamped, and named in `anomalies`. `complete` is False when the answer was
-    cut before its counts came, or the provider gave none. `passes` holds side passes billed beside the answer.
+    All counts together equal `total_tokens`, the provider's own total, and none is negative.
     """
 
     uncached_input: int = 0
+    """Input tokens that were neither read from the prompt cache nor written to it."""
     cache_read: int = 0
+    """Input tokens read from the prompt cache."""
     cache_write: int = 0
+    """Input tokens written to the prompt cache."""
     output_text: int = 0
+    """Output tokens other than reasoning: text, tool calls, refusals."""
     reasoning: int = 0
+    """Output tokens spent on reasoning."""
     tool_input: int = 0
+    """Input tokens that came from tools which the provider ran."""
     audio_input: int = 0
+    """Input tokens of audio."""
     unattributed: int = 0
+    """Tokens of the provider's total that none of its other counts explains."""
     passes: tuple[Mapping[str, Any], ...] = ()
+    """Further passes that are billed beside the response, as the provider reported them."""
     anomalies: tuple[str, ...] = ()
+    """Counts that contradicted each other, such as more cached than input tokens, and were reduced to fit."""
     complete: bool = False
+    """False if the response was cut off before its counts arrived, or the provider sent none."""
     raw: Mapping[str, Any] | None = None
+    """The provider's own usage object, unchanged; None if there was none."""
 
     @property
     def input_tokens(self) -> int:
-        """All that went in: uncached, read from and written to the cache, audio, and what server tools brought."""
+        """All input tokens: uncached, read from and written to the cache, audio, and those from hosted tools."""
         return self.uncached_input + self.cache_read + self.cache_write + self.tool_input + self.audio_input
 
     @property
     def output_tokens(self) -> int:
-        """All that came out: the answer and the reasoning."""
+        """All output tokens: text, tool calls and reasoning."""
         return self.output_text + self.reasoning
 
     @property
     def total_tokens(self) -> int:
-        """The provider's own total (the sum of all buckets equals it)."""
+        """The provider's own total, which equals the sum of all counts."""
         return self.input_tokens + self.output_tokens + self.unattributed
 
 
 class TokenCount(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """How many tokens a request would take in. `raw` is the provider's whole answer."""
+    """How many input tokens a request would have."""
 
     input_tokens: int
+    """System prompt, tools and messages together."""
     raw: Mapping[str, Any] | None = None
+    """The provider's response body, unchanged."""
 
 
 def split_usage(
@@ -69,9 +81,9 @@ def split_usage(
     reasoning: int = 0,
     raw: Mapping[str, Any] | None = None,
 ) -> Usage:
-    """Disjoint buckets from totals that *include* their details, as OpenAI-like services count.
+    """Disjoint counts from totals that *include* their details, as in OpenAI's and similar APIs.
 
-    What does not fit is clamped, never negative, and named in `anomalies`.
+    A count that does not fit is reduced, never below zero, and listed in `anomalies`.
     """
     anomalies: list[str] = []
     lowest = min(input_total, cache_read, cache_write, audio_input, output_total, reasoning)
@@ -83,7 +95,7 @@ def split_usage(
         output_total = _not_negative("output", output_total, anomalies)
         reasoning = _not_negative("reasoning", reasoning, anomalies)
     if reasoning and total == input_total + output_total + reasoning:
-        output_total += reasoning  # this service counts it beside the answer, not inside it: its total tells
+        output_total += reasoning  # by its total, this service counts reasoning beside the output
     elif reasoning > output_total:
         anomalies.append(f"reasoning {reasoning} exceeds output {output_total}")
         reasoning = output_total

@@ -1,61 +1,105 @@
-"""How a Responses server behaves over a WebSocket, and when a connection to it has served its time.
+"""Options for requests over a WebSocket: what the server supports, how connections are kept; and traffic statistics.
 
-Servers differ: some run several responses at once on one connection ("lanes"), most run one; some go on after an
-error, some fall silent. A server that nobody described gets the careful defaults. Pure: time is passed in.
+Servers differ: some run several responses at once on one connection (multiplexing), most run one; some continue after
+an error, some fall silent. The defaults are safe for a server that is not known.
 Reference: OpenAI's WebSocket mode guide.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Mapping
+
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-__all__ = ["SocketTraits"]
+__all__ = ["WebSocketCounters", "WebSocketOptions", "WebSocketStats"]
 
 _SHORTEST = 300.0  # an error about the limit may be wrong; connections for one request each would be worse
 
 
-class SocketTraits(Struct, frozen=True, kw_only=True):
-    """What one server does over a WebSocket, and how its connections are kept. Times in seconds, sizes in bytes."""
+class WebSocketOptions(Struct, frozen=True, kw_only=True):
+    """What a server supports over a WebSocket, and how connections are kept. Times in seconds, sizes in bytes."""
 
-    lanes: bool = False
-    """Runs several responses at once on one connection, told apart by `stream_id`."""
-    max_active: int = 16
-    """Responses in flight on one connection, where it has lanes."""
+    multiplexing: bool = False
+    """The server runs several responses at once on one connection, in lanes named by `stream_id`."""
+    max_concurrent: int = 16
+    """The largest number of responses in progress on one connection, with multiplexing."""
     max_lanes: int = 32
-    """Names of lanes in a connection's life."""
-    keeps_after_error: bool = False
-    """Goes on serving a connection after an error; else it is replaced."""
-    keeps_stored: bool = False
-    """Finds a stored answer from any connection. Else what one connection was told is known to that one only: a server
-    that shares nothing may answer as if nothing had been said before, and not say so."""
-    max_frame: int = 15 * 1024 * 1024
-    """The largest request that goes over the socket; a larger one goes over HTTP."""
-    max_buffered: int = 64 * 1024 * 1024
-    """What of one answer may wait for its consumer; beyond it that answer fails, and no other."""
-    max_sockets: int = 32
-    """Connections to one endpoint; requests beyond what they carry wait in order."""
-    kept_sockets: int = 8
-    """As long as there are fewer connections, another is opened before a conversation that could go on is dropped."""
-    lifetime: float = 3300.0
+    """The largest number of different lanes during one connection."""
+    reuse_after_error: bool = False
+    """The server continues to serve a connection after an error. If not, the connection is replaced."""
+    shared_store: bool = False
+    """The server finds a stored response from any connection. If not, a response is continued only on the connection
+    that it was received on: another one may answer as if there were no history, without reporting it."""
+    max_request_bytes: int = 15 * 1024 * 1024
+    """The largest request that is sent over the WebSocket; a larger one goes over HTTP."""
+    max_buffered_bytes: int = 64 * 1024 * 1024
+    """How much of one response may wait for its consumer. Beyond it that response fails, and no other."""
+    max_connections: int = 32
+    """The largest number of connections to one endpoint; requests that they cannot carry wait in order."""
+    max_idle_connections: int = 8
+    """Up to this many connections are kept for conversations that may continue; beyond it, the oldest is reused."""
+    max_connection_age: float = 3300.0
     """A connection is replaced at this age, between responses. The service ends it at 60 minutes."""
-    jitter: float = 120.0
-    """Up to so much is taken off `lifetime`, for each connection another share, so that they do not end together."""
-    idle: float = 300.0
-    """A connection that carries nothing, and no conversation that could go on, is closed after this."""
-    drain: float = 30.0
-    """How long a lane whose answer nobody wants any more may go on before its connection is given up."""
-    ping: float | None = 20.0
-    """Seconds between two keepalive pings, and how long the answer may take; None: no keepalive."""
+    age_jitter: float = 120.0
+    """Up to this much, different for each connection, is subtracted from `max_connection_age`, so that connections are
+    not all replaced at once."""
+    idle_timeout: float = 300.0
+    """An unused connection without a conversation that may continue is closed after this time."""
+    drain_timeout: float = 30.0
+    """How long an abandoned response may continue on its lane before the connection is closed."""
+    ping_interval: float | None = 20.0
+    """Seconds between two keepalive pings, and the time limit for each reply. None: no pings."""
     http_fallback: bool = True
-    """Where no WebSocket comes about, requests go over HTTP."""
-    fallback: float = 600.0
-    """How long they then go there before a WebSocket is tried again."""
+    """Send requests over HTTP if no WebSocket can be opened."""
+    fallback_cooldown: float = 600.0
+    """How long requests are then sent over HTTP before a WebSocket is tried again."""
 
-    def with_limit(self, limit: float) -> SocketTraits:
-        """The same for a server that turned out to end its connections at the age `limit`."""
-        return replace(self, lifetime=min(self.lifetime, max(0.9 * limit, _SHORTEST)))
+    def with_age_limit(self, limit: float) -> WebSocketOptions:
+        """The same options, for a server that ends its connections at the age `limit`."""
+        return replace(self, max_connection_age=min(self.max_connection_age, max(0.9 * limit, _SHORTEST)))
 
-    def expires(self, opened: float, share: float) -> float:
-        """When a connection opened at `opened` is to be replaced; `share`, 0 to 1, is its part of the jitter."""
-        return opened + self.lifetime - self.jitter * share
+
+class WebSocketStats(Struct, frozen=True):
+    """Statistics of a client's WebSocket traffic so far."""
+
+    full: int = 0
+    """Requests that carried the whole history."""
+    incremental: int = 0
+    """Requests that carried only what the server had not seen."""
+    connected: int = 0
+    """Connections opened."""
+    reconnected: int = 0
+    """Requests sent again because their connection had died, or had reached its limit, before they began."""
+    resent: int = 0
+    """Requests sent again in full, because the server no longer held what they continued."""
+    http_fallbacks: int = 0
+    """Requests that went over HTTP instead."""
+    rotated: int = 0
+    """Connections replaced because of their age."""
+    abandoned: int = 0
+    """Responses left before their end."""
+    orphaned: int = 0
+    """Events that belonged to no request in progress, and were dropped."""
+    misses: Mapping[str, int] = field(default_factory=dict)
+    """Why requests were sent in full, by the kind of reason."""
+
+
+class WebSocketCounters:
+    """The counters behind `WebSocketStats`."""
+
+    def __init__(self) -> None:
+        self.full = self.incremental = self.connected = self.reconnected = self.resent = 0
+        self.http_fallbacks = self.rotated = self.abandoned = self.orphaned = 0
+        self.misses: dict[str, int] = {}
+
+    def count_sent(self, *, continued: bool) -> None:
+        """A request was sent, in full or continuing."""
+        if continued:
+            self.incremental += 1
+        else:
+            self.full += 1
+
+    def snapshot(self) -> WebSocketStats:
+        """The figures as they stand."""
+        return WebSocketStats(**{**vars(self), "misses": dict(self.misses)})

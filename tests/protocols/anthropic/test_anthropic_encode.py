@@ -48,7 +48,7 @@ COMPATIBLE = ClaudeFacts()
 
 def claude(**told: Any) -> ClaudeFacts:
     """What all of them have in common, and these."""
-    return ClaudeFacts(samples_thinking=False, **told)
+    return ClaudeFacts(samples_thinking=False, forced_tools_thinking=False, signed_thinking=True, **told)
 
 
 ABLE: list[tuple[str, ClaudeFacts]] = [
@@ -68,18 +68,25 @@ ABLE: list[tuple[str, ClaudeFacts]] = [
     ("eu.anthropic.claude-sonnet-4-6", claude(both_samplers=False, max_output=128000)),
     ("claude-opus-4-6-v1", claude(both_samplers=False, max_output=128000)),
 ]
-NEWER = claude(sampling=False, both_samplers=False, budgets=False, system_turns=True, max_output=128000)
+NEWER = claude(
+    sampling=False,
+    both_samplers=False,
+    budgets=False,
+    system_turns=True,
+    bedrock_schema=False,
+    max_output=128000,
+)
 ABLE += [
     ("claude-opus-4-7", msgspec.structs.replace(NEWER, system_turns=False)),
     ("claude-opus-4-8", NEWER),
     ("claude-opus-5", NEWER),
     ("claude-sonnet-5", NEWER),
     ("claude-haiku-5-5", NEWER),
-    ("claude-opus-5-5", msgspec.structs.replace(NEWER, thinking_off=None)),
+    ("claude-opus-5-5", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-sonnet-5-5", msgspec.structs.replace(NEWER, thinking_off="between_tools")),
-    ("claude-fable-5-1", msgspec.structs.replace(NEWER, thinking_off=None)),
-    ("claude-mythos-preview", msgspec.structs.replace(NEWER, thinking_off=None)),
-    ("claude-opus-12", msgspec.structs.replace(NEWER, thinking_off=None)),
+    ("claude-fable-5-1", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
+    ("claude-mythos-preview", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
+    ("claude-opus-12", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-opus-next", NEWER),
     ("claude-x", NEWER),
 ]

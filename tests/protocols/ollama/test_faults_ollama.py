@@ -39,9 +39,9 @@ SET_UPS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no model": ("ollama:", {}, "name a model of ollama"),
     "no key for the cloud": ("ollama-cloud:x", {}, "set OLLAMA_API_KEY or pass api_key="),
     "plain http": ("ollama:x", {"base_url": "example.com"}, "http://example.com:11434 is plain http"),
-    "no URL": ("ollama:x", {"base_url": "tcp://example.com"}, "is no http"),
-    "bad port": ("ollama:x", {"base_url": "https://h:99999/"}, "is no http"),
-    "half a bracket": ("ollama:x", {"base_url": "[::1"}, "is no http"),
+    "no URL": ("ollama:x", {"base_url": "tcp://example.com"}, "is not an http"),
+    "bad port": ("ollama:x", {"base_url": "https://h:99999/"}, "is not an http"),
+    "half a bracket": ("ollama:x", {"base_url": "[::1"}, "is not an http"),
     "a password in the URL": ("ollama:x", {"base_url": "https://me:pw@example.com"}, "user name or password"),
     "the cloud's key elsewhere": (
         "ollama-cloud:x",

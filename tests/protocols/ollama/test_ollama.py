@@ -414,6 +414,25 @@ ENTRY = {
 }
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"prompt_eval_count": 11, "eval_count": 5}, (11, 5, True)),
+        ({"prompt_eval_count": 0, "eval_count": 5}, (0, 5, True)),
+        ({"eval_count": 5}, (0, 5, False)),
+        ({"prompt_eval_count": None, "eval_count": 5}, (0, 5, False)),
+        ({"prompt_eval_count": 11}, (11, 0, False)),
+        ({}, (0, 0, False)),
+    ],
+)
+def test_usage_without_one_of_its_counts_is_incomplete(
+    counts: dict[str, Any], told: tuple[int, int, bool]
+) -> None:
+    body = {"model": "m", "message": {"role": "assistant", "content": "a"}, "done": True, **counts}
+    usage = collect(Ollama().decoder(ORIGIN).feed_whole(json.dumps(body).encode())).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.complete) == told
+
+
 def test_models_are_listed() -> None:
     quantized = {**ENTRY, "details": {"quantization_level": "Q4_K_M"}}
     body = json.dumps({"models": [ENTRY, quantized, {"name": "bare"}, {"size": 3}, 4]}).encode()

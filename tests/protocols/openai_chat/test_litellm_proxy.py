@@ -22,8 +22,8 @@ from brainwires_provider import (
     OpenAIResponsesOptions,
     ProviderConfig,
     Response,
-    SocketCounts,
-    SocketTraits,
+    WebSocketOptions,
+    WebSocketStats,
 )
 from doctor_command import Ran
 from doctor_verdicts import PROXY, check
@@ -48,7 +48,7 @@ STORED = OpenAIResponsesOptions(store=True)
 
 class Asked(NamedTuple):
     answers: list[Response]
-    counts: SocketCounts
+    counts: WebSocketStats
 
 
 class Served(NamedTuple):
@@ -65,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def providers(proxy: Proxy, **traits: bool) -> list[ProviderConfig]:
     return [
         ProviderConfig(
-            "openai-responses-ws", base_url=proxy.base_url, api_key=KEY, socket=SocketTraits(**traits)
+            "openai-responses-ws", base_url=proxy.base_url, api_key=KEY, socket=WebSocketOptions(**traits)
         )
     ]
 
@@ -106,14 +106,14 @@ async def ask_async(proxy: Proxy, **settings: Any) -> Asked:
     async with AsyncClient(ROW, providers=providers(proxy)) as client:
         talk = client.conversation(**FIXED, **settings)
         answers = [await talk.chat(question(turn)) for turn in range(TURNS)]
-        return Asked(answers, client.responses.counts)
+        return Asked(answers, client.responses.websocket_stats)
 
 
 def ask_sync(proxy: Proxy, **settings: Any) -> Asked:
     with Client(ROW, providers=providers(proxy)) as client:
         talk = client.conversation(**FIXED, **settings)
         answers = [talk.chat(question(turn)) for turn in range(TURNS)]
-        return Asked(answers, client.responses.counts)
+        return Asked(answers, client.responses.websocket_stats)
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
@@ -126,8 +126,8 @@ def test_ten_turns_are_continued(served: Served, colour: str) -> None:
 
     check_answers(answers)
     check_what_the_engine_saw(served.relay, system, answers, refused=0)
-    assert (counts.whole, counts.delta, counts.connected) == (1, TURNS - 1, 1)
-    assert (counts.reconnected, counts.recovered, counts.fell_back, counts.stale) == (0, 0, 0, 0)
+    assert (counts.full, counts.incremental, counts.connected) == (1, TURNS - 1, 1)
+    assert (counts.reconnected, counts.resent, counts.http_fallbacks, counts.orphaned) == (0, 0, 0, 0)
     for before, answer in pairwise(answers):
         told = answer.report.continuation
         assert told is not None
@@ -143,7 +143,7 @@ async def ask_while_the_proxy_is_killed(proxy: Proxy) -> dict[str, Asked]:
     """Three conversations side by side, each with a client of its own: a start of the proxy takes long."""
     async with (
         AsyncClient(ROW, providers=providers(proxy)) as plain,
-        AsyncClient(ROW, providers=providers(proxy, keeps_stored=True)) as keeping,
+        AsyncClient(ROW, providers=providers(proxy, shared_store=True)) as keeping,
     ):
         with Client(ROW, providers=providers(proxy)) as sync:
             mine = plain.conversation(system=rule("async"), **FIXED)
@@ -156,7 +156,11 @@ async def ask_while_the_proxy_is_killed(proxy: Proxy) -> dict[str, Asked]:
                 answers["async"].append(await mine.chat(question(turn)))
                 answers["stored"].append(await kept.chat(question(turn)))
                 answers["sync"].append(await asyncio.to_thread(theirs.chat, question(turn)))
-            counts = (plain.responses.counts, keeping.responses.counts, sync.responses.counts)
+            counts = (
+                plain.responses.websocket_stats,
+                keeping.responses.websocket_stats,
+                sync.responses.websocket_stats,
+            )
             return {
                 name: Asked(told, seen) for (name, told), seen in zip(answers.items(), counts, strict=True)
             }
@@ -179,9 +183,9 @@ def test_ten_turns_while_the_proxy_is_killed_twice(
 
     check_answers(answers)
     check_what_the_engine_saw(served.relay, rule(name), answers, refused=refused)
-    assert counts.whole == 1 + len(KILLED_BEFORE)
-    assert counts.delta == TURNS - counts.whole + refused
-    assert (counts.recovered, counts.fell_back, counts.stale) == (refused, 0, 0)
+    assert counts.full == 1 + len(KILLED_BEFORE)
+    assert counts.incremental == TURNS - counts.full + refused
+    assert (counts.resent, counts.http_fallbacks, counts.orphaned) == (refused, 0, 0)
 
 
 def test_what_the_doctor_finds(served: Served) -> None:

@@ -12,7 +12,7 @@ import pytest
 from brainwires_provider.errors import ProtocolError, ProviderError
 from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import final_text
+from brainwires_provider.protocols.base.decoder import final_text
 from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesDecoder
 from brainwires_provider.types import (
     Message,

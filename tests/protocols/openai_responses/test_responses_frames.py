@@ -59,7 +59,7 @@ GLANCES: dict[str, tuple[bytes, tuple[str, str | None, str | None, str | None] |
     "nothing": (b"", None),
     "no JSON": (b"ping", None),
     "cut": (DELTA[:-1], None),
-    "no UTF-8": (b'{"type":"\xff\xfe"}', None),
+    "no UTF-8": (b'{"type":"\xff\xfe"}', ("\ufffd\ufffd", None, None, None)),
     "too deep": (b'{"type":"a","x":' + b"[" * 200_000 + b"]" * 200_000 + b"}", None),
 }
 
@@ -69,7 +69,7 @@ def test_a_glance(name: str) -> None:
     frame, told = GLANCES[name]
     seen = peek(frame)
 
-    assert (None if seen is None else (seen.type, seen.stream_id, seen.response_id, seen.status)) == told
+    assert (None if seen is None else (seen.type, seen.lane, seen.answer_id, seen.status)) == told
 
 
 def test_a_glance_at_every_recorded_event() -> None:
@@ -79,8 +79,8 @@ def test_a_glance_at_every_recorded_event() -> None:
             told = event.get("response") or {}
             seen = peek(msgspec.json.encode({**event, "stream_id": "a"}))
             assert seen is not None
-            assert (seen.type, seen.stream_id) == (event["type"], "a")
-            assert (seen.response_id, seen.status) == (told.get("id"), told.get("status"))
+            assert (seen.type, seen.lane) == (event["type"], "a")
+            assert (seen.answer_id, seen.status) == (told.get("id"), told.get("status"))
             count += 1
     assert count > 3000
 

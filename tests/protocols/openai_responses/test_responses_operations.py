@@ -591,7 +591,7 @@ def waiting(url: str, **args: Any) -> tuple[Any, list[float]]:
         async with AsyncClient("openai:m", base_url=f"{url}/v1", api_key=KEY) as client:
             first = await client.chat("hi", provider_options=BACKGROUND)
             assert (first.finish_reason, first.usage.complete) == ("pending", False)
-            responses = AsyncResponses(client, sleep=time.sleep, clock=time.clock)
+            responses = AsyncResponses(client._session, sleep=time.sleep, clock=time.clock)
             try:
                 return await responses.wait(first, **args)
             except RequestTimeout as error:

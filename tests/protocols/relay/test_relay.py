@@ -286,7 +286,7 @@ def test_an_image_is_refused_before_a_byte_leaves(colour: str) -> None:
 @BOTH
 def test_strict_refuses_a_knob_that_it_cannot_take(colour: str) -> None:
     make, run = COLOURS[colour]
-    with pytest.raises(UnsupportedError, match="max_tokens: the relay has no such field"):
+    with pytest.raises(UnsupportedError, match="max_tokens: this provider's API has no such option"):
         run(make("brainwires:m", api_key=KEY), "hi", max_tokens=5, strict=True)
 
 
@@ -395,7 +395,7 @@ def test_an_error_closed_at_every_byte() -> None:
             ended_after(stream[:n])
         words = caught.value.message if isinstance(caught.value, APIError) else None
         unsaid = stream[:n].endswith((b"data", b"data:", b"data: ")) and b"error" in stream[:n]
-        said = "the relay tells of an error, and not of which" if unsaid else None
+        said = "the relay reports an error, and not which" if unsaid else None
         assert words == ("gone ☃" if n >= len(stream) - 2 else said), n
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.errors import APIError
-from brainwires_provider.protocols.base.assembler import well_formed
+from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Origin, Response

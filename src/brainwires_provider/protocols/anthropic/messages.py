@@ -19,10 +19,10 @@ from typing import Any
 
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed, thinking_block
-from brainwires_provider.protocols.base.claude import claude_facts
+from brainwires_provider.protocols.base.claude import ClaudeFacts, claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import part_name, wire_id
-from brainwires_provider.protocols.base.turns import Block, TurnEncoder
+from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -54,15 +54,20 @@ _TEXT_TYPES = frozenset(
 
 
 class MessageEncoder(TurnEncoder):
-    """Encodes the messages of one request; the contents of `turns` are lists of blocks, each a dict of its own."""
+    """Encodes the messages of one request; each block is a dict of its own.
+
+    The content of a turn is a list of blocks, or the text of a single plain one, unless a cache mark may be put on it.
+    """
 
     def __init__(
-        self, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks, takes_system: bool
+        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, quirks: AnthropicQuirks
     ) -> None:
-        super().__init__(origin, reader, takes_system)
+        super().__init__(origin, reader, facts, quirks.system_turns)
         self._quirks = quirks
         self._toolsets: dict[str, Any] = {}
         self._holds_results_only = False
+        strategy = reader.take("cache")
+        self.marks_turns = strategy is not None and strategy.mode == "system_and_tail_turn"
 
     def encode_part(self, part: Part) -> Block:
         """See `TurnEncoder`."""
@@ -79,12 +84,22 @@ class MessageEncoder(TurnEncoder):
         elif isinstance(part, OpaquePart):
             if not self.is_own(part) or not isinstance(part.data, dict):
                 raise self.unsupported(f"{part_name(part)} is no block of this protocol")
-            return dict(part.data)
+            return self._own(part)
         else:
             raise self.unsupported(f"{part_name(part)} cannot be sent in a message of this role")
         if part.extra and part.origin is None:
-            block.update(self.reader.take_extra(part))
+            self._update(block, part)
         return block
+
+    def _own(self, part: OpaquePart) -> Block:
+        block = dict(part.data)
+        self.has_marks = self.has_marks or "cache_control" in block
+        return block
+
+    def _update(self, block: Block, part: Part) -> None:
+        """Add a part's own fields."""
+        block.update(self.reader.take_extra(part))
+        self.has_marks = self.has_marks or "cache_control" in block
 
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """`cache_control` on the block."""
@@ -146,10 +161,13 @@ class MessageEncoder(TurnEncoder):
             block["content"] = collapsed(self.encode_parts(part.content))
         if part.is_error:
             block["is_error"] = True
+            if not block.get("content"):
+                block["content"] = EMPTY_RESULT
+                self.adapted(f"an empty error is refused: sent as {EMPTY_RESULT!r}")
         if part.call_id in self._toolsets:
             block["toolset_name"] = self._toolsets[part.call_id]
         if part.extra:
-            block.update(self.reader.take_extra(part))
+            self._update(block, part)
         return block
 
     # -- answers ---------------------------------------------------------------------------------------------
@@ -169,12 +187,12 @@ class MessageEncoder(TurnEncoder):
             return {"type": "text", "text": part.text}
         else:
             assert isinstance(part, OpaquePart)
-            block = dict(part.data)
+            block = self._own(part)
             if part.role == "call" and isinstance(block.get("input"), str):
                 block["input"] = self.as_object(block["input"])
             return block
         if part.extra and self.is_own(part):
-            block.update(self.reader.take_extra(part))
+            self._update(block, part)
         return block
 
     def objection(self, part: Part) -> str | None:
@@ -193,34 +211,34 @@ class MessageEncoder(TurnEncoder):
     def _call(self, part: ToolCallPart) -> Block:
         if part.extra and "toolset_name" in part.extra:
             self._toolsets[part.call_id] = part.extra["toolset_name"]
-        self.report_kind(part)
-        id = wire_id(part.call_id)
-        if id != part.call_id:
+        if part.kind != "function":
+            self.report_kind(part)
+        call_id = part.call_id
+        id = wire_id(call_id)
+        if id != call_id:
             self.adapted("this API takes letters, digits, _ and - in ids only", ".id")
         return {"type": "tool_use", "id": id, "name": part.name, "input": self.arguments_object(part)}
 
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """See `TurnEncoder`."""
         fields = self.reader.take_extra(message) if message.extra and role != "assistant" else None
-        results = sum(1 for block in blocks if block.get("type") == "tool_result") if role == "user" else 0
+        results = role == "user" and bool(blocks) and blocks[0].get("type") == "tool_result"
         if results and self._holds_results_only and not fields:
             self.turns[-1]["content"] += blocks
         else:
-            self.places.append(self.place())
-            self.turns.append({"role": role, "content": blocks})
+            self.places.append(self._at[0])
+            content = blocks if self.marks_turns else collapsed(blocks)
+            self.turns.append({"role": role, "content": content})
             if fields:
                 self.turns[-1].update(fields)
-        self._holds_results_only = bool(results) and results == len(blocks)
+        self._holds_results_only = results and blocks[-1].get("type") == "tool_result"
 
 
 def encode_messages(
     request: Request, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks
 ) -> MessageEncoder:
     """The encoded history. Raises UnsupportedError for what the API cannot express."""
-    takes_system = quirks.system_turns
-    if takes_system is None:
-        takes_system = claude_facts(str(request.model)).system_turns
-    encoder = MessageEncoder(origin, reader, quirks, takes_system)
+    encoder = MessageEncoder(origin, reader, claude_facts(str(request.model)), quirks)
     system = encoder.take_system()
     if system:
         encoder.system.append({"type": "text", "text": system})

@@ -16,8 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.assembler import well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.protocols.base.turns import Block
@@ -50,7 +49,7 @@ def decode_part(block: Any, origin: Origin) -> Part:
         case {"type": "text", "text": str(text)} if isinstance(block.get("citations") or [], list):
             cited = tuple(decode_citation(item) for item in block.get("citations") or ())
             return TextPart(text, cited, extra=_rest(block, "text", "citations"), origin=origin)
-        case {"type": "thinking", "thinking": str(text)} if isinstance(block.get("signature") or "", str):
+        case {"type": "thinking", "thinking": str(text)} if isinstance(block.get("signature"), str | None):
             extra = _rest(block, "thinking", "signature")
             return ReasoningPart(text, signature=block.get("signature"), extra=extra, origin=origin)
         case {"type": "redacted_thinking", "data": str(data)}:
@@ -115,12 +114,13 @@ class PartBuilder:
     that will be closed; an opaque block grows as the same object that it will be sent back as.
     """
 
-    __slots__ = ("_arguments", "_data", "_json", "_parts", "part")
+    __slots__ = ("_arguments", "_citations", "_data", "_parts", "_pieces", "part")
 
     def __init__(self, decoder: DecoderBase, block: Any) -> None:
         self._parts = decoder.parts
         self._arguments = ""
-        self._json: list[str] = []
+        self._citations: list[Citation] = []
+        self._pieces: dict[str, list[Any]] = {}
         self._data: dict[str, Any] = {}
         seed = decode_part(block, decoder.origin)
         match seed:
@@ -144,11 +144,11 @@ class PartBuilder:
         if text is not None and type(seed) is text[0]:
             self._parts.add(self.part, delta[text[1]] or "")
         elif kind == "citations_delta" and isinstance(seed, TextPart):
-            source = delta["citation"]
-            self.part.seed = replace(seed, citations=(*seed.citations, decode_citation(source)))
-            self._pass_on("citation", source)
+            self._citations.append(decode_citation(delta["citation"]))
+            self.part.grown = self._cited
+            self._pass_on("citation", delta["citation"])
         elif kind == "signature_delta" and isinstance(seed, ReasoningPart):
-            self.part.seed = replace(seed, signature=delta["signature"])
+            self.part.seed = replace(seed, signature=_string(delta["signature"]))
             self._pass_on("signature", delta["signature"])
         else:
             if isinstance(seed, OpaquePart) and self.part.grown is not None:
@@ -159,24 +159,34 @@ class PartBuilder:
         self._parts.events.append(OpaqueDelta(self.part.index, kind, data))
 
     def _grow_data(self, kind: str, delta: dict[str, Any]) -> None:
-        """Known fragments are joined; of all else the last value wins, but for null."""
-        if kind == "input_json_delta":
-            self._json.append(delta["partial_json"] or "")
-        elif kind in _TEXTS:
+        """Known fragments are gathered, to be joined once; of all else the last value wins, but for null."""
+        if kind in _TEXTS:
             name = _TEXTS[kind][1]
-            self._data[name] = (self._data.get(name) or "") + (delta[name] or "")
+            _string(self._data.get(name))
+            self._pieces.setdefault(name, []).append(_string(delta[name]))
         elif kind == "citations_delta":
-            self._data["citations"] = [*(self._data.get("citations") or ()), delta["citation"]]
+            self._pieces.setdefault("citations", []).append(delta["citation"])
         else:
             for name, value in delta.items():
                 if name != "type" and (value is not None or name not in self._data):
                     self._data[name] = value
 
     def _grown(self) -> Part:
-        data, text = dict(self._data), "".join(self._json)
-        if text:
-            data["input"] = _value(text)
+        data = dict(self._data)
+        for name, pieces in self._pieces.items():
+            if name == "citations":
+                known = data.get(name)
+                data[name] = [*(known if isinstance(known, list) else ()), *pieces]
+            elif name != "partial_json":
+                data[name] = (data.get(name) or "") + "".join(pieces)
+            elif any(pieces):
+                data["input"] = _value("".join(pieces))
         return replace(self.part.seed, data=data)
+
+    def _cited(self) -> Part:
+        seed = self.part.seed
+        assert isinstance(seed, TextPart)
+        return replace(seed, text=self.part.joined(), citations=(*seed.citations, *self._citations))
 
     def finish(self) -> None:
         """The block is whole. A call without a fragment has the arguments that it began with."""
@@ -184,6 +194,13 @@ class PartBuilder:
             self._parts.add(self.part, self._arguments)
         self._parts.close(self.part)
         self.part.grown = None  # it refers back to here
+
+
+def _string(value: Any) -> str:
+    """A text; an empty one for null. Raises TypeError for anything else."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a text is {type(value).__name__}")
+    return value or ""
 
 
 def _value(text: str) -> Any:

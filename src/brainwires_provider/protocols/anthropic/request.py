@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.anthropic.messages import MessageEncoder, encode_messages
 from brainwires_provider.protocols.anthropic.options import AnthropicOptions, AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed
@@ -83,7 +84,7 @@ def encode_request(request: Request, origin: Origin, quirks: AnthropicQuirks, *,
     body, _, headers = _encode_body(request, origin, quirks, reader)
     model = str(body.pop("model"))
     if quirks.cloud == "bedrock":
-        headers = {"Accept": "application/vnd.amazon.eventstream"} if stream else {}
+        headers = {"Accept": EventStreamFraming.media_type} if stream else {}
         verb = "invoke-with-response-stream" if stream else "invoke"
         path = f"/model/{_model_in_path(model)}/{verb}"
     elif quirks.cloud == "vertex":
@@ -149,12 +150,12 @@ def _encode_body(
     body["max_tokens"] = _max_tokens(body, own, reader, facts, quirks)
     _put_container(reader, request, origin, body)
     headers = _put_own(own, quirks, body, reader)
-    _put_tools(reader, own, body, history)
+    _put_tools(reader, own, body, history, settings)
     if "stop_sequences" not in own and (stop := reader.take("stop")) is not None:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
     version = _put_sampling(settings, quirks, reader, body)
     _place_marks(body, reader, history)
-    _collapse(body)
+    _collapse(body, turns=history.marks_turns or history.has_marks)
     if quirks.cloud == "messages":
         headers["anthropic-version"] = version
     else:
@@ -233,12 +234,14 @@ def _put_sampling(settings: ClaudeSettings, quirks: AnthropicQuirks, reader: Opt
     return version
 
 
-def _collapse(body: Body) -> None:
+def _collapse(body: Body, *, turns: bool) -> None:
     """Single plain texts as the strings that they are short for."""
     if "system" in body:
         body["system"] = collapsed(body["system"])
-    for turn in body["messages"]:
-        turn["content"] = collapsed(turn["content"])
+    if turns:
+        for turn in body["messages"]:
+            if isinstance(turn["content"], list):
+                turn["content"] = collapsed(turn["content"])
 
 
 def _put_container(reader: OptionReader, request: Request, origin: Origin, body: Body) -> None:
@@ -262,10 +265,12 @@ def _put_container(reader: OptionReader, request: Request, origin: Origin, body:
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
-def _put_tools(reader: OptionReader, own: Body, body: Body, history: MessageEncoder) -> None:
+def _put_tools(
+    reader: OptionReader, own: Body, body: Body, history: MessageEncoder, settings: ClaudeSettings
+) -> None:
     """`tools` and `tool_choice`; what `own` has of them wins. A choice without tools is refused, so it is dropped."""
     tools: tuple[Tool | HostedTool, ...] = reader.take("tools") or ()
-    choice: ToolChoice | None = reader.take("tool_choice")
+    choice = settings.tool_choice(reader.take("tool_choice"), body.get("thinking"))
     if choice is not None and choice.raw is None and _is_allowance(choice):
         tools = tuple(t for t in tools if not isinstance(t, Tool) or t.name in choice.names)
         reader.emulated("tool_choice", "only the tools that may be called are sent")
@@ -337,7 +342,8 @@ def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: AnthropicQuirk
     output = reader.take("output")
     if output is None:
         return
-    if isinstance(output, JSONSchema) and facts.schema and quirks.schema:
+    native = facts.schema and quirks.schema and (facts.bedrock_schema or quirks.cloud != "bedrock")
+    if isinstance(output, JSONSchema) and native:
         body["output_config"] = {"format": {"type": "json_schema", "schema": _described(output)}}
         if output.strict is False:
             reader.adapted("output", SCHEMA_IS_STRICT)
@@ -361,10 +367,10 @@ _UNMARKABLE = frozenset(("thinking", "redacted_thinking", "fallback", "mcp_tool_
 def _place_marks(body: Body, reader: OptionReader, history: MessageEncoder) -> None:
     """Set and prune `cache_control` over a whole body. One of the body itself takes one of the breakpoints."""
     strategy = reader.take("cache")
+    sized = history.marks_turns
     blocks = list(_blocks(body, history))
     if strategy is None and not any("cache_control" in block for _, _, block in blocks):
         return
-    sized = strategy is not None and strategy.mode == "system_and_tail_turn"
     slots = [
         Slot(section, where, _is_cacheable(block), _mark(block), estimated_tokens(block) if sized else 0)
         for section, where, block in blocks
@@ -382,15 +388,17 @@ def _place_marks(body: Body, reader: OptionReader, history: MessageEncoder) -> N
 
 
 def _blocks(body: Body, history: MessageEncoder) -> Iterator[tuple[Section, str, Body]]:
+    """The blocks that can bear a mark; those of the turns only where one is or may be set."""
     marked = history.marked
     for tool in body.get("tools", ()):
         where = f"tools[{tool.get('name') or tool.get('type')}]"
         yield "tools", marked.get(id(tool), where), tool
     for block in body.get("system", ()):
         yield "system", marked.get(id(block), "system"), block
-    for where, message in zip(history.places, body["messages"], strict=True):
-        for block in message["content"]:
-            yield "messages", marked.get(id(block), where), block
+    if history.marks_turns or history.has_marks:
+        for place, message in zip(history.places, body["messages"], strict=True):
+            for block in message["content"] if isinstance(message["content"], list) else ():
+                yield "messages", marked.get(id(block), f"messages[{place}]"), block
 
 
 def _is_cacheable(block: Body) -> bool:

@@ -54,6 +54,7 @@ class AnthropicDecoder(DecoderBase):
         super().__init__(origin)
         self._announced = False
         self._counted = False
+        self._has_ended_block = False
         self._usage: Any = None
         self._stop_reason: str | None = None
         self._builders: dict[Any, PartBuilder] = {}
@@ -115,14 +116,17 @@ class AnthropicDecoder(DecoderBase):
     # -- the message ------------------------------------------------------------------------------------------
 
     def _on_start(self, event: dict[str, Any]) -> None:
-        if self._announced:
-            self.broken("a second message_start came before the first message's end")
         message = event["message"]
+        if self._announced:
+            if self._has_ended_block or (message.get("id") or self.id) != self.id:
+                self.broken("a second message_start came before the first message's end")
+            return  # the same one again
         self._top(message)
         self._announced = True
         self._more(event)
         for place, block in enumerate(message.get("content") or ()):
-            self._open(place, block)
+            if isinstance(block, dict):
+                self._open(place, block)
 
     def _top(self, message: dict[str, Any]) -> None:
         """The message's own fields."""
@@ -151,6 +155,8 @@ class AnthropicDecoder(DecoderBase):
         self._more(event)
 
     def _on_stop(self, event: dict[str, Any]) -> None:
+        if not self.started:
+            self.broken("message_stop came before any message_start")
         self._more(event)
         self._end()
 
@@ -177,8 +183,9 @@ class AnthropicDecoder(DecoderBase):
         if handovers:
             self.answered_by(handovers[0]["from"]["model"])
         for block in content:
-            self._open(None, block).finish()
-            self._builders.clear()
+            if isinstance(block, dict):
+                self._open(None, block).finish()
+                self._builders.clear()
 
     def _open(self, place: Any, block: Any) -> PartBuilder:
         """A new block. One that never stopped ends where another begins at its place."""
@@ -192,7 +199,8 @@ class AnthropicDecoder(DecoderBase):
         return builder
 
     def _on_block(self, event: dict[str, Any]) -> None:
-        self._open(event.get("index"), event["content_block"])
+        if isinstance(event["content_block"], dict):
+            self._open(event.get("index"), event["content_block"])
 
     def _on_block_delta(self, event: dict[str, Any]) -> None:
         builder = self._builders.get(event.get("index"))
@@ -217,6 +225,7 @@ class AnthropicDecoder(DecoderBase):
         builder = self._builders.pop(event.get("index"), None)
         if builder is not None:
             builder.finish()
+            self._has_ended_block = True
 
     def _on_nothing(self, event: dict[str, Any]) -> None:
         """A heartbeat."""

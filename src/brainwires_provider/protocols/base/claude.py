@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.types import Effort, JSONSchema, Reasoning
+from brainwires_provider.types import Effort, JSONSchema, Reasoning, ToolChoice
 
 __all__ = ["SCHEMA_IS_STRICT", "ClaudeFacts", "ClaudeSettings", "claude_facts", "output_in_words"]
 
@@ -45,35 +45,60 @@ class ClaudeFacts(Struct, frozen=True):
     """Accepts adaptive thinking, steered by an effort."""
     thinking_off: Literal["disabled", "between_tools"] | None = "disabled"
     """The `thinking.type` that stops thinking; None where nothing does."""
+    signed_thinking: bool = False
+    """Refuses thinking that comes back without its signature."""
     system_turns: bool = False
     """Accepts a system message in the middle of a conversation, after a user's turn."""
     schema: bool = True
     """Accepts a JSON Schema for its output."""
+    bedrock_schema: bool = True
+    """Accepts it through Bedrock's Converse and InvokeModel too."""
+    forced_tools: bool = True
+    """Accepts a tool choice that forces a call."""
+    forced_tools_thinking: bool = True
+    """Accepts it beside a thinking budget."""
     max_output: int | None = None
     """The largest number of output tokens."""
 
 
 # -- the table -----------------------------------------------------------------------------------------------
 
-_OLDEST = ClaudeFacts(samples_thinking=False, budgets=False, adaptive=False, schema=False, max_output=4_096)
+_OLDEST = ClaudeFacts(
+    samples_thinking=False,
+    budgets=False,
+    adaptive=False,
+    schema=False,
+    forced_tools_thinking=False,
+    signed_thinking=True,
+    max_output=4_096,
+)
 _CHANGES: tuple[tuple[Version, Mapping[str, Any]], ...] = (
     ((3, 5), {"max_output": 8_192}),
     ((3, 7), {"budgets": True, "max_output": 64_000}),
     ((4, 1), {"both_samplers": False, "schema": True}),
     ((4, 6), {"adaptive": True, "max_output": 128_000}),
-    ((4, 7), {"sampling": False, "budgets": False}),
+    ((4, 7), {"sampling": False, "budgets": False, "bedrock_schema": False}),
     ((4, 8), {"system_turns": True}),
 )
-"""What changed with a version, for every later one too."""
+"""What changed with a version, for every later one too.
+
+Schemas on Bedrock: https://github.com/anomalyco/models.dev/pull/1765 (2026-05, by AWS's model cards) and
+https://github.com/anthropics/anthropic-sdk-python/issues/1759 (2026-07).
+"""
 _UNVERSIONED: Version = (99, 0)
 _EXCEPTIONS: tuple[tuple[str, Version, Version, Mapping[str, Any]], ...] = (
     ("opus", (3, 7), (4, 5), {"max_output": 32_000}),
-    ("opus", (5, 5), _UNVERSIONED, {"thinking_off": None}),
+    ("opus", (5, 5), _UNVERSIONED, {"thinking_off": None, "forced_tools": False}),
     ("sonnet", (5, 5), _UNVERSIONED, {"thinking_off": "between_tools"}),
     ("fable", (0, 0), (100, 0), {"thinking_off": None}),
-    ("mythos", (0, 0), (100, 0), {"thinking_off": None}),
+    ("fable", (5, 1), (100, 0), {"forced_tools": False}),
+    ("mythos", (0, 0), (100, 0), {"thinking_off": None, "forced_tools": False}),
 )
-"""What is different for one family, from a version on and before another."""
+"""What is different for one family, from a version on and before another.
+
+Forced tools: https://github.com/vercel/ai/issues/21364 (2026-09). Thinking and forced tools: the guide "Extended
+thinking" under "Feature compatibility".
+"""
 _NAME = re.compile(r"claude-(?:([a-z]+)-)?(\d{1,2})(?!\d)(?:[-.](\d)(?!\d))?")
 _FAMILIES = tuple(dict.fromkeys(entry[0] for entry in _EXCEPTIONS))
 
@@ -186,6 +211,22 @@ class ClaudeSettings:
         budget = min(budget, room)
         self._reader.adapted("reasoning", f"this model takes no effort but a budget: {budget} tokens")
         return {"type": "enabled", "budget_tokens": budget}
+
+    # -- tool choice -----------------------------------------------------------------------------------------
+
+    def tool_choice(self, choice: ToolChoice | None, thinking: Any) -> ToolChoice | None:
+        """The choice that the model takes beside this `thinking`: a forced one may have to become `auto`."""
+        if choice is None or choice.mode != "required" or choice.raw is not None:
+            return choice
+        by_budget = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
+        if not self._facts.forced_tools:
+            reason = "this model takes no forced tool choice: auto is sent"
+        elif by_budget and not self._facts.forced_tools_thinking:
+            reason = "beside a thinking budget no tool can be forced: auto is sent"
+        else:
+            return choice
+        self._reader.adapted("tool_choice", reason)
+        return ToolChoice("auto", choice.names)
 
     # -- sampling --------------------------------------------------------------------------------------------
 

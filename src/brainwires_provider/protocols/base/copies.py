@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from brainwires_provider.protocols.base.assembler import Assembler, OpenPart, final_text
+from brainwires_provider.protocols.base.decoder import Assembler, OpenPart, final_text
 from brainwires_provider.types import Part
 
 __all__ = ["Seen", "StreamedItems", "complete_parts", "match_copies"]

@@ -1,18 +1,285 @@
-"""What all decoders share: the parts under construction, both names of the model, the partial response."""
+r"""What all decoders share: parts under construction, both names of the model, the partial response, JSON.
+
+A decoder opens a part, adds fragments to it, and closes it; the assembler counts the parts, emits the events, joins
+the fragments once, at the end, and can at any moment show what has arrived. It keeps the grammar of `events`: no delta
+outside an open part, every part closed before the end, the joined deltas equal to the part's final text.
+
+Text arrives cut anywhere, even between the two halves of a UTF-16 surrogate pair (services that cut JSON strings by
+UTF-16 units send `"\ud83d"` in one chunk and `"\ude00"` in the next). A first half is held back until its second
+arrives; a half without its partner becomes U+FFFD, so that every text can be encoded again.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
-from brainwires_provider.events import ResponseStart
-from brainwires_provider.protocols.base.assembler import Assembler, well_formed
+from brainwires_provider.events import (
+    Event,
+    OpaqueDelta,
+    PartEnd,
+    PartStart,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStart,
+    TextDelta,
+    ToolCallDelta,
+)
 from brainwires_provider.protocols.base.json import decode_json, fast_decode, looks_like, merged
-from brainwires_provider.types import Message, Origin, Response, Usage
+from brainwires_provider.types import (
+    FilePart,
+    Message,
+    Origin,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    Response,
+    TextPart,
+    ToolCallPart,
+    Usage,
+)
 
-__all__ = ["DecoderBase"]
+__all__ = ["Assembler", "AudioBuilder", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
+
+_Delta: TypeAlias = type[TextDelta] | type[ReasoningDelta] | type[RefusalDelta] | type[ToolCallDelta]
+_DELTAS: dict[type[Part], _Delta] = {
+    TextPart: TextDelta,
+    ReasoningPart: ReasoningDelta,
+    RefusalPart: RefusalDelta,
+    ToolCallPart: ToolCallDelta,
+}
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+MAX_PARTS = 10_000
+"""The most parts that one response may have: a small body can hold millions of empty items."""
+
+
+class OpenPart:
+    """A part that is still growing. `seed` is what is known of it but its text.
+
+    `grown` tells the part so far where it grows by something else than text.
+    """
+
+    __slots__ = ("delta", "fragments", "grown", "held", "index", "seed")
+
+    def __init__(self, index: int, seed: Part, grown: Callable[[], Part] | None = None) -> None:
+        self.index = index
+        self.seed = seed
+        self.grown = grown
+        self.fragments: list[str] = []
+        self.held = ""
+        self.delta = _DELTAS.get(type(seed))
+
+    def joined(self) -> str:
+        """All fragments so far. Joined in place, so that asking often stays cheap."""
+        if len(self.fragments) > 1:
+            self.fragments = ["".join(self.fragments)]
+        return self.fragments[0] if self.fragments else ""
+
+    def part(self) -> Part:
+        """The part as it stands."""
+        if self.grown is not None:
+            return self.grown()
+        if self.delta is None:
+            return self.seed
+        if self.delta is ToolCallDelta:
+            return replace(self.seed, arguments=self.joined())
+        return replace(self.seed, text=self.joined())
+
+
+class Assembler:
+    """One answer's parts. Decoders append their own events to `events` too; `take` empties it.
+
+    `ragged` says that a lone surrogate may have come in: then everything is mended on its way out. `kinds` holds the
+    types of the parts that have arrived.
+    """
+
+    __slots__ = ("_closed", "_open", "events", "kinds", "ragged")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.ragged = False
+        self._open: dict[int, OpenPart] = {}
+        self._closed: dict[int, Part] = {}
+        self.kinds: set[type[Part]] = set()
+
+    def take(self) -> list[Event]:
+        """The events since the last call."""
+        events, self.events = self.events, []
+        return [well_formed(event) for event in events] if self.ragged else events
+
+    @property
+    def count(self) -> int:
+        """How many parts have been opened."""
+        return len(self._open) + len(self._closed)
+
+    def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
+        """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
+        index = len(self._open) + len(self._closed)
+        if index >= MAX_PARTS:
+            raise ProtocolError(f"the response has more than {MAX_PARTS} parts")
+        part = self._open[index] = OpenPart(index, seed, grown)
+        self.kinds.add(type(seed))
+        self.events.append(PartStart(index, seed))
+        return part
+
+    def add(self, part: OpenPart, text: str) -> None:
+        """Add a fragment; an empty one makes no event."""
+        if part.held or not text.isascii():
+            text = _mend(part, text)
+        if text:
+            part.fragments.append(text)
+            self.events.append(part.delta(part.index, text))  # type: ignore[misc]
+
+    def close(self, part: OpenPart, **fields: Any) -> Part:
+        """End a part; `fields` replace what the seed said."""
+        if part.held:
+            part.held = ""
+            self.add(part, "\ufffd")
+        if fields:
+            part.seed = replace(part.seed, **fields)
+        done = part.part()
+        del self._open[part.index]
+        self._closed[part.index] = done
+        self.events.append(PartEnd(part.index, done))
+        return done
+
+    def whole(self, part: Part) -> Part:
+        """A part that arrived at once."""
+        opened = self.open(emptied(part))
+        text = final_text(part)
+        if text:
+            self.add(opened, text)
+        return self.close(opened)
+
+    def catch_up(self, part: OpenPart, *texts: str) -> None:
+        """Add what one of the final texts has beyond the fragments so far; another text adds nothing."""
+        known = part.joined() + part.held
+        for text in texts:
+            if len(text) > len(known) and text.startswith(known):
+                self.add(part, text[len(known) :])
+                return
+
+    def complete(self, part: OpenPart, final: Part, *texts: str) -> None:
+        """End a part by its final copy, whose text is one of `texts`: a longer one adds a last delta.
+
+        Where the kinds differ, what was streamed stands and the copy is a part of its own; a part without content
+        takes the kind of its copy.
+        """
+        if type(final) is not type(part.seed):
+            if part.fragments or part.held:
+                self.close(part)
+                self.whole(final)
+                return
+            part.delta = _DELTAS.get(type(final))
+        if part.delta is None:
+            part.grown = lambda: final
+        else:
+            part.grown = None
+            self.catch_up(part, *(texts or (final_text(final),)))
+            part.seed = final
+        self.close(part)
+
+    def close_all(self) -> None:
+        """End what is still open, in the order in which it began."""
+        for part in list(self._open.values()):
+            self.close(part)
+
+    def parts(self) -> tuple[Part, ...]:
+        """What has arrived, whole or not, in order."""
+        seen = {index: part.part() for index, part in self._open.items()} | self._closed
+        return tuple(seen[index] for index in sorted(seen))
+
+
+class AudioBuilder:
+    """Spoken output: fragments of sound and of its transcript become one FilePart."""
+
+    __slots__ = ("_origin", "_part", "_parts", "_sound", "_transcript")
+
+    def __init__(self, parts: Assembler, origin: Origin) -> None:
+        self._parts = parts
+        self._origin = origin
+        self._part: OpenPart | None = None
+        self._sound: list[bytes] = []
+        self._transcript: list[str] = []
+
+    def add(self, fragment: Any, kind: str, *, sound: Any = "", transcript: Any = "") -> None:
+        """Add sound in base64 and text. `fragment` is the OpaqueDelta's data. Raises ValueError for anything else."""
+        if not isinstance(sound, str) or not isinstance(transcript, str):
+            raise ValueError("the audio or its transcript is no text")
+        try:
+            self._sound.append(base64.b64decode(sound, validate=True))
+        except binascii.Error:
+            raise ValueError("the audio is not base64") from None
+        self._transcript.append(transcript)
+        if self._part is None:
+            self._part = self._parts.open(FilePart(data=b"", origin=self._origin), self._so_far)
+        self._parts.events.append(OpaqueDelta(self._part.index, kind, fragment))
+
+    def _so_far(self) -> FilePart:
+        text = "".join(self._transcript)
+        return FilePart(data=b"".join(self._sound), text=text or None, origin=self._origin)
+
+
+def final_text(part: Part) -> str:
+    """What the deltas of a part add up to: its arguments or its text; empty for a part without deltas."""
+    if isinstance(part, ToolCallPart):
+        return part.arguments
+    return part.text if isinstance(part, (TextPart, ReasoningPart, RefusalPart)) else ""
+
+
+def emptied(part: Part) -> Part:
+    """The part without its text, which comes by deltas."""
+    if isinstance(part, ToolCallPart):
+        return replace(part, arguments="")
+    if isinstance(part, (TextPart, ReasoningPart, RefusalPart)):
+        return replace(part, text="")
+    return part
+
+
+def _mend(part: OpenPart, text: str) -> str:
+    """Join surrogate halves over fragments; nothing that cannot be encoded gets through."""
+    text = part.held + text
+    part.held = ""
+    if not _LONE.search(text):
+        return text
+    if "\ud800" <= text[-1] <= "\udbff":
+        part.held = text[-1]
+        text = text[:-1]
+    return _join_surrogates(text)
+
+
+def _join_surrogates(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _listed_error(value: Any) -> dict[str, Any] | None:
+    """The object of an array that holds one error, as some gateways send it."""
+    if type(value) is list and value and type(value[0]) is dict and value[0].get("error"):
+        error: dict[str, Any] = value[0]
+        return error
+    return None
+
+
+def well_formed(value: Any) -> Any:
+    """The same JSON value, part or event without a lone surrogate, so that it can be encoded again."""
+    if isinstance(value, str):
+        return _join_surrogates(value) if _LONE.search(value) else value
+    if isinstance(value, dict):
+        return {well_formed(k): well_formed(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(well_formed(v) for v in value)
+    if isinstance(value, Struct):
+        return replace(value, **{n: well_formed(getattr(value, n)) for n in value.__struct_fields__})
+    return value
 
 
 class DecoderBase:
@@ -41,7 +308,7 @@ class DecoderBase:
             message=Message("assistant", self.parts.parts(), extra=dict(self.message_extra) or None),
             finish_reason="pending",
             raw_finish_reason=None,
-            usage=msgspec.structs.replace(self.usage(), complete=False),
+            usage=replace(self.usage(), complete=False),
             extra=dict(self.extra),
         )
         mended: Response = well_formed(response) if self.parts.ragged else response
@@ -51,11 +318,25 @@ class DecoderBase:
         """One JSON object. Raises ProtocolError, with the partial, for anything else."""
         try:
             value = fast_decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value = self._read_ragged(data)
-        if type(value) is not dict:
-            self.not_an_object(value, data)
-        return value
+        if type(value) is dict:
+            return value
+        return _listed_error(value) or self.not_an_object(value, data)
+
+    def read_message(self, data: bytes) -> dict[str, Any] | None:
+        """One object of a stream; None for what services send to keep a connection alive: null, a number, a text.
+
+        Raises ProtocolError for JSON that was cut.
+        """
+        try:
+            value = decode_json(data)
+        except ValueError:
+            if data.lstrip()[:1] not in (b"{", b"["):
+                return None
+            return self.read_json(data)
+        self.parts.ragged = True
+        return value if type(value) is dict else _listed_error(value)
 
     def not_an_object(self, value: Any, data: bytes) -> NoReturn:
         """Raise ProtocolError for JSON that is no object."""

@@ -3,50 +3,76 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 __all__ = ["decode_json", "fast_decode", "looks_like", "merged"]
 
-fast_decode = msgspec.json.Decoder().decode
-"""JSON, strictly; raises msgspec.DecodeError. For hot paths, which fall back to `decode_json`."""
-_MAX_RAGGED_DEPTH = 200
+_decode = msgspec.json.Decoder().decode
+_MAX_DEPTH = 200  # of objects and lists; what decoders and encoders do with values is recursive
+_SHALLOW = 2 * _MAX_DEPTH  # bytes: a shorter text cannot be nested more deeply
+
+
+def fast_decode(data: bytes | str) -> Any:
+    """JSON, strictly, for hot paths, which fall back to `decode_json`. Raises ValueError or RecursionError."""
+    value = _decode(data)
+    if len(data) > _SHALLOW and _brackets(data) > _MAX_DEPTH:
+        _check_depth(value)
+    return value
 
 
 def decode_json(data: bytes) -> Any:
-    """JSON as services send it. Lone surrogates and NaN, which some emit, are let through; use `well_formed`.
+    """JSON as services send it. Raises ValueError with what is wrong.
 
-    Raises ValueError saying what is wrong.
+    Lone surrogates and NaN, which some services send, are let through; use `well_formed`. Bytes that are no UTF-8
+    become U+FFFD.
     """
     try:
         return fast_decode(data)
-    except msgspec.DecodeError as error:
-        return _decode_ragged(data, error)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        value = _decode_ragged(data, error)
+    _check_depth(value)
+    return value
 
 
-def _decode_ragged(data: bytes, error: Exception) -> Any:
+_TOO_DEEP = f"nested too deeply, in more than {_MAX_DEPTH} objects and lists"
+
+
+def _decode_ragged(data: bytes, error: ValueError) -> Any:
     try:
-        value = json.loads(data)
+        if isinstance(error, UnicodeDecodeError):
+            return json.loads(data.decode("utf-8-sig", "replace"))
+        return json.loads(data)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
     except ValueError:
         raise ValueError(str(error)) from None
+
+
+def _brackets(data: bytes | str) -> int:
+    """How many objects and lists a text can hold at the most."""
+    if isinstance(data, str):
+        return data.count("[") + data.count("{")
+    return data.count(b"[") + data.count(b"{")
+
+
+def _check_depth(value: Any) -> None:
+    """Raise ValueError for a value that is nested too deeply."""
     level = [value]
-    for _ in range(_MAX_RAGGED_DEPTH):
-        level = [v for each in level for v in _children(each)]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level for inner in _containers(outer)]
         if not level:
-            return value
-    raise ValueError("nested too deeply")  # mending recurses
+            return
+    raise ValueError(_TOO_DEEP)
 
 
-def _children(value: Any) -> Iterable[Any]:
+def _containers(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+        return [inner for inner in value.values() if isinstance(inner, (dict, list))]
+    return [inner for inner in value if isinstance(inner, (dict, list))] if isinstance(value, list) else []
 
 
 def merged(known: Any, value: Any) -> Any:

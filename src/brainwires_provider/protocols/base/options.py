@@ -14,7 +14,6 @@ from brainwires_provider.types import (
     Deviation,
     HostedTool,
     Message,
-    Options,
     Part,
     ProviderOptions,
     RefusalPart,
@@ -22,15 +21,16 @@ from brainwires_provider.types import (
     Tool,
     ToolResultPart,
 )
+from brainwires_provider.types.options import NO_OPTIONS
 
-__all__ = ["OptionReader", "callable_tools", "own_options"]
+__all__ = ["OptionReader"]
 
 _OF_THE_REQUEST = ("system", "tools", "tool_choice", "output")
 # Applied by the client, whatever the protocol is.
 _OF_THE_CLIENT = frozenset(("extra_body", "extra_headers", "extra_query", "timeouts", "strict"))
 _NO_OPTION = "this provider's API has no such option"
 _NO_MARK = "this provider's API takes no cache mark here"
-_NO_EXTRA = "fields of one's own are not sent here"
+_NO_EXTRA = "this provider's API takes no other fields here"
 
 Outcome: TypeAlias = Literal["adapted", "emulated", "dropped"]
 Item: TypeAlias = Request | Message | Tool | HostedTool | Part
@@ -89,9 +89,15 @@ class OptionReader:
 
     def callable_tools(self) -> tuple[Tool | HostedTool, ...]:
         """For an API without a tool choice: the tools that may be called, which are the only ones sent."""
-        self.take("tools")
-        self.take("tool_choice")
-        return callable_tools(self._request, self._deviations)
+        tools: tuple[Tool | HostedTool, ...] = self.take("tools") or ()
+        choice = self.take("tool_choice")
+        if choice is not None and choice.mode == "none":
+            self.emulated("tool_choice", "no tools are sent")
+            return ()
+        if choice is not None and choice.names:
+            self.emulated("tool_choice", "only the tools that may be called are sent")
+            return tuple(t for t in tools if isinstance(t, Tool) and t.name in choice.names)
+        return tools
 
     def take_cache(self, item: Tool | HostedTool | Part) -> Any:
         """The cache mark of a tool or part, or None; `CacheStrategy.off()` removes all marks."""
@@ -121,11 +127,18 @@ class OptionReader:
         """Report that a field is not sent; the reason is better than the one that `finish` could give."""
         self._deviations.append(Deviation(field, "dropped", reason))
 
+    def absent(self, field: str, reason: str) -> None:
+        """Report an option that the API does not have as dropped, if it is set, with a reason of its own."""
+        if field in self._values and not (field == "cache" and self._is_cache_off()):
+            self.dropped(field, reason)
+
     def finish(self) -> tuple[Deviation, ...]:
         """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
-        if self._is_cache_off():
-            self.adapted("cache", "no cache marks are sent")
         reported = {d.field for d in self._deviations}
+        if self._is_cache_off() and "cache" not in reported:
+            self.adapted("cache", "no cache marks are sent")
+            reported.add("cache")
+        reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"
         for field in self._values:
             if field not in self._taken and field not in reported:
                 self.dropped(field, _NO_OPTION)
@@ -159,7 +172,7 @@ def _values_of(request: Request) -> dict[str, Any]:
             if value is not None and value != ():
                 values[name] = value
     options = request.options
-    for name in options.set_fields():
+    for name in () if options is NO_OPTIONS else options.set_fields():
         if name not in _OF_THE_CLIENT:
             values[name] = getattr(options, name)
     return values
@@ -222,21 +235,3 @@ def _merge_own(given: Any, own: type[ProviderOptions], deviations: list[Deviatio
             reason = f"{type(item).__name__} is for {item.protocol}, not for {own.protocol}"
             deviations.append(Deviation("provider_options", "dropped", reason))
     return merged
-
-
-def own_options(options: Options, kind: type[ProviderOptions], deviations: list[Deviation]) -> dict[str, Any]:
-    """As `OptionReader.provider_options`, for a protocol that does not use the reader yet."""
-    given = options.provider_options
-    return {} if given is None else _merge_own(given, kind, deviations)
-
-
-def callable_tools(request: Request, deviations: list[Deviation]) -> tuple[Tool | HostedTool, ...]:
-    """For a wire without a tool choice: what one allows is said by the tools that are sent."""
-    tools, choice = tuple(request.tools), request.tool_choice
-    if choice is not None and choice.mode == "none":
-        deviations.append(Deviation("tool_choice", "emulated", "no tools are sent"))
-        return ()
-    if choice is not None and choice.names:
-        deviations.append(Deviation("tool_choice", "emulated", "only the tools that may be called are sent"))
-        return tuple(t for t in tools if isinstance(t, Tool) and t.name in choice.names)
-    return tools

@@ -17,13 +17,13 @@ from brainwires_provider.events import Event
 from brainwires_provider.framing.base import Framing, WireMessage
 from brainwires_provider.types import Deviation, Model, Origin, Request, Response, TokenCount
 
-__all__ = ["Call", "ChatProtocol", "Decoder", "Reply"]
+__all__ = ["Call", "ChatProtocol", "Decoder", "OverWebSocket", "Reply"]
 
 
 class Call(Struct, frozen=True, gc=False):
     """One encoded request: the path below the base URL, the JSON body, and the report of its options.
 
-    `sent` names the fields that are in the body as they were given; None for an encoder without an OptionReader.
+    `sent` names the fields that are in the body as they were given.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Call(Struct, frozen=True, gc=False):
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
-    sent: tuple[str, ...] | None = None
+    sent: tuple[str, ...] = ()
 
 
 class Reply(Struct, frozen=True):
@@ -67,6 +67,33 @@ class Decoder(Protocol):
 
     def partial(self) -> Response:
         """What has arrived so far."""
+        ...
+
+
+class OverWebSocket(Protocol):
+    """What a protocol declares, as its attribute `websocket`, to be sent over WebSockets.
+
+    Besides this it has the members of `transports.websocket.pool.WebSocketMode`.
+    """
+
+    def carries(self, call: Call) -> bool:
+        """Whether a call goes over a WebSocket; any other goes over HTTP."""
+        ...
+
+    def opening(self) -> Call:
+        """A call to the URL where connections are opened."""
+        ...
+
+    def frame(self, call: Call) -> bytes:
+        """The frame that sends all of a call."""
+        ...
+
+    def request(self, call: Call, origin: Origin) -> Any:
+        """A `transports.websocket.LaneRequest`, which makes the decoder of its answer."""
+        ...
+
+    def fault(self, error: APIError) -> str:
+        """What an error is about, by the names in `transports.websocket.recovery`."""
         ...
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.claude import ClaudeFacts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import MessageEncoderBase
 from brainwires_provider.types import (
@@ -13,15 +14,18 @@ from brainwires_provider.types import (
     Message,
     Origin,
     Part,
+    ReasoningPart,
     RefusalPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 
-__all__ = ["Block", "TurnEncoder", "refused_texts"]
+__all__ = ["EMPTY_RESULT", "Block", "TurnEncoder", "refused_texts"]
 
 Block: TypeAlias = dict[str, Any]
+EMPTY_RESULT = "(empty)"
+"""The text of a tool's result where the API refuses an empty one."""
 
 
 def refused_texts(parts: Sequence[Part], *, blank: bool) -> dict[int, str]:
@@ -48,7 +52,8 @@ class TurnEncoder(MessageEncoderBase):
     The leading system messages become `system`. A later one stays a message of that role where the model takes it,
     which is only after a user's turn: one that stands elsewhere is sent behind the next. Where none can stand, it
     becomes a user's message that names it as the system's. The results of a turn's calls stand ahead of all else.
-    `places` names each turn by the message that it comes from, `marked` each block that has a cache mark by its part.
+    `places` has for each turn the index of its message, `marked` the name of the part for each block
+    with a cache mark of the caller's; `has_marks` whether any turn may have one.
     """
 
     instructions: tuple[type[Part], ...] = (TextPart,)
@@ -56,13 +61,17 @@ class TurnEncoder(MessageEncoderBase):
     refuses_blank = False
     """The API refuses a blank text even beside others."""
 
-    def __init__(self, origin: Origin, reader: OptionReader, takes_system: bool) -> None:
+    def __init__(
+        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, takes_system: bool | None
+    ) -> None:
         super().__init__(origin, reader)
+        self._facts = facts
         self.system: list[Block] = []
         self.turns: list[Block] = []
-        self.places: list[str] = []
+        self.places: list[int] = []
         self.marked: dict[int, str] = {}
-        self._takes_system = takes_system
+        self.has_marks = False
+        self._takes_system = facts.system_turns if takes_system is None else takes_system
         self._waiting: list[tuple[int, Message]] = []
         self._at: tuple[int, ...] = (0,)
 
@@ -134,8 +143,9 @@ class TurnEncoder(MessageEncoderBase):
                 self.dropped("this protocol has no names for speakers", ".name")
             if role == "assistant":
                 leading = False
-                self._release()  # a model has answered what stands before, so that is where it stays
-                self._at = (index,)
+                if self._waiting:  # a model has answered what stands before, so that is where it stays
+                    self._release()
+                    self._at = (index,)
                 self.encode_answer(message)
             elif role in _INSTRUCTING:
                 if role == "developer":
@@ -151,14 +161,45 @@ class TurnEncoder(MessageEncoderBase):
                 if self._waiting and not _answers(messages, index + 1):
                     self._release()
         self._release()
+        if messages and messages[-1].role == "assistant":
+            self._trim_prefill()
+
+    def _trim_prefill(self) -> None:
+        """Cut the blanks at the end of an answer that the model is to continue: the API refuses them."""
+        turn = self.turns[-1] if self.turns else {}
+        if turn.get("role") != "assistant":
+            return  # nothing of the answer is sent
+        content = turn["content"]
+        holder, key = (turn, "content") if isinstance(content, str) else (content[-1], "text")
+        text = holder.get(key)
+        if isinstance(text, str) and text != text.rstrip():
+            holder[key] = text.rstrip()
+            self.adapted("an answer to be continued must not end in blanks: they are cut")
+
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        unsigned = isinstance(part, ReasoningPart) and not part.signature and part.encrypted is None
+        if reason is None and unsigned and self._facts.signed_thinking:
+            return "thinking without a signature, as a cut stream leaves it, is refused"
+        return reason
 
     def encode_parts(self, parts: tuple[Part, ...]) -> list[Block]:
         """A block for each part, without texts that are refused. If nothing else is there, the API may refuse them."""
         if len(parts) == 1:
-            return self._encode_all(enumerate(parts), _NONE, self.encode_part)
+            return self._encode_one(parts[0])
         refused = refused_texts(parts, blank=self.refuses_blank)
         dropped = _NONE if len(refused) == len(parts) else refused
         return self._encode_all(enumerate(parts), dropped, self.encode_part)
+
+    def _encode_one(self, part: Part) -> list[Block]:
+        """The block of a part that is alone."""
+        around = self._at
+        self._at = (*around, 0)
+        blocks = [self.encode_part(part)]
+        self._mark(blocks, part)
+        self._at = around
+        return blocks
 
     def _encode_all(
         self,
@@ -174,18 +215,20 @@ class TurnEncoder(MessageEncoderBase):
                 self.dropped(dropped[index])
                 continue
             blocks.append(encode(part))
-            if isinstance(part, ToolResultPart):
-                self._mark_result(blocks, part)
-            elif not isinstance(part, RefusalPart) and part.cache is not None:
-                self._mark(blocks, part)
+            self._mark(blocks, part)
         self._at = around
         return blocks
 
     def _mark(self, blocks: list[Block], part: Part) -> None:
-        if len(self._at) > 2:
-            return  # inside a tool's result, which has the mark
+        """Set the mark of a part, but not inside a tool's result, which has it itself."""
+        if isinstance(part, ToolResultPart):
+            self._mark_result(blocks, part)
+            return
+        if isinstance(part, RefusalPart) or part.cache is None or len(self._at) > 2:
+            return
         cache = self.reader.take_cache(part)
         if cache is not None:
+            self.has_marks = True
             self.mark(blocks, cache)
 
     def _mark_result(self, blocks: list[Block], part: ToolResultPart) -> None:
@@ -198,12 +241,21 @@ class TurnEncoder(MessageEncoderBase):
                     "inside a tool's result none can be set: set on the result", f".content[{index}].cache"
                 )
         if marks and marks[0] is not None:
+            self.has_marks = True
             self.mark(blocks, marks[0])
 
     def encode_answer(self, message: Message) -> None:
         """An assistant's message."""
         parts = message.content
-        dropped = _NONE if all(map(_is_plain, parts)) else self._dropped(parts)
+        dropped = _NONE
+        for part in parts:
+            if isinstance(part, TextPart):
+                if part.text and not part.text.isspace():
+                    continue
+            elif isinstance(part, ToolCallPart):
+                continue
+            dropped = self._dropped(parts)  # other parts, and texts that say nothing, may not go back
+            break
         blocks = self._encode_all(enumerate(parts), dropped, self.encode_answer_part)
         if blocks:
             self.add("assistant", blocks, message)
@@ -217,15 +269,22 @@ class TurnEncoder(MessageEncoderBase):
 
     def _user(self, message: Message) -> None:
         parts = message.content
-        if message.role == "user" and not any(isinstance(part, ToolResultPart) for part in parts):
+        if len(parts) == 1 and (message.role == "user" or isinstance(parts[0], ToolResultPart)):
+            self.add("user", self._encode_one(parts[0]), message)
+            return
+        results = [isinstance(part, ToolResultPart) for part in parts]
+        if not any(results[1:]) and message.role == "user":
             blocks = self.encode_parts(parts)
         else:
-            results, others = self.split_results(message)
-            if results and results[-1][0] != len(results) - 1:
-                self.adapted("the API wants results ahead of all else", ".content")
-            refused = refused_texts(parts, blank=self.refuses_blank)
-            blocks = self._encode_all([*results, *others], refused, self.encode_part)
+            blocks = self._results_first(message)
         self.add("user", blocks, message)
+
+    def _results_first(self, message: Message) -> list[Block]:
+        results, others = self.split_results(message)
+        if results and results[-1][0] != len(results) - 1:
+            self.adapted("the API wants results ahead of all else", ".content")
+        refused = refused_texts(message.content, blank=self.refuses_blank)
+        return self._encode_all([*results, *others], refused, self.encode_part)
 
     # -- system messages in the middle of a conversation -----------------------------------------------------
 
@@ -264,13 +323,6 @@ class TurnEncoder(MessageEncoderBase):
 
 _NONE: Mapping[int, str] = {}
 _INSTRUCTING = frozenset(("system", "developer"))
-
-
-def _is_plain(part: Part) -> bool:
-    """Whether no rule of replay concerns a part."""
-    if isinstance(part, TextPart):
-        return bool(part.text) and not part.text.isspace()
-    return isinstance(part, ToolCallPart)
 
 
 def _answers(messages: Sequence[Message], index: int) -> bool:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.protocols.base.claude import claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import part_name, value_in_text, wire_id
-from brainwires_provider.protocols.base.turns import Block, TurnEncoder
+from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS, BedrockQuirks
 from brainwires_provider.protocols.bedrock.parts import cache_point, cited_block, reasoning_block
 from brainwires_provider.types import (
@@ -54,10 +55,7 @@ class MessageEncoder(TurnEncoder):
     refuses_blank = True
 
     def __init__(self, origin: Origin, reader: OptionReader, quirks: BedrockQuirks, model: str) -> None:
-        takes_system = quirks.system_turns
-        if takes_system is None:
-            takes_system = claude_facts(model).system_turns
-        super().__init__(origin, reader, takes_system)
+        super().__init__(origin, reader, claude_facts(model), quirks.system_turns)
         self._refuses_reasoning = re.search(quirks.own_reasoning_refused, model) is not None
         self._takes_status = re.search(quirks.result_status, model) is not None
         self._names: set[str] = set()
@@ -74,8 +72,12 @@ class MessageEncoder(TurnEncoder):
         if isinstance(part, (ImagePart, FilePart)):
             return self._media(part)
         if isinstance(part, OpaquePart) and isinstance(part.data, dict) and self.is_own(part):
-            return dict(part.data)
+            return self._own(part)
         raise self.unsupported(f"{part_name(part)} cannot be sent in a message of this role")
+
+    def _own(self, part: OpaquePart) -> Block:
+        self.has_marks = self.has_marks or "cachePoint" in part.data
+        return dict(part.data)
 
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """A cache point behind the block."""
@@ -90,14 +92,15 @@ class MessageEncoder(TurnEncoder):
         extra = self.reader.take_extra(part) if part.origin is None or own else {}
         if own and len(extra) == 1:
             ((kind, fields),) = extra.items()
-            return {kind: {**fields, "source": self._source(part)}}
+            if kind in MEDIA_FORMATS and isinstance(fields, Mapping):
+                return {kind: {**fields, "source": self._source(part)}}
         if isinstance(part, ImagePart) and part.detail is not None:
             self.dropped("this protocol has no such option", ".detail")
         kind, form = self._format(part)
         block: Block = {"format": form, "source": self._source(part)}
         if kind == "document":
             block["name"] = self._document_name(part)
-        return {kind: block | extra}
+        return {kind: block if own else block | extra}
 
     def _format(self, part: ImagePart | FilePart) -> tuple[str, str]:
         media_type = (part.media_type or "").partition(";")[0].strip().lower()
@@ -137,6 +140,9 @@ class MessageEncoder(TurnEncoder):
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache point can stand behind the whole, not inside it."""
         content = self.encode_parts(part.content)
+        if not content or (content[0].keys() == {"text"} and not content[0]["text"].strip()):
+            content = [{"text": EMPTY_RESULT}]
+            self.adapted(f"an empty result is refused: sent as {EMPTY_RESULT!r}")
         block: Block = {"toolUseId": wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID), "content": content}
         if any("audio" in piece for piece in content):
             raise self.unsupported("a tool's result takes no audio")
@@ -162,7 +168,7 @@ class MessageEncoder(TurnEncoder):
             self.adapted("this protocol has no refusals: sent as text")
             return {"text": part.text}
         if isinstance(part, OpaquePart):
-            return dict(part.data)
+            return self._own(part)
         assert isinstance(part, (ImagePart, FilePart))
         return self._media(part)
 
@@ -183,9 +189,11 @@ class MessageEncoder(TurnEncoder):
         return cited_block(part.text, cited) if cited else {"text": part.text}
 
     def _call(self, part: ToolCallPart) -> Block:
-        self.report_kind(part)
-        id = wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID)
-        if id != part.call_id:
+        if part.kind != "function":
+            self.report_kind(part)
+        call_id = part.call_id
+        id = wire_id(call_id, _REFUSED_IN_ID, _LONGEST_ID)
+        if id != call_id:
             self.adapted("this API takes letters, digits, _, ., : and - in ids only, and 64 of them", ".id")
         block: Block = {"toolUseId": id, "name": part.name, "input": self._arguments(part)}
         if part.extra and self.is_own(part):
@@ -209,7 +217,7 @@ class MessageEncoder(TurnEncoder):
         if last is None or last["role"] != role:
             last = {"role": role, "content": blocks}
             self.turns.append(last)
-            self.places.append(self.place())
+            self.places.append(self._at[0])
             self._results = results
         else:
             self._join(last["content"], blocks, results)

@@ -19,8 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.turns import Block
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS
@@ -227,7 +226,7 @@ class PartBuilder:
         self._kind = kind
         self._value: Any = None
         self._pieces: list[str] = []
-        self._data = b""
+        self._data = bytearray()
         self._fields: dict[str, Any] = {}
         self._citations: list[Any] = []
         self._signature: str | None = None
@@ -299,13 +298,27 @@ class PartBuilder:
                 self._signature = (self._signature or "") + _text(inner)
                 part.seed = replace(part.seed, signature=self._signature)
             elif name == "redactedContent":
-                self._pieces.append(_text(inner))
-                part.seed = replace(part.seed, encrypted=_joined(self._pieces), redacted=True)
+                self._add_blob(_text(inner))
+                part.seed = replace(part.seed, redacted=True)
+                part.grown = self._redacted
             else:
                 known = self._fields.get(name)
                 self._fields[name] = inner if name not in self._fields else _grown(known, inner)
                 part.seed = replace(part.seed, extra=dict(self._fields))
             self._pass_on(name, inner)
+
+    def _add_blob(self, piece: str) -> None:
+        """A fragment of a blob. Only a lone one may be anything but base64, since it is sent back as it came."""
+        if len(self._pieces) == 1:
+            _decoded(self._pieces[0])
+        if self._pieces:
+            _decoded(piece)
+        self._pieces.append(piece)
+
+    def _redacted(self) -> Part:
+        assert self.part is not None
+        encrypted = _joined(self._pieces)
+        return replace(self.part.seed, text=self.part.joined(), encrypted=encrypted)
 
     def _call(self, value: Any) -> None:
         if self.part is None:
@@ -355,7 +368,7 @@ class PartBuilder:
         self._pass_on("image", value)
 
     def _image(self) -> Part:
-        return _media_part("image", self._value, self._data, self._decoder.origin)
+        return _media_part("image", self._value, bytes(self._data), self._decoder.origin)
 
     def _unknown(self, value: Any) -> None:
         self._value = value if self.part is None else _grown(self._value, value)
@@ -369,8 +382,7 @@ class PartBuilder:
 
     def close(self) -> None:
         """`contentBlockStop`."""
-        part, self.part = self.part, None
-        parts = self._decoder.parts
+        part, parts = self.part, self._decoder.parts
         if part is None:
             if self._citations:
                 parts.whole(_citing_part(self._citations, self._decoder.origin))
@@ -378,6 +390,7 @@ class PartBuilder:
             parts.close(part, citations=tuple(_citation(c) for c in self._citations))
         else:
             parts.close(part)
+        self.part = None
         self._reset("")
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base.caching import (
     Section,
     Slot,
@@ -29,6 +30,7 @@ from brainwires_provider.protocols.base.caching import (
 )
 from brainwires_provider.protocols.base.claude import (
     SCHEMA_IS_STRICT,
+    ClaudeFacts,
     ClaudeSettings,
     claude_facts,
     output_in_words,
@@ -73,16 +75,18 @@ def encode_request(request: Request, origin: Origin, quirks: BedrockQuirks, *, s
     body: Body = {"messages": history.turns} if history.turns else {}
     if history.system:
         body["system"] = history.system
-    _put_tools(reader, history, body)
-    _put_output(reader, quirks, body)
-    _put_options(reader, model, body)
+    facts = claude_facts(model)
+    settings = ClaudeSettings(reader, facts, reader.take("max_tokens"))
+    _put_output(reader, facts, quirks, body)
+    thinking = _put_options(reader, model, body, settings)
+    _put_tools(reader, history, body, settings.tool_choice(reader.take("tool_choice"), thinking))
     for name, value in reader.provider_options().items():
         body[name] = merged(body.get(name), _plain(value))
     if not stream:
         _for_whole(body)
     _place_cache_points(body, reader, history, quirks, model)
     path = model_path(model, "converse-stream" if stream else "converse")
-    headers = {"Accept": "application/vnd.amazon.eventstream"} if stream else {}
+    headers = {"Accept": EventStreamFraming.media_type} if stream else {}
     return Call(path, body, headers=headers, deviations=reader.finish(), sent=reader.sent)
 
 
@@ -117,14 +121,12 @@ def _for_whole(body: Body) -> None:
 # -- options -------------------------------------------------------------------------------------------------
 
 
-def _put_options(reader: OptionReader, model: str, body: Body) -> None:
-    """`inferenceConfig`, the model's own fields, and the effort in `outputConfig`."""
+def _put_options(reader: OptionReader, model: str, body: Body, settings: ClaudeSettings) -> Body | None:
+    """`inferenceConfig`, the model's own fields, and the effort in `outputConfig`; returns Claude's thinking."""
     inference: Body = {}
     limit = reader.take("max_tokens")
     if limit is not None:
         inference["maxTokens"] = limit
-    facts = claude_facts(model)
-    settings = ClaudeSettings(reader, facts, limit)
     fields: Body = {}
     if "claude" in model:
         thinking = settings.thinking()
@@ -149,6 +151,7 @@ def _put_options(reader: OptionReader, model: str, body: Body) -> None:
         body["additionalModelRequestFields"] = fields
     if settings.effort is not None:
         body["outputConfig"] = {**body.get("outputConfig", {}), "effort": settings.effort}
+    return fields.get("thinking")
 
 
 def _put_top_k(reader: OptionReader, model: str, top_k: int, fields: Body) -> None:
@@ -203,9 +206,8 @@ def _nearest(reader: OptionReader, effort: Effort) -> str:
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
-def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body) -> None:
+def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body, given: ToolChoice | None) -> None:
     """The tools and the choice among them; a history with calls has to have them."""
-    given: ToolChoice | None = reader.take("tool_choice")
     tools: tuple[Tool | HostedTool, ...] = reader.take("tools") or ()
     choice = given or ToolChoice()
     if choice.names and choice.raw is None and (len(choice.names) > 1 or choice.mode == "auto"):
@@ -220,7 +222,7 @@ def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body) -> Non
             return
         reason = "Converse has no such choice, and a history with calls demands the tools"
         reader.dropped("tool_choice", reason)
-        given = None
+        choice = ToolChoice()
     if not tools:
         if given is not None:
             reader.dropped("tool_choice", "there are no tools")
@@ -263,11 +265,12 @@ def _choice(choice: ToolChoice) -> Body:
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _put_output(reader: OptionReader, quirks: BedrockQuirks, body: Body) -> None:
+def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: BedrockQuirks, body: Body) -> None:
     output = reader.take("output")
     if output is None:
         return
-    if not isinstance(output, JSONSchema) or not quirks.output_schema:
+    native = quirks.output_schema and facts.schema and facts.bedrock_schema
+    if not isinstance(output, JSONSchema) or not native:
         body["system"] = [*body.get("system", ()), {"text": output_in_words(reader, output)}]
         return
     described: Body = {"name": output.name, "schema": msgspec.json.encode(output.schema).decode()}
@@ -289,7 +292,8 @@ def _place_cache_points(
 ) -> None:
     """Set and prune the cache points of a whole body: they are read out, planned, and written back."""
     strategy = reader.take("cache")
-    lists = _lists(body, history)
+    sized = strategy is not None and strategy.mode == "system_and_tail_turn"
+    lists = _lists(body, history, turns=sized or history.has_marks)
     marked = any(_MARK in block for _, _, blocks in lists for block in blocks)
     if strategy is None and not marked:
         return
@@ -313,15 +317,16 @@ def _place_cache_points(
     report_plan(reader, plan)
 
 
-def _lists(body: Body, history: MessageEncoder) -> list[tuple[Section, str, list[Body]]]:
-    """The lists in which cache points stand, in the order in which they are read."""
+def _lists(body: Body, history: MessageEncoder, *, turns: bool) -> list[tuple[Section, str, list[Body]]]:
+    """The lists in which cache points stand, in the order in which they are read; turns only where one may stand."""
     lists: list[tuple[Section, str, list[Body]]] = []
     if "tools" in body.get("toolConfig", ()):
         lists.append(("tools", "tools", body["toolConfig"]["tools"]))
     if "system" in body:
         lists.append(("system", "system", body["system"]))
-    for where, turn in zip(history.places, body.get("messages", ()), strict=False):
-        lists.append(("messages", where, turn["content"]))
+    if turns:
+        for place, turn in zip(history.places, body.get("messages", ()), strict=False):
+            lists.append(("messages", f"messages[{place}]", turn["content"]))
     return lists
 
 

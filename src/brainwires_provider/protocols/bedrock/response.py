@@ -50,6 +50,8 @@ class ConverseDecoder(DecoderBase):
         self._stop: str | None = None
         self._stopped = False
         self._usage: Any = None
+        self._announced = False
+        self._has_ended_block = False
         self._builders: dict[Any, PartBuilder] = {}
 
     # -- the three ways in -----------------------------------------------------------------------------------
@@ -95,13 +97,14 @@ class ConverseDecoder(DecoderBase):
 
     def usage(self) -> Usage:
         """The counts so far."""
-        return usage_of(self._usage)
+        return usage_of(self._usage, self.extra.get("additionalModelResponseFields"))
 
     # -- a stream --------------------------------------------------------------------------------------------
 
     def _on_start(self, event: dict[str, Any]) -> None:
-        if self.started:
-            self.broken("a second messageStart came before the first answer's end")
+        if self._announced and self._has_ended_block:
+            self.broken("a second messageStart came before the first response's end")
+        self._announced = True
         self.start()
         self._turn_fields(event)
 
@@ -126,12 +129,11 @@ class ConverseDecoder(DecoderBase):
 
     def _on_block_stop(self, event: dict[str, Any]) -> None:
         self._builder(event).close()
+        self._has_ended_block = True
 
     def _on_stop(self, event: dict[str, Any]) -> None:
         self.start()
-        for builder in self._builders.values():
-            builder.close()
-        self._builders = {}  # they refer back to here
+        self._close_all()
         self._stopped, self._stop = True, event.get("stopReason")
         self._top(event)
         if self._usage is not None:
@@ -160,8 +162,7 @@ class ConverseDecoder(DecoderBase):
         self.start()
         for name, inner in output.items():
             if name == "message":
-                for block in inner["content"]:
-                    self.parts.whole(decode_part(block, self.origin))
+                self._content(inner["content"])
                 self._turn_fields(inner)
             else:
                 self.extra.setdefault("output", {})[name] = inner
@@ -170,9 +171,22 @@ class ConverseDecoder(DecoderBase):
         self._top(value)
         self._end()
 
+    def _content(self, content: Any) -> None:
+        if not isinstance(content, list):
+            raise TypeError(f"its content is {type(content).__name__}")
+        for block in content:
+            if isinstance(block, dict):
+                self.parts.whole(decode_part(block, self.origin))
+
     # -- the end ---------------------------------------------------------------------------------------------
 
+    def _close_all(self) -> None:
+        for builder in self._builders.values():
+            builder.close()
+        self._builders = {}  # they refer back to here
+
     def _end(self) -> None:
+        self._close_all()
         self.ended = True
         raw = None if self._stop is None else str(self._stop)
         reason = _FINISH.get(raw or "end_turn", "other")
@@ -217,8 +231,11 @@ EVENTS: dict[str | None, _Handler] = {
 # -- counts --------------------------------------------------------------------------------------------------
 
 
-def usage_of(counts: Any) -> Usage:
-    """The buckets of `usage`: what was read from a cache or written to one stands beside `inputTokens`."""
+def usage_of(counts: Any, fields: Any = None) -> Usage:
+    """The buckets of `usage`: what was read from a cache or written to one is not in `inputTokens`.
+
+    `fields` are those of the model's own response that were asked for; Claude's usage has the thinking tokens.
+    """
     if not isinstance(counts, dict) or not counts:
         return Usage()
     read, written = _count(counts.get("cacheReadInputTokens")), _count(counts.get("cacheWriteInputTokens"))
@@ -229,8 +246,16 @@ def usage_of(counts: Any) -> Usage:
         total=_count(total) if type(total) is int else None,
         cache_read=read,
         cache_write=written,
+        reasoning=_thinking_tokens(fields),
         raw=counts,
     )
+
+
+def _thinking_tokens(fields: Any) -> int:
+    match fields:
+        case {"usage": {"output_tokens_details": {"thinking_tokens": int(count)}}}:
+            return _count(count)
+    return 0
 
 
 def _count(value: Any) -> int:

@@ -16,8 +16,7 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name
@@ -304,7 +303,9 @@ class PartEncoder(MessageEncoderBase):
         return wire
 
     def _text(self, part: TextPart) -> Wire | None:
-        wire = {"text": part.text, **self._beside(part)}
+        wire = {"text": part.text}
+        if part.extra:
+            wire |= self._beside(part)
         if part.citations and (part.origin is None or not self.is_own(part)):
             reason = "this protocol takes no citations from a caller"
             self.dropped(reason, ".citations")
@@ -331,7 +332,7 @@ class PartEncoder(MessageEncoderBase):
             call |= beside.pop("functionCall", {})
         if part.arguments.strip():
             call["args"] = self.arguments_object(part, "")
-        return {"functionCall": call, **beside}
+        return {"functionCall": call, **beside} if beside else {"functionCall": call}
 
     def _opaque(self, part: Any) -> Wire:
         return self._unsigned(dict(part.data), part)

@@ -71,6 +71,7 @@ class GeminiDecoder(DecoderBase):
         self._raw_finish: str | None = None
         self._block: str | None = None
         self._counts: dict[str, Any] = {}
+        self._last_counts: dict[str, Any] = {}
         self._content = Content(self)
         self._gathered: dict[str, _Gathered] = {}
         self._cited: dict[str, list[Any]] = {"groundingMetadata": [], "citationMetadata": []}
@@ -126,7 +127,7 @@ class GeminiDecoder(DecoderBase):
 
     def usage(self) -> Usage:
         """The counts so far."""
-        return decode_usage(self._counts)
+        return decode_usage(self._counts, self._last_counts)
 
     def partial(self) -> Response:
         """What has arrived so far."""
@@ -158,7 +159,8 @@ class GeminiDecoder(DecoderBase):
             self.id = str(chunk["responseId"])
         self.start()
         if chunk.get("usageMetadata"):
-            self._counts.update(chunk["usageMetadata"])
+            self._last_counts = dict(chunk["usageMetadata"])
+            self._counts.update(self._last_counts)
         feedback = chunk.get("promptFeedback")
         if feedback and feedback.get("blockReason"):
             self._block = str(feedback["blockReason"])
@@ -293,21 +295,24 @@ def _key(value: Any) -> str:
 
 # -- usage ---------------------------------------------------------------------------------------------------
 
-_COUNTS = (
+_PARTS = (
     "promptTokenCount",
     "candidatesTokenCount",
     "responseTokenCount",
     "thoughtsTokenCount",
     "toolUsePromptTokenCount",
-    "totalTokenCount",
 )
+_COUNTS = (*_PARTS, "totalTokenCount")
 
 
-def decode_usage(counts: Mapping[str, Any]) -> Usage:
+def decode_usage(counts: Mapping[str, Any], last: Mapping[str, Any] | None = None) -> Usage:
     """`usageMetadata` as disjoint buckets. Metadata without any count (a traffic type alone) is incomplete usage.
 
     The counts of prompt, candidates, thoughts and server tools stand beside each other; only the cached tokens are
     part of the prompt's, and audio is a modality of the prompt. `raw` has all details by modality.
+
+    `counts` are the last reported of each name, and `last` those of the last chunk. Its total may cover only its own
+    counts: those of an earlier chunk that it does not repeat are then added to it.
     """
     if not any(name in counts for name in _COUNTS):
         return Usage(raw=dict(counts) or None)
@@ -317,7 +322,7 @@ def decode_usage(counts: Mapping[str, Any]) -> Usage:
         value = counts.get(name)
         if type(value) is int and value < 0:
             anomalies.append(f"{name} is negative: {value}")
-        return value if type(value) is int and value > 0 else 0
+        return _positive(counts, name)
 
     prompt = left = count("promptTokenCount")
     inside = {"cache_read": count("cachedContentTokenCount"), "audio_input": _audio(counts)}
@@ -330,7 +335,7 @@ def decode_usage(counts: Mapping[str, Any]) -> Usage:
     reasoning, tools = count("thoughtsTokenCount"), count("toolUsePromptTokenCount")
     used = prompt + output + reasoning + tools
     total = count("totalTokenCount") if "totalTokenCount" in counts else used
-    if total < used:
+    if total < used and total != sum(_positive(last or {}, name) for name in _PARTS):
         anomalies.append(f"total {total} is less than its parts, {used}")
     return Usage(
         uncached_input=left,
@@ -344,6 +349,11 @@ def decode_usage(counts: Mapping[str, Any]) -> Usage:
         cache_read=inside["cache_read"],
         audio_input=inside["audio_input"],
     )
+
+
+def _positive(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if type(value) is int and value > 0 else 0
 
 
 def _audio(counts: Mapping[str, Any]) -> int:

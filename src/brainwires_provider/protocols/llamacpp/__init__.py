@@ -7,12 +7,11 @@ from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.errors import error_in_reply
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
-from brainwires_provider.protocols.llamacpp.operations import decode_tokens, models_call, tokenize_call
+from brainwires_provider.protocols.llamacpp.models import count_call, decode_count, decode_models, models_call
+from brainwires_provider.protocols.llamacpp.operations import Route
 from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
-from brainwires_provider.protocols.llamacpp.request import encode_completion, prompt_of
+from brainwires_provider.protocols.llamacpp.request import encode_request
 from brainwires_provider.protocols.llamacpp.response import CompletionDecoder
-from brainwires_provider.protocols.llamacpp.values import Route
-from brainwires_provider.protocols.openai_chat.models import decode_models
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["CompletionDecoder", "LlamaCpp", "LlamaCppOptions", "Route"]
@@ -29,7 +28,7 @@ class LlamaCpp:
 
     def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
         """`POST /completion`. Raises UnsupportedError for more than one prompt of text."""
-        return encode_completion(request, origin, stream=stream)
+        return encode_request(request, origin, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
         """A decoder for one answer."""
@@ -41,11 +40,11 @@ class LlamaCpp:
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """`POST /tokenize`, reading control tokens as a completion does. Raises UnsupportedError as `encode`."""
-        return tokenize_call(prompt_of(request, origin), request.model or "", parse_special=True)
+        return count_call(request, origin)
 
     def decode_count(self, body: bytes) -> TokenCount:
         """How many tokens came. Raises ProtocolError."""
-        return TokenCount(len(decode_tokens(body)))
+        return decode_count(body)
 
     def models_call(self, after: str | None) -> Call:
         """`GET /v1/models`, one page."""

@@ -11,8 +11,7 @@ from typing import Any
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.types import FinishReason, Origin, TextPart, Usage

@@ -48,7 +48,7 @@ class HistoryEncoder(PartEncoder):
             self.drop_name(message)
             if message.role == "assistant":
                 encoded.append(self._answer(message))
-            elif any(isinstance(part, ToolResultPart) for part in message.content):
+            elif ToolResultPart in map(type, message.content):
                 encoded += self._results(message)
             else:
                 encoded.append(self._plain(message))
@@ -59,16 +59,15 @@ class HistoryEncoder(PartEncoder):
         texts: list[str] = []
         images: list[str] = []
         for index, part in enumerate(parts):
+            if type(part) is TextPart:
+                texts.append(part.text)
+                continue
             self.where = f"{place}.content[{index}]"
-            match part:
-                case TextPart():
-                    texts.append(part.text)
-                case ImagePart():
-                    images.append(self.encode_image(part))
-                    if any(texts):
-                        self.adapted("the images of a message stand before its text")
-                case _:
-                    raise self.unsupported(f"Ollama takes text and images, not {part_name(part)}")
+            if not isinstance(part, ImagePart):
+                raise self.unsupported(f"Ollama takes text and images, not {part_name(part)}")
+            images.append(self.encode_image(part))
+            if any(texts):
+                self.adapted("the images of a message stand before its text")
         self.where = place
         return SEPARATOR.join(texts), images
 
@@ -82,7 +81,8 @@ class HistoryEncoder(PartEncoder):
             role = "system"
             reason = "this protocol has no developer role: sent as system"
             self.adapted(reason, ".role")
-        return {**self._message(role, message.content, self.where), **self.reader.take_extra(message)}
+        wire = self._message(role, message.content, self.where)
+        return wire if not message.extra else {**wire, **self.reader.take_extra(message)}
 
     def _message(self, role: str, parts: Sequence[Part], place: str) -> Wire:
         text, images = self.encode_content(parts, place)
@@ -113,7 +113,7 @@ class HistoryEncoder(PartEncoder):
         if call is not None and call.id is not None and self.is_own(call):
             wire["tool_call_id"] = call.id
         self.report_error_flag(part, "")
-        return {**wire, **self.reader.take_extra(part)}
+        return wire if not part.extra else {**wire, **self.reader.take_extra(part)}
 
     # -- the assistant's turn --------------------------------------------------------------------------------
 

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType
 
+from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.types import ProviderOptions
 
 __all__ = ["GENERATE_ONLY", "NDJSON", "OllamaOptions", "OllamaQuirks"]
 
-NDJSON: Mapping[str, str] = {"Accept": "application/x-ndjson"}
+NDJSON: Mapping[str, str] = {"Accept": NDJSONFraming.media_type}
 """The headers of a streamed request."""
 
 

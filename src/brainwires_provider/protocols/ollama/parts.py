@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.assembler import well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, well_formed
 from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id
 from brainwires_provider.types import ImagePart, ToolCallPart
 
@@ -86,9 +85,11 @@ class PartEncoder(MessageEncoderBase):
     def encode_call(self, part: ToolCallPart) -> Wire:
         """One call of an assistant's turn; its id only where an Ollama server made it."""
         self.report_kind(part, "")
-        extra = self.own_extra(part)
         function: Wire = {"name": part.name, "arguments": self.arguments_object(part, "")}
-        wire: Wire = {"function": {**function, **extra.pop("function", {})}}
-        if part.id is not None and self.is_own(part):
-            wire = {"id": part.id, **wire}
-        return {**wire, **extra}
+        wire: Wire = {"id": part.id} if part.id is not None and self.is_own(part) else {}
+        wire["function"] = function
+        if part.extra:
+            extra = self.own_extra(part)
+            function |= extra.pop("function", {})
+            wire |= extra
+        return wire

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
-from brainwires_provider.protocols.base.assembler import OpenPart
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.protocols.ollama.errors import decode_error_object
 from brainwires_provider.protocols.ollama.parts import decode_call, decode_image
@@ -22,6 +23,7 @@ from brainwires_provider.types import (
     FinishReason,
     Origin,
     ReasoningPart,
+    Response,
     TextPart,
     ToolCallPart,
     Usage,
@@ -52,6 +54,7 @@ class OllamaDecoder(DecoderBase):
         self._growing: OpenPart | None = None
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
+        self._logprobs: list[Any] = []
 
     # -- entry points -----------------------------------------------------------------------------------------
 
@@ -92,12 +95,13 @@ class OllamaDecoder(DecoderBase):
         raise self.cut("the stream ended before the answer did: no line said done")
 
     def usage(self) -> Usage:
-        """The counts so far. Thoughts are counted with the answer: the server does not separate them."""
+        """The counts so far; incomplete without one of them. Thoughts are counted with the answer, not apart."""
         counts = [self._counts.get(name) for name in _COUNTS]
-        if not any(type(count) is int for count in counts):
+        given, made = (count if type(count) is int else None for count in counts)
+        if given is None and made is None:
             return Usage()
-        given, made = (count if type(count) is int else 0 for count in counts)
-        return split_usage(input_total=given, output_total=made, raw=dict(self._counts))
+        usage = split_usage(input_total=given or 0, output_total=made or 0, raw=dict(self._counts))
+        return replace(usage, complete=False) if given is None or made is None else usage
 
     # -- one line --------------------------------------------------------------------------------------------
 
@@ -131,7 +135,7 @@ class OllamaDecoder(DecoderBase):
             if line.get(name) is not None:
                 self._counts[name] = line[name]
         if line.get("logprobs"):
-            self.extra["logprobs"] = [*self.extra.get("logprobs", ()), *line["logprobs"]]
+            self._logprobs += line["logprobs"]
         if not line.keys() <= _TOP:
             for name, value in line.items():
                 if value is not None and name not in _TOP:
@@ -188,8 +192,18 @@ class OllamaDecoder(DecoderBase):
 
     # -- the end ---------------------------------------------------------------------------------------------
 
+    def partial(self) -> Response:
+        """What has arrived so far."""
+        self._place_logprobs()
+        return super().partial()
+
+    def _place_logprobs(self) -> None:
+        if self._logprobs:
+            self.extra["logprobs"] = list(self._logprobs)
+
     def _end(self) -> None:
         self._close()
+        self._place_logprobs()
         self.ended = True
         raw = self._raw_finish
         reason = _FINISH.get(raw or "stop", "other")

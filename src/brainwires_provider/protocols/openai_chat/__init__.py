@@ -5,10 +5,10 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base.errors import error_in_reply
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.openai_chat.errors import decode_error
 from brainwires_provider.protocols.openai_chat.models import decode_page, page_query
-from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
+from brainwires_provider.protocols.openai_chat.options import ChatQuirks, OpenAIChatOptions
 from brainwires_provider.protocols.openai_chat.request import encode_request
 from brainwires_provider.protocols.openai_chat.response import ChatDecoder
 from brainwires_provider.types import Model, Origin, Request, TokenCount
@@ -38,7 +38,7 @@ class OpenAIChat:
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
-        return error_in_reply(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """Always raises UnsupportedError: Chat Completions has no counting call."""

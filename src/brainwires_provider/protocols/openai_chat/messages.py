@@ -1,18 +1,18 @@
-"""Messages as Chat Completions wants them.
+"""Messages as Chat Completions takes them.
 
-Each turn is encoded by itself, so that a longer history begins with the very items of a shorter one. What is
-bound to the service or model that made it goes back to that one only; the rest is reported, item by item.
+Each turn is encoded by itself, so that a longer history begins with the very items of a shorter one. What is bound to
+the service or model that made it is sent back to that one only; the rest is reported, item by item.
 """
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from typing import Any
 
-from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks
-from brainwires_provider.protocols.openai_chat.reasoning import REASONING_TEXTS
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name
+from brainwires_provider.protocols.openai_chat.options import ChatQuirks
+from brainwires_provider.protocols.openai_chat.parts import REASONING_TEXTS, encode_image, encode_part
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -28,301 +28,192 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-__all__ = ["HistoryEncoder", "cache_control"]
+__all__ = ["cache_control", "encode_messages"]
 
 # Fields of a message or call that a service wants back as it gave them: signatures, at Gemini's endpoint.
 _REPLAYED = ("extra_content",)
 _PLAIN = {"type", "text"}
 _INSTEAD_OF_CONTENT = {"tool_calls", "refusal", "audio"}
-_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+Body = dict[str, Any]
 
 
-class HistoryEncoder:
-    """Encodes the messages of one request; `reader` gathers what is not sent as it was given."""
+def encode_messages(
+    messages: Sequence[Message], origin: Origin, quirks: ChatQuirks, reader: OptionReader
+) -> list[Body]:
+    """The messages of the body, in order. Raises UnsupportedError for content that has no place in them."""
+    encoder = _MessageEncoder(origin, quirks, reader)
+    encoded: list[Body] = []
+    for index, message in enumerate(messages):
+        encoder.where = f"messages[{index}]"
+        encoded += encoder.encode_message(message)
+    return encoded
 
+
+def cache_control(mark: Cache) -> Body:
+    """A cache mark as the services that take marks have it."""
+    return {"type": "ephemeral"} | ({"ttl": mark.ttl} if mark.ttl else {})
+
+
+class _MessageEncoder(MessageEncoderBase):
     def __init__(self, origin: Origin, quirks: ChatQuirks, reader: OptionReader) -> None:
-        self._origin = origin
+        super().__init__(origin, reader)
         self._quirks = quirks
-        self._reader = reader
-        self._index = 0
 
-    def encode(self, messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-        """The wire's messages, in order."""
-        encoded: list[dict[str, Any]] = []
-        for self._index, message in enumerate(messages):
-            if message.role == "assistant":
-                encoded.append(self._assistant(message))
-            elif ToolResultPart in map(type, message.content):
-                encoded += self._tool_results(message)
-            else:
-                encoded.append(self._plain(message))
-        return encoded
+    def is_own(self, part: Part) -> bool:
+        """Chat Completions is spoken by many services: a part belongs to one of them, not to the protocol."""
+        origin = part.origin
+        return origin is None or (
+            origin.protocol == self.origin.protocol and origin.provider == self.origin.provider
+        )
 
-    def _dropped(self, reason: str, part: str) -> None:
-        self._reader.dropped(f"messages[{self._index}]{part}", reason)
-
-    def _unsupported(self, message: str) -> UnsupportedError:
-        where = f"messages[{self._index}]: {message}"
-        return UnsupportedError(where, provider=self._origin.provider, model=self._origin.model)
-
-    # -- system, developer, user -------------------------------------------------------------------------
-
-    def _plain(self, message: Message) -> dict[str, Any]:
+    def encode_message(self, message: Message) -> list[Body]:
+        """One message; a tool result is a message of its own."""
+        if message.role == "assistant":
+            return [self._assistant(message)]
+        if message.role == "tool" or ToolResultPart in map(type, message.content):
+            return self._tool_results(message)
         role: str = message.role
-        if role == "tool":
-            raise self._unsupported("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
         if role == "developer" and not self._quirks.developer_role:
             role = "system"
-            self._reader.adapted(
-                f"messages[{self._index}].role", "this service has no developer role: sent as system"
-            )
-        wire: dict[str, Any] = {"role": role, "content": self._content(message.content)}
-        return self._named(message, wire)
+            self.adapted("this service has no developer role: sent as system", ".role")
+        return [self._with_own_fields(message, {"role": role, "content": self._content(message.content)})]
 
-    def _named(self, message: Message, wire: dict[str, Any]) -> dict[str, Any]:
+    def _with_own_fields(self, message: Message, wire: Body) -> Body:
         if message.name is not None:
             wire["name"] = message.name
         if message.extra:
-            wire.update(self._reader.take_extra(message))
+            wire.update(self.reader.take_extra(message))
         return wire
 
-    def _content(self, parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    def _content(self, parts: Sequence[Part]) -> str | list[Body]:
         if not parts:
             return ""
         if len(parts) == 1 and type(parts[0]) is TextPart and not parts[0].extra and parts[0].cache is None:
             return parts[0].text
-        return [self._item(part) for part in parts]
+        return [self._marked(encode_part(part, self, self._quirks), part) for part in parts]
 
-    def _item(self, part: Part) -> dict[str, Any]:
-        """One content item of a user's, system's or tool's message."""
-        match part:
-            case TextPart():
-                item: dict[str, Any] = {"type": "text", "text": part.text}
-            case ImagePart():
-                item = self._image(part)
-            case FilePart():
-                item = self._file(part)
-            case OpaquePart() if isinstance(part.data, dict) and self._is_ours(part):
-                return dict(part.data)
-            case _:
-                raise self._unsupported(f"{_name(part)} cannot be sent in a message of this role")
-        return self._own(item, part)
-
-    def _is_ours(self, part: Part) -> bool:
-        origin = part.origin
-        return origin is None or (
-            origin.protocol == self._origin.protocol and origin.provider == self._origin.provider
-        )
-
-    def _own(self, item: dict[str, Any], part: Part) -> dict[str, Any]:
+    def _marked(self, item: Body, part: Part) -> Body:
         """Add what the caller has set beside a part's content: fields of one service, and a cache mark."""
+        if isinstance(part, OpaquePart):
+            return item
         if part.extra and part.origin is None:
-            item.update(self._reader.take_extra(part))
-        return self._marked(item, part)
-
-    def _marked(self, item: dict[str, Any], part: Part) -> dict[str, Any]:
-        if self._quirks.cache_marks and (mark := self._reader.take_cache(part)) is not None:
+            item.update(self.reader.take_extra(part))
+        if self._quirks.cache_marks and (mark := self.reader.take_cache(part)) is not None:
             item["cache_control"] = cache_control(mark)
         return item
 
-    def _image(self, part: ImagePart) -> dict[str, Any]:
-        if part.file_id is not None:
-            raise self._unsupported("Chat Completions takes images as data or URL, not by file_id")
-        image = {"url": part.url or self._data_url(part)}
-        if part.detail is not None:
-            image["detail"] = part.detail
-        return {"type": "image_url", "image_url": image}
-
-    def _data_url(self, part: ImagePart | FilePart) -> str:
-        if part.media_type is None:
-            raise self._unsupported(f"{_name(part)} needs its media_type: the bytes do not tell it")
-        return f"data:{part.media_type};base64,{_base64(part)}"
-
-    def _file(self, part: FilePart) -> dict[str, Any]:
-        media_type = part.media_type or ""
-        if media_type.startswith("audio/"):
-            return self._audio(part)
-        if media_type.startswith("video/"):
-            if not self._quirks.video or part.file_id is not None:
-                raise self._unsupported("this service takes no video through Chat Completions")
-            return {"type": "video_url", "video_url": {"url": part.url or self._data_url(part)}}
-        if self._quirks.documents == "document_url":
-            if part.file_id is not None:
-                return {"type": "file", "file_id": part.file_id}
-            return {"type": "document_url", "document_url": part.url or self._data_url(part)}
-        if self._quirks.documents == "file_url":
-            return self._file_url(part)
-        if part.file_id is not None:
-            return {"type": "file", "file": {"file_id": part.file_id}}
-        if part.url is not None and not self._quirks.file_urls:
-            raise self._unsupported(
-                "this service takes files as data or file_id, not by URL; URLs are never fetched"
-            )
-        file = {"file_data": part.url or self._data_url(part), "filename": part.name or "file"}
-        return {"type": "file", "file": file}
-
-    def _file_url(self, part: FilePart) -> dict[str, Any]:
-        if part.file_id is not None:
-            raise self._unsupported("this service takes files as data or by URL, not by file_id")
-        named = {} if part.name is None else {"file_name": part.name}
-        return {"type": "file_url", "file_url": {"url": part.url or _base64(part)}, **named}
-
-    def _audio(self, part: FilePart) -> dict[str, Any]:
-        if part.file_id is not None:
-            raise self._unsupported("Chat Completions takes audio as data, not by file_id")
-        if self._quirks.audio == "text":
-            return {"type": "input_audio", "input_audio": part.url or _base64(part)}
-        if part.url is not None:
-            raise self._unsupported("this service takes audio as data, not by URL; URLs are never fetched")
-        media_type = part.media_type or ""
-        form = _AUDIO_FORMATS.get(media_type, media_type.removeprefix("audio/"))
-        return {"type": "input_audio", "input_audio": {"data": _base64(part), "format": form}}
-
     # -- tool results ------------------------------------------------------------------------------------
 
-    def _tool_results(self, message: Message) -> list[dict[str, Any]]:
-        """One wire message a result; what else a user's turn holds comes after, as a message of its own."""
+    def _tool_results(self, message: Message) -> list[Body]:
+        """One message a result; what else a user's turn holds comes after, as a message of its own."""
+        results, others = self.split_results(message)
         encoded = []
-        others: list[Part] = []
-        for part in message.content:
-            if not isinstance(part, ToolResultPart):
-                others.append(part)
-                continue
-            if part.is_error:
-                self._dropped("this protocol has no error flag: the text goes as it is", ".is_error")
-            content = self._content(part.content)
-            encoded.append(
-                {
-                    "role": "tool",
-                    "tool_call_id": part.call_id,
-                    "content": content,
-                    **self._reader.take_extra(part),
-                }
-            )
+        for index, part in results:
+            self.report_error_flag(part, f".content[{index}]")
+            wire = {"role": "tool", "tool_call_id": part.call_id, "content": self._content(part.content)}
+            encoded.append(wire | self.reader.take_extra(part))
         if others:
-            if message.role == "tool":
-                raise self._unsupported("a tool message takes ToolResultParts only")
-            wire = {"role": message.role, "content": self._content(tuple(others))}
-            encoded.append(self._named(message, wire))
+            wire = {"role": message.role, "content": self._content([part for _, part in others])}
+            encoded.append(self._with_own_fields(message, wire))
         return encoded
 
     # -- the assistant's turn ----------------------------------------------------------------------------
 
-    def _assistant(self, message: Message) -> dict[str, Any]:
-        wire: dict[str, Any] = {"role": "assistant"}
-        pieces: list[dict[str, Any]] = []
+    def _assistant(self, message: Message) -> Body:
+        wire: Body = {"role": "assistant"}
+        items: list[Body] = []
         for index, part in enumerate(message.content):
-            piece = self._assistant_part(part, wire, f".content[{index}]")
-            if piece is not None:
-                pieces.append(piece)
-        if pieces:
-            plain = all(piece.keys() == _PLAIN and piece["type"] == "text" for piece in pieces)
-            wire["content"] = "".join(piece["text"] for piece in pieces) if plain else pieces
+            item = self._assistant_part(part, wire, f".content[{index}]")
+            if item is not None:
+                items.append(item)
+        if items:
+            is_plain = all(item.keys() == _PLAIN and item["type"] == "text" for item in items)
+            wire["content"] = "".join(item["text"] for item in items) if is_plain else items
         elif not wire.keys() & _INSTEAD_OF_CONTENT:
             wire["content"] = ""
         return self._replayed(message, wire)
 
-    def _assistant_part(self, part: Part, wire: dict[str, Any], at: str) -> dict[str, Any] | None:
-        """Add one part to the message; what is a piece of its content is given back instead."""
+    def _assistant_part(self, part: Part, wire: Body, place: str) -> Body | None:
+        """Add one part to the message; what is an item of its content is returned instead."""
         match part:
             case TextPart():
-                if part.citations:
-                    self._dropped("citations cannot be sent back", f"{at}.citations")
-                return self._own({"type": "text", "text": part.text}, part)
+                self.report_citations(part, place)
+                return self._marked({"type": "text", "text": part.text}, part)
             case ReasoningPart():
-                return self._reasoning(part, wire, at)
+                return self._reasoning(part, wire, place)
             case RefusalPart():
                 wire["refusal"] = wire.get("refusal", "") + part.text
             case ToolCallPart():
-                wire.setdefault("tool_calls", []).append(self._call(part, at))
-            case OpaquePart() if self._is_ours(part):
+                wire.setdefault("tool_calls", []).append(self._call(part, place))
+            case OpaquePart() if self.is_own(part):
                 if not isinstance(part.data, dict):
-                    raise self._unsupported(f"{_name(part)} has data that is no JSON object")
+                    raise self.unsupported(f"{part_name(part)} has data that is no JSON object")
                 return dict(part.data)
             case ImagePart() | FilePart():
-                self._media(part, wire, at)
+                self._media(part, wire, place)
             case ToolResultPart():
-                raise self._unsupported("a tool result belongs in a message of role tool")
+                raise self.unsupported("a tool result belongs in a message of role tool")
             case _:
-                self._dropped(f"{_name(part)} is bound to who made it", at)
+                self.dropped(f"{part_name(part)} is bound to the provider that made it", place)
         return None
 
-    def _replayed(self, message: Message, wire: dict[str, Any]) -> dict[str, Any]:
-        """The turn's own fields: a user's as they are, a model's only those that its service wants back."""
+    def _replayed(self, message: Message, wire: Body) -> Body:
+        """The turn's own fields: a caller's as they are, a model's only those that its service wants back."""
         if message.content and all(part.origin is None for part in message.content):
-            return self._named(message, wire)
-        if message.extra and all(self._is_ours(part) for part in message.content):
+            return self._with_own_fields(message, wire)
+        if message.extra and all(self.is_own(part) for part in message.content):
             wire.update({k: message.extra[k] for k in _REPLAYED if k in message.extra})
         if message.name is not None:
             wire["name"] = message.name
         return wire
 
-    def _reasoning(self, part: ReasoningPart, wire: dict[str, Any], at: str) -> dict[str, Any] | None:
+    def _reasoning(self, part: ReasoningPart, wire: Body, place: str) -> Body | None:
         """Reasoning under the names it came by; returns a content item where it was one."""
         extra = part.extra or {}
         names = extra.get("fields") or ()
-        if part.origin is None or type(names) not in (list, tuple) or not names or not self._is_ours(part):
-            self._dropped("reasoning goes back only to the service that it came from", at)
+        if part.origin is None or type(names) not in (list, tuple) or not names or not self.is_own(part):
+            self.dropped("reasoning is sent back only to the service that it came from", place)
             return None
         if not self._quirks.replay_reasoning:
-            self._dropped("this service does not take reasoning back", at)
+            self.dropped("this service does not take reasoning back", place)
             return None
         if "content" in names:
             rest = {k: v for k, v in extra.items() if k not in ("fields", "thinking")}
             texts = [{"type": "text", "text": part.text}, *extra.get("thinking", ())]
             return {"type": "thinking", "thinking": texts, **rest}
         details = extra.get("reasoning_details")
-        if details:
-            if self._same_model(part.origin):
-                wire["reasoning_details"] = [*wire.get("reasoning_details", ()), *details]
-            else:
-                reason = "signed or encrypted reasoning is bound to the model that made it"
-                self._dropped(reason, f"{at}.reasoning_details")
+        if details and self.is_own_model(part):
+            wire["reasoning_details"] = [*wire.get("reasoning_details", ()), *details]
+        elif details:
+            reason = "signed or encrypted reasoning is bound to the model that made it"
+            self.dropped(reason, f"{place}.reasoning_details")
         for name in names:
             if name in REASONING_TEXTS:
                 wire[name] = wire.get(name, "") + part.text
         return None
 
-    def _same_model(self, origin: Origin) -> bool:
-        return self._origin.model in (origin.model, origin.reported)
-
-    def _call(self, part: ToolCallPart, at: str) -> dict[str, Any]:
+    def _call(self, part: ToolCallPart, place: str) -> Body:
         if part.origin is None:
-            kept = self._reader.take_extra(part)
+            kept = self.reader.take_extra(part)
         else:
-            kept = {k: v for k, v in (part.extra or {}).items() if k in _REPLAYED and self._is_ours(part)}
+            kept = {k: v for k, v in (part.extra or {}).items() if k in _REPLAYED and self.is_own(part)}
         if part.kind == "custom":
             custom = {"name": part.name, "input": part.arguments}
             return {"id": part.call_id, "type": "custom", "custom": custom, **kept}
-        if part.kind != "function":
-            reason = f"a call of kind {part.kind!r} is sent as a function call"
-            self._reader.emulated(f"messages[{self._index}]{at}", reason)
+        self.report_kind(part, place)
         # Without arguments: services that parse the text refuse an empty one.
         arguments = part.arguments if part.arguments.strip() else "{}"
         function = {"name": part.name, "arguments": arguments}
         return {"id": part.call_id, "type": "function", "function": function, **kept}
 
-    def _media(self, part: ImagePart | FilePart, wire: dict[str, Any], at: str) -> None:
-        """Media that the model made: sound goes back by its id, images as they came."""
+    def _media(self, part: ImagePart | FilePart, wire: Body, place: str) -> None:
+        """Media that the model made: sound is sent back by its id, images as they came."""
+        if part.origin is None:
+            raise self.unsupported("Chat Completions takes no media in an assistant's message")
         id = (part.extra or {}).get("id")
-        if isinstance(part, FilePart) and id and part.origin is not None and self._is_ours(part):
+        if self.is_own(part) and isinstance(part, FilePart) and id:
             wire["audio"] = {"id": id}
-        elif isinstance(part, ImagePart) and part.origin is not None and self._is_ours(part):
-            wire.setdefault("images", []).append(self._image(part))
-        elif part.origin is None:
-            raise self._unsupported("Chat Completions takes no media in an assistant's message")
+        elif self.is_own(part) and isinstance(part, ImagePart):
+            wire.setdefault("images", []).append(encode_image(part, self))
         else:
-            self._dropped("media of another service's model cannot be sent as the assistant's", at)
-
-
-def cache_control(mark: Cache) -> dict[str, Any]:
-    """A cache mark as the services that take marks have it."""
-    return {"type": "ephemeral"} | ({"ttl": mark.ttl} if mark.ttl else {})
-
-
-def _base64(part: ImagePart | FilePart) -> str:
-    return base64.b64encode(part.data or b"").decode()
-
-
-def _name(part: Part) -> str:
-    return f"{type(part).__name__}({part.kind!r})" if isinstance(part, OpaquePart) else type(part).__name__
+            self.dropped("media of another service's model cannot be sent as the assistant's", place)

@@ -12,8 +12,8 @@ import msgspec
 
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.openai_chat.messages import HistoryEncoder, cache_control
-from brainwires_provider.protocols.openai_chat.quirks import ChatQuirks, OpenAIChatOptions
+from brainwires_provider.protocols.openai_chat.messages import cache_control, encode_messages
+from brainwires_provider.protocols.openai_chat.options import ChatQuirks, OpenAIChatOptions
 from brainwires_provider.types import (
     Effort,
     HostedTool,
@@ -33,7 +33,7 @@ def encode_request(request: Request, origin: Origin, quirks: ChatQuirks, *, stre
     reader = OptionReader(request, OpenAIChatOptions)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": HistoryEncoder(origin, quirks, reader).encode(request.messages),
+        "messages": encode_messages(request.messages, origin, quirks, reader),
         **quirks.always,
     }
     if stream:
@@ -56,10 +56,8 @@ def _encode_options(reader: OptionReader, quirks: ChatQuirks, body: dict[str, An
     _sampling(reader, quirks, body)
     _reasoning(reader, quirks, body)
     body.update(reader.provider_options())
-    strategy = reader.take("cache")
-    if strategy is not None and strategy.mode != "off":
-        advice = "mark parts and tools with cache=Cache()" if quirks.cache_marks else "it caches by itself"
-        reader.dropped("cache", f"no cache strategy is implemented for this service: {advice}")
+    advice = "mark parts and tools with cache=Cache()" if quirks.cache_marks else "it caches by itself"
+    reader.absent("cache", f"no cache strategy is implemented for this service: {advice}")
 
 
 def _sampling(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:

@@ -11,31 +11,32 @@ Fields that have no place in a part are kept: the response's and the choice's in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
-from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.errors import error_in_body
+from brainwires_provider.protocols.base.calls import CallBuilder
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
-from brainwires_provider.protocols.openai_chat.calls import CallAccumulator
-from brainwires_provider.protocols.openai_chat.pieces import (
-    AudioPieces,
-    citations_of,
-    image_part,
-    search_citations,
-    usage_of,
+from brainwires_provider.protocols.base.usage import usage_of
+from brainwires_provider.protocols.openai_chat.errors import error_event, error_in_stream, is_error
+from brainwires_provider.protocols.openai_chat.parts import (
+    AudioBuilder,
+    ReasoningBuilder,
+    decode_fragment,
+    decode_image,
+    extra_of,
 )
-from brainwires_provider.protocols.openai_chat.reasoning import ReasoningPieces
 from brainwires_provider.types import (
     Citation,
     FinishReason,
+    ImagePart,
     OpaquePart,
     Origin,
+    ReasoningPart,
     RefusalPart,
     TextPart,
     ToolCallPart,
@@ -54,6 +55,7 @@ _FINISH: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
+    "model_context_window_exceeded": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "tool_use": "tool_calls",
@@ -100,10 +102,11 @@ class ChatDecoder(DecoderBase):
         self._text: OpenPart | None = None
         self._refusal: OpenPart | None = None
         # Made when first needed, and let go at the end: most answers are text only, and these refer back to here.
-        self._reasoning: ReasoningPieces | None = None
-        self._calls: CallAccumulator | None = None
-        self._audio: AudioPieces | None = None
+        self._reasoning: ReasoningBuilder | None = None
+        self._calls: CallBuilder | None = None
+        self._audio: AudioBuilder | None = None
         self._citations: list[Citation] = []
+        self._has_deltas = False
 
     # -- the three ways in -------------------------------------------------------------------------------
 
@@ -114,24 +117,22 @@ class ChatDecoder(DecoderBase):
         except (ValueError, RecursionError):
             if message.data.startswith(b"[DONE]"):
                 return self._end()
-            if not message.data.strip():
-                return []  # a heartbeat
-            chunk = (
-                self._error_event(message.data) if message.event == "error" else self.read_json(message.data)
-            )
+            chunk = error_event(message.data, self) if message.event == "error" else None
         if type(chunk) is not dict:
-            self.not_an_object(chunk, message.data)
+            chunk = self.read_message(message.data)
+            if chunk is None:
+                return []
         choices = chunk.get("choices")
-        if choices is None and (message.event == "error" or _is_error(chunk)):
-            raise self._error(chunk)
+        if not choices and (message.event == "error" or is_error(chunk)):
+            raise error_in_stream(chunk, self)
         try:
             self._top(chunk)
             for choice in choices or ():
-                self._choice(choice, choice.get("delta") or choice.get("message"), False)
+                self._streamed(choice)
         except _MISSHAPEN as error:
             self._misshapen(error, message.data)
         if chunk.get("error"):
-            raise self._error(chunk)
+            raise error_in_stream(chunk, self)
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:
@@ -139,8 +140,8 @@ class ChatDecoder(DecoderBase):
         value = self.read_json(body)
         choices = value.get("choices")
         if not choices:
-            if _is_error(value):
-                raise self._error(value)
+            if is_error(value):
+                raise error_in_stream(value, self)
             self.broken(f"the body has no choices: {looks_like(body)}")
         try:
             self._top(value)
@@ -149,7 +150,7 @@ class ChatDecoder(DecoderBase):
         except _MISSHAPEN as error:
             self._misshapen(error, body)
         if value.get("error"):
-            raise self._error(value)
+            raise error_in_stream(value, self)
         return self._end()
 
     def finish(self, clean: bool = True) -> list[Event]:
@@ -190,6 +191,39 @@ class ChatDecoder(DecoderBase):
             if value is not None and name not in _TOP:
                 extra[name] = merged(extra.get(name), value) if type(value) is dict else value
 
+    def _streamed(self, choice: dict[str, Any]) -> None:
+        """A choice of a chunk. A whole message after deltas is a copy of them; without deltas it is one itself."""
+        delta, message = choice.get("delta"), choice.get("message")
+        if message and not delta and self._has_deltas and not choice.get("index"):
+            self._choice(choice, self._beyond(message), False)
+        else:
+            self._has_deltas = self._has_deltas or bool(delta)
+            self._choice(choice, delta or message, False)
+
+    def _beyond(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What a copy of the streamed message has beyond it: a longer text completes it, an equal one adds nothing."""
+        rest = dict(message)
+        if self._text is not None and (content := rest.pop("content", None)):
+            self.parts.catch_up(self._text, content if type(content) is str else _joined_texts(content))
+        elif TextPart in self.parts.kinds or OpaquePart in self.parts.kinds:
+            rest.pop("content", None)
+        if ReasoningPart in self.parts.kinds:
+            self._reasons().feed_copy(message)
+            rest = {name: value for name, value in rest.items() if name not in _REASONING}
+        if self._refusal is not None and type(refusal := rest.pop("refusal", None)) is str:
+            self.parts.catch_up(self._refusal, refusal)
+        if self._calls is not None:
+            for place, call in enumerate(_objects(rest.pop("tool_calls", None))):
+                self._calls.feed_copy(decode_fragment(call), place)
+            rest.pop("function_call", None)
+        if self._audio is not None:
+            rest.pop("audio", None)
+        if ImagePart in self.parts.kinds:
+            rest.pop("images", None)
+        if self._citations:
+            rest.pop("annotations", None)
+        return rest
+
     def _choice(self, choice: dict[str, Any], message: dict[str, Any] | None, whole: bool) -> None:
         if choice.get("index"):
             self.extra.setdefault("choices", []).append(choice)  # n > 1: kept, not interpreted
@@ -208,8 +242,10 @@ class ChatDecoder(DecoderBase):
             if value is None or name in _CHOICE:
                 continue
             if name == "error" and value:
-                raise self._error({"error": value})
-            if name == "logprobs" and type(value) is dict:
+                raise error_in_stream({"error": value}, self)
+            if name == "usage" and type(value) is dict:
+                self._counts = merged(value, self._counts)
+            elif name == "logprobs" and type(value) is dict:
                 _lengthen(self.extra.setdefault(name, {}), value)
             else:
                 self.extra[name] = merged(self.extra.get(name), value)
@@ -236,9 +272,9 @@ class ChatDecoder(DecoderBase):
             part = self._text = self.parts.open(TextPart("", origin=self.origin))
         self.parts.add(part, text)
 
-    def _reasons(self) -> ReasoningPieces:
+    def _reasons(self) -> ReasoningBuilder:
         if self._reasoning is None:
-            self._reasoning = ReasoningPieces(self)
+            self._reasoning = ReasoningBuilder(self)
         return self._reasoning
 
     def _pieces(self, content: list[Any]) -> None:
@@ -249,6 +285,8 @@ class ChatDecoder(DecoderBase):
             kind = piece.get("type") if isinstance(piece, dict) else None
             if isinstance(piece, str):
                 self._say(piece)
+            elif not isinstance(piece, dict):
+                continue  # what is no object is no part
             elif kind == "text":
                 self._say_piece(piece)
             elif kind == "thinking":
@@ -257,14 +295,13 @@ class ChatDecoder(DecoderBase):
             else:
                 self._close_text()
                 part = OpaquePart(str(kind or "content"), piece, origin=self.origin)
-                self.parts.whole(image_part(piece, self.origin) or part)
+                self.parts.whole(decode_image(piece, self.origin) or part)
 
     def _say_piece(self, piece: dict[str, Any]) -> None:
         self._say(piece.get("text") or "")
         rest = {k: v for k, v in piece.items() if k not in ("type", "text") and v is not None}
         if rest and self._text is not None:
-            seed = self._text.seed
-            self._text.seed = replace(seed, extra={**(seed.extra or {}), **rest})
+            extra_of(self._text).update(rest)
 
     def _keep_rest(self, message: dict[str, Any]) -> bool:
         """Keep what no part has a place for; whether there is something for other parts than text and reasoning."""
@@ -289,19 +326,27 @@ class ChatDecoder(DecoderBase):
             index = self._text.index if self._text else None
             self.parts.events += [OpaqueDelta(index, "citation", a) for a in annotations]
         if audio := message.get("audio"):
-            self._audio = self._audio or AudioPieces(self)
+            self._audio = self._audio or AudioBuilder(self)
             self._audio.feed(audio)
         images = message.get("images")
         if images and type(images) is list:
-            for image in images:
-                part = image_part(image, self.origin) or OpaquePart("image", image, origin=self.origin)
+            for image in _objects(images):
+                part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
                 self.parts.whole(part)
-        for call in message.get("tool_calls") or ():
-            self._calls = self._calls or CallAccumulator(self)
-            self._calls.feed(call, whole=whole)
+        for call in _objects(message.get("tool_calls")):
+            self._calls = self._calls or CallBuilder(self)
+            self._calls.feed(decode_fragment(call), whole=whole)
         if legacy := message.get("function_call"):
-            self._calls = self._calls or CallAccumulator(self)
-            self._calls.feed_legacy(legacy, whole=whole)
+            self._legacy_call(legacy, whole)
+
+    def _legacy_call(self, call: dict[str, Any], whole: bool) -> None:
+        """The `function_call` of before there were tools; one without a name is a placeholder."""
+        self._calls = self._calls or CallBuilder(self)
+        if call.get("name") or self._calls.has_call_at("function_call"):
+            fragment = decode_fragment({"index": "function_call", "function": call})
+            self._calls.feed(fragment, whole=whole)
+        else:
+            self.keep("function_call", call)
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -367,27 +412,14 @@ class ChatDecoder(DecoderBase):
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
         self.broken(f"not the shape of a Chat Completions answer ({error}): {looks_like(data)}")
 
-    def _error_event(self, data: bytes) -> dict[str, Any]:
-        """What an event named `error` holds that is no usual JSON."""
-        try:
-            value = self.read_json(data)
-        except ProtocolError:
-            value = {"error": data.decode("utf-8", "replace")}
-        return value
 
-    def _error(self, body: dict[str, Any]) -> APIError:
-        self.extra.pop("error", None)
-        error = error_in_body(well_formed(body), status=None, partial=self.partial())
-        error.provider, error.model = self.origin.provider, self.origin.model
-        return error
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _is_error(body: dict[str, Any]) -> bool:
-    """Whether a body without choices is an error object of any of the usual shapes."""
-    if body.get("error") or body.get("object") == "error":
-        return True
-    told = body.get("message") or body.get("detail")
-    return bool(told) and not body.get("id")
+def _joined_texts(content: Any) -> str:
+    texts = (item.get("text") for item in _objects(content) if item.get("type") == "text")
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
@@ -398,3 +430,50 @@ def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
             known[name] += value
         elif value is not None or name not in known:
             known[name] = value
+
+
+def citations_of(annotations: list[Any]) -> list[Citation]:
+    """Citations from a message's `annotations`."""
+    found = []
+    for item in annotations:
+        outer = item if isinstance(item, dict) else {}
+        inner = outer.get(str(outer.get("type")))
+        if not isinstance(inner, dict):
+            inner = outer
+        found.append(
+            Citation(
+                url=_text(inner.get("url")),
+                title=_text(inner.get("title")) or _text(inner.get("name")),
+                quote=_text(inner.get("content")),
+                start=_whole(inner.get("start_index")),
+                end=_whole(inner.get("end_index")),
+                source=_text(inner.get("file_id")) or _text(inner.get("hash")),
+                raw=item,
+            )
+        )
+    return found
+
+
+def search_citations(extra: Mapping[str, Any]) -> list[Citation]:
+    """Citations that a search service lists beside the choices; the lists themselves stay in `extra`."""
+    found = []
+    for item in _list(extra.get("search_results")):
+        url = _text(item.get("url")) if isinstance(item, dict) else None
+        if url:
+            title, quote = _text(item.get("title")), _text(item.get("snippet"))
+            found.append(Citation(url=url, title=title, quote=quote, raw=item))
+    known = {c.url for c in found}
+    urls = (url for url in _list(extra.get("citations")) if isinstance(url, str) and url not in known)
+    return found + [Citation(url=url, raw=url) for url in urls]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

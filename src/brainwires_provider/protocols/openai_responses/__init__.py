@@ -12,6 +12,7 @@ from brainwires_provider.protocols.openai_responses.models import decode_count, 
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.request import encode_request
 from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
+from brainwires_provider.protocols.openai_responses.ws import ResponsesOverWebSocket
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = ["OpenAIResponses", "OpenAIResponsesOptions", "ResponsesDecoder", "ResponsesQuirks"]
@@ -27,6 +28,7 @@ class OpenAIResponses:
 
     def __init__(self, quirks: ResponsesQuirks | None = None) -> None:
         self.quirks = quirks or ResponsesQuirks()
+        self.websocket = ResponsesOverWebSocket(self.quirks)
 
     def framing(self, max_message: int) -> Framing:
         """Server-sent events."""

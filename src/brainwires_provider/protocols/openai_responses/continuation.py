@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, KeysView, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -110,6 +110,7 @@ class Miss(Struct, frozen=True, gc=False):
 
     code: MissCode
     reason: str
+    place: ClassVar[None] = None
 
 
 # -- digests -------------------------------------------------------------------------------------------------

@@ -19,9 +19,8 @@ from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.assembler import OpenPart, emptied, well_formed
 from brainwires_provider.protocols.base.copies import Seen, complete_parts
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (

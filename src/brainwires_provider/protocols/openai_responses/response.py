@@ -18,9 +18,8 @@ from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.assembler import AudioBuilder, OpenPart
 from brainwires_provider.protocols.base.copies import Seen, StreamedItems
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import AudioBuilder, DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error, failed_error

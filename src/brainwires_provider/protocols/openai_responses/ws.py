@@ -1,7 +1,7 @@
-"""What goes over a Responses WebSocket beyond a body and its events: the client's frames, a glance at the server's.
+"""The Responses API over a WebSocket: the client's frames, a look at the server's, and what a request continues.
 
-A frame is one JSON text. Going out, `response.create` is a request's body laid flat, without what only HTTP has.
-Coming in, a glance tells whose a frame is and whether it is the last; the decoder reads it whole.
+A frame is one JSON text. `response.create` is a request's body laid flat, without what only HTTP has. Of a frame from
+the server, a look gives its lane and whether it is the last; the decoder reads all of it.
 Reference: the WebSocket mode guide, and the `response.create` and `response.steer` client events.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -16,15 +17,29 @@ from msgspec import Struct
 
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.openai_responses.continuation import (
+    Head,
+    Heads,
+    Match,
+    Miss,
+    Outline,
+    head_of,
+    items_of,
+    outline,
+)
 from brainwires_provider.protocols.openai_responses.messages import encode_turn
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
-from brainwires_provider.types import Message, Origin
+from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
+from brainwires_provider.types import Continuation, Message, Origin
 
 __all__ = [
     "BEGINS",
     "TERMINAL",
     "Fault",
     "Peek",
+    "ResponsesOverWebSocket",
+    "SocketRequest",
     "answer_items",
     "create_frame",
     "fault_of",
@@ -66,15 +81,15 @@ class _Answer(Struct, frozen=True, gc=False):
     status: str | None = None
 
 
-class Peek(Struct, frozen=True, gc=False):
-    """What a frame says of itself: its type, its lane (None: the nameless one), and of which answer it is."""
+class Peek(Struct, frozen=True, gc=False, rename={"lane": "stream_id"}):
+    """What a frame states about itself: its type, its lane (None: the unnamed one), and of which answer it is."""
 
     type: str
-    stream_id: str | None = None
+    lane: str | None = None
     response: _Answer | None = None
 
     @property
-    def response_id(self) -> str | None:
+    def answer_id(self) -> str | None:
         """The answer's id; only the events of an answer's own life have one."""
         return None if self.response is None else self.response.id
 
@@ -221,3 +236,106 @@ def _innermost(body: Any) -> Mapping[str, Any]:
         inner = body.get(name) if isinstance(body, Mapping) else None
         body = inner if isinstance(inner, Mapping) else body
     return body if isinstance(body, Mapping) else {}
+
+
+# -- what the WebSocket transport is supplied with -----------------------------------------------------------
+
+_LIMIT = b"websocket_connection_limit_reached"
+_NAMES_USED_UP = b"websocket_stream_limit_reached"
+
+
+class ResponsesOverWebSocket:
+    """The declarations by which requests of this API go over WebSockets. See `base.protocol.OverWebSocket`."""
+
+    prefix = "response."
+    error = "error"
+    begins = BEGINS
+    refuses = frozenset(("error", "response.failed"))
+    ends = TERMINAL
+    parent_read = frozenset(("response.in_progress",))
+    peek = staticmethod(peek)
+    age_limit = staticmethod(limit_told)
+
+    def __init__(self, quirks: ResponsesQuirks) -> None:
+        self._quirks = quirks
+
+    def carries(self, call: Call) -> bool:
+        """Whether a call goes over a WebSocket: an answer, and one that is not made in the background."""
+        return call.path == "/responses" and call.method == "POST" and not call.body.get("background")
+
+    def opening(self) -> Call:
+        """A call to the URL where connections are opened."""
+        return Call("/responses", {})
+
+    def is_age_limit(self, frame: bytes) -> bool:
+        """Whether an error says that the connection is too old for another request."""
+        return _LIMIT in frame
+
+    def is_lane_limit(self, frame: bytes) -> bool:
+        """Whether an error says that the connection takes no more names of lanes."""
+        return _NAMES_USED_UP in frame
+
+    def held(self) -> Heads[Any]:
+        """An empty index of what a server holds."""
+        return Heads()
+
+    def fault(self, error: APIError) -> str:
+        """`fault_of`; a server behind a server that keeps no answers reports it in its own words."""
+        fault = fault_of(error)
+        return "not_found" if fault == "other" and "previous_response_id" in error.message else fault
+
+    def frame(self, call: Call) -> bytes:
+        """The frame that sends all of a call."""
+        return create_frame(call.body)
+
+    def request(self, call: Call, origin: Origin) -> SocketRequest:
+        """A call to be sent on a lane."""
+        return SocketRequest(call.body, origin, self._quirks)
+
+
+class SocketRequest:
+    """See `transports.websocket.LaneRequest`: one request, what it continues, and what its answer stands for."""
+
+    def __init__(self, body: Mapping[str, Any], origin: Origin, quirks: ResponsesQuirks) -> None:
+        self._body = body
+        self._origin = origin
+        self._quirks = quirks
+        self._items = items_of(body)
+        self._decoder: ResponsesDecoder | None = None
+
+    @cached_property
+    def _outline(self) -> Outline:
+        return outline(self._body)
+
+    def decoder(self) -> ResponsesDecoder:
+        """A decoder for the answer to the frame that was sent last."""
+        self._decoder = ResponsesDecoder(self._origin, watchful=True)
+        return self._decoder
+
+    def find(self, held: Heads[Any]) -> Match[Any] | Miss:
+        """What of the history a server holds."""
+        return held.find(self._outline, self._items)
+
+    def frame(self, lane: str | None, found: Match[Any] | Miss | None) -> bytes:
+        """The `response.create` of what was not sent before."""
+        if isinstance(found, Match):
+            parent, tail = found.head.response_id, self._items[found.tail :]
+            return create_frame(self._body, stream_id=lane, parent=parent, tail=tail)
+        return create_frame(self._body, stream_id=lane)
+
+    def continuation(self, found: Match[Any] | Miss | None) -> Continuation:
+        """How many items of the history were sent; where all of them were, why."""
+        count = len(self._items)
+        if isinstance(found, Match):
+            return Continuation(count - found.tail, count, found.head.response_id)
+        return Continuation(count, count, reason="sent again" if found is None else found.reason)
+
+    def head(self) -> Head | None:
+        """What the answer stands for; None unless it completed."""
+        decoder, asked = self._decoder, self._outline
+        if decoder is None or not decoder.ended or decoder.extra.get("status") != "completed":
+            return None
+        if decoder.id is None or asked.handle is not None:
+            return None  # it goes on from something that was never seen here
+        items = answer_items(decoder.partial().message, self._origin, self._quirks)
+        return head_of(asked, items, decoder.id, stored=self._body.get("store") is not False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base.errors import error_in_reply
 from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.relay.errors import decode_error
 from brainwires_provider.protocols.relay.models import decode_models
 from brainwires_provider.protocols.relay.options import BrainwiresOptions, RelayQuirks
 from brainwires_provider.protocols.relay.request import encode_request
@@ -40,7 +40,7 @@ class BrainwiresRelay:
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
-        return error_in_reply(reply)
+        return decode_error(reply)
 
     def count_call(self, request: Request, origin: Origin) -> Call:
         """Raises UnsupportedError: the relay counts only while it answers."""

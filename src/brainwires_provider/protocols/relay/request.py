@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.options import callable_tools, own_options
+from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.relay.messages import Entry, HistoryEncoder, unsupported
+from brainwires_provider.protocols.relay.messages import encode_messages
 from brainwires_provider.protocols.relay.options import BrainwiresOptions, RelayQuirks
+from brainwires_provider.protocols.relay.parts import Entry
 from brainwires_provider.types import (
-    Deviation,
     HostedTool,
     JSONSchema,
     Message,
@@ -33,65 +34,45 @@ from brainwires_provider.types import (
 __all__ = ["PATH", "encode_request"]
 
 PATH = "/api/chat/stream"
-_ABSENT = (
-    "max_tokens",
-    "top_p",
-    "top_k",
-    "seed",
-    "stop",
-    "presence_penalty",
-    "frequency_penalty",
-    "reasoning",
-    "parallel_tool_calls",
-)
+_BETWEEN_SYSTEMS = "\n\n"
 _HANDLES = ("previousResponseId", "chatId")
-_NO_FIELD = "the relay has no such field"
 Body = dict[str, Any]
 
 
 def encode_request(request: Request, origin: Origin, quirks: RelayQuirks) -> Call:
-    """Raises UnsupportedError for content or tools that the relay cannot say, and where there is nothing to answer."""
-    deviations: list[Deviation] = []
-    messages = request.messages
+    """Raises UnsupportedError for what the relay cannot express, and where there is nothing to answer."""
+    reader = OptionReader(request, BrainwiresOptions)
+    state = {**_handles(request, origin, reader), **reader.provider_options()}
+    instructions, turns = encode_messages(request.messages, origin, reader)
     if request.system is not None:
-        messages = (Message.system(request.system), *messages)
-    own = _knobs(request, deviations)
-    state = {**_handles(request, origin, deviations), **own}
-    system, turns = HistoryEncoder(origin, deviations).encode(messages)
+        instructions.insert(0, reader.take("system"))
     body: Body = {"content": "", "model": request.model, "timezone": quirks.timezone}
     history = [entry for turn in turns for entry in turn]
     if not history or history[-1]["role"] in ("assistant", "function_call"):
         found = "the last message is the assistant's" if history else "there is no message"
-        raise unsupported(f"{found}, and the relay answers a user's message or tool results", origin)
+        raise _unsupported(f"{found}, and the relay answers a user's message or tool results", origin)
     if history[-1]["role"] == "user":
         body["content"] = history.pop()["content"]
     else:
-        history = _Answers(messages, origin, deviations).put(turns, state, body)
+        history = _Results(request.messages, origin, reader).put(turns, state, body)
     if history:
         body["conversationHistory"] = history
     body.update(state)
-    if system is not None:
-        body.setdefault("systemPrompt", system)
-    if request.options.temperature is not None:
-        body.setdefault("temperature", request.options.temperature)
-    _tools(request, origin, quirks, body, deviations)
-    _output(request, body, deviations)
+    if instructions:
+        body.setdefault("systemPrompt", _BETWEEN_SYSTEMS.join(instructions))
+    if (temperature := reader.take("temperature")) is not None:
+        body.setdefault("temperature", temperature)
+    _tools(reader, origin, quirks, body)
+    _output(reader, body)
     body = {name: value for name, value in body.items() if value is not None}
-    return Call(PATH, body, deviations=tuple(deviations))
+    return Call(PATH, body, deviations=reader.finish(), sent=reader.sent)
 
 
-def _knobs(request: Request, deviations: list[Deviation]) -> Body:
-    """The protocol's own fields; the knobs that it has no word for are reported."""
-    options = request.options
-    deviations += [
-        Deviation(name, "dropped", _NO_FIELD) for name in _ABSENT if getattr(options, name) is not None
-    ]
-    if options.cache is not None and options.cache.mode != "off":
-        deviations.append(Deviation("cache", "dropped", _NO_FIELD))
-    return own_options(options, BrainwiresOptions, deviations)
+def _unsupported(message: str, origin: Origin) -> UnsupportedError:
+    return UnsupportedError(message, provider=origin.provider, model=origin.model)
 
 
-def _handles(request: Request, origin: Origin, deviations: list[Deviation]) -> Body:
+def _handles(request: Request, origin: Origin, reader: OptionReader) -> Body:
     """State that the relay keeps: `Request.extra` names it, and in `origin` whose it is."""
     extra = request.extra or {}
     handles = {name: extra[name] for name in _HANDLES if extra.get(name) is not None}
@@ -99,19 +80,20 @@ def _handles(request: Request, origin: Origin, deviations: list[Deviation]) -> B
     if isinstance(owner, Mapping):
         owner = Origin(str(owner.get("protocol")), str(owner.get("provider")))
     if owner is None or (owner.protocol, owner.provider) == (origin.protocol, origin.provider):
+        if handles:
+            reader.take_extra(request)
         return handles
     for name in handles:
-        reason = f"it belongs to {owner.protocol} at {owner.provider}"
-        deviations.append(Deviation(f"extra.{name}", "dropped", reason))
+        reader.dropped(f"extra.{name}", f"it belongs to {owner.protocol} at {owner.provider}")
     return {}
 
 
-class _Answers:
+class _Results:
     """The results that end a conversation, and the turn whose calls they answer."""
 
-    def __init__(self, messages: Sequence[Message], origin: Origin, deviations: list[Deviation]) -> None:
+    def __init__(self, messages: Sequence[Message], origin: Origin, reader: OptionReader) -> None:
         self._origin = origin
-        self._deviations = deviations
+        self._reader = reader
         asked = [index for index, message in enumerate(messages) if message.role == "assistant"]
         self._calls = messages[asked[-1]].tool_calls if asked else ()
         self._begin = asked[-1] if asked else 0
@@ -133,7 +115,7 @@ class _Answers:
                 "functionCallOutput takes the result of an answer's only call: what follows the calls goes in "
                 "conversationHistory, with them"
             )
-            self._deviations.append(Deviation(f"messages[{self._first}]", "adapted", reason))
+            self._reader.adapted(f"messages[{self._first}]", reason)
         return [entry for turn in turns for entry in turn]
 
     def _is_only_result(self) -> bool:
@@ -162,42 +144,40 @@ class _Answers:
 # -- tools and output ----------------------------------------------------------------------------------------
 
 
-def _tools(
-    request: Request, origin: Origin, quirks: RelayQuirks, body: Body, deviations: list[Deviation]
-) -> None:
-    """There is no tool choice: what it allows is said by the tools that are sent."""
-    tools, choice = callable_tools(request, deviations), request.tool_choice
+def _tools(reader: OptionReader, origin: Origin, quirks: RelayQuirks, body: Body) -> None:
+    """There is no tool choice: only the tools that may be called are sent."""
+    tools, choice = reader.callable_tools(), reader.take("tool_choice")
     if choice is not None and choice.mode == "required":
         reason = "the relay cannot make a model call a tool: it may answer without"
-        deviations.append(Deviation("tool_choice", "dropped", reason))
-    if choice is not None and choice.raw is not None:
-        deviations.append(Deviation("tool_choice", "dropped", _NO_FIELD))
-    sent = [_tool(tool, origin, quirks, deviations) for tool in tools]
+        reader.dropped("tool_choice", reason)
+    elif choice is not None and choice.raw is not None:
+        reader.dropped("tool_choice", "the relay has no such field")
+    sent = [_tool(tool, origin, quirks, reader) for tool in tools]
     sent += map(dict, body.pop("selectedMCPTools", ()))
     if sent:
         body["selectedMCPTools"] = sent
 
 
-def _tool(tool: Tool | HostedTool, origin: Origin, quirks: RelayQuirks, deviations: list[Deviation]) -> Body:
+def _tool(tool: Tool | HostedTool, origin: Origin, quirks: RelayQuirks, reader: OptionReader) -> Body:
     if isinstance(tool, HostedTool):
-        raise unsupported(
+        raise _unsupported(
             f"the relay has no hosted tools: {tool.type!r} has to be a Tool that you answer, or one of "
             "BrainwiresOptions(selectedMCPTools=…)",
             origin,
         )
-    lost = [name for name in ("strict", "cache") if getattr(tool, name) is not None]
-    deviations += [Deviation(f"tools[{tool.name}].{name}", "dropped", _NO_FIELD) for name in lost]
+    if tool.strict is not None:
+        reader.dropped(f"tools[{tool.name}].strict", "the relay has no such field")
     wire = {
         "name": tool.name,
         "server": quirks.server,
         "description": tool.description,
         "inputSchema": tool.parameters,
     }
-    return {**wire, **(tool.extra or {})}
+    return wire | reader.take_extra(tool)
 
 
-def _output(request: Request, body: Body, deviations: list[Deviation]) -> None:
-    output = request.output
+def _output(reader: OptionReader, body: Body) -> None:
+    output = reader.take("output")
     if output is None:
         return
     words = "Answer with one JSON object and nothing else."
@@ -210,4 +190,4 @@ def _output(request: Request, body: Body, deviations: list[Deviation]) -> None:
     said = body.get("systemPrompt")
     body["systemPrompt"] = words if said is None else f"{said}\n\n{words}"
     reason = "the relay takes no form of an answer: it is put into words"
-    deviations.append(Deviation("output", "emulated", reason))
+    reader.emulated("output", reason)

@@ -9,31 +9,23 @@ Reference: `brainwires_http` in the framework's `brainwires-provider`.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import msgspec
-
-from brainwires_provider.errors import APIError
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
 from brainwires_provider.protocols.base.bodies import feed_rest, tell_framing
-from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.errors import error_in_body
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import decode_json, looks_like
-from brainwires_provider.protocols.openai_chat.calls import local_id
+from brainwires_provider.protocols.relay.errors import error_in_stream
+from brainwires_provider.protocols.relay.parts import decode_call
 from brainwires_provider.types import FinishReason, Origin, TextPart, ToolCallPart, Usage
 from brainwires_provider.types.usage import split_usage
 
 __all__ = ["RelayDecoder"]
 
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
-_IN_A_CALL = frozenset(("callId", "toolName", "parameters"))
 _COUNTS = ("prompt_tokens", "completion_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-_NO_WORDS = "the relay tells of an error, and not of which"
-_STATUS = re.compile(r"\s*([45]\d\d)\b")  # which vendors' SDKs put before the words that the relay repeats
 
 
 class RelayDecoder(DecoderBase):
@@ -53,7 +45,7 @@ class RelayDecoder(DecoderBase):
         if self.ended:
             return []
         if message.event == "error":
-            raise self._refused(message.data)
+            raise error_in_stream(message.data, self)
         read = _READERS.get(message.event or "")
         if read is None:
             self._look_for_error(message)
@@ -75,7 +67,7 @@ class RelayDecoder(DecoderBase):
             feed_rest(self, *framing.finish(), events)
             return events
         if self.read_json(body).get("error"):
-            raise self._refused(body)
+            raise error_in_stream(body, self)
         return self.broken(
             f"the body has no events, and the relay answers in events only: {looks_like(body)}"
         )
@@ -131,24 +123,9 @@ class RelayDecoder(DecoderBase):
         if value.get("callId") and value in self._calls:
             return
         self._calls.append(value)
-        name, arguments = value["toolName"], value.get("parameters")
-        if type(name) is not str or not name:
-            raise TypeError(f"a tool's name is {name!r}")
         self._close()
-        id = str(value["callId"]) if value.get("callId") else None
         self._keep({k: value.get(k) for k in ("responseId", "chatId")})
-        if arguments is None:
-            arguments = {}
-        self.parts.whole(
-            ToolCallPart(
-                id,
-                name,
-                arguments if type(arguments) is str else _compact(arguments),
-                local_id=None if id else local_id(self.id, self.parts.count, name),
-                extra={k: v for k, v in value.items() if v is not None and k not in _IN_A_CALL} or None,
-                origin=self.origin,
-            )
-        )
+        self.parts.whole(decode_call(value, self))
         self._called_last = True
 
     def _title(self, value: dict[str, Any]) -> None:
@@ -188,43 +165,14 @@ class RelayDecoder(DecoderBase):
             ResponseEnd(reason, None, self.usage(), self.id, self.model, self.extra, None)
         )
 
-    # -- refusals --------------------------------------------------------------------------------------------
-
     def _look_for_error(self, message: WireMessage) -> None:
-        """An event of another name says nothing, unless it is an error's object, which a gateway may send."""
+        """An event of another name is ignored, unless it is an error object, which a gateway may send."""
         try:
             value = decode_json(message.data)
         except ValueError:
             return
         if isinstance(value, dict) and value.get("error"):
-            raise self._refused(message.data)
-
-    def _refused(self, data: bytes) -> APIError:
-        """The error of an `error` event, or of an object in its place: JSON of any shape, or its text."""
-        told = self._told(data)
-        body = told if told and isinstance(told, dict) else {"message": told or _NO_WORDS}
-        self.ended = True
-        error = error_in_body(body, status=None, partial=self.partial())
-        claimed = _STATUS.match(error.message)
-        if type(error) is APIError and claimed is not None:
-            fields = {
-                "message": error.message,
-                "code": error.code,
-                "type": error.type,
-                "status": int(claimed[1]),
-            }
-            error = error_in_body(fields, status=None, partial=error.partial)
-            error.body = body
-        error.provider, error.model = self.origin.provider, self.origin.model
-        return error
-
-    def _told(self, data: bytes) -> Any:
-        try:
-            return well_formed(decode_json(data))
-        except ValueError as fault:
-            if data.lstrip().startswith(b"{"):  # it was cut: its end may have said what it is
-                self.broken(f"the relay's error is not JSON ({fault}): {looks_like(data)}")
-            return data.decode("utf-8", "replace")
+            raise error_in_stream(message.data, self)
 
 
 _READERS = {
@@ -233,8 +181,3 @@ _READERS = {
     "title": RelayDecoder._title,
     "complete": RelayDecoder._complete,
 }
-
-
-def _compact(value: Any) -> str:
-    """JSON without spaces."""
-    return msgspec.json.encode(well_formed(value)).decode()

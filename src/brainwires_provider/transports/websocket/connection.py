@@ -1,10 +1,10 @@
 """One WebSocket: its frames both ways, and its end. What a frame means is not known here.
 
 The parser and the frames are the Sans-I/O half of `websockets`; the asyncio half is ours, since that library's own
-follows redirects with every header along, tells of a close frame only once TCP has ended too, measures its
+follows redirects with every header along, reports a close frame only once TCP has ended too, measures its
 keepalive against a long upload, and keeps tasks that outlive a loop. Here is no task: frames go from the transport
 straight to `on_frame`, so nothing can pause the reading, and what is sent leaves through one queue in small
-pieces, so that the keepalive can tell a slow peer from a dead one.
+pieces, so that the keepalive can distinguish a slow peer from a dead one.
 """
 
 from __future__ import annotations
@@ -52,6 +52,14 @@ class Closed(Struct, frozen=True):
     error: Exception | None = None
     """What `on_frame` raised."""
 
+    @property
+    def words(self) -> str:
+        """For messages: what has happened to the connection."""
+        if self.code is None:
+            return f"the connection was lost ({self.how})"
+        reason = f", {self.reason!r}" if self.reason else ""
+        return f"the connection was closed with code {self.code}{reason}"
+
 
 class LinkLost(Exception):
     """The link is over; `closed` says why."""
@@ -87,7 +95,7 @@ class Link:
         """Send one text frame, and wait until the system has taken it. Raises LinkLost.
 
         There is no clock here. Cancelling is safe: the stream of frames stays whole, and a frame that was begun
-        goes out when the peer reads again, so a caller who must not have it sent aborts the link.
+        is sent when the peer reads again, so a caller who must not have it sent aborts the link.
         """
         connection = self._connection
         connection.check()

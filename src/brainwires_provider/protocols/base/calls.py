@@ -1,83 +1,56 @@
 """Tool calls out of their fragments, by call and not blindly by index.
 
-Services that speak this protocol send the same index for two calls, no index, no id, a fresh id with each
-fragment, the whole arguments at once, arguments as an object, or the name again with each fragment. A
-fragment belongs to the call with its id; else to the latest call at its index (or the latest of all), unless
-it plainly begins another: it names another function, or names one while that call's arguments are already
-whole. In a whole body every element is a call of its own.
+Services send the same index for two calls, no index, no id, a fresh id with each fragment, the whole arguments at
+once, the name again with each fragment, or all arguments so far again. A fragment belongs to the call with its id; else to
+the latest call at its index (or the latest of all), unless it plainly begins another: it names another function, or
+names one while that call's arguments are already whole. One that has a call's id and name again and begins with all of
+its arguments repeats them, and adds what it has beyond them. In a whole body every element is a call of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import msgspec
+from msgspec import Struct
 
-from brainwires_provider.protocols.base.assembler import OpenPart, well_formed
-from brainwires_provider.protocols.base.decoder import DecoderBase
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import ToolCallPart
 
-__all__ = ["CallAccumulator", "local_id"]
+__all__ = ["CallBuilder", "CallFragment"]
 
-_OUTER = frozenset(("index", "id", "type"))
-_INNER = frozenset(("name", "arguments", "input"))
-
-
-def local_id(answer: str | None, index: int, name: str) -> str:
-    """An id for a call that came without one: the same for the same answer, whenever it is decoded."""
-    digest = hashlib.sha256(f"{answer or ''}\0{index}\0{name}".encode("utf-8", "replace"))
-    return f"local_{digest.hexdigest()[:24]}"
+_EMPTY = "{}"
 
 
-class _Fragment:
-    """One element of `tool_calls`, read. Raises TypeError for a shape that is none."""
+class CallFragment(Struct, frozen=True, gc=False):
+    """What one element of a stream has of a call."""
 
-    __slots__ = ("arguments", "extra", "id", "index", "kind", "name")
-
-    def __init__(self, wire: dict[str, Any]) -> None:
-        self.index = wire.get("index")
-        self.kind = wire.get("type") or ("custom" if "custom" in wire and "function" not in wire else None)
-        place = "custom" if self.kind == "custom" else "function"
-        inner = wire.get(place) or {}
-        self.name = inner.get("name") or ""
-        if type(self.name) is not str:
-            raise TypeError(f"a tool call's name is {type(self.name).__name__}")
-        id = wire.get("id")
-        self.id = None if id is None or id == "" else str(id)
-        self.arguments = _text(inner.get("input" if place == "custom" else "arguments"))
-        # A signature, an extra_content: it goes back with the call.
-        self.extra = {k: v for k, v in wire.items() if k not in _OUTER and k != place and v is not None}
-        rest = {k: v for k, v in inner.items() if k not in _INNER and v is not None}
-        if rest:
-            self.extra[place] = rest
-
-
-def _text(arguments: Any) -> str:
-    if arguments is None:
-        return ""
-    if type(arguments) is str:
-        return arguments
-    return msgspec.json.encode(well_formed(arguments)).decode()
+    index: Any
+    id: str | None
+    name: str
+    kind: str
+    arguments: str
+    extra: dict[str, Any]
 
 
 class _OpenCall:
     """A call that is still growing; it has no part until its name is known."""
 
-    __slots__ = ("early", "extra", "id", "index", "kind", "name", "part")
+    __slots__ = ("early", "extra", "held", "id", "index", "kind", "name", "part")
 
-    def __init__(self, fragment: _Fragment) -> None:
+    def __init__(self, fragment: CallFragment) -> None:
         self.id = fragment.id
         self.index = fragment.index
         self.name = fragment.name
-        self.kind = "function" if fragment.kind in (None, "function") else str(fragment.kind)
+        self.kind = fragment.kind
         self.early: list[str] = []
+        self.held = ""  # an empty object, which may be a placeholder for arguments to come
         self.extra: dict[str, Any] = {}
         self.part: OpenPart | None = None
 
     def arguments(self) -> str:
-        return self.part.joined() if self.part else "".join(self.early)
+        return self.held or (self.part.joined() if self.part else "".join(self.early))
 
     def is_whole(self) -> bool:
         """Whether the arguments so far are a JSON object."""
@@ -89,18 +62,25 @@ class _OpenCall:
         except ValueError:
             return False
 
-    def goes_on_with(self, fragment: _Fragment) -> bool:
+    def goes_on_with(self, fragment: CallFragment) -> bool:
         """Whether a fragment that may be this call's does not plainly begin another."""
         if not fragment.name or not self.name:
             return True
         if fragment.name != self.name:
             return False
         if not fragment.arguments and fragment.index is not None and fragment.index == self.index:
-            return True  # the name again, to say nothing
-        return not self.is_whole()
+            return True  # the name again, and nothing else
+        return self.is_repeated_by(fragment) or not self.is_whole()
+
+    def is_repeated_by(self, fragment: CallFragment) -> bool:
+        """Whether a fragment has this call again, with all of its arguments so far: id and name say so."""
+        if fragment.id is None or fragment.id != self.id or fragment.name != self.name:
+            return False
+        known = self.arguments()
+        return known == _EMPTY or (known != "" and fragment.arguments.startswith(known))
 
 
-class CallAccumulator:
+class CallBuilder:
     """All calls of one answer."""
 
     __slots__ = ("_by_id", "_calls", "_decoder", "_latest_at")
@@ -111,9 +91,8 @@ class CallAccumulator:
         self._by_id: dict[str, _OpenCall] = {}
         self._latest_at: dict[Any, _OpenCall] = {}
 
-    def feed(self, wire: dict[str, Any], *, whole: bool = False) -> None:
-        """One element of `tool_calls`; `whole` when it is no fragment."""
-        fragment = _Fragment(wire)
+    def feed(self, fragment: CallFragment, *, whole: bool = False) -> None:
+        """One fragment of a call; `whole` when it is a call of its own."""
         call = None if whole else self._find(fragment)
         if call is None:
             call = _OpenCall(fragment)
@@ -125,16 +104,38 @@ class CallAccumulator:
             self._by_id[call.id] = call
         if fragment.extra:
             call.extra.update(fragment.extra)
-        self._grow(call, fragment.arguments)
+        if call.is_repeated_by(fragment):
+            self._catch_up(call, fragment.arguments)
+        elif fragment.arguments == _EMPTY and not whole and not call.arguments():
+            call.held = _EMPTY
+            self._grow(call, "")
+        else:
+            self._grow(call, fragment.arguments)
 
-    def feed_legacy(self, call: dict[str, Any], *, whole: bool = False) -> None:
-        """The `function_call` of before there were tools; one without a name is a placeholder."""
-        if not (call.get("name") or self._latest_at.get("function_call")):
-            self._decoder.keep("function_call", call)
-            return
-        self.feed({"index": "function_call", "function": call}, whole=whole)
+    def feed_copy(self, fragment: CallFragment, place: int) -> None:
+        """A call of a whole message that follows its own deltas: matched by id, then by order and name."""
+        call = self._by_id.get(fragment.id or "")
+        if call is None and place < len(self._calls) and self._calls[place].name == fragment.name:
+            call = self._calls[place]
+        if call is None:
+            self.feed(fragment, whole=True)
+        else:
+            call.extra.update(fragment.extra)
+            self._catch_up(call, fragment.arguments)
 
-    def _find(self, fragment: _Fragment) -> _OpenCall | None:
+    def _catch_up(self, call: _OpenCall, text: str) -> None:
+        """Arguments that repeat those so far add what they have beyond them."""
+        known = call.arguments()
+        if known == _EMPTY and len(text) > len(_EMPTY):
+            call.held = known = ""
+        if len(text) > len(known) and text.startswith(known):
+            self._grow(call, text[len(known) :])
+
+    def has_call_at(self, index: Any) -> bool:
+        """Whether a call has begun at an index."""
+        return index in self._latest_at
+
+    def _find(self, fragment: CallFragment) -> _OpenCall | None:
         """The call that a fragment continues, or None if it begins one."""
         known = self._by_id.get(fragment.id) if fragment.id is not None else None
         if known is not None:
@@ -150,6 +151,8 @@ class CallAccumulator:
         return latest if latest.goes_on_with(fragment) else None
 
     def _grow(self, call: _OpenCall, text: str) -> None:
+        if call.held and text:
+            call.held, text = "", text if text.startswith("{") else call.held + text
         if call.part is None and not call.name:
             call.early.append(text)
         else:
@@ -171,7 +174,9 @@ class CallAccumulator:
         for call in self._calls:
             if call.part is None and not (call.id or call.extra or any(call.early)):
                 continue
+            self._grow(call, "")
             part = call.part or self._open(call)
+            self._decoder.parts.add(part, call.held)
             fields: dict[str, Any] = {} if call.id is None else {"id": call.id, "local_id": None}
             self._decoder.parts.close(part, **fields, extra=call.extra or None)
         self._calls.clear()

@@ -1,1 +1,0 @@
-"""Vectors of texts: a small protocol for each way that services take texts and give numbers."""

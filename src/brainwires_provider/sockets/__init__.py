@@ -1,1 +1,0 @@
-"""Responses over persistent WebSockets: connections, their lanes, and requests that continue what a server holds."""
