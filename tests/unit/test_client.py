@@ -215,7 +215,6 @@ def test_prepare_and_curl_show_no_secret() -> None:
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
     "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
-    "a stream": ({"stream": True}, TypeError, r"client\.stream\(\.\.\.\) streams a response"),
     "input": ({"input": 3}, TypeError, "not int"),
     "input list": ({"input": ["hi"]}, TypeError, "the list holds str"),
     "nothing": ({"input": []}, ValueError, "nothing to say"),
@@ -235,6 +234,13 @@ def test_a_wrong_argument_is_named(name: str) -> None:
     if "input" not in args:
         with pytest.raises(kind, match=says):
             client.conversation(**args).stream("hi")
+
+
+def test_a_stream_that_is_asked_of_chat_is_pointed_to_its_method() -> None:
+    client = AsyncClient("openai-chat:m", api_key=KEY)
+    wrong: dict[str, Any] = {"stream": True}
+    with pytest.raises(TypeError, match=r"client\.stream\(\.\.\.\) streams a response"):
+        asyncio.run(client.chat("hi", **wrong))
 
 
 def test_settings_without_a_model_have_no_provider_to_go_to() -> None:

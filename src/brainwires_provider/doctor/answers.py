@@ -17,7 +17,7 @@ _TIGHT = 5  # tokens: no answer to COUNT is as short
 _STORY = "Write a long story about a ship."  # for those who do not count
 _REACHED = "output limit was reached"
 _LIMITS = ("max_tokens", "max_completion_tokens")
-_WAITED, _SPREAD = 0.2, 0.02  # seconds: what a wait and what an interval must exceed to tell something
+_WAITED, _SPREAD = 0.2, 0.02  # seconds: what a wait and what an interval must exceed to prove something
 _SHORT = 12  # characters that may well be one chunk
 _TAGS = ("<think>", "<thinking>", "<thought>", "<reasoning>")
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
@@ -202,7 +202,7 @@ def _arrival(times: list[float]) -> Finding:
     if first >= _WAITED and moments <= 2:
         return Finding("stream_arrival", "no", f"{len(times)} chunks at once, after {first:.2f} s")
     return Finding(
-        "stream_arrival", "unclear", f"{len(times)} chunks within {spread:.3f} s: too fast to tell"
+        "stream_arrival", "unclear", f"{len(times)} chunks within {spread:.3f} s: too fast to decide"
     )
 
 
