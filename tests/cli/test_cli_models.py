@@ -172,6 +172,27 @@ def test_a_refusal() -> None:
     assert SECRET not in ran.err + told.err + told.out
 
 
+def test_a_name_that_is_wider_than_the_terminal_is_cut() -> None:
+    script = (
+        "from brainwires_provider.cli.tables import print_table\n"
+        "print_table(('MODEL', 'OWNER'), [('m' * 90, 'x'), ('short', 'y')])"
+    )
+    parent, child = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=child,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+    os.close(child)
+    assert done.returncode == 0, done.stderr
+    lines = os.read(parent, 65536).decode().splitlines()
+    os.close(parent)
+    assert lines == ["MODEL", "m" * 79 + "…", "short"]
+
+
 def test_a_narrow_terminal_shows_what_fits() -> None:
     script = (
         "import sys, typer\n"

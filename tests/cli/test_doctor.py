@@ -24,8 +24,9 @@ from brainwires_provider.doctor.asking import cleaned
 from brainwires_provider.doctor.paste import name_for
 from brainwires_provider.doctor.services import key_finding, key_source
 from brainwires_provider.doctor.url import candidates
-from brainwires_provider.providers import resolve_listing
+from brainwires_provider.providers import PROVIDERS, resolve_listing
 from brainwires_provider.providers.dialects import COMPATIBLE, chat
+from brainwires_provider.providers.table import ALIASES
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, refuse
 from config_files import alone, key_file, write
 from doctor_command import Ran
@@ -334,7 +335,9 @@ def test_what_a_person_sees() -> None:
         f'[providers.mine]\nbased_on = "llama-server"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
         in ran.out
     )
-    assert re.search(r"^http://127.0.0.1:\d+/v1, model parrot: 2\d requests in \d+\.\d s\n$", ran.err)
+    assert re.search(
+        r"^to paste: .*\nhttp://127.0.0.1:\d+/v1, model parrot: 2\d requests in \d+\.\d s\n$", ran.err
+    )
 
 
 def test_a_table_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -506,6 +509,42 @@ def test_all_that_hangs_is_left() -> None:
     assert any("not asked: 0.7 s are over" in f.evidence for f in found.findings)
 
 
+def test_a_silent_server_has_its_table() -> None:
+    with ScriptedServer(Answer(stall_before_headers=True)) as server:
+        ran = Ran(server.url, "--timeout", "0.2", "--total", "0.4")
+    lines = ran.out.splitlines()
+    assert ran.status == 1 and lines[0].split() == ["FINDING", "VERDICT", "EVIDENCE"]
+    assert re.fullmatch(r"models +unclear +not complete: 0\.4 s are over", lines[1])
+    assert {line.split()[0] for line in lines[1:]} == {*TRUE}
+    assert {line.split()[1] for line in lines[1:]} == {"unclear"}
+
+
+def test_one_request_may_be_too_few() -> None:
+    with ScriptedServer(Answer(404)) as server:
+        ran = Ran(server.url, "--most", "1")
+    assert ran.status == 1 and "not complete: 1 requests have been sent" in ran.out
+
+
+def test_what_is_printed_to_paste_can_be_pasted() -> None:
+    with ScriptedServer(Strict()) as server:
+        ran = Ran(server.url, "-m", MODEL, "--api-key-env", "GATEWAY_KEY", GATEWAY_KEY=KEY)
+    _, python, toml = re.split(r"\n\n(?=from |\[providers)", ran.out)
+    scope: dict[str, Any] = {}
+    exec(python.replace("\nProvider(", "\nmade = Provider("), scope)
+    assert (scope["made"].name, scope["made"].key_env) == ("mine", "GATEWAY_KEY")
+    config = load_config(write(toml, "pasted.toml"))
+    client = AsyncClient(config=config)
+    assert client.prepare("Hi", model="mine:m").url == f"{server.url}/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.openai.com/v1", "https://api.groq.com", "https://gemini.example"]
+)
+def test_a_pasted_provider_takes_no_built_in_name(url: str) -> None:
+    name = name_for(url)
+    assert name.startswith("my-") and name not in (*PROVIDERS, *ALIASES)
+
+
 def test_a_key_that_is_missing_or_wrong() -> None:
     with ScriptedServer(Honest()) as server:
         without = asked(server.url, api_key=None)
@@ -518,7 +557,7 @@ def test_a_key_that_is_missing_or_wrong() -> None:
 FAULTS = [
     ("http://user:planted-7f3a9c51e8d24b60@localhost/v1", {}, "holds a user name or password"),
     ("http://h.example/v1", {}, "plain http"),
-    ("ftp://h.example/v1", {}, "no http"),
+    ("ftp://h.example/v1", {}, "not an http"),
     ("http://[::1/v1", {}, "not a URL"),
     ("no-such-provider", {}, "there is no provider"),
     ("http://localhost/v1", {"most": 0}, "most must be above zero"),
@@ -570,6 +609,46 @@ def test_a_provider_that_answers() -> None:
         r"^parrot answered in \d+\.\d\d s, ended by stop; 5 tokens in, 3 out$", found["chat"].evidence
     )
     assert (first.path, second.json()["max_completion_tokens"]) == ("/v1/models", 32)
+
+
+def test_a_provider_with_its_model_or_at_another_server() -> None:
+    with ScriptedServer(Honest()) as server:
+        named = asked("lab:other", config=lab(server), api_key=None)
+        elsewhere = Ran("vllm", "--base-url", server.url + "/v1", "--api-key-env", "K", "-m", MODEL, K=KEY)
+        last = server.requests[-1]
+    assert (named.subject, named.model, named.kind) == ("lab", "other", "provider")
+    assert (
+        elsewhere.status == 0
+        and f"in the environment variable K, for 127.0.0.1:{server.port}" in elsewhere.out
+    )
+    assert last.header("authorization") == f"Bearer {KEY}"
+    for args in (["groq:a", "-m", "b"], ["http://localhost/v1", "--base-url", "http://localhost/v1"]):
+        assert "leave one of the two out" in Ran(*args).err
+
+
+def test_a_local_model() -> None:
+    found = asked("local:./nowhere.gguf", api_key=None)
+    assert (found.subject, found.model, found["chat"].verdict) == ("local", "./nowhere.gguf", "no")
+    assert "nowhere.gguf" in found["chat"].evidence
+
+
+@pytest.mark.parametrize(
+    ("subject", "is_one"),
+    [
+        ("local:/models/x.gguf", False),
+        ("openrouter:meta/llama", False),
+        ("openai:gpt-6", False),
+        ("mine:a/b", False),
+        ("groq", False),
+        ("ollama:11434", True),
+        ("ollama:11434/v1", True),
+        ("localhost", True),
+        ("http://groq:8080", True),
+        ("llm.example/v1", True),
+    ],
+)
+def test_what_is_a_url(subject: str, is_one: bool) -> None:
+    assert is_url(subject, ["mine"]) is is_one
 
 
 def test_what_a_list_may_lack() -> None:
@@ -712,6 +791,9 @@ def test_what_is_set_up_here() -> None:
         ran = Ran("--json", "--config", "mine.toml", **env)
         shown = Ran("--config", "mine.toml", **env)
     found = {each["name"]: (each["verdict"], each["evidence"]) for each in ran.json["findings"]}
+    assert shown.out.splitlines()[1].split()[:3] == ["works", "now", "yes"]
+    assert {"ollama", "groq", "bedrock"} <= set(re.split(r"[,; ]+", found["works now"][1]))
+    assert "mine" not in found["works now"][1]
     assert found["configuration"] == ("yes", "mine.toml (trusted): 2 providers, 0 models")
     assert found["groq"] == ("yes", "GROQ_API_KEY is set, for api.groq.com")
     assert found["bedrock"][0] == "yes" and found["bedrock"][1].startswith("AWS_ACCESS_KEY_ID is set")

@@ -56,9 +56,8 @@ def gemini_streamed_arguments(count: int) -> None:
 
 
 def gemini_late_arguments(count: int) -> None:
-    pieces = [
-        {"jsonPath": path, "numberValue": i} for i in range(count // 2) for path in (f"$.a{i}.b", "$.c.d")
-    ]
+    paths = [f"$.a{i}.{name}" for name in "bc" for i in range(count // 2)]
+    pieces = [{"jsonPath": path, "numberValue": 1} for path in paths]
     gemini([gemini_chunk({"functionCall": {"name": "f", "partialArgs": pieces}})])
 
 

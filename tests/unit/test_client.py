@@ -215,6 +215,7 @@ def test_prepare_and_curl_show_no_secret() -> None:
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
     "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
+    "a stream": ({"stream": True}, TypeError, r"client\.stream\(\.\.\.\) streams a response"),
     "input": ({"input": 3}, TypeError, "not int"),
     "input list": ({"input": ["hi"]}, TypeError, "the list holds str"),
     "nothing": ({"input": []}, ValueError, "nothing to say"),

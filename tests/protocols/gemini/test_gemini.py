@@ -824,3 +824,24 @@ def test_members_that_come_whole_can_be_added_to() -> None:
     writer = ObjectWriter()
     text = writer.add_members({"a": {"x": 1}}) + writer.add({"jsonPath": "$.a.y", "numberValue": 2})
     assert json.loads(text + writer.finish()) == {"a": {"x": 1, "y": 2}}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [["$" + ".a" * 200], ["$.a[5000]"], [f"$.a[{900 * i}]" for i in range(3)]],
+    ids=["deep", "far", "far step by step"],
+)
+def test_absurd_argument_paths_are_an_error(paths: list[str]) -> None:
+    pieces = [{"jsonPath": path, "numberValue": 1} for path in paths]
+    with pytest.raises(ProtocolError, match="an argument's"):
+        decoded(chunk({"functionCall": {"name": "f", "partialArgs": pieces}}), END)
+
+
+def test_a_string_that_was_replaced_is_not_continued() -> None:
+    pieces = [
+        {"jsonPath": "$.a.b", "stringValue": "x", "willContinue": True},
+        {"jsonPath": "$.a", "numberValue": 5},
+        {"jsonPath": "$.a.b", "stringValue": "y"},
+    ]
+    [call] = decoded(chunk({"functionCall": {"name": "f", "partialArgs": pieces}}), END).tool_calls
+    assert call.args() == {"a": {"b": "y"}}

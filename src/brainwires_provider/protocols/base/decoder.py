@@ -58,6 +58,10 @@ _DELTAS: dict[type[Part], _Delta] = {
 _LONE = re.compile("[\ud800-\udfff]")
 
 
+MAX_PARTS = 10_000
+"""The most parts that one response may have: a small body can hold millions of empty items."""
+
+
 class OpenPart:
     """A part that is still growing. `seed` is what is known of it but its text.
 
@@ -120,6 +124,8 @@ class Assembler:
     def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
         index = len(self._open) + len(self._closed)
+        if index >= MAX_PARTS:
+            raise ProtocolError(f"the response has more than {MAX_PARTS} parts")
         part = self._open[index] = OpenPart(index, seed, grown)
         self.kinds.add(type(seed))
         self.events.append(PartStart(index, seed))
@@ -255,6 +261,14 @@ def _join_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def _listed_error(value: Any) -> dict[str, Any] | None:
+    """The object of an array that holds one error, as some gateways send it."""
+    if type(value) is list and value and type(value[0]) is dict and value[0].get("error"):
+        error: dict[str, Any] = value[0]
+        return error
+    return None
+
+
 def well_formed(value: Any) -> Any:
     """The same JSON value, part or event without a lone surrogate, so that it can be encoded again."""
     if isinstance(value, str):
@@ -306,9 +320,23 @@ class DecoderBase:
             value = fast_decode(data)
         except (ValueError, RecursionError):
             value = self._read_ragged(data)
-        if type(value) is not dict:
-            self.not_an_object(value, data)
-        return value
+        if type(value) is dict:
+            return value
+        return _listed_error(value) or self.not_an_object(value, data)
+
+    def read_message(self, data: bytes) -> dict[str, Any] | None:
+        """One object of a stream; None for what services send to keep a connection alive: null, a number, a text.
+
+        Raises ProtocolError for JSON that was cut.
+        """
+        try:
+            value = decode_json(data)
+        except ValueError:
+            if data.lstrip()[:1] not in (b"{", b"["):
+                return None
+            return self.read_json(data)
+        self.parts.ragged = True
+        return value if type(value) is dict else _listed_error(value)
 
     def not_an_object(self, value: Any, data: bytes) -> NoReturn:
         """Raise ProtocolError for JSON that is no object."""

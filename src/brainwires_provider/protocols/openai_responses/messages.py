@@ -52,7 +52,7 @@ _BOUND = frozenset((ReasoningPart, OpaquePart, ImagePart, FilePart, ToolResultPa
 _PIECES = frozenset((TextPart, RefusalPart))
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _IDS = ("id", "status")
-_PLACE = ("message", "content_index")
+_PLACE = ("message", "content_index", "piece")
 _PLAIN = {"type", "text"}
 _Content: TypeAlias = Callable[[Sequence[Part]], "str | list[Item]"]
 
@@ -297,6 +297,7 @@ class MessageEncoder(MessageEncoderBase):
             piece = {"type": "refusal", "refusal": part.text}
         if extra and len(extra) > 1:
             piece |= {k: v for k, v in extra.items() if k not in _PLACE}
+            piece |= extra.get("piece", {})
         return piece
 
     def _annotations(self, part: TextPart, index: int) -> list[Any]:

@@ -87,6 +87,12 @@ BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
 """The shapes by the type of the item that answers the call."""
 
 Item: TypeAlias = dict[str, Any]
+_TEXT_FIELDS = {"output_text": "text", "refusal": "refusal"}
+_OWN_FIELDS = (
+    "message",
+    "content_index",
+    "piece",
+)  # of a piece's `extra`; a service's of these names lie in "piece"
 _IMAGE_TYPES = {"svg": "image/svg+xml"}
 
 
@@ -229,27 +235,31 @@ def decode_message(item: dict[str, Any], origin: Origin) -> list[Part]:
     if not isinstance(content, list) or not content or item.get("role", "assistant") != "assistant":
         return [_opaque(item, origin)]
     fields = message_fields(item)
-    return [decode_piece(piece, index, fields, origin) for index, piece in enumerate(content)]
+    return [
+        decode_piece(piece, index, fields, origin)
+        for index, piece in enumerate(content)
+        if isinstance(piece, dict)
+    ]
 
 
-def decode_piece(piece: Any, index: int, fields: Mapping[str, Any], origin: Origin) -> Part:
+def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], origin: Origin) -> Part:
     """One piece of a message. `extra["message"]` says which message it is part of, so that it goes back as one."""
     extra: dict[str, Any] = {"message": fields}
     if index:
         extra["content_index"] = index
-    kind = piece.get("type") if isinstance(piece, dict) else None
-    if kind == "output_text" and isinstance(piece.get("text"), str):
-        known = {"type", "text"}
-        annotations = piece.get("annotations")
-        if isinstance(annotations, list):
-            known.add("annotations")
-        extra |= {k: v for k, v in piece.items() if k not in known}
-        cited = tuple(citation(a) for a in annotations) if isinstance(annotations, list) else ()
-        return TextPart(piece["text"], cited, extra=extra, origin=origin)
-    if kind == "refusal" and isinstance(piece.get("refusal"), str):
-        extra |= {k: v for k, v in piece.items() if k not in ("type", "refusal")}
-        return RefusalPart(piece["refusal"], extra=extra, origin=origin)
-    return OpaquePart(str(kind or "content"), piece, extra=extra, origin=origin)
+    kind = piece.get("type")
+    field = _TEXT_FIELDS.get(kind) if isinstance(kind, str) else None
+    if field is None or not isinstance(piece.get(field), str):
+        return OpaquePart(str(kind or "content"), piece, extra=extra, origin=origin)
+    annotations = piece.get("annotations") if kind == "output_text" else None
+    known = ("type", field, "annotations") if isinstance(annotations, list) else ("type", field)
+    rest = {k: v for k, v in piece.items() if k not in known}
+    if not rest.keys().isdisjoint(_OWN_FIELDS):
+        rest = {"piece": rest}
+    if kind == "refusal":
+        return RefusalPart(piece[field], extra=extra | rest, origin=origin)
+    cited = tuple(citation(each) for each in annotations) if isinstance(annotations, list) else ()
+    return TextPart(piece[field], cited, extra=extra | rest, origin=origin)
 
 
 def citation(annotation: Any) -> Citation:
@@ -433,11 +443,12 @@ class PartBuilder:
         text has come.
         """
         known = self.pieces.get(index)
-        if known is None:
+        if known is None or type(known.seed) is not kind:
+            known = None
             last, piece = next(
                 ((i, p) for i, p in reversed(self.pieces.items()) if type(p.seed) is kind), (None, None)
             )
-            if piece is not None and (is_copy or not piece.fragments):
+            if piece is not None and (is_copy or not piece.fragments) and index not in self.pieces:
                 known = self.pieces[index] = self.pieces.pop(last)
         return known
 

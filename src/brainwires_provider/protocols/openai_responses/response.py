@@ -364,7 +364,8 @@ class ResponsesDecoder(DecoderBase):
         if index is None:
             index = next(reversed(builder.pieces), 0)
         of_kind, empty = _PIECES[kind]
-        return builder.piece(index, of_kind, is_copy=is_copy) or builder.open_piece(index, empty)
+        known = builder.piece(index, of_kind, is_copy=is_copy)
+        return known or builder.open_piece((index, kind) if index in builder.pieces else index, empty)
 
     def _on_annotation(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "message", begin=False)
