@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -46,7 +47,7 @@ def refused_texts(parts: Sequence[Part], *, blank: bool) -> dict[int, str]:
     return refused
 
 
-class TurnEncoder(MessageEncoderBase):
+class TurnEncoder(MessageEncoderBase, ABC):
     """Encodes the messages of one request into `system` blocks and `turns`; a base for protocols with both.
 
     The leading system messages become `system`. A later one stays a message of that role where the model takes it,
@@ -77,21 +78,21 @@ class TurnEncoder(MessageEncoderBase):
 
     # -- what a protocol defines -----------------------------------------------------------------------------
 
+    @abstractmethod
     def encode_part(self, part: Part) -> Block:
         """The block of a part of a user's, tool's or system message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode_answer_part(self, part: Part) -> Block:
         """The block of a part of an assistant's message that goes back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """Set a cache mark on the last block, and note in `marked` where it comes from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """Add a turn."""
-        raise NotImplementedError
 
     # -- reports ---------------------------------------------------------------------------------------------
 
