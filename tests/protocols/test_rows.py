@@ -272,7 +272,9 @@ def recorded(name: str) -> tuple[Sent, ...]:
 
 
 def test_no_recorded_host_is_left_out() -> None:
-    assert {name for name, row in PROVIDERS.items() if row.transport == "http" and recorded(name)} == set(RECORDED)
+    assert {name for name, row in PROVIDERS.items() if row.transport == "http" and recorded(name)} == set(
+        RECORDED
+    )
 
 
 @pytest.mark.parametrize("name", RECORDED)
