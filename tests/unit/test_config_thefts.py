@@ -204,7 +204,10 @@ def test_credentials_do_not_post_a_file() -> None:
 def test_a_location_of_the_environment_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "evil.example/")
     for model in ("vertex:m", "vertex-anthropic:m"):
-        with Client(model) as client, pytest.raises(ConfigError, match=r"'evil\.example/' is not a valid region"):
+        with (
+            Client(model) as client,
+            pytest.raises(ConfigError, match=r"'evil\.example/' is not a valid region"),
+        ):
             client.prepare("hello")
 
 
