@@ -297,7 +297,8 @@ class MessageEncoder(MessageEncoderBase):
             piece = {"type": "refusal", "refusal": part.text}
         if extra and len(extra) > 1:
             piece |= {k: v for k, v in extra.items() if k not in _PLACE}
-            piece |= extra.get("piece", {})
+            own = extra.get("piece")
+            piece |= own if isinstance(own, dict) else {}
         return piece
 
     def _annotations(self, part: TextPart, index: int) -> list[Any]:
