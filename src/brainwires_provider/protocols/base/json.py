@@ -7,7 +7,14 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["decode_json", "fast_decode", "looks_like", "merged"]
+__all__ = [
+    "decode_json",
+    "fast_decode",
+    "int_or_none",
+    "looks_like",
+    "merged",
+    "text_or_none",
+]
 
 _decode = msgspec.json.Decoder().decode
 _MAX_DEPTH = 200  # of objects and lists; what decoders and encoders do with values is recursive
@@ -102,3 +109,13 @@ def looks_like(body: bytes) -> str:
 def _excerpt(head: bytes, limit: int = 120) -> str:
     text = " ".join(head.decode("utf-8", "replace").split())
     return repr(text[:limit] + ("…" if len(text) > limit else ""))
+
+
+def text_or_none(value: Any) -> str | None:
+    """The value if it is a text that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def int_or_none(value: Any) -> int | None:
+    """The value if it is a whole number, and no boolean."""
+    return value if type(value) is int else None

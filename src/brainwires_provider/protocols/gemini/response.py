@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
+from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged, text_or_none
 from brainwires_provider.protocols.gemini.errors import decode_error_object
 from brainwires_provider.protocols.gemini.parts import Content
 from brainwires_provider.types import Citation, FinishReason, Origin, Response, ToolCallPart, Usage
@@ -436,10 +436,10 @@ def _chunk(chunk: Any, segment: Mapping[str, Any], support: Any) -> Citation:
     source: dict[str, Any] = {}
     if isinstance(chunk, dict):
         source = next((chunk[k] for k in _KINDS if isinstance(chunk.get(k), dict)), {})
-    quote = _text(segment.get("text"))
+    quote = text_or_none(segment.get("text"))
     return Citation(
-        url=_text(source.get("uri")) or _text(source.get("sourceUri")),
-        title=_text(source.get("title")),
+        url=text_or_none(source.get("uri")) or text_or_none(source.get("sourceUri")),
+        title=text_or_none(source.get("title")),
         quote=quote,
         start=_integer(segment.get("startIndex"), 0) if quote else None,
         end=_integer(segment.get("endIndex")),
@@ -450,11 +450,11 @@ def _chunk(chunk: Any, segment: Mapping[str, Any], support: Any) -> Citation:
 
 def _source(item: Mapping[str, Any]) -> Citation:
     return Citation(
-        url=_text(item.get("uri")),
-        title=_text(item.get("title")),
+        url=text_or_none(item.get("uri")),
+        title=text_or_none(item.get("title")),
         start=_integer(item.get("startIndex")),
         end=_integer(item.get("endIndex")),
-        source=_text(item.get("license")),
+        source=text_or_none(item.get("license")),
         raw=item,
     )
 
@@ -503,10 +503,6 @@ def _list(value: Any) -> list[Any]:
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in _list(value) if isinstance(item, dict)]
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _integer(value: Any, default: int | None = None) -> int | None:

@@ -21,7 +21,7 @@ from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.copies import Seen, complete_parts
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, well_formed
-from brainwires_provider.protocols.base.json import decode_json
+from brainwires_provider.protocols.base.json import decode_json, int_or_none, text_or_none
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
     Citation,
@@ -134,7 +134,7 @@ def _opaque(item: dict[str, Any], origin: Origin) -> OpaquePart:
     return OpaquePart(
         kind,
         item,
-        id=_text(item.get("call_id")) or _text(item.get("id")),
+        id=text_or_none(item.get("call_id")) or text_or_none(item.get("id")),
         name=name if isinstance(name, str) else None,
         role=role,
         origin=origin,
@@ -147,13 +147,13 @@ def _call(item: dict[str, Any], shape: CallShape, origin: Origin) -> ToolCallPar
     is_text = value is None or (shape.is_text and isinstance(value, str))
     arguments = str(value or "") if is_text else compact(value)
     known = {"type", *shape.arguments}
-    id = _text(item.get(shape.id_field))
+    id = text_or_none(item.get(shape.id_field))
     if id is not None:
         known.add(shape.id_field)
     if shape.is_named:
         known.add("name")
     name = item["name"] if shape.is_named else shape.kind
-    id = id or _text(item.get("id"))
+    id = id or text_or_none(item.get("id"))
     return ToolCallPart(
         id,
         name,
@@ -265,23 +265,15 @@ def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], o
 def citation(annotation: Any) -> Citation:
     """An annotation of any kind. `source` is a file's id; a position without an end is its `start`."""
     given = annotation if isinstance(annotation, dict) else {}
-    start = _whole(given.get("start_index"))
+    start = int_or_none(given.get("start_index"))
     return Citation(
-        url=_text(given.get("url")),
-        title=_text(given.get("title")) or _text(given.get("filename")),
-        start=_whole(given.get("index")) if start is None else start,
-        end=_whole(given.get("end_index")),
-        source=_text(given.get("file_id")),
+        url=text_or_none(given.get("url")),
+        title=text_or_none(given.get("title")) or text_or_none(given.get("filename")),
+        start=int_or_none(given.get("index")) if start is None else start,
+        end=int_or_none(given.get("end_index")),
+        source=text_or_none(given.get("file_id")),
         raw=annotation,
     )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None
 
 
 # -- parts to items ------------------------------------------------------------------------------------------

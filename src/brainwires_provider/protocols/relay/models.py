@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.json import decode_json, int_or_none, looks_like, text_or_none
 from brainwires_provider.protocols.base.models import able
 from brainwires_provider.types import Model
 
@@ -30,10 +30,10 @@ def _model(entry: dict[str, Any], provider: str) -> Model:
     return Model(
         id=str(entry["model_id"]),
         provider=provider,
-        display_name=_text(entry.get("model_name")),
-        owner=_text(entry.get("ai_vendor") or entry.get("provider_id")),
-        context_window=_whole(entry.get("max_content_length")),
-        max_output_tokens=_whole(entry.get("max_token_output_length")),
+        display_name=text_or_none(entry.get("model_name")),
+        owner=text_or_none(entry.get("ai_vendor") or entry.get("provider_id")),
+        context_window=int_or_none(entry.get("max_content_length")),
+        max_output_tokens=int_or_none(entry.get("max_token_output_length")),
         capabilities=_capabilities(entry),
         raw=entry,
     )
@@ -45,11 +45,3 @@ def _capabilities(entry: dict[str, Any]) -> tuple[str, ...] | None:
     if not isinstance(told, str):
         return None
     return able("chat" if word.strip() == "text" else word for word in told.split(","))
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None
