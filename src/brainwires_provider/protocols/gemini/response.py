@@ -443,7 +443,7 @@ def _chunk(chunk: Any, segment: Mapping[str, Any], support: Any) -> Citation:
         quote=quote,
         start=_integer(segment.get("startIndex"), 0) if quote else None,
         end=_integer(segment.get("endIndex")),
-        source=next((s for s in map(_text, map(source.get, _SOURCES)) if s), None),
+        source=next((s for s in map(text_or_none, map(source.get, _SOURCES)) if s), None),
         raw=chunk if support is None else {"groundingChunk": chunk, "groundingSupport": support},
     )
 
