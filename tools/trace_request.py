@@ -21,8 +21,8 @@ from types import FrameType
 from typing import Any
 
 import brainwires_provider
-from brainwires_provider import AsyncClient, Event, ProviderConfig
-from brainwires_provider.testing import Answer, ResponsesService, ScriptedServer, ScriptedSocket, sse
+from brainwires_provider import AsyncClient, Event, Message, ProviderConfig
+from brainwires_provider.testing import Answer, Paced, ResponsesService, ScriptedServer, ScriptedSocket, sse
 
 PACKAGE = str(Path(brainwires_provider.__file__).parent)
 SERVERS = str(Path(PACKAGE) / "testing")
@@ -63,30 +63,34 @@ async def first_event(make: Callable[[], Any]) -> Trace:
     return trace
 
 
-CHAT = sse(
+EVENTS = (
     {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hello"}}]},
+    {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": " you"}}]},
     {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
     "[DONE]",
 )
+CHAT = [event + b"\n\n" for event in sse(*EVENTS).split(b"\n\n") if event]
+HISTORY = [Message.user("Hi")]
+PACE = 0.02  # seconds between two events, so that the first comes by itself
 
 
 async def chat() -> Trace:
     """A streamed Chat request over HTTP, on a connection that is open."""
-    async with ScriptedServer([Answer(body=[CHAT])] * 2) as server:
+    async with ScriptedServer([Answer(body=[Paced(CHAT, every=PACE)])] * 2) as server:
         config = ProviderConfig("openai-chat", base_url=f"{server.url}/v1", api_key="k")
         async with AsyncClient("openai-chat:m", providers=[config]) as client:
-            await client.stream("Hi").collect()
-            return await first_event(lambda: client.stream("Hi"))
+            await client.stream(HISTORY).collect()
+            return await first_event(lambda: client.stream(HISTORY))
 
 
 async def continued() -> Trace:
     """The second turn of a conversation over a WebSocket."""
-    async with ScriptedSocket(ResponsesService()) as server:
+    async with ScriptedSocket(ResponsesService(), pace=PACE) as server:
         config = ProviderConfig("openai-responses-ws", base_url=server.base_url, api_key="k")
         async with AsyncClient("openai-responses-ws:m", providers=[config]) as client:
-            talk = client.conversation()
-            await talk.chat("Hi")
-            return await first_event(lambda: talk.stream("And now?"))
+            response = await client.chat(HISTORY)
+            history = [*HISTORY, response.message, Message.user("And now?")]
+            return await first_event(lambda: client.stream(history))
 
 
 async def main() -> None:

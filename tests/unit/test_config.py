@@ -72,7 +72,7 @@ EVERYTHING = """
     options.temperature = 1
     [providers.openai-responses-ws]
     api_key = { keyring = "openai", user = "ada" }
-    socket = { lanes = false, ping = 5 }
+    socket = { multiplexing = false, ping_interval = 5 }
     [providers.vertex]
     region = "eu"
     project = "p-1"
@@ -190,7 +190,7 @@ def test_every_field_of_a_provider_can_be_written() -> None:
         "headers": '{ A = "b" }',
         "options": "{ seed = 1 }",
         "allow_http": "true",
-        "socket": "{ ping = 1 }",
+        "socket": "{ ping_interval = 1 }",
         "region": '"eu"',
         "project": '"p"',
         "credentials": '"c"',
@@ -352,9 +352,9 @@ def test_which_base_url_counts(first: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_page_has_the_same_table() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    table = text.partition("## What goes before what")[2].partition("##")[0]
+    table = text.partition("## Precedence")[2].partition("##")[0]
     order = [line for line in table.splitlines() if line.startswith("| ") and line[2].isdigit()]
-    words = ("call", "client", "BRAINWIRES_MODEL", "file", "variables", "row")
+    words = ("call", "client", "BRAINWIRES_MODEL", "file", "variables", "provider")
     assert [next(word for word in words if word in line) for line in order] == list(words)
 
 

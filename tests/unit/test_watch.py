@@ -56,7 +56,7 @@ class Request:
         self.due = due
         self.rung = 0
 
-    def next_due(self, now: float) -> float | None:
+    def due_at(self, now: float) -> float | None:
         return self.due
 
     def on_timeout(self) -> None:

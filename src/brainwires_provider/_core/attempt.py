@@ -7,12 +7,13 @@ start of an answer is held back until something of it comes: until then, another
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from brainwires_provider._core.deadlines import Deadlines
 from brainwires_provider._core.plan import Plan
 from brainwires_provider.auth.keys import redact
 from brainwires_provider.errors import (
@@ -90,8 +91,8 @@ class Attempt:
 
     # -- reading -----------------------------------------------------------------------------------------
 
-    async def first(self, on_begin: Callable[[], None]) -> list[Event]:
-        """The first events: more than the start alone. `on_begin` is called once something was decoded.
+    async def first(self, deadlines: Deadlines) -> list[Event]:
+        """The first events: more than the start alone.
 
         An error that comes after such events is raised by `next`.
         """
@@ -100,16 +101,16 @@ class Attempt:
         if not exchange.ok:
             raise await self._refusal(exchange)
         if self._plan.stream and isinstance(exchange, ByteExchange) and not _is_one_body(exchange):
-            exchange.framing = self._plan.target.protocol.framing(self._limit)
+            exchange.framing, exchange.framed = self._plan.target.protocol.framing(self._limit), True
         if exchange.framed:
-            return await self._first_of_stream(on_begin)
-        events = self._decode_body(await self.body(exchange), exchange)
+            return await self._first_of_stream(deadlines)
+        events = self._decode_body(await self.body(deadlines), exchange)
         self.release()
         return events
 
-    async def _first_of_stream(self, on_begin: Callable[[], None]) -> list[Event]:
+    async def _first_of_stream(self, deadlines: Deadlines) -> list[Event]:
         events = self.held = await self._read()
-        on_begin()
+        deadlines.begin()
         while len(events) == 1 and type(events[0]) is ResponseStart:
             if self._failed is not None:
                 raise self._failed
@@ -150,8 +151,10 @@ class Attempt:
         self.begun = True
         return events
 
-    async def body(self, exchange: Exchange) -> bytes:
+    async def body(self, _: Deadlines) -> bytes:
         """The whole body of an answer that is one. Raises FramingError for one over the limit, and the refusal."""
+        exchange = self.exchange
+        assert exchange is not None
         if not exchange.ok:
             raise await self._refusal(exchange)
         body = await exchange.body(self._limit + 1)

@@ -9,6 +9,7 @@ it began to wait.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
@@ -24,25 +25,73 @@ _NEVER = float("inf")
 
 
 class Deadlines:
-    """When the timeouts of one request run out, in seconds of a monotonic clock. Pure: the time is passed in.
+    """When the timeouts of one request run out, in seconds of a monotonic clock; and, once watched, what is done then.
 
     `total` counts from `start`, over all attempts; `first_event` and `attempt` count from the last attempt's start.
     `waiting_since` is when the caller began to wait for the next event, None while it does not wait: a slow consumer
     does not use up the server's time. `begun` is set by an attempt's first event.
     """
 
-    __slots__ = ("_attempt", "_start", "_timeouts", "begun", "waiting_since")
+    __slots__ = ("_attempt", "_loop", "_on_expiry", "_start", "_timeouts", "_timer", "begun", "waiting_since")
 
     def __init__(self, timeouts: Timeouts, start: float) -> None:
         self._timeouts = timeouts
         self._start = self._attempt = start
         self.begun = False
         self.waiting_since: float | None = start
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: LoopTimer | None = None
+        self._on_expiry: Callable[[Clock], None] | None = None
 
-    def restart(self, now: float) -> None:
+    # -- by a loop's timer -------------------------------------------------------------------------------
+
+    def watch(self, loop: asyncio.AbstractEventLoop, on_expiry: Callable[[Clock], None]) -> None:
+        """Call `on_expiry` with the timeout that runs out first, once, unless they are dropped before."""
+        self._loop, self._on_expiry = loop, on_expiry
+        self._timer = timer_of(loop)
+        self._arm(loop.time())
+
+    def restart(self) -> None:
         """Another attempt begins."""
-        self._attempt = self.waiting_since = now
+        assert self._loop is not None
+        self._attempt = self.waiting_since = self._loop.time()
         self.begun = False
+
+    def begin(self) -> None:
+        """The first event of the attempt has come; more of it is waited for."""
+        assert self._loop is not None
+        self.begun = True
+        self.waiting_since = now = self._loop.time()
+        self._arm(now)
+
+    def drop(self) -> None:
+        """Nothing is waited for any more."""
+        self._on_expiry = None
+        if self._timer is not None:
+            self._timer.drop(self)
+
+    def _arm(self, now: float) -> None:
+        """Be looked at when the next timeout runs out."""
+        due = self.next_due(now)
+        if due is not None and self._timer is not None:
+            self._timer.add(self, due[0])
+
+    def due_at(self, now: float) -> float | None:
+        """When the next timeout runs out."""
+        due = self.next_due(now)
+        return None if due is None else due[0]
+
+    def on_timeout(self) -> None:
+        """A timeout has run out, unless something has come in the meantime."""
+        assert self._loop is not None
+        now = self._loop.time()
+        clock = self.expired(now)
+        if clock is None:
+            self._arm(now)
+        elif self._on_expiry is not None:
+            self._on_expiry(clock)
+
+    # -- which is next, and when: the time is passed in ----------------------------------------------------
 
     def next_due(self, now: float) -> tuple[float, Clock] | None:
         """When the next timeout runs out, and which; None when none is set."""
@@ -69,7 +118,7 @@ class Deadlines:
 class Timed(Protocol):
     """What has deadlines."""
 
-    def next_due(self, now: float) -> float | None:
+    def due_at(self, now: float) -> float | None:
         """When the next one is, by the loop's clock; None if there is none."""
         ...
 
@@ -112,7 +161,7 @@ class LoopTimer:
     def _wake(self) -> None:
         self._timer, self._wakes = None, _NEVER
         now = self._loop.time()
-        dues = {timed: timed.next_due(now) for timed in self._timed}
+        dues = {timed: timed.due_at(now) for timed in self._timed}
         earliest = min((due for due in dues.values() if due is not None and due > now), default=None)
         if earliest is not None:
             self._sleep_until(earliest)

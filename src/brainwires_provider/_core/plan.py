@@ -103,6 +103,18 @@ class Plan(Struct, frozen=True):
         query = "&".join(part for part in (query, urlencode(pairs, doseq=True)) if part)
         return f"{base}{self.call.path}{'?' + query if query else ''}"
 
+    @property
+    def has_headers(self) -> bool:
+        """Whether its headers, or its host, depend on more than a fixed key."""
+        target = self.target
+        return bool(
+            target.headers
+            or self.call.headers
+            or self.extra_headers
+            or target.auth is not None
+            or target.row.host_by_key
+        )
+
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
         """The headers to send: a later layer replaces an earlier one, whatever the case of the names.
 
@@ -110,7 +122,7 @@ class Plan(Struct, frozen=True):
         be set.
         """
         usual = _STREAMED if self.stream else _WHOLE
-        of_key = key_headers(self.target.row.auth, key)
+        of_key = key_headers(self.target.row.auth, key) if key else {}
         if not (self.call.headers or own or self.extra_headers):
             return usual | of_key
         for fault in filter(None, map(header_fault, self.extra_headers or ())):
@@ -151,6 +163,11 @@ class Plan(Struct, frozen=True):
 def check_args(args: Mapping[str, Any]) -> None:
     """Raises TypeError for a keyword that does not exist, naming the nearest that does."""
     for name in args:
+        if name == "stream":
+            raise TypeError(
+                "unexpected keyword argument 'stream': client.stream(...) streams a response, "
+                "client.chat(...) returns it whole"
+            )
         if name not in _ARGS:
             near = get_close_matches(name, _ARGS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from brainwires_provider._core.attempt import Attempt, refusal
-from brainwires_provider._core.deadlines import Deadlines, LoopTimer, timer_of
+from brainwires_provider._core.deadlines import Deadlines
 from brainwires_provider._core.plan import Input, Plan, build_request, endpoint_of, plan, plan_call
 from brainwires_provider.auth.keys import header_secrets, resolve_headers, resolve_key
 from brainwires_provider.errors import (
@@ -81,8 +81,10 @@ class Session:
         self.timeouts = timeouts
         self.max_event_bytes = max_event_bytes
         self.closed = False
-        self.observe: Callable[[ByteExchange], ByteExchange] = _unobserved
+        self.observe: Callable[[ByteExchange], ByteExchange] | None = None
         """Wraps every exchange over HTTP; see `observed`."""
+        self.fixed_headers: dict[tuple[Any, str, bool], tuple[dict[str, str], tuple[str, ...]]] = {}
+        """By key, scheme and form: the headers of requests that have no others, and their secrets."""
         self._coded = coded
         self._filed = filed
         self._options = options
@@ -201,7 +203,8 @@ class Session:
 
     async def transport(self, target: Target) -> Transport:
         """What reaches a target by HTTP, made at the first request."""
-        self.check_open()
+        if self.closed:
+            self.check_open()
         is_local = target.row.transport == "local"
         name = f"local:{target.provider}:{target.model}:{target.local!r}" if is_local else "http"
         transport = self._transports.get(name)
@@ -249,10 +252,6 @@ class Session:
         return inherited
 
 
-def _unobserved(exchange: ByteExchange) -> ByteExchange:
-    return exchange
-
-
 class Sending:
     """One request: its attempts, its timeouts, and the events of the attempt that succeeds."""
 
@@ -264,7 +263,6 @@ class Sending:
         "_plan",
         "_session",
         "_task",
-        "_timer",
         "attempt",
         "ended",
     )
@@ -273,7 +271,6 @@ class Sending:
         self._plan = plan
         self._session = session
         self._decoder = decoder
-        self._timer: LoopTimer | None = None
         self._expired: Clock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None  # until there are events: what a timeout cancels
@@ -349,39 +346,35 @@ class Sending:
 
     def _end(self) -> None:
         self.ended = True
-        if self._timer is not None:
-            self._timer.drop(self)
+        if self._deadlines is not None:
+            self._deadlines.drop()
 
     # -- attempts ----------------------------------------------------------------------------------------
 
     async def _first_events(self) -> list[Event]:
-        return await self._attempts(lambda attempt: attempt.first(self._on_begin))
+        return await self._attempts(Attempt.first)
 
     async def _body(self) -> bytes:
-        async def whole(attempt: Attempt) -> bytes:
-            assert attempt.exchange is not None
-            return await attempt.body(attempt.exchange)
+        return await self._attempts(Attempt.body)
 
-        return await self._attempts(whole)
-
-    async def _attempts(self, read: Callable[[Attempt], Awaitable[T]]) -> T:
+    async def _attempts(self, read: Callable[[Attempt, Deadlines], Awaitable[T]]) -> T:
         """Open and read, again for as long as a policy has a reason to: what the caller saw nothing of."""
-        recovery = self._recovery()
+        recovery, deadlines = self._recovery(), self._deadlines
+        assert deadlines is not None
         while True:
             try:
                 await self._open(recovery)
-                return await read(self.attempt)
+                return await read(self.attempt, deadlines)
             except ProviderError as error:
-                if recovery is None or not recovery.take(error, self._now()):
+                if recovery is None or not recovery.take(error):
                     raise
             self._next_attempt(recovery)
+            deadlines.restart()
 
     def _next_attempt(self, recovery: Recovery) -> None:
         self.attempt.abort()
         self.attempt = Attempt(self._plan, self._session.max_event_bytes, self._decoder)
         self.attempt.replaced = tuple(recovery.attempts)
-        assert self._deadlines is not None
-        self._deadlines.restart(self._now())
 
     async def _open(self, recovery: Recovery | None) -> None:
         if recovery is None or recovery.over_http:
@@ -391,7 +384,20 @@ class Sending:
 
     async def _open_http(self) -> None:
         """Sign and send."""
-        plan, target, attempt = self._plan, self._plan.target, self.attempt
+        plan, session, attempt = self._plan, self._session, self.attempt
+        known = session.fixed_headers.get((plan.target.key, plan.target.row.auth, plan.stream))
+        if known is None or plan.has_headers:
+            outgoing = await self._signed(attempt)
+        else:
+            headers, attempt.secrets = known
+            outgoing = Outgoing(plan.call.method, plan.url, headers, plan.body(), plan.timeouts.connect)
+        transport = await session.transport(plan.target)
+        exchange = await transport.open(outgoing)
+        attempt.exchange = exchange if session.observe is None else session.observe(exchange)
+
+    async def _signed(self, attempt: Attempt) -> Outgoing:
+        """The request with its key, and a signature where that is needed."""
+        plan, target = self._plan, self._plan.target
         key = "" if target.key is None else await resolve_key(target.key, target.provider)
         attempt.secrets = (key,) if key else ()
         own: Mapping[str, str] = {}
@@ -404,16 +410,17 @@ class Sending:
         if target.auth is not None:
             headers |= await target.auth.headers(plan.call.method, url, headers, body)
             attempt.secrets += target.auth.secrets
-        transport = await self._session.transport(target)
-        exchange = await transport.open(Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect))
-        attempt.exchange = self._session.observe(exchange)
+        elif type(target.key) is str and not plan.has_headers:
+            self._session.fixed_headers[target.key, target.row.auth, plan.stream] = headers, attempt.secrets
+        return Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect)
 
     # -- over a WebSocket --------------------------------------------------------------------------------
 
     def _recovery(self) -> Recovery | None:
         """The way over a WebSocket, for a call that goes over one."""
-        plan, mode = self._plan, self._plan.websocket
-        if mode is None or self._decoder is not None:
+        plan = self._plan
+        mode = plan.websocket if plan.target.row.transport == "websocket" and self._decoder is None else None
+        if mode is None:
             return None
         from brainwires_provider.transports.websocket.recovery import Recovery
 
@@ -425,7 +432,7 @@ class Sending:
             fresh_key=key is not None and not isinstance(key, str),
             fork=plan.fork,
         )
-        recovery.wait_for_websocket(self._now())
+        recovery.wait_for_websocket()
         self.attempt.replaced = tuple(recovery.attempts)
         return recovery
 
@@ -447,10 +454,6 @@ class Sending:
 
     # -- timeouts ----------------------------------------------------------------------------------------
 
-    def _now(self) -> float:
-        assert self._loop is not None
-        return self._loop.time()
-
     async def _within(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what comes before the first events, within the timeouts."""
         import asyncio
@@ -460,8 +463,7 @@ class Sending:
         assert task is not None
         others = task.cancelling()
         self._deadlines = Deadlines(self._plan.timeouts, loop.time())
-        self._timer = timer_of(loop)
-        self._arm()
+        self._deadlines.watch(loop, self._on_expiry)
         try:
             return await work()
         except asyncio.CancelledError:
@@ -473,33 +475,9 @@ class Sending:
             self._task = None
             self._deadlines.waiting_since = None
 
-    def _on_begin(self) -> None:
-        """Something of the answer has come."""
-        assert self._deadlines is not None
-        self._deadlines.begun = True
-        self._deadlines.waiting_since = self._now()
-        self._arm()
-
-    def _arm(self) -> None:
-        """Be looked at when the next timeout runs out. Done at the start, at the first event, and by `on_timeout`."""
-        assert self._deadlines is not None and self._timer is not None
-        due = self._deadlines.next_due(self._now())
-        if due is not None:
-            self._timer.add(self, due[0])
-
-    def next_due(self, now: float) -> float | None:
-        """When the next timeout runs out."""
-        assert self._deadlines is not None
-        due = self._deadlines.next_due(now)
-        return None if due is None else due[0]
-
-    def on_timeout(self) -> None:
-        """A timeout has run out, unless something has come in the meantime."""
-        assert self._deadlines is not None
-        self._expired = self._deadlines.expired(self._now())
-        if self._expired is None:
-            self._arm()
-        elif self._task is not None:
+    def _on_expiry(self, clock: Clock) -> None:
+        self._expired = clock
+        if self._task is not None:
             self._task.cancel()
         elif self.attempt.exchange is not None:
             self.attempt.exchange.abort()

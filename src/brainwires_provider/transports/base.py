@@ -98,7 +98,7 @@ class Exchange(Protocol):
 class ByteExchange:
     """An exchange that reads bytes. Subclasses have `status`, `headers`, `attempts`, `ended`, `read`."""
 
-    __slots__ = ("attempts", "clean", "framing", "headers", "over", "status")
+    __slots__ = ("attempts", "clean", "framed", "framing", "headers", "ok", "over", "status")
 
     status: int
     headers: Mapping[str, str]
@@ -108,23 +108,15 @@ class ByteExchange:
 
     def __init__(self, status: int, headers: Mapping[str, str], attempts: tuple[Attempt, ...]) -> None:
         self.status = status
+        self.ok = 200 <= status < 300
         self.headers = headers
         self.attempts = attempts
+        self.framed = False
+        """Set, with `framing`, once it is known that the body is a series of messages."""
         self.framing: Framing | None = None
-        """Set once it is known that the body is a series of messages."""
         self.clean = True
         self.over = False
         """Whether `messages` has given the last."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is one of success."""
-        return 200 <= self.status < 300
-
-    @property
-    def framed(self) -> bool:
-        """Whether the body is a series of messages."""
-        return self.framing is not None
 
     @property
     def ended(self) -> bool:

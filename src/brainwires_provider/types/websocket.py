@@ -8,7 +8,6 @@ Reference: OpenAI's WebSocket mode guide.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -94,14 +93,12 @@ class WebSocketCounters:
         self.http_fallbacks = self.rotated = self.abandoned = self.orphaned = 0
         self.misses: dict[str, int] = {}
 
-    def sent(self, found: Any) -> None:
-        """A request was sent: in full, with the reason (None: it is sent again), or continuing what was found."""
-        if found is None or found.place is None:
-            self.full += 1
-            if found is not None:
-                self.misses[found.code] = self.misses.get(found.code, 0) + 1
-        else:
+    def count_sent(self, *, continued: bool) -> None:
+        """A request was sent, in full or continuing."""
+        if continued:
             self.incremental += 1
+        else:
+            self.full += 1
 
     def snapshot(self) -> WebSocketStats:
         """The figures as they stand."""

@@ -59,7 +59,7 @@ GLANCES: dict[str, tuple[bytes, tuple[str, str | None, str | None, str | None] |
     "nothing": (b"", None),
     "no JSON": (b"ping", None),
     "cut": (DELTA[:-1], None),
-    "no UTF-8": (b'{"type":"\xff\xfe"}', None),
+    "no UTF-8": (b'{"type":"\xff\xfe"}', ("\ufffd\ufffd", None, None, None)),
     "too deep": (b'{"type":"a","x":' + b"[" * 200_000 + b"]" * 200_000 + b"}", None),
 }
 

@@ -1,11 +1,10 @@
-"""Tool calls out of their fragments, by call and not blindly by index.
+"""Tool calls from their fragments, matched by call and not by index alone.
 
 Services send the same index for two calls, no index, no id, a fresh id with each fragment, the whole arguments at
 once, the name again with each fragment, or all arguments so far again. A fragment belongs to the call with its id;
-else to the latest call at its index (or the latest of all), unless it plainly begins another: it names another
-function, or names one while that call's arguments are already whole. One that has a call's id and name again and
-begins with all of its arguments repeats them, and adds what it has beyond them. In a whole body every element is a
-call of its own.
+else to the latest call at its index (or the latest of all), unless it begins another: it names another function, or
+names one while that call's arguments are already whole. One that has a call's id and name again and begins with all
+of its arguments repeats them, and adds what it has beyond them. In a whole body every element is a separate call.
 """
 
 from __future__ import annotations

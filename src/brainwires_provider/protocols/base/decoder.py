@@ -11,6 +11,8 @@ arrives; a half without its partner becomes U+FFFD, so that every text can be en
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
@@ -21,6 +23,7 @@ from msgspec.structs import replace
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.events import (
     Event,
+    OpaqueDelta,
     PartEnd,
     PartStart,
     ReasoningDelta,
@@ -31,6 +34,7 @@ from brainwires_provider.events import (
 )
 from brainwires_provider.protocols.base.json import decode_json, fast_decode, looks_like, merged
 from brainwires_provider.types import (
+    FilePart,
     Message,
     Origin,
     Part,
@@ -42,7 +46,7 @@ from brainwires_provider.types import (
     Usage,
 )
 
-__all__ = ["Assembler", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
+__all__ = ["Assembler", "AudioBuilder", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
 
 _Delta: TypeAlias = type[TextDelta] | type[ReasoningDelta] | type[RefusalDelta] | type[ToolCallDelta]
 _DELTAS: dict[type[Part], _Delta] = {
@@ -193,6 +197,36 @@ class Assembler:
         """What has arrived, whole or not, in order."""
         seen = {index: part.part() for index, part in self._open.items()} | self._closed
         return tuple(seen[index] for index in sorted(seen))
+
+
+class AudioBuilder:
+    """Spoken output: fragments of sound and of its transcript become one FilePart."""
+
+    __slots__ = ("_origin", "_part", "_parts", "_sound", "_transcript")
+
+    def __init__(self, parts: Assembler, origin: Origin) -> None:
+        self._parts = parts
+        self._origin = origin
+        self._part: OpenPart | None = None
+        self._sound: list[bytes] = []
+        self._transcript: list[str] = []
+
+    def add(self, fragment: Any, kind: str, *, sound: Any = "", transcript: Any = "") -> None:
+        """Add sound in base64 and text. `fragment` is the OpaqueDelta's data. Raises ValueError for anything else."""
+        if not isinstance(sound, str) or not isinstance(transcript, str):
+            raise ValueError("the audio or its transcript is no text")
+        try:
+            self._sound.append(base64.b64decode(sound, validate=True))
+        except binascii.Error:
+            raise ValueError("the audio is not base64") from None
+        self._transcript.append(transcript)
+        if self._part is None:
+            self._part = self._parts.open(FilePart(data=b"", origin=self._origin), self._so_far)
+        self._parts.events.append(OpaqueDelta(self._part.index, kind, fragment))
+
+    def _so_far(self) -> FilePart:
+        text = "".join(self._transcript)
+        return FilePart(data=b"".join(self._sound), text=text or None, origin=self._origin)
 
 
 def final_text(part: Part) -> str:

@@ -21,6 +21,7 @@ from brainwires_provider.types import (
     Tool,
     ToolResultPart,
 )
+from brainwires_provider.types.options import NO_OPTIONS
 
 __all__ = ["OptionReader"]
 
@@ -188,7 +189,7 @@ def _values_of(request: Request) -> dict[str, Any]:
             if value is not None and value != ():
                 values[name] = value
     options = request.options
-    for name in options.set_fields():
+    for name in () if options is NO_OPTIONS else options.set_fields():
         if name not in _OF_THE_CLIENT:
             values[name] = getattr(options, name)
     return values

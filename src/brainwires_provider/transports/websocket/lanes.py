@@ -206,7 +206,7 @@ class LaneExchange:
             self.closed = connection.closed or error.closed
             raise self._lost() from None
         self.continuation = self.request.continuation(self.found)
-        connection.pool.counters.sent(self.found)
+        connection.pool.counters.count_sent(continued=self.is_continued)
 
     async def messages(self) -> list[WireMessage]:
         """The next frames, at least one; none after the answer's end, when it is `over`.

@@ -210,6 +210,10 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
+    def time(self) -> float:
+        """Of the loop's clock."""
+        return self._loop.time()
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What connections were opened with."""
@@ -248,7 +252,10 @@ class Pool:
             if stored.place is not None:
                 self._stored.remove(stored.place)
                 found = stored
-        return self._begun(await self._next_exchange(), request, found)
+        exchange = self._begun(await self._next_exchange(), request, found)
+        if found is not None and found.place is None:
+            self.counters.misses[found.code] = self.counters.misses.get(found.code, 0) + 1
+        return exchange
 
     @staticmethod
     def _begun(exchange: LaneExchange, request: LaneRequest, found: Any) -> LaneExchange:

@@ -85,14 +85,14 @@ class Recovery:
         await self.exchange.send()
         return self.exchange
 
-    def wait_for_websocket(self, now: float) -> None:
+    def wait_for_websocket(self) -> None:
         """Go over HTTP while the pool's fallback lasts."""
-        if now < self.pool.http_until:
+        if self.pool.time() < self.pool.http_until:
             self._step = Step.HTTP
             self.pool.counters.http_fallbacks += 1
             self.attempts.append(Attempt(self._step.value))
 
-    def take(self, error: Exception, now: float) -> bool:
+    def take(self, error: Exception) -> bool:
         """Prepare the next try; False if there is none."""
         if self.over_http:
             if self._step in self._used and isinstance(error, ConnectError | RequestTimeout):
@@ -114,10 +114,10 @@ class Recovery:
         self.attempts.append(Attempt(f"{words}; {step.value}", getattr(error, "status", None)))
         self._used |= {step}
         self._step = step
-        self._apply(step, now)
+        self._apply(step)
         return True
 
-    def _apply(self, step: Step, now: float) -> None:
+    def _apply(self, step: Step) -> None:
         pool = self.pool
         match step:
             case Step.FULL:
@@ -127,7 +127,7 @@ class Recovery:
             case Step.NO_LANES:
                 pool.without_lanes()
             case Step.HTTP:
-                pool.http_until = now + pool.options.fallback_cooldown
+                pool.http_until = pool.time() + pool.options.fallback_cooldown
                 pool.counters.http_fallbacks += 1
             case Step.HTTP_ONCE:
                 pool.counters.http_fallbacks += 1
