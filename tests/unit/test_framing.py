@@ -161,7 +161,9 @@ CASES: list[tuple[str, Callable[[], Framing], bytes, list[WireMessage], End]] = 
     ("sse cut in a name", SSEFraming, b"data: 1\n\nevent: x", m(b"1"), False),
     ("sse cut in a comment", SSEFraming, b"data: 1\n\n: hi", m(b"1"), False),
     ("sse cut after cr", SSEFraming, b"data: 1\r\n\r", m(b"1"), True),
-    ("sse is json", SSEFraming, b'{"error": {"message": "no"}}', [], False),
+    ("sse is json", SSEFraming, b'{"error": {"no": 1}}', m(b'{"error": {"no": 1}}'), False),
+    ("sse has json", SSEFraming, b"data: 1\n\n{\n  : 2\n}\n\ndata: 3\n\n", m(b"1", b"{\n  : 2\n}", b"3"), True),
+    ("sse has json in an event", SSEFraming, b"data: 1\n{2}\n\n", m(b"1"), True),
     # SSE: the limit
     ("sse at limit", partial(SSEFraming, 9), b"data: 123\n\ndata: 456\n\n", m(b"123", b"456"), True),
     ("sse over limit", partial(SSEFraming, 9), b"data: 1\n\ndata: 1234\n\n", m(b"1"), FramingError),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,18 +20,21 @@ from brainwires_provider import (
     OpaqueDelta,
     Options,
     ProtocolError,
+    ProviderError,
     ResponseStart,
     ServerError,
     StreamInterrupted,
     TextDelta,
     Tool,
     UnsupportedError,
+    dump_messages,
 )
 from brainwires_provider.events import collect
+from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.ollama import OllamaOptions
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.llamacpp import LlamaCpp, LlamaCppOptions, operations
-from brainwires_provider.types import Request, TextPart
+from brainwires_provider.types import Origin, Request, TextPart
 from llamacpp_answers import CHUNKS, ORIGIN, PLACES, TIMINGS, last, piece, read
 
 # -- what goes out ---------------------------------------------------------------------------------------------------
@@ -295,3 +299,34 @@ def test_a_choice_that_was_pushed() -> None:
     call = operations.choice_call([5], [1, 10], pushed=(10, 20.0))
     assert call.body["logit_bias"] == [[1, 100.0], [10, 120.0]]
     assert operations.choice_call([5], [1, 2], pushed=(10, 20.0)).body["n_probs"] == 3
+
+
+def test_many_probabilities_cost_in_proportion() -> None:
+    def seconds(count: int) -> float:
+        decoder = LlamaCpp().decoder(Origin("llamacpp", "p", "m"))
+        message = WireMessage(b'{"content":"a","tokens":[1],"completion_probabilities":[{"id":1}]}')
+        begin = time.process_time()
+        for _ in range(count):
+            decoder.feed(message)
+        return time.process_time() - begin
+
+    small, large = seconds(2_000), seconds(16_000)
+    assert large < max(24 * small, 0.2), (small, large)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"content":"\xff","stop":true}',
+        b'{"content":' + b"[" * 900,
+        b'{"error":' + b"[" * 900,
+        b"[1]",
+        b"null",
+    ],
+)
+def test_any_bytes_are_a_response_or_a_provider_error(body: bytes) -> None:
+    decoder = LlamaCpp().decoder(Origin("llamacpp", "p", "m"))
+    try:
+        dump_messages([collect(decoder.feed_whole(body)).message])
+    except ProviderError as error:
+        assert dump_messages([decoder.partial().message]), error

@@ -330,12 +330,11 @@ class DecoderBase:
         Raises ProtocolError for JSON that was cut.
         """
         try:
-            value = decode_json(data)
-        except ValueError:
+            value = fast_decode(data)
+        except (ValueError, RecursionError):
             if data.lstrip()[:1] not in (b"{", b"["):
                 return None
-            return self.read_json(data)
-        self.parts.ragged = True
+            value = self._read_ragged(data)
         return value if type(value) is dict else _listed_error(value)
 
     def not_an_object(self, value: Any, data: bytes) -> NoReturn:

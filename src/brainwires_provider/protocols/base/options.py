@@ -48,13 +48,23 @@ class OptionReader:
     Reading is idempotent: a value may be taken where another option depends on it.
     """
 
-    __slots__ = ("_deviations", "_items", "_own", "_request", "_sent_marks", "_taken", "_values")
+    __slots__ = (
+        "_deviations",
+        "_is_off_sent",
+        "_items",
+        "_own",
+        "_request",
+        "_sent_marks",
+        "_taken",
+        "_values",
+    )
 
     def __init__(self, request: Request, own: type[ProviderOptions]) -> None:
         self._request = request
         self._own = own
         self._values = _values_of(request)
         self._taken: set[str] = set()
+        self._is_off_sent = False
         self._items: set[tuple[int, str]] = set()
         self._sent_marks: list[str] = []
         self._deviations: list[Deviation] = []
@@ -107,6 +117,13 @@ class OptionReader:
         self._items.add((id(item), "cache"))
         return mark
 
+    def take_cache_off(self) -> bool:
+        """Whether caching is to be off, for an API that has a field for that."""
+        self._is_off_sent = self._is_cache_off()
+        if self._is_off_sent:
+            self._taken.add("cache")
+        return self._is_off_sent
+
     def take_extra(self, item: Item) -> dict[str, Any]:
         """The `extra` of a message, part, tool or of the request itself; empty if there is none."""
         extra = getattr(item, "extra", None)
@@ -135,7 +152,7 @@ class OptionReader:
     def finish(self) -> tuple[Deviation, ...]:
         """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
         reported = {d.field for d in self._deviations}
-        if self._is_cache_off() and "cache" not in reported:
+        if self._is_cache_off() and not self._is_off_sent and "cache" not in reported:
             self.adapted("cache", "no cache marks are sent")
             reported.add("cache")
         reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"

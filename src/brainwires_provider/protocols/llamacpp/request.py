@@ -40,9 +40,8 @@ def encode_request(request: Request, origin: Origin, *, stream: bool) -> Call:
     if (stop := reader.take("stop")) is not None:
         body["stop"] = [stop] if isinstance(stop, str) else list(stop)
     _output(reader, body)
-    if (cache := reader.take("cache")) is not None and cache.mode == "off":
+    if reader.take_cache_off():
         body["cache_prompt"] = False
-        reader.adapted("cache", "the server is asked not to reuse its cache")
     body.update(reader.provider_options())
     reader.absent("cache", "llama.cpp caches by itself")
     reader.absent("reasoning", "a plain completion has no reasoning apart from its text")

@@ -53,7 +53,9 @@ class CompletionDecoder(DecoderBase):
         """The events of one chunk. An object that is no part of an answer is passed over."""
         if self.ended or message.data == _DONE:
             return []
-        self._read(self.read_json(message.data), message.data)
+        chunk = self.read_message(message.data)
+        if chunk is not None:
+            self._read(chunk, message.data)
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:
@@ -102,7 +104,7 @@ class CompletionDecoder(DecoderBase):
             self.parts.events.append(OpaqueDelta(None, "progress", chunk["prompt_progress"]))
         for name in _GATHERED:
             if chunk.get(name):
-                self.extra[name] = [*self.extra.get(name, ()), *chunk[name]]
+                self.extra.setdefault(name, []).extend(chunk[name])
         self._last = chunk
         for name, value in chunk.items():
             if value is not None and name not in _TOP:

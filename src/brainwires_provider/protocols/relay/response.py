@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.bodies import feed_rest, tell_framing
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.relay.errors import error_in_stream
 from brainwires_provider.protocols.relay.parts import decode_call
@@ -34,7 +36,7 @@ class RelayDecoder(DecoderBase):
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._growing: OpenPart | None = None
-        self._calls: list[dict[str, Any]] = []
+        self._calls: set[bytes] = set()  # each whole call that has an id, to know it again
         self._called_last = False
         self._counts: dict[str, Any] = {}
 
@@ -50,7 +52,9 @@ class RelayDecoder(DecoderBase):
         if read is None:
             self._look_for_error(message)
             return []
-        value = self.read_json(message.data)
+        value = self.read_message(message.data)
+        if value is None:
+            return []
         try:
             read(self, value)
         except _MISSHAPEN as error:
@@ -120,9 +124,11 @@ class RelayDecoder(DecoderBase):
     def _tool_call(self, value: dict[str, Any]) -> None:
         """One call, whole. One that is told twice is one call."""
         self.start()
-        if value.get("callId") and value in self._calls:
-            return
-        self._calls.append(value)
+        if value.get("callId"):
+            told = msgspec.json.encode(well_formed(value))
+            if told in self._calls:
+                return
+            self._calls.add(told)
         self._close()
         self._keep({k: value.get(k) for k in ("responseId", "chatId")})
         self.parts.whole(decode_call(value, self))
