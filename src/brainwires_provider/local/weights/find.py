@@ -99,5 +99,5 @@ def installed_weights() -> str:
 def _near(name: str, registry: LocalRegistry) -> str:
     names = [model.name for model in registry.list()]
     ollama = [_OLLAMA + model.name for model in OllamaStore().list()]
-    known = [model.name for model in known_models()]
-    return near_names(name, [*names, _WEIGHTS_NAMES[0], *ollama, *known])
+    known = (model.name for model in known_models())
+    return near_names(name, [*names, _WEIGHTS_NAMES[0], *ollama]) or near_names(name, known)
