@@ -72,7 +72,7 @@ EVERYTHING = """
     options.temperature = 1
     [providers.openai-responses-ws]
     api_key = { keyring = "openai", user = "ada" }
-    socket = { lanes = false, ping = 5 }
+    socket = { multiplexing = false, ping_interval = 5 }
     [providers.vertex]
     region = "eu"
     project = "p-1"
@@ -190,7 +190,7 @@ def test_every_field_of_a_provider_can_be_written() -> None:
         "headers": '{ A = "b" }',
         "options": "{ seed = 1 }",
         "allow_http": "true",
-        "socket": "{ ping = 1 }",
+        "socket": "{ ping_interval = 1 }",
         "region": '"eu"',
         "project": '"p"',
         "credentials": '"c"',

@@ -100,7 +100,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rings]:
 def key_of(reference: str) -> str:
     """What a request to groq would carry."""
     config = load(f"[providers.groq]\napi_key = {reference}")
-    key = AsyncClient("groq:m", config=config)._target("groq:m").key
+    key = AsyncClient("groq:m", config=config)._session.target("groq:m").key
     assert key is not None
     return asyncio.run(resolve_key(key, "groq"))
 
