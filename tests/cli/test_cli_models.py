@@ -134,7 +134,7 @@ def test_what_the_table_says_is_marked() -> None:
     head, dated, other = (line.split() for line in ran.out.splitlines())
     assert head == ["MODEL", "CONTEXT", "LIFECYCLE"]
     assert (dated, other) == (["dated-2026", "200*", "deprecated*"], ["other", "5"])
-    assert ran.err.startswith("* the provider does not say; so says genai-prices ")
+    assert ran.err.startswith("* not stated by the provider; from genai-prices ")
     assert first["from_table"] == ["context_window", "lifecycle"]
     assert (second["from_table"], second["table"]) == ([], None)
 
@@ -170,6 +170,27 @@ def test_a_refusal() -> None:
     assert "bad key" in ran.err
     assert told.rows[0]["error"]["type"] == "AuthenticationError"
     assert SECRET not in ran.err + told.err + told.out
+
+
+def test_a_name_that_is_wider_than_the_terminal_is_cut() -> None:
+    script = (
+        "from brainwires_provider.cli.tables import print_table\n"
+        "print_table(('MODEL', 'OWNER'), [('m' * 90, 'x'), ('short', 'y')])"
+    )
+    parent, child = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=child,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+    os.close(child)
+    assert done.returncode == 0, done.stderr
+    lines = os.read(parent, 65536).decode().splitlines()
+    os.close(parent)
+    assert lines == ["MODEL", "m" * 79 + "…", "short"]
 
 
 def test_a_narrow_terminal_shows_what_fits() -> None:

@@ -69,10 +69,10 @@ def test_the_json_of_a_row() -> None:
     row = PROVIDERS["groq"]
     assert rows["groq"] == {
         "name": "groq",
-        "row": "groq",
+        "based_on": "groq",
         "aliases": [],
         "protocol": "openai_chat",
-        "wire": "http",
+        "transport": "http",
         "host": "api.groq.com",
         "key_variables": ["GROQ_API_KEY"],
         "key": "yes",
@@ -159,7 +159,9 @@ def test_the_set_ups_own_providers() -> None:
     path = str(write(FILE))
     key_file()
     rows = run("--json", "--config", path, MINE=SECRET).rows
-    own = {name: (row["row"], row["key"], row["host"]) for name, row in rows.items() if row["configured"]}
+    own = {
+        name: (row["based_on"], row["key"], row["host"]) for name, row in rows.items() if row["configured"]
+    }
     assert own == {
         "groq": ("groq", "yes", "api.groq.com"),
         "mine": ("openai-chat", "yes", "mine.example:8"),

@@ -192,7 +192,7 @@ def test_json_in_a_conversation_keeps_standard_output_clean() -> None:
 
 
 def test_an_answer_cannot_move_the_cursor() -> None:
-    tricky = [delta("safe \x1b[2J\x07\x9b31m"), delta("text\r\n", "stop")]
+    tricky = [delta("safe \x1b[2J\x07\x9b31m\u202e\u2066"), delta("text\r\n", "stop")]
     thinking = {"id": "r", "choices": [{"index": 0, "delta": {"reasoning_content": "Hm\x1b[1A"}}]}
     with (
         ScriptedServer(Answer(body=[sse(thinking, *tricky)])) as server,
@@ -201,7 +201,7 @@ def test_an_answer_cannot_move_the_cursor() -> None:
         at.see("Hm[1A")
         at.see("safe [2J31mtext\r\n")
         assert at.end() == 0
-    for sequence in ("\x1b[2J", "\x07", "\x9b", "\x1b[1A"):
+    for sequence in ("\x1b[2J", "\x07", "\x9b", "\x1b[1A", "\u202e", "\u2066"):
         assert sequence not in at.screen
 
 

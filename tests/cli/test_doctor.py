@@ -24,8 +24,9 @@ from brainwires_provider.doctor.asking import cleaned
 from brainwires_provider.doctor.paste import name_for
 from brainwires_provider.doctor.services import key_finding, key_source
 from brainwires_provider.doctor.url import candidates
-from brainwires_provider.providers import resolve_listing
+from brainwires_provider.providers import PROVIDERS, resolve_listing
 from brainwires_provider.providers.dialects import COMPATIBLE, chat
+from brainwires_provider.providers.table import ALIASES
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, refuse
 from config_files import alone, key_file, write
 from doctor_command import Ran
@@ -248,7 +249,7 @@ SERVERS: dict[type[Honest], tuple[dict[str, str], dict[str, str], dict[str, Any]
             "max_tokens": "cut after 5 tokens",
             "max_completion_tokens": "output limit was reached",
             "streaming": "27 characters in 1 chunk$",
-            "tools": "arguments are no JSON object",
+            "tools": "arguments are not a JSON object",
             "tool_choice_named": "get_time was named, get_weather was called",
             "streamed_arguments": "did not call: 'Saved.'",
             "json_schema": "an object of another shape came",
@@ -256,7 +257,7 @@ SERVERS: dict[type[Honest], tuple[dict[str, str], dict[str, str], dict[str, Any]
             "seed": "HTTP 500: out of luck",
             "stop": "HTTP 401",
             "developer_role": "heeds neither",
-            "images": "does not show: 'No.'",
+            "images": "is not shown: 'No.'",
         },
         {"named_choice": False, "json_schema": False},
     ),
@@ -279,7 +280,7 @@ def test_the_truth_about_a_server(kind: type[Honest]) -> None:
         assert re.search(pattern, found[name].evidence), found[name]
     assert (found.subject, found.kind, found.well) == (f"{server.url}/v1", "url", True)
     assert found.requests == sent <= 40
-    assert quirks_of(found.row) == quirks
+    assert quirks_of(found.provider) == quirks
     check_table(found)
 
 
@@ -318,7 +319,7 @@ def test_the_command_tells_the_same(kind: type[Honest]) -> None:
     told = ran.json
     assert {each["name"]: each["verdict"] for each in told["findings"]} == TRUE | SERVERS[kind][0]
     assert (ran.status, ran.err, told["subject"]) == (0, "", server.url + "/v1")
-    assert "key_env='GATEWAY_KEY'" in told["row"]
+    assert "key_env='GATEWAY_KEY'" in told["provider"]
     assert tomllib.loads(told["config"])["providers"]["mine"]["api_key"] == {"env": "GATEWAY_KEY"}
 
 
@@ -334,7 +335,9 @@ def test_what_a_person_sees() -> None:
         f'[providers.mine]\nbased_on = "llama-server"\nbase_url = "http://127.0.0.1:{port}/v1"\napi_key = ""\n'
         in ran.out
     )
-    assert re.search(r"^http://127.0.0.1:\d+/v1, model parrot: 2\d requests in \d+\.\d s\n$", ran.err)
+    assert re.search(
+        r"^to paste: .*\nhttp://127.0.0.1:\d+/v1, model parrot: 2\d requests in \d+\.\d s\n$", ran.err
+    )
 
 
 def test_a_table_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -434,7 +437,7 @@ def test_a_server_that_streams_unasked() -> None:
     with ScriptedServer(OnlyStreams()) as server:
         found = asked(server.url)
     assert "as a stream, which was not asked for" in found["chat"].evidence
-    assert "    streams_only=True,\n" in str(found.row)
+    assert "    streams_only=True,\n" in str(found.provider)
     assert (found["tools"].verdict, found["json_schema"].verdict, found["n"].verdict) == (
         "yes",
         "yes",
@@ -475,7 +478,7 @@ def test_thoughts_and_the_newer_limit() -> None:
         found = asked(server.url)
         limits = [request.json() for request in server.requests[3:] if request.body]
     assert (found["max_tokens"].verdict, found["max_completion_tokens"].verdict) == ("refused", "yes")
-    assert quirks_of(found.row) == {"max_tokens_field": "max_completion_tokens", "developer_role": True}
+    assert quirks_of(found.provider) == {"max_tokens_field": "max_completion_tokens", "developer_role": True}
     assert found["reasoning_field"].evidence == "reasoning_content"
     assert verdicts(found)["temperature"] == "refused"
     assert (found["seed"].verdict, found["json_schema"].verdict) == ("unclear", "unclear")
@@ -486,9 +489,14 @@ def test_nobody_there() -> None:
     with refuse() as port:
         found = asked(f"http://127.0.0.1:{port}", api_key=None)
         ran = Ran(f"http://127.0.0.1:{port}")
-    assert (verdicts(found), found.well, found.requests, found.row) == ({"reachable": "no"}, False, 1, None)
+    assert (verdicts(found), found.well, found.requests, found.provider) == (
+        {"reachable": "no"},
+        False,
+        1,
+        None,
+    )
     assert ran.status == 1
-    assert "reachable: is the server started, and the URL right?" in ran.err
+    assert "reachable: is the server running, and the URL correct?" in ran.err
 
 
 def test_all_that_hangs_is_left() -> None:
@@ -499,6 +507,42 @@ def test_all_that_hangs_is_left() -> None:
     assert found["tools"].evidence == "not asked: no chat was answered"
     assert {f.verdict for f in found.findings} == {"unclear", "no"}
     assert any("not asked: 0.7 s are over" in f.evidence for f in found.findings)
+
+
+def test_a_silent_server_has_its_table() -> None:
+    with ScriptedServer(Answer(stall_before_headers=True)) as server:
+        ran = Ran(server.url, "--timeout", "0.2", "--total", "0.4")
+    lines = ran.out.splitlines()
+    assert ran.status == 1 and lines[0].split() == ["FINDING", "VERDICT", "EVIDENCE"]
+    assert re.fullmatch(r"models +unclear +not complete: 0\.4 s are over", lines[1])
+    assert {line.split()[0] for line in lines[1:]} == {*TRUE}
+    assert {line.split()[1] for line in lines[1:]} == {"unclear"}
+
+
+def test_one_request_may_be_too_few() -> None:
+    with ScriptedServer(Answer(404)) as server:
+        ran = Ran(server.url, "--most", "1")
+    assert ran.status == 1 and "not complete: 1 requests have been sent" in ran.out
+
+
+def test_what_is_printed_to_paste_can_be_pasted() -> None:
+    with ScriptedServer(Strict()) as server:
+        ran = Ran(server.url, "-m", MODEL, "--api-key-env", "GATEWAY_KEY", GATEWAY_KEY=KEY)
+    _, python, toml = re.split(r"\n\n(?=from |\[providers)", ran.out)
+    scope: dict[str, Any] = {}
+    exec(python.replace("\nProvider(", "\nmade = Provider("), scope)
+    assert (scope["made"].name, scope["made"].key_env) == ("mine", "GATEWAY_KEY")
+    config = load_config(write(toml, "pasted.toml"))
+    client = AsyncClient(config=config)
+    assert client.prepare("Hi", model="mine:m").url == f"{server.url}/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.openai.com/v1", "https://api.groq.com", "https://gemini.example"]
+)
+def test_a_pasted_provider_takes_no_built_in_name(url: str) -> None:
+    name = name_for(url)
+    assert name.startswith("my-") and name not in (*PROVIDERS, *ALIASES)
 
 
 def test_a_key_that_is_missing_or_wrong() -> None:
@@ -513,8 +557,8 @@ def test_a_key_that_is_missing_or_wrong() -> None:
 FAULTS = [
     ("http://user:planted-7f3a9c51e8d24b60@localhost/v1", {}, "holds a user name or password"),
     ("http://h.example/v1", {}, "plain http"),
-    ("ftp://h.example/v1", {}, "no http"),
-    ("http://[::1/v1", {}, "no URL"),
+    ("ftp://h.example/v1", {}, "not an http"),
+    ("http://[::1/v1", {}, "not a URL"),
     ("no-such-provider", {}, "there is no provider"),
     ("http://localhost/v1", {"most": 0}, "most must be above zero"),
 ]
@@ -558,13 +602,53 @@ def test_a_provider_that_answers() -> None:
     with ScriptedServer(Honest()) as server:
         found = asked("lab", config=lab(server), api_key=None)
         first, second = server.requests
-    assert verdicts(found) == dict.fromkeys(("row", "key", "models", "chat"), "yes")
+    assert verdicts(found) == dict.fromkeys(("provider", "key", "models", "chat"), "yes")
     assert (found.kind, found.well, found.model, found.requests) == ("provider", True, MODEL, 2)
     assert found["key"].evidence == f"given in code, for 127.0.0.1:{server.port}"
     assert re.search(
         r"^parrot answered in \d+\.\d\d s, ended by stop; 5 tokens in, 3 out$", found["chat"].evidence
     )
     assert (first.path, second.json()["max_completion_tokens"]) == ("/v1/models", 32)
+
+
+def test_a_provider_with_its_model_or_at_another_server() -> None:
+    with ScriptedServer(Honest()) as server:
+        named = asked("lab:other", config=lab(server), api_key=None)
+        elsewhere = Ran("vllm", "--base-url", server.url + "/v1", "--api-key-env", "K", "-m", MODEL, K=KEY)
+        last = server.requests[-1]
+    assert (named.subject, named.model, named.kind) == ("lab", "other", "provider")
+    assert (
+        elsewhere.status == 0
+        and f"in the environment variable K, for 127.0.0.1:{server.port}" in elsewhere.out
+    )
+    assert last.header("authorization") == f"Bearer {KEY}"
+    for args in (["groq:a", "-m", "b"], ["http://localhost/v1", "--base-url", "http://localhost/v1"]):
+        assert "leave one of the two out" in Ran(*args).err
+
+
+def test_a_local_model() -> None:
+    found = asked("local:./nowhere.gguf", api_key=None)
+    assert (found.subject, found.model, found["chat"].verdict) == ("local", "./nowhere.gguf", "no")
+    assert "nowhere.gguf" in found["chat"].evidence
+
+
+@pytest.mark.parametrize(
+    ("subject", "is_one"),
+    [
+        ("local:/models/x.gguf", False),
+        ("openrouter:meta/llama", False),
+        ("openai:gpt-6", False),
+        ("mine:a/b", False),
+        ("groq", False),
+        ("ollama:11434", True),
+        ("ollama:11434/v1", True),
+        ("localhost", True),
+        ("http://groq:8080", True),
+        ("llm.example/v1", True),
+    ],
+)
+def test_what_is_a_url(subject: str, is_one: bool) -> None:
+    assert is_url(subject, ["mine"]) is is_one
 
 
 def test_what_a_list_may_lack() -> None:
@@ -577,7 +661,7 @@ def test_what_a_list_may_lack() -> None:
     with ScriptedServer({"/v1/models": embeds, "/v1/chat/completions": Answer(400, {}, b"{}")}) as server:
         only = asked("lab", config=lab(server), api_key=None)
     assert (unlisted["models"].verdict, unlisted.well) == ("unclear", True)
-    assert unlisted["models"].advice == "this service may list none"
+    assert unlisted["models"].advice == "this service may have no list"
     assert (only.model, only["chat"].verdict) == ("text-embed", "unclear")
 
 
@@ -618,7 +702,7 @@ def test_a_provider_that_hangs_or_is_gone() -> None:
         hangs = asked("lab", config=lab(server), api_key=None, model="m", seconds=0.2)
         slow = asked("lab", config=lab(server), api_key=None, model="m", seconds=3, total=0.3)
     assert hangs["chat"].advice == "the network's or the service's fault; --timeout gives it more time"
-    assert slow["time"].evidence == "0.3 s were over before all was asked" and not slow.well
+    assert slow["time"].evidence == "0.3 s were over before all requests were answered" and not slow.well
     with refuse() as port:
         gone = asked(
             "lab",
@@ -626,7 +710,7 @@ def test_a_provider_that_hangs_or_is_gone() -> None:
                 providers=(ProviderConfig("lab", based_on="vllm", base_url=f"http://127.0.0.1:{port}/v1"),)
             ),
         )
-    assert gone["models"].advice == "the network's fault, or nobody listens there"
+    assert gone["models"].advice == "the network's fault, or no server listens there"
     assert gone["chat"] == gone["chat"].__class__(
         "chat", "unclear", "not asked: no model is known", "name one: --model NAME"
     )
@@ -646,7 +730,7 @@ def test_what_a_provider_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         "no",
         'pip install "brainwires-provider[local]"',
     )
-    assert (found["chat"].verdict, found["chat"].advice) == ("no", "the set-up's fault")
+    assert (found["chat"].verdict, found["chat"].advice) == ("no", "the configuration's fault")
 
 
 def test_where_a_key_lies() -> None:
@@ -669,7 +753,7 @@ def test_where_a_key_lies() -> None:
         found = Ran("lab", "--api-key-env", "OTHER", OTHER=KEY)
         assert len(server.requests) == asked
     assert "in the environment variable LAB_KEY" in by_name.out and by_name.status == 0
-    assert "in the headers that are set up" in by_header.out and by_header.status == 0
+    assert "in the configured headers" in by_header.out and by_header.status == 0
     assert re.search(r"in the file \S+key, for", by_file.out) and by_file.status == 0
     assert "none is sent to" in without.out and without.status == 1
     assert "in the environment variable OTHER" in given.out and given.status == 0
@@ -681,7 +765,7 @@ def test_where_a_key_lies() -> None:
 def test_a_clouds_credentials_may_lie_elsewhere() -> None:
     config = ProviderConfig("bedrock", region="us-east-1")
     found = key_finding(resolve_listing("bedrock", {"bedrock": config}), config)
-    assert (found.verdict, "AWS_ACCESS_KEY_ID is set; a profile, a role may do" in found.evidence) == (
+    assert (found.verdict, "AWS_ACCESS_KEY_ID is set; a profile, a role may have them" in found.evidence) == (
         "unclear",
         True,
     )
@@ -707,14 +791,17 @@ def test_what_is_set_up_here() -> None:
         ran = Ran("--json", "--config", "mine.toml", **env)
         shown = Ran("--config", "mine.toml", **env)
     found = {each["name"]: (each["verdict"], each["evidence"]) for each in ran.json["findings"]}
+    assert shown.out.splitlines()[1].split()[:3] == ["works", "now", "yes"]
+    assert {"ollama", "groq", "bedrock"} <= set(re.split(r"[,; ]+", found["works now"][1]))
+    assert "mine" not in found["works now"][1]
     assert found["configuration"] == ("yes", "mine.toml (trusted): 2 providers, 0 models")
     assert found["groq"] == ("yes", "GROQ_API_KEY is set, for api.groq.com")
     assert found["bedrock"][0] == "yes" and found["bedrock"][1].startswith("AWS_ACCESS_KEY_ID is set")
     assert found["ollama"] == ("yes", f"{server.url} answers, with 1 models: 'llama3.2:3b'")
-    assert found["mine"] == ("no", f"nobody listens at http://127.0.0.1:{port}/v1")
+    assert found["mine"] == ("no", f"no server listens at http://127.0.0.1:{port}/v1")
     assert found["broken"][0] == "no" and "NOT_SET is not set" in found["broken"][1]
-    assert (
-        "mistral (MISTRAL_API_KEY)" in found["without a key"][1] and "groq (" not in found["without a key"][1]
+    assert re.fullmatch(
+        r"\d\d providers: (\S+ \(\w+\), ){3}…; `brainwires providers` lists all", found["without a key"][1]
     )
     assert {"local model", "package xllamacpp", "package keyring"} <= found.keys()
     assert ran.status == shown.status == 1  # a provider that was set up cannot be used
@@ -724,23 +811,23 @@ def test_what_is_set_up_here() -> None:
 SENT = {
     "configuration": ("yes", "mine.toml (trusted): 5 providers, 1 models"),
     "default model": ("yes", "fast, groq:llama, sent to https://gateway.example"),
-    "groq goes to": (
+    "groq is sent to": (
         "yes",
         (
             "https://gateway.example; key: in the environment variable GATE_KEY; header X-Title: as written; "
             "header X-Team-Key: in the file {here}/team"
         ),
     ),
-    "bedrock goes to": ("yes", "https://bedrock-runtime.eu-west-1.amazonaws.com; key: the profile work"),
-    "vertex goes to": (
+    "bedrock is sent to": ("yes", "https://bedrock-runtime.eu-west-1.amazonaws.com; key: the profile work"),
+    "vertex is sent to": (
         "yes",
         "https://aiplatform.eu.rep.googleapis.com; key: the credentials file {here}/g.json",
     ),
-    "vertex-anthropic goes to": (
+    "vertex-anthropic is sent to": (
         "yes",
         "https://aiplatform.googleapis.com; key: this machine's own cloud credentials",
     ),
-    "mistral goes to": ("yes", "https://api.mistral.ai; key: in the environment variable MISTRAL_API_KEY"),
+    "mistral is sent to": ("yes", "https://api.mistral.ai; key: in the environment variable MISTRAL_API_KEY"),
 }
 
 
@@ -780,9 +867,9 @@ def test_what_would_be_sent_where() -> None:
     assert "brainwires trust" in refused[-1]
     write('model = "mistral:x"\n[providers.local]\n', "brainwires.toml")
     found = {f["name"]: f["evidence"] for f in Ran("--json", MISTRAL_API_KEY=KEY).json["findings"]}
-    assert found["configuration"] == "brainwires.toml (merely found, and not trusted): 1 providers, 0 models"
+    assert found["configuration"] == "brainwires.toml (found, not trusted): 1 providers, 0 models"
     assert found["default model"] == "mistral:x, sent to https://api.mistral.ai"
-    assert found["local goes to"] == "this machine; key: none"
+    assert found["local is sent to"] == "this machine; key: none"
     write('model = "azure:x"', "brainwires.toml")
     found = {f["name"]: f["evidence"] for f in Ran("--json").json["findings"]}
     assert found["default model"].startswith("azure:x: azure has no base URL of its own")

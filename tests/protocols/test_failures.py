@@ -104,7 +104,8 @@ def test_a_refusal_is_sorted(status: int, body: Any, kind: type[APIError], words
     assert type(failure) is kind
     assert words in failure.message
     assert failure.status == status
-    assert failure.retryable is (kind in (RateLimitError, OverloadedError, ServerError))
+    is_used_up = status == 402 or failure.code == "insufficient_quota" or failure.type == "billing_error"
+    assert failure.retryable is (kind in (RateLimitError, OverloadedError, ServerError) and not is_used_up)
     for twin in (pickle.loads(pickle.dumps(failure)), copy.copy(failure), copy.deepcopy(failure)):
         assert type(twin) is kind
         assert vars(twin) == vars(failure)

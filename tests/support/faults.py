@@ -290,7 +290,7 @@ BROKEN: dict[str, Broken] = {
 
 
 CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
-    "no provider": ("gpt-6", {}, 'names no provider; for example "openai-chat:gpt-6"'),
+    "no provider": ("gpt-6", {}, 'names no provider; did you mean "openai:gpt-6"'),
     "unknown provider": ("XROW:x", {}, "did you mean 'ROW'"),
     "no model": ("ROW:", {"api_key": "k"}, "name a model of ROW"),
     "no key": ("ROW:x", {}, "set KEY_ENV or pass api_key="),

@@ -131,8 +131,8 @@ def test_where_a_request_goes(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no region": ("bedrock:m", {}, "AWS_REGION"),
     "no project": ("vertex:m", {}, "GOOGLE_CLOUD_PROJECT"),
-    "a region that is a host": ("bedrock:m", {"region": "x.evil.example/"}, "no region"),
-    "a project that is a path": ("vertex:m", {"project": "p/../../x"}, "no project"),
+    "a region that is a host": ("bedrock:m", {"region": "x.evil.example/"}, "not a valid region"),
+    "a project that is a path": ("vertex:m", {"project": "p/../../x"}, "not a valid project"),
     "Google's token elsewhere": (
         "vertex:m",
         {"base_url": "https://proxy.example/v1"},

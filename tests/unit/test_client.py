@@ -236,6 +236,13 @@ def test_a_wrong_argument_is_named(name: str) -> None:
             client.conversation(**args).stream("hi")
 
 
+def test_a_stream_that_is_asked_of_chat_is_pointed_to_its_method() -> None:
+    client = AsyncClient("openai-chat:m", api_key=KEY)
+    wrong: dict[str, Any] = {"stream": True}
+    with pytest.raises(TypeError, match=r"client\.stream\(\.\.\.\) streams a response"):
+        asyncio.run(client.chat("hi", **wrong))
+
+
 def test_settings_without_a_model_have_no_provider_to_go_to() -> None:
     with pytest.raises(ConfigError, match="belong to the provider of `model`"):
         AsyncClient(api_key=KEY)

@@ -352,9 +352,9 @@ def test_which_base_url_counts(first: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_page_has_the_same_table() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    table = text.partition("## What goes before what")[2].partition("##")[0]
+    table = text.partition("## Precedence")[2].partition("##")[0]
     order = [line for line in table.splitlines() if line.startswith("| ") and line[2].isdigit()]
-    words = ("call", "client", "BRAINWIRES_MODEL", "file", "variables", "row")
+    words = ("call", "client", "BRAINWIRES_MODEL", "file", "variables", "provider")
     assert [next(word for word in words if word in line) for line in order] == list(words)
 
 

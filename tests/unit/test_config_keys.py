@@ -288,7 +288,7 @@ def test_the_advice_on_a_key_in_the_file(key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(f"[providers.groq]\napi_key = '{key}'\n")
     assert '{ env = "GROQ_API_KEY" }, { file = "~/.keys/NAME" } or { keyring = "SERVICE"' in str(caught.value)
-    assert "replace it with a new one" in str(caught.value)
+    assert "replace the key, since it was in this file" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ from config_files import alone, write
 __all__ = ["alone"]
 
 FILE = "brainwires.toml"
-TEXT = "[providers.lab]\nrow = 'vllm'\nbase_url = 'https://gateway.example/v1'\nheaders = { X-A = { file = 'key' } }\n"
+TEXT = (
+    "[providers.lab]\nbased_on = 'vllm'\nbase_url = 'https://gateway.example/v1'\n"
+    "headers = { X-A = { file = 'key' } }\n"
+)
 OPENED: list[Any] = []
 
 

@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "ollama, local (public names)",
         "doctor",
         "cli",
+        "__main__",
     )
 )
 PURE = frozenset(("types", "errors", "events", "framing", "protocols"))

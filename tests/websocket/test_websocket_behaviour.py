@@ -104,7 +104,7 @@ def table(heading: str) -> list[list[str]]:
 
 
 def test_the_document_has_the_same_rows() -> None:
-    rows = table("Row by row")
+    rows = table("Comparison with other clients")
 
     assert [row[0] for row in rows] == list(ROWS)
     assert [row[-1].strip("`") for row in rows] == list(ROWS.values())

@@ -30,12 +30,12 @@ class Fault(NamedTuple):
 
 FAULTS = (
     Fault(
-        "A reconnection in mid-answer: the iterator waits for ever",
+        "A reconnection during a response: the iterator waits for ever",
         "openai-python 3.54",
         "behaviour::test_nothing_is_sent_again_once_something_came",
     ),
     Fault(
-        "A close with 1000 or 1001 in mid-answer passes for its end",
+        "A close with 1000 or 1001 during a response passes for its end",
         "openai-python 3.54",
         "behaviour::test_a_close_before_the_end_is_an_error_with_the_partial",
     ),
@@ -50,7 +50,7 @@ FAULTS = (
         "cancel::test_cancelled_in_any_state",
     ),
     Fault(
-        "`error` events are handed out, not raised",
+        "`error` events are yielded, not raised",
         "openai-python 3.54, openai-node 7.5",
         "behaviour::test_an_error_event_ends_the_answer_and_is_typed",
     ),
@@ -60,7 +60,7 @@ FAULTS = (
         "behaviour::test_a_refused_handshake_is_the_error_of_its_status",
     ),
     Fault(
-        "No clock while it waits for an event",
+        "No time limit while it waits for an event",
         "openai-python 3.54, openai-agents-js #1128, livekit/agents-js #1935, openclaw #44168, the crate",
         "behaviour_chains::test_silence_has_a_clock",
     ),
@@ -220,12 +220,12 @@ FAULTS = (
         "recovery::test_a_used_connection_that_ends_is_replaced_once",
     ),
     Fault(
-        "Proxies of the environment are passed over",
+        "Proxies of the environment are ignored",
         "Codex #14080 and #29958, claude-code-proxy #82, oh-my-pi #5510, Codex-Manager #387, huddle #74",
         "behaviour::test_the_environments_proxy_is_gone_through",
     ),
     Fault(
-        "A base URL of one's own is passed over",
+        "A base URL of the caller is ignored",
         "opencode #29636, the crate",
         "behaviour::test_the_url_follows_from_the_base_url",
     ),

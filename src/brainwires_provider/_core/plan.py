@@ -163,6 +163,11 @@ class Plan(Struct, frozen=True):
 def check_args(args: Mapping[str, Any]) -> None:
     """Raises TypeError for a keyword that does not exist, naming the nearest that does."""
     for name in args:
+        if name == "stream":
+            raise TypeError(
+                "unexpected keyword argument 'stream': client.stream(...) streams a response, "
+                "client.chat(...) returns it whole"
+            )
         if name not in _ARGS:
             near = get_close_matches(name, _ARGS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

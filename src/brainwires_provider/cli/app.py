@@ -1,39 +1,42 @@
-"""The command line itself: names, options and their help. The work is in the modules beside this one."""
+"""The command line: names, options and their help. The other modules of this package do the work."""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from brainwires_provider import __version__
-from brainwires_provider.cli.asking import Asking
 from brainwires_provider.cli.chat import INTERRUPTED
 from brainwires_provider.cli.doctor import add_doctor
 from brainwires_provider.cli.local import add_local
 from brainwires_provider.cli.models import add_models
 from brainwires_provider.cli.ollama import add_ollama
+from brainwires_provider.cli.options import ChatOptions, Connection, expand_options
 from brainwires_provider.cli.providers import add_providers
 from brainwires_provider.cli.trust import add_trust
 
 __all__ = ["app"]
+
+_ABOUT = "Send requests to any LLM provider in its own protocol, and decode recorded responses."
 
 app = typer.Typer(
     name="brainwires",
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks can show local variables, and so a key
     rich_markup_mode=None,
-    help="Talk to any LLM provider in its own wire protocol, and read recordings of such talk.",
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command
+    help=_ABOUT,
 )
 
 
 class FramingName(StrEnum):
-    """How a recorded body is cut into messages."""
+    """How a recorded body is divided into messages."""
 
     sse = "sse"
     ndjson = "ndjson"
@@ -41,58 +44,12 @@ class FramingName(StrEnum):
     whole = "whole"
 
 
-def _temperature(text: str | None) -> float | Literal["unset"] | None:
-    """A number, or "none" for a model that takes no temperature."""
-    if text is None:
-        return "unset"
-    if text.lower() == "none":
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise typer.BadParameter("--temperature takes a number, or none to send no temperature")
-    return number
-
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="PROVIDER:MODEL",
-        help="For example openai-chat:gpt-6, or local:/models/x.gguf, or a name from brainwires.toml; unless that "
-        "names one, the default is local:, the installed SmolLM2.",
-    ),
-]
-System = Annotated[str | None, typer.Option(help="Standing instructions.")]
-Temperature = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NUMBER",
-        help="none sends no temperature, for models that take none; the default is 0, or what brainwires.toml says.",
-    ),
-]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")]
-BaseURL = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="Another server of the same protocol.")
-]
-KeyEnv = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The NAME of the environment variable that holds the key, where it is not the provider's own.",
-    ),
-]
-
-
 def _finish(work: Callable[[], int]) -> NoReturn:
-    """Leave with what the work gives. A reader that left early (`| head`) is no failure to speak of."""
+    """Exit with the status of `work`. A reader that closed the pipe early (`| head`) is not reported."""
     try:
         status = work()
     except BrokenPipeError:
-        # Python flushes standard output once more at its end, and would complain then.
+        # Python flushes standard output once more at its end, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except KeyboardInterrupt:
@@ -100,12 +57,11 @@ def _finish(work: Callable[[], int]) -> NoReturn:
     raise typer.Exit(status)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=_ABOUT)
 def brainwires(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Talk to any LLM provider in its own wire protocol, and read recordings of such talk."""
     if version:
         typer.echo(f"brainwires-provider {__version__}")
         raise typer.Exit
@@ -114,52 +70,50 @@ def brainwires(
 
 
 @app.command()
+@expand_options
 def chat(
-    prompt: Annotated[str | None, typer.Argument(help="What to say.", show_default=False)] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The prompt.", show_default=False)] = None,
     *,
-    model: Model = None,
-    system: System = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole answer as one JSON object instead.")
-    ] = False,
-    temperature: Temperature = None,
-    max_tokens: MaxTokens = None,
-    base_url: BaseURL = None,
-    api_key_env: KeyEnv = None,
+    chat_options: ChatOptions,
+    connection: Connection,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the response as one JSON object.")] = False,
     show_reasoning: Annotated[
-        bool, typer.Option("--show-reasoning", help="Show what the model thinks, on standard error.")
+        bool, typer.Option("--show-reasoning", help="Print the model's reasoning on standard error.")
     ] = False,
 ) -> None:
-    """Ask a model, or talk with it.
+    """Send a prompt to a model, or hold a conversation.
 
-    The prompt is the argument, or standard input; at a terminal without a prompt a conversation begins, which
-    Ctrl-D ends. Ctrl-C stops an answer. Statistics go to standard error.
+    The prompt is the argument, standard input, or both: standard input after the argument. At a terminal without a
+    prompt a conversation begins, which Ctrl-D ends. Ctrl-C stops a response. Statistics are printed on standard error.
 
     \b
     brainwires chat "Explain what a WebSocket is in one sentence."
-    git diff | brainwires chat --system "Review this change." -m openai-chat:gpt-6
+    git diff | brainwires chat "Review this change." -m openai-chat:gpt-6
     brainwires chat -m openai-chat:qwen3 --base-url http://localhost:8000/v1
     """
     from brainwires_provider.cli.chat import chat as run
 
-    asking = Asking(model, system, _temperature(temperature), max_tokens, base_url, api_key_env)
-    _finish(lambda: run(prompt, asking, as_json=as_json, show_reasoning=show_reasoning))
+    _finish(
+        lambda: run(
+            prompt,
+            lambda: chat_options.question(connection),
+            as_json=as_json,
+            show_reasoning=show_reasoning,
+        )
+    )
 
 
 @app.command()
+@expand_options
 def prepare(
-    prompt: Annotated[str, typer.Argument(help="What to say.")],
+    prompt: Annotated[str | None, typer.Argument(help="The prompt.", show_default=False)] = None,
     *,
-    model: Model = None,
-    system: System = None,
-    temperature: Temperature = None,
-    max_tokens: MaxTokens = None,
-    base_url: BaseURL = None,
-    api_key_env: KeyEnv = None,
-    stream: Annotated[bool, typer.Option("--stream", help="The request for a streamed answer.")] = False,
-    curl: Annotated[bool, typer.Option("--curl", help="As a curl command.")] = False,
+    chat_options: ChatOptions,
+    connection: Connection,
+    stream: Annotated[bool, typer.Option("--stream", help="The request for a streamed response.")] = False,
+    curl: Annotated[bool, typer.Option("--curl", help="Print it as a curl command.")] = False,
 ) -> None:
-    """Show the exact request, secrets redacted, without sending it.
+    """Show the exact request that chat would send, secrets redacted, without sending it.
 
     \b
     brainwires prepare "Hi" -m groq:llama-4
@@ -167,23 +121,32 @@ def prepare(
     """
     from brainwires_provider.cli.prepare import prepare as run
 
-    asking = Asking(model, system, _temperature(temperature), max_tokens, base_url, api_key_env)
-    _finish(lambda: run(prompt, asking, stream=stream, curl=curl))
+    _finish(lambda: run(prompt, lambda: chat_options.question(connection), stream=stream, curl=curl))
 
 
-@app.command()
+class _DecodeCommand(TyperCommand):
+    """Lists the protocols at the end of its help; they are loaded only for that."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from brainwires_provider.cli.decode import recorded_names
+
+        with formatter.section("Protocols"):
+            formatter.write_text(", ".join(recorded_names()))
+
+
+@app.command(cls=_DecodeCommand)
 def decode(
-    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="As in recordings: openai_chat.")],
-    file: Annotated[str, typer.Argument(metavar="FILE", help="One recorded body; - is standard input.")],
-    status: Annotated[int, typer.Option(metavar="N", help="The HTTP status it came with.")] = 200,
-    events: Annotated[bool, typer.Option("--events", help="One event a line.")] = False,
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="One of those below.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A recorded body; - is standard input.")],
+    status: Annotated[int, typer.Option(metavar="N", help="HTTP status of the response.")] = 200,
+    events: Annotated[bool, typer.Option("--events", help="Print one event per line.")] = False,
     framing: Annotated[
-        FramingName | None, typer.Option(help="Told from the bytes unless given.", show_default=False)
+        FramingName | None, typer.Option(help="Default: recognised from the body.", show_default=False)
     ] = None,
 ) -> None:
-    """Read one recorded body, and print the answer as one JSON object.
+    """Decode one recorded body, and print the response as one JSON object.
 
-    Exits with 1 and prints {"error": ..., "partial": ...} where the answer failed.
+    Exits with 1 and prints {"error": ..., "partial": ...} if the response failed.
 
     \b
     curl -sN "$URL" ... | tee body.sse | brainwires decode openai_chat -
@@ -203,7 +166,7 @@ def replay(
         typer.Argument(metavar="FILE...", help="Recordings: .jsonl, or .jsonl.gz; - is standard input."),
     ],
 ) -> None:
-    """Read recorded exchanges, one JSON record a line, and print one JSON line for each.
+    """Decode recorded exchanges, one JSON record per line, and print one JSON line for each.
 
     \b
     brainwires replay recordings.jsonl.gz

@@ -1,7 +1,7 @@
 """`chat`: one question, or a conversation, streamed to the terminal.
 
-One event loop serves a whole conversation. Each turn is one run of it, so that Ctrl-C, which ends a run,
-stops the answer and not the program; the connections live on between the turns.
+A conversation has one event loop. Each turn is one run of it, so that Ctrl-C, which ends a run, stops the answer and
+not the program; the connections stay open between the turns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from brainwires_provider._core.stream import AsyncStream
-from brainwires_provider.cli.asking import Asking
+from brainwires_provider.cli.options import Question
 from brainwires_provider.cli.output import dump, failure_shape, response_shape
 from brainwires_provider.cli.terminal import (
     AnswerView,
@@ -22,12 +22,11 @@ from brainwires_provider.cli.terminal import (
     is_terminal,
     note,
     print_line,
-    standard_input,
+    read_prompt,
     statistics,
+    utf8,
 )
-from brainwires_provider.client import AsyncClient
-from brainwires_provider.errors import ProviderError
-from brainwires_provider.protocols.base.decoder import well_formed
+from brainwires_provider.errors import ConfigError, ProviderError
 
 __all__ = ["INTERRUPTED", "chat"]
 
@@ -36,28 +35,31 @@ _FINE, _FAILED, _MISUSED = 0, 1, 2
 _PROMPT = "> "
 
 
-def chat(prompt: str | None, asking: Asking, *, as_json: bool, show_reasoning: bool) -> int:
-    """Answer `prompt`, or what standard input holds, or talk with who sits there. Gives the exit status."""
+def chat(prompt: str | None, ask: Callable[[], Question], *, as_json: bool, show_reasoning: bool) -> int:
+    """Answer a prompt, or hold a conversation if there is none and standard input is a terminal.
+
+    `ask` creates the client. Returns the exit status.
+    """
     try:
-        client = asking.client()
+        question = ask()
     except ProviderError as error:
         complain(explain(error))
         return _FAILED
+    text = None
+    if prompt is not None or not is_terminal(sys.stdin):
+        try:
+            text = read_prompt(prompt)
+        except ProviderError as error:
+            complain(explain(error))
+            return _MISUSED
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # for letters that a terminal's encoding lacks
-    teller = Teller(asking.name, as_json=as_json, show_reasoning=show_reasoning)
-    if prompt is None and is_terminal(sys.stdin):
-        return _converse(client, asking, teller)
-    if prompt is None:
-        prompt = standard_input().decode("utf-8-sig", "replace")
-    if not prompt.strip():
-        complain("there is no prompt: give one as an argument or on standard input")
-        return _MISUSED
-    return _ask_once(client, asking, teller, well_formed(prompt))
+        sys.stdout.reconfigure(errors="replace")  # for characters that a terminal's encoding lacks
+    printer = Printer(question.model, as_json=as_json, show_reasoning=show_reasoning)
+    return _converse(question, printer) if text is None else _ask_once(question, printer, text)
 
 
-class Teller:
-    """Tells of one answer after another, for a person or as JSON."""
+class Printer:
+    """Prints one answer after another, as text or as JSON."""
 
     def __init__(self, model: str, *, as_json: bool, show_reasoning: bool) -> None:
         local = model.startswith("local:")
@@ -65,8 +67,8 @@ class Teller:
         self._as_json = as_json
         self._show_reasoning = show_reasoning
 
-    async def tell(self, make: Callable[[], AsyncStream]) -> bool:
-        """One answer to its end; whether it came to one. What had been shown before a failure stays."""
+    async def print(self, make: Callable[[], AsyncStream]) -> bool:
+        """One answer to its end; whether it is complete. What was printed before a failure stays."""
         view = AnswerView(show_reasoning=self._show_reasoning)
         try:
             await self._stream(make(), view)
@@ -94,10 +96,12 @@ class Teller:
             view.end_line()
 
 
-def _ask_once(client: AsyncClient, asking: Asking, teller: Teller, prompt: str) -> int:
+def _ask_once(question: Question, printer: Printer, prompt: str) -> int:
+    client, _, args = question
+
     async def ask() -> bool:
         async with client:
-            return await teller.tell(lambda: client.stream(prompt, **asking.args()))
+            return await printer.print(lambda: client.stream(prompt, **args))
 
     try:
         return _FINE if asyncio.run(ask()) else _FAILED
@@ -105,16 +109,22 @@ def _ask_once(client: AsyncClient, asking: Asking, teller: Teller, prompt: str) 
         return INTERRUPTED
 
 
-def _converse(client: AsyncClient, asking: Asking, teller: Teller) -> int:
+def _converse(question: Question, printer: Printer) -> int:
     """Turn after turn until Ctrl-D, or Ctrl-C at the prompt."""
-    talk = client.conversation(**asking.args())
+    client, _, args = question
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # so that an invalid byte is reported, not raised
+    conversation = client.conversation(**args)
     with asyncio.Runner() as runner:
         try:
-            while (said := _listen()) is not None:
-                if not said.strip():
+            while (line := _read_line()) is not None:
+                if not line.strip():
                     continue
                 try:
-                    runner.run(teller.tell(lambda: talk.stream(well_formed(said))))
+                    text = utf8(line, "the line")
+                    runner.run(printer.print(lambda text=text: conversation.stream(text)))  # type: ignore[misc]
+                except ConfigError as error:
+                    complain(explain(error))
                 except KeyboardInterrupt:
                     note("stopped; this turn is not kept (Ctrl-D ends the conversation)")
         finally:
@@ -122,8 +132,8 @@ def _converse(client: AsyncClient, asking: Asking, teller: Teller) -> int:
     return _FINE
 
 
-def _listen() -> str | None:
-    """What the person says next; None when they leave."""
+def _read_line() -> str | None:
+    """The next line at the terminal; None at its end."""
     try:
         if is_terminal(sys.stdout):
             return input(_PROMPT)

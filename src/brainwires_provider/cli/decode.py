@@ -1,7 +1,7 @@
-"""`decode` and `replay`: recorded traffic read as a live answer would be, printed as JSON.
+"""`decode` and `replay`: recorded traffic decoded as a live response would be, printed as JSON.
 
-Both are for whoever debugs traffic, so nothing that a recording holds ends them with a traceback: what cannot
-be read becomes an error object, with what had arrived before it.
+Nothing in a recording ends them with a traceback: what cannot be decoded becomes an error object, with what
+had arrived before it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.protocols.base.bodies import framing_named, read_body, request_id, tell_framing
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.protocol import ChatProtocol, Reply
-from brainwires_provider.providers import PROVIDERS, protocol_named
+from brainwires_provider.providers import PROVIDERS, protocol_named, protocol_names
 from brainwires_provider.types import Origin, Response
 
-__all__ = ["BrokenRecordError", "ProtocolNotBuiltError", "decode", "replay"]
+__all__ = ["BrokenRecordError", "ProtocolNotBuiltError", "decode", "recorded_names", "replay"]
 
 _FINE, _FAILED, _NO_FILE = 0, 1, 2
 _GZIP = b"\x1f\x8b"
@@ -42,11 +42,11 @@ class ProtocolNotBuiltError(ConfigError):
 
 
 class BrokenRecordError(ValueError):
-    """A line of a recording is no record."""
+    """A line of a recording is not a record."""
 
 
 class UnreadableError(Exception):
-    """A file that is not there, may not be read, or is damaged."""
+    """A file that does not exist, cannot be read, or is damaged."""
 
     def __init__(self, path: str, error: Exception) -> None:
         super().__init__(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
@@ -55,7 +55,7 @@ class UnreadableError(Exception):
 class Recording(Struct, frozen=True):
     """One recorded answer. `framing` is a name of FRAMINGS, or None for the protocol's own.
 
-    `host` stands for the provider in the parts' origins, since a recording does not know our rows.
+    `host` is the provider in the parts' origins, since a recording does not name the provider.
     """
 
     protocol: ChatProtocol
@@ -76,7 +76,7 @@ class Recording(Struct, frozen=True):
         yield from read_body(protocol, self._origin, self.body, framing)
 
     def value(self, operation: Operation) -> Any:
-        """What the operation gave, as it is printed. Raises ProviderError."""
+        """The result of the operation, as it is printed. Raises ProviderError."""
         try:
             self._check()
             return operation.read(self.protocol, self.body, self._origin)
@@ -93,7 +93,7 @@ class Recording(Struct, frozen=True):
             raise self.protocol.decode_error(Reply(self.status, self.headers, self.body, time.time()))
 
     def explained(self, error: ProviderError) -> ProviderError:
-        """The same error with what the recording's head knows."""
+        """The same error with the request id and the status of the recording."""
         error.request_id = error.request_id or request_id(self.headers)
         if isinstance(error, APIError) and error.status is None:
             error.status = self.status
@@ -101,7 +101,7 @@ class Recording(Struct, frozen=True):
 
 
 class Reading:
-    """The answers of one recording, gathered event by event."""
+    """The responses of one recording, collected event by event."""
 
     def __init__(self) -> None:
         self.answers: list[Response] = []
@@ -109,7 +109,7 @@ class Reading:
         self._collector = Collector()
 
     def run(self, recording: Recording, show: Callable[[Event], None] | None = None) -> None:
-        """Read it all; `show` sees each event as it comes."""
+        """Decode all of it; `show` is called with each event."""
         try:
             for event in recording.events():
                 self._feed(event)
@@ -129,21 +129,26 @@ class Reading:
             self.answers.append(self._collector.response())
 
     def shape(self, name: str | None = None) -> Shape:
-        """What is printed of it: the answer, under `name` if one is given, or the failure."""
+        """What is printed: the response, under `name` if one is given, or the failure."""
         if self.failure is not None:
             return failure_shape(self.failure, self.answers)
         shape = response_shape(self.answers[0], self.answers[1:])
         return shape if name is None else {name: shape}
 
 
-_ROWS = {"bedrock_anthropic": "bedrock-invoke"}
-"""Recordings that are named by a cloud which says a protocol in its own way, and the row that speaks so."""
+_PROVIDERS = {"bedrock_anthropic": "bedrock-invoke"}
+"""Names of recordings of a cloud that has its own variant of a protocol, and the provider that uses it."""
+
+
+def recorded_names() -> tuple[str, ...]:
+    """The names that `decode` accepts: protocols, variants of them, and other operations."""
+    return tuple(sorted((*protocol_names(), *_PROVIDERS, *OPERATIONS)))
 
 
 def find_protocol(name: str) -> ChatProtocol:
     """By its name in recordings. Raises ProtocolNotBuiltError."""
-    if name in _ROWS:
-        return PROVIDERS[_ROWS[name]].protocol()
+    if name in _PROVIDERS:
+        return PROVIDERS[_PROVIDERS[name]].protocol()
     try:
         return protocol_named(name)
     except ConfigError as error:
@@ -151,7 +156,7 @@ def find_protocol(name: str) -> ChatProtocol:
 
 
 def decode(name: str, path: str, *, status: int, events: bool, framing: str | None) -> int:
-    """Print one recorded body as one object, or as its events. Gives the exit status."""
+    """Print one recorded body as one object, or as its events. Returns the exit status."""
     try:
         body = standard_input() if path == "-" else Path(path).read_bytes()
     except OSError as error:
@@ -184,7 +189,7 @@ def _print_event(event: Event) -> None:
 def replay(paths: list[str]) -> int:
     """Print one line for each record of the files, as it is read.
 
-    Gives 0 whatever the records held; 2 when a file could not be read.
+    Returns 0 whatever the records contain, and 2 if a file could not be read.
     """
     outcome = _FINE
     for path in paths:
@@ -209,7 +214,7 @@ def _lines(path: str) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[Iterable[bytes]]:
-    """The lines of a file, unpacked if it is packed, whatever its name. It may be a pipe: nothing seeks."""
+    """The lines of a file, decompressed if it is compressed, whatever its name. It may be a pipe: nothing seeks."""
     with ExitStack() as held:
         raw: Any = (
             io.BytesIO(standard_input())
@@ -246,7 +251,7 @@ def _record(line: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise BrokenRecordError(f"this line is not JSON: {error}") from None
     if not isinstance(record, dict):
-        raise BrokenRecordError(f"this line is no JSON object, but {type(record).__name__}")
+        raise BrokenRecordError(f"this line is not a JSON object, but {type(record).__name__}")
     return record
 
 
@@ -278,7 +283,7 @@ def _body(record: dict[str, Any]) -> bytes:
         try:
             return base64.b64decode(_field(record, "body_b64", str), validate=True)
         except binascii.Error as error:
-            raise BrokenRecordError(f'"body_b64" is no base64: {error}') from None
+            raise BrokenRecordError(f'"body_b64" is not base64: {error}') from None
     text: str = _field(record, "body", str)
     return text.encode("utf-8", "surrogatepass")
 

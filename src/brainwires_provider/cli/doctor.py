@@ -1,13 +1,12 @@
-"""`doctor`: what is set up, whether a provider answers, and what a compatible server really does.
+"""`doctor`: checks the configuration, whether a provider answers, and what a compatible server really supports.
 
-The findings are a table on standard output, which rich draws at a terminal and which is plain columns elsewhere; what
-to do about them, and what was asked, goes to standard error.
+The findings are a table on standard output, drawn by rich at a terminal and in plain columns elsewhere. Advice, and
+the number of requests, are on standard error.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -17,7 +16,7 @@ import typer
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import EnvKey
+from brainwires_provider.cli.options import Connection, expand_options
 from brainwires_provider.cli.output import dump, failure_shape
 from brainwires_provider.cli.terminal import Spinner, complain, explain, is_terminal, note, print_line
 from brainwires_provider.config.suspects import may_be_key
@@ -31,76 +30,71 @@ __all__ = ["add_doctor"]
 Finish = Callable[[Callable[[], int]], NoReturn]
 
 
-class _Order(Struct, frozen=True):
-    """What was typed."""
+class _Limits(Struct, frozen=True):
+    """The limits of an examination."""
 
-    subject: str | None
-    model: str | None
-    key_env: str | None
-    config: str | None
-    allow_http: bool
-    timeout: float | None
-    total: float
-    most: int
-    max_tokens: int
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Time limit of one request.", show_default=False)
+    ] = None
+    total: Annotated[float, typer.Option(metavar="SECONDS", help="Time limit of all requests.")] = 600
+    most: Annotated[int, typer.Option(metavar="N", help="Maximum number of requests to a URL.")] = 40
+    max_tokens: Annotated[int, typer.Option(metavar="N", help="Maximum output tokens.")] = 256
 
 
-_COLOURS = {"yes": "green", "no": "red", "refused": "red", "ignored": "yellow", "unclear": "dim"}
+_IMPORTS = """\
+from brainwires_provider import Provider
+from brainwires_provider.providers.dialects import COMPATIBLE, chat
+
+"""
+_COLORS = {"yes": "green", "no": "red", "refused": "red", "ignored": "yellow", "unclear": "dim"}
 
 
 def add_doctor(app: typer.Typer, finish: Finish) -> None:
-    """Add the command; `finish` leaves with what it gives."""
+    """Add the command. `finish` exits with the status that it returns."""
 
     @app.command("doctor")
+    @expand_options
     def doctor(
         subject: Annotated[
             str | None,
-            typer.Argument(metavar="[PROVIDER | URL]", help="Whom to examine.", show_default=False),
+            typer.Argument(
+                metavar="PROVIDER|PROVIDER:MODEL|URL",
+                help="Provider or URL to check.",
+                show_default=False,
+            ),
         ] = None,
         *,
         model: Annotated[
             str | None,
-            typer.Option("--model", "-m", metavar="NAME", help="Default: the first that is listed."),
+            typer.Option("--model", "-m", metavar="NAME", help="Default: the first of the list."),
         ] = None,
-        api_key_env: Annotated[
-            str | None,
-            typer.Option(metavar="NAME", help="The NAME of the environment variable that holds the key."),
-        ] = None,
-        config: Annotated[
-            str | None,
-            typer.Option(metavar="PATH", help="The set-up; default: the brainwires.toml that is found."),
-        ] = None,
-        allow_http: Annotated[
-            bool, typer.Option("--allow-http", help="Plain http to another machine.")
-        ] = False,
-        timeout: Annotated[
-            float | None, typer.Option(metavar="SECONDS", help="For each request.", show_default=False)
-        ] = None,
-        total: Annotated[float, typer.Option(metavar="SECONDS", help="For all of them.")] = 600,
-        most: Annotated[int, typer.Option(metavar="N", help="The most requests that a URL is sent.")] = 40,
-        max_tokens: Annotated[int, typer.Option(metavar="N", help="The longest answer.")] = 256,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+        connection: Connection,
+        limits: _Limits,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
-        """Tell what is set up, whether a provider answers, or what a server really does.
+        """Check the configuration, whether a provider answers, or what a server really supports.
 
-        Without an argument nobody but servers on this machine is asked. Exits with 1 where something is not well. No
-        key is ever shown.
+        Without an argument, requests are sent to servers on this machine only. Exits with 1 if something does not
+        work. No key is ever shown.
 
         \b
         brainwires doctor
         brainwires doctor groq
+        brainwires doctor local:smollm2
         brainwires doctor http://localhost:8080 --json
         brainwires doctor https://llm.example.org/v1 --api-key-env GATEWAY_KEY
         """
-        order = _Order(subject, model, api_key_env, config, allow_http, timeout, total, most, max_tokens)
-        finish(lambda: _run(order, as_json=as_json))
+        finish(lambda: _run(subject, model, connection, limits, as_json=as_json))
 
 
-def _run(order: _Order, *, as_json: bool) -> int:
-    spinner = Spinner("looking around …" if order.subject is None else "asking …")
+def _run(
+    subject: str | None, model: str | None, connection: Connection, limits: _Limits, *, as_json: bool
+) -> int:
+    spinner = Spinner("checking …" if subject is None else f"checking {subject} …")
     try:
         with spinner.turning():
-            examination = asyncio.run(_examine(order))
+            work = _look_around(connection, limits) if subject is None else None
+            examination = asyncio.run(work or _examine(str(subject), model, connection, limits))
     except ProviderError as error:
         if as_json:
             print_line(dump(failure_shape(error)))
@@ -114,60 +108,46 @@ def _run(order: _Order, *, as_json: bool) -> int:
     return 0 if examination.well else 1
 
 
-async def _examine(order: _Order) -> Examination:
-    """Raises ProviderError for what cannot be asked at all."""
-    from brainwires_provider.config import load_config
+async def _examine(subject: str, model: str | None, connection: Connection, limits: _Limits) -> Examination:
+    """Raises ProviderError for a subject that no request can be sent to."""
     from brainwires_provider.doctor import examine, is_url
 
-    key, subject = _key(order.key_env), order.subject
-    if subject is None:
-        return await _look_around(order)
     if not is_url(subject) and may_be_key(subject):
         raise ConfigError(
             "that looks like a key: name a provider or a URL, and the key by --api-key-env NAME"
         )
     return await examine(
         subject,
-        model=order.model,
-        api_key=key,
-        config=None if is_url(subject) else load_config(order.config),
-        allow_http=order.allow_http,
-        seconds=60 if order.timeout is None else order.timeout,
-        total=order.total,
-        most=order.most,
-        max_tokens=order.max_tokens,
+        model=model,
+        api_key=connection.key(),
+        base_url=connection.base_url,
+        config=None if is_url(subject) and "://" in subject else connection.load(),
+        allow_http=connection.allow_http,
+        seconds=60 if limits.timeout is None else limits.timeout,
+        total=limits.total,
+        most=limits.most,
+        max_tokens=limits.max_tokens,
     )
 
 
-async def _look_around(order: _Order) -> Examination:
-    """A file that cannot be used is a finding, among the others."""
-    from brainwires_provider.config import load_config
+async def _look_around(connection: Connection, limits: _Limits) -> Examination:
+    """A configuration file with faults is one finding among the others."""
     from brainwires_provider.doctor import Finding, look_around
 
-    seconds = 2 if order.timeout is None else order.timeout
+    if connection.base_url is not None or connection.api_key_env is not None or connection.allow_http:
+        raise ConfigError("name the provider that --base-url, --allow-http and --api-key-env are for")
+    seconds = 2 if limits.timeout is None else limits.timeout
     try:
-        return await look_around(load_config(order.config), seconds=seconds)
+        return await look_around(connection.load(), seconds=seconds)
     except ConfigError as error:
         faults = error.message.splitlines()
     seen = await look_around(seconds=seconds)
-    told = tuple(Finding("configuration", "no", fault) for fault in faults)
-    kept = tuple(finding for finding in seen.findings if finding.name != "configuration")
-    return replace(seen, well=False, findings=(*told, *kept))
+    first, *others = (finding for finding in seen.findings if finding.name != "configuration")
+    file = (Finding("configuration", "no", fault) for fault in faults)
+    return replace(seen, well=False, findings=(first, *file, *others))
 
 
-def _key(name: str | None) -> EnvKey | None:
-    """Raises ConfigError where no key is there; the name may be the key itself, so it is not repeated."""
-    if name is None:
-        return None
-    if not os.environ.get(name, "").strip():
-        raise ConfigError(
-            "--api-key-env takes the name of an environment variable that holds the key; there is none by the name "
-            "given, or it is empty"
-        )
-    return EnvKey(name)
-
-
-# -- showing -------------------------------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------------------------
 
 
 def _show(examination: Examination) -> None:
@@ -176,11 +156,12 @@ def _show(examination: Examination) -> None:
         _draw(rows)
     else:
         _print_plain(rows)
-    if examination.row is not None and examination.config is not None:
-        for block in (examination.row, examination.config):
+    if examination.provider is not None and examination.config is not None:
+        for block in (_IMPORTS + examination.provider, examination.config):
             print_line(b"")
             for line in block.splitlines():
                 print_line(line.encode("utf-8", "replace"))
+        note("to paste: in Python code, or in brainwires.toml, followed by `brainwires trust`")
     for finding in examination.findings:
         if finding.advice and finding.verdict != "yes" and examination.kind != "setup":
             note(f"{finding.name}: {finding.advice}")
@@ -190,7 +171,9 @@ def _show(examination: Examination) -> None:
 def _summary(examination: Examination) -> str:
     asked = f"{examination.requests} request{'' if examination.requests == 1 else 's'}"
     if examination.kind == "setup":
-        return f"{asked}, to servers on this machine only; `brainwires doctor PROVIDER` asks a service"
+        return (
+            f"{asked}, to servers on this machine only; `brainwires doctor PROVIDER` sends some to a provider"
+        )
     model = f", model {examination.model}" if examination.model else ""
     return f"{examination.subject}{model}: {asked} in {examination.seconds:.1f} s"
 
@@ -205,7 +188,7 @@ def _draw(rows: Sequence[tuple[str, str, str]]) -> None:
     table.add_column("VERDICT", no_wrap=True)
     table.add_column("EVIDENCE", overflow="fold")
     for name, verdict, evidence in rows:
-        cells = (Text(_printable(name)), Text(verdict, style=_COLOURS[verdict]), Text(_printable(evidence)))
+        cells = (Text(_printable(name)), Text(verdict, style=_COLORS[verdict]), Text(_printable(evidence)))
         table.add_row(*cells)
     Console(file=sys.stdout).print(table)
 

@@ -263,7 +263,7 @@ def _add_pulling(local: typer.Typer, finish: Finish) -> None:
         \b
         brainwires local list --known
         brainwires local pull qwen3-0.6b --default
-        brainwires local pull hf:ggml-org/embeddinggemma-300M-GGUF/embeddinggemma-300M-Q8_0.gguf --name embed
+        brainwires local pull hf:ggml-org/gemma-3-270m-GGUF/gemma-3-270m-Q8_0.gguf
         """
         options = {"name": name, "folder": folder, "sha256": sha256, "force": force, "replace": replace}
         finish(lambda: _run(lambda: _pull(model, options, default=default, as_json=as_json), as_json))

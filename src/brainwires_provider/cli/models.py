@@ -1,7 +1,7 @@
-"""`models`: what a provider lists, as a table for a person or one JSON object a line for a script.
+"""`models`: the models that a provider lists, as a table, or as one JSON object per line.
 
-What the provider did not say is blank, or null. What a dated table said instead is marked, and the table named. Names
-come from a server, so nothing of them that could steer a terminal is printed.
+What the provider does not state is blank, or null. Values from a dated table are marked, and the table named. Names
+come from a server, so control characters in them are not printed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 
-from brainwires_provider.cli.asking import Asking
+from brainwires_provider.cli.options import Connection, expand_options
 from brainwires_provider.cli.output import dump, failure_shape
 from brainwires_provider.cli.tables import print_table
 from brainwires_provider.cli.terminal import complain, explain, note, print_line
@@ -30,41 +30,30 @@ _MARK = "*"
 
 
 def add_models(app: typer.Typer, finish: Finish) -> None:
-    """Add the command; `finish` leaves with what it gives."""
+    """Add the command. `finish` exits with the status that it returns."""
 
     @app.command("models")
+    @expand_options
     def models(
-        provider: Annotated[
-            str, typer.Argument(metavar="PROVIDER", help="As `brainwires providers` names it.")
-        ],
+        provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="One of `brainwires providers`.")],
         *,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead.")] = False,
-        base_url: Annotated[
-            str | None, typer.Option("--base-url", metavar="URL", help="Another server of the same protocol.")
-        ] = None,
-        api_key_env: Annotated[
-            str | None,
-            typer.Option(
-                metavar="NAME",
-                help="The NAME of the environment variable that holds the key, where it is not the provider's own.",
-            ),
-        ] = None,
+        connection: Connection,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     ) -> None:
-        """Show the models that a provider lists: their limits, abilities, and stage of life, where it tells them.
+        """List the models of a provider: their limits, capabilities and lifecycle, if it states them.
 
         \b
         brainwires models groq
-        brainwires models openrouter --json | jq -r 'select(.capabilities[]? == "tools") | .id'
+        brainwires models openrouter --json |
+          jq -r 'select(.capabilities[]? == "tools") | .id'
         brainwires models vllm --base-url http://localhost:8000/v1
         """
-        finish(
-            lambda: _run(Asking(f"{provider}:*", base_url=base_url, api_key_env=api_key_env), as_json=as_json)
-        )
+        finish(lambda: _run(provider, connection, as_json=as_json))
 
 
-def _run(asking: Asking, *, as_json: bool) -> int:
+def _run(provider: str, connection: Connection, *, as_json: bool) -> int:
     async def main() -> list[Model]:
-        async with asking.client() as client:
+        async with connection.client(f"{provider}:*", connection.load()) as client:
             return await client.models()
 
     try:
@@ -80,7 +69,7 @@ def _run(asking: Asking, *, as_json: bool) -> int:
         return 0
     print_table(_HEAD, [_cells(model) for model in found])
     for table in dict.fromkeys(model.table for model in found if model.table):
-        note(f"{_MARK} the provider does not say; so says {table}")
+        note(f"{_MARK} not stated by the provider; from {table}")
     return 0
 
 

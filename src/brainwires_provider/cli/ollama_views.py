@@ -1,7 +1,7 @@
-"""What the `ollama` commands print: tables for a person, one JSON object a line for a script, progress as it comes.
+"""What the `ollama` commands print: tables, one JSON object per line, or progress.
 
-Progress is a bar for each layer at a terminal, else a line whenever something new begins or a layer is whole; both on
-standard error. Names come from a server, so nothing of them that could steer a terminal is printed.
+Progress is a bar for each layer at a terminal, else a line when a step begins or a layer is complete; both on standard
+error. Names come from a server, so control characters in them are not printed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def print_json(value: Any) -> None:
 
 
 def _shape(value: Any) -> Any:
-    """Values by their fields, each of them, and times as ISO 8601."""
+    """Values by their fields, and times as ISO 8601."""
     if isinstance(value, msgspec.Struct):
         return {name: _shape(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, datetime):
@@ -98,7 +98,7 @@ def print_running(models: Sequence[OllamaRunningModel]) -> None:
 
 
 def print_info(info: OllamaModelInfo) -> None:
-    """A line for each thing that the server told of the model."""
+    """A line for each known property of the model."""
     rows = [
         ("name", info.name),
         ("architecture", info.architecture or info.details.family or ""),
@@ -140,23 +140,23 @@ class _JSONView(StepView[OllamaProgress]):
 
 
 class _Lines(StepView[OllamaProgress]):
-    """A line where the words change, and one where a layer is whole."""
+    """A line when the status changes, and one when a layer is complete."""
 
     def __init__(self) -> None:
         self._last = ""
-        self._whole: set[str] = set()
+        self._complete: set[str] = set()
 
     def show(self, step: OllamaProgress) -> None:
         if step.status != self._last:
             self._last = step.status
             tell(f"{step.status} ({size_words(step.total)})" if step.total else step.status)
-        if step.digest and step.fraction == 1.0 and step.digest not in self._whole:
-            self._whole.add(step.digest)
-            tell(f"{step.status}: whole")
+        if step.digest and step.fraction == 1.0 and step.digest not in self._complete:
+            self._complete.add(step.digest)
+            tell(f"{step.status}: complete")
 
 
 class _Bars(StepView[OllamaProgress]):
-    """A bar for each layer; words that have none stand above."""
+    """A bar for each layer; other steps are printed above."""
 
     def __init__(self) -> None:
         from rich.console import Console

@@ -1,7 +1,7 @@
-"""Recordings that hold no answer but a value: token counts, model lists and compactions.
+"""Recordings of other operations than chat: token counts, model lists and compactions.
 
-Such a recording is named by what was asked, not by the protocol; which one it was is told from the path that was
-asked, and else from the body.
+Such a recording has the name of its operation instead of its protocol, which is recognised from the path of the
+request, else from the body.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["OPERATIONS", "Operation"]
 
 
 class Operation(Struct, frozen=True):
-    """`protocol` names the protocol of a path and a body; `read` gives what is printed. Raises ProviderError."""
+    """`protocol` recognises the protocol by path and body; `read` returns what is printed. Raises ProviderError."""
 
     protocol: Callable[[str, bytes], str]
     read: Callable[[ChatProtocol, bytes, Origin], Any]
@@ -57,7 +57,7 @@ def _count(protocol: ChatProtocol, body: bytes, origin: Origin) -> Shape:
 
 
 def _lists(path: str, body: bytes) -> str:
-    """OpenAI's form is what most services copy, some of them beside another's."""
+    """Most services have OpenAI's form, some in addition to another."""
     match _object(body):
         case {"data": [{"type": "model"}, *_]} | {"data": [], "has_more": _}:
             return "anthropic_messages"

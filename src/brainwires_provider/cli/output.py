@@ -1,12 +1,13 @@
-"""The command's JSON: our values as plain objects of a fixed shape, one object a line.
+"""The JSON output: values as plain objects of a fixed shape, one object per line.
 
-Every key that a kind of value has is there, null or empty where unset, so that scripts need no guesses; only
-`extra` (of a part or a message), `origin` and `more` are left out where there is none.
+All keys of a kind of value are present, null or empty if unset; only `extra` (of a part or a message), `origin` and
+`more` are left out if there is none.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,9 @@ __all__ = [
 
 Shape = dict[str, Any]
 
+# In UTF-8: DEL, U+0080 to U+009F, U+202A to U+202E, U+2066 to U+2069.
+_TERMINAL_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
+
 _FIELDS: dict[type[Part], tuple[str, ...]] = {
     TextPart: ("text", "citations"),
     ReasoningPart: ("text", "summary", "signature", "encrypted", "redacted"),
@@ -70,17 +74,23 @@ _FAILURE = ("status", "provider_status", "code", "retry_after", "request_id", "b
 
 
 def dump(value: Shape) -> bytes:
-    """One line of UTF-8, without its end. Half surrogate pairs, which no UTF-8 can hold, become U+FFFD.
+    """One line of UTF-8, without its end. Half surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
 
-    Raises ValueError for what is nested too deeply.
+    Characters that control a terminal (DEL, C1 controls, bidirectional overrides) are escaped, as JSON escapes the C0
+    controls. Raises ValueError for what is nested too deeply.
     """
     try:
         try:
-            return msgspec.json.encode(value)
+            line = msgspec.json.encode(value)
         except UnicodeEncodeError:
-            return msgspec.json.encode(well_formed(value))
+            line = msgspec.json.encode(well_formed(value))
     except RecursionError:
         raise ValueError("nested too deeply to be printed") from None
+    return _TERMINAL_CONTROLS.sub(_escape, line)
+
+
+def _escape(control: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(control[0].decode())
 
 
 def part_shape(part: Part) -> Shape:
@@ -96,7 +106,7 @@ def part_shape(part: Part) -> Shape:
 
 
 def usage_shape(usage: Usage) -> Shape:
-    """All buckets, zeros too, the sums, and what the provider said."""
+    """All buckets, including zeros, the sums, and the provider's own object."""
     shape: Shape = {name: getattr(usage, name) for name in (*_BUCKETS, *_SUMS)}
     shape |= {"passes": _plain(usage.passes), "complete": usage.complete}
     return shape | {"anomalies": list(usage.anomalies), "raw": _plain(usage.raw)}
@@ -115,7 +125,7 @@ def _deviation(deviation: Deviation) -> Shape:
 
 
 def response_shape(response: Response, more: Sequence[Response] = ()) -> Shape:
-    """One answer; `more` are further ones out of the same body."""
+    """One response; `more` are further ones of the same body."""
     shape: Shape = {
         "id": response.id,
         "model": response.model,
@@ -132,7 +142,7 @@ def response_shape(response: Response, more: Sequence[Response] = ()) -> Shape:
 
 
 def compaction_shape(compaction: Compaction) -> Shape:
-    """A history made shorter: the messages that go on in its place."""
+    """A compacted history: the messages that replace it."""
     return {
         "id": compaction.id,
         "messages": [_message(message) for message in compaction.messages],
@@ -157,7 +167,7 @@ def event_shape(event: Event) -> Shape:
 
 
 def error_shape(error: Exception) -> Shape:
-    """An error: the name of its type, its words, and what the provider said of it."""
+    """An error: the name of its type, its message, and the details from the provider."""
     shape: Shape = {"type": type(error).__name__, "message": getattr(error, "message", str(error))}
     for name in _FAILURE:
         shape[name] = _plain(getattr(error, name, None))
@@ -165,13 +175,13 @@ def error_shape(error: Exception) -> Shape:
 
 
 def failure_shape(error: Exception, partial: Sequence[Response] = ()) -> Shape:
-    """A failure and, in an answer's shape, what had arrived before it; `partial` is null without any."""
+    """A failure, and the partial response in a response's shape, or null."""
     arrived = response_shape(partial[0], partial[1:]) if partial else None
     return {"error": error_shape(error), "partial": arrived}
 
 
 def _plain(value: Any) -> Any:
-    """Our own values by their fields, bytes as base64. What came as JSON still is, and stays as it is."""
+    """Values by their fields, bytes as base64. JSON values stay as they are."""
     if isinstance(value, Part):
         return part_shape(value)
     if isinstance(value, Usage):

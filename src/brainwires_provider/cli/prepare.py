@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
-from brainwires_provider.cli.asking import Asking
+from brainwires_provider.cli.options import Question
 from brainwires_provider.cli.output import dump, report_shape
-from brainwires_provider.cli.terminal import complain, explain, print_line
+from brainwires_provider.cli.terminal import complain, explain, print_line, read_prompt
 from brainwires_provider.errors import ProviderError
-from brainwires_provider.protocols.base.decoder import well_formed
 
 __all__ = ["prepare"]
 
 
-def prepare(prompt: str, asking: Asking, *, stream: bool, curl: bool) -> int:
-    """Print it as one JSON object, or as a curl command. Gives the exit status."""
+def prepare(prompt: str | None, ask: Callable[[], Question], *, stream: bool, curl: bool) -> int:
+    """Print it as one JSON object, or as a curl command. Returns the exit status."""
     try:
-        prepared = asking.client().prepare(well_formed(prompt), stream=stream, **asking.args())
+        client, _, args = ask()
+    except ProviderError as error:
+        complain(explain(error))
+        return 1
+    try:
+        text = read_prompt(prompt)
+    except ProviderError as error:
+        complain(explain(error))
+        return 2
+    try:
+        prepared = client.prepare(text, stream=stream, **args)
     except ProviderError as error:
         complain(explain(error))
         return 1

@@ -1,7 +1,7 @@
-"""`providers`: the table of all rows and of the set-up's own providers, and which of them have a key now.
+"""`providers`: a table of the built-in and the configured providers, and which of them have a key now.
 
-A key is looked for where a request would look for it, and only whether it is there is told. Credentials of a cloud
-may lie in places that take seconds to ask, so of them only the set-up and the environment are looked at.
+A key is searched where a request would search it, and only whether it exists is reported. Finding the credentials of a
+cloud can take seconds, so for those only the configuration and the environment are searched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typer
 from msgspec import Struct
 
 from brainwires_provider.auth.keys import Key
+from brainwires_provider.cli.options import ConfigPath
 from brainwires_provider.cli.output import dump, failure_shape
 from brainwires_provider.cli.tables import print_table
 from brainwires_provider.cli.terminal import complain, note, print_line
@@ -37,21 +38,18 @@ _HEAD = ("PROVIDER", "KEY", "VARIABLE", "PROTOCOL", "HOST", "DEFAULT MODEL", "CH
 
 
 def add_providers(app: typer.Typer, finish: Finish) -> None:
-    """Add the command; `finish` leaves with what it gives."""
+    """Add the command. `finish` exits with the status that it returns."""
 
     @app.command("providers")
     def providers(
         *,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead.")] = False,
-        config: Annotated[
-            str | None,
-            typer.Option(metavar="PATH", help="The set-up; default: the brainwires.toml that is found."),
-        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+        config: ConfigPath = None,
         ready: Annotated[
-            bool, typer.Option("--ready", help="Only those that have a key, or need none.")
+            bool, typer.Option("--ready", help="Only those that have a key or need none.")
         ] = False,
     ) -> None:
-        """Show every provider, what it speaks, and whether its key is there. No key is ever shown.
+        """List the providers, their protocols, and whether their keys are set. No key is ever shown.
 
         \b
         brainwires providers --ready
@@ -61,13 +59,13 @@ def add_providers(app: typer.Typer, finish: Finish) -> None:
 
 
 class _Entry(Struct, frozen=True):
-    """One provider. `key` says whether one is there; `problem` what stands in the way of a request, if anything."""
+    """One provider. `key` is whether one is set, `problem` what would make a request fail, if anything."""
 
     name: str
-    row: str
+    based_on: str
     aliases: tuple[str, ...]
     protocol: str
-    wire: str
+    transport: str
     host: str
     key_variables: tuple[str, ...]
     key: KeyState
@@ -115,10 +113,10 @@ def _entry(name: str, configs: Mapping[str, ProviderConfig]) -> _Entry:
     key, host, problem = look(row, config)
     return _Entry(
         name=name,
-        row=row.name,
+        based_on=row.name,
         aliases=tuple(alias for alias, meant in ALIASES.items() if meant == name),
         protocol=row.protocol().name,
-        wire=row.transport,
+        transport=row.transport,
         host=host,
         key_variables=_variables(row),
         key=key,
@@ -139,13 +137,13 @@ def _variables(row: Provider) -> tuple[str, ...]:
 
 
 def _look(row: Provider, config: ProviderConfig) -> tuple[KeyState, str, str | None]:
-    """Whether a request would have a key, the host that it would go to, and what stands in its way."""
+    """Whether a request would have a key, its host, and what would make it fail."""
     try:
         target = resolve_listing(config.name, {config.name: config})
     except ConfigError as error:
         key = _state(config.api_key)[0] if config.api_key else "no"
         if config.api_key is None and config.base_url is None and _is_set(_variables(row)):
-            key = "yes"  # but it is not known where to
+            key = "yes"  # but the host is not known
         url = config.base_url or os.environ.get(row.base_url_env or "", "") or row.base_url
         return key, _host(url), error.message
     carried = [value for name, value in target.headers.items() if name.lower() in ("authorization", row.auth)]
@@ -167,7 +165,7 @@ def _is_set(variables: tuple[str, ...]) -> bool:
 
 
 def _state(key: Key | None) -> tuple[KeyState, str | None]:
-    """Whether a key is there, and why not. What a reference gives is looked at and let go."""
+    """Whether a key is set, and if not, why. The value of a reference is not kept."""
     if not key:
         return "not needed", None
     try:
@@ -189,10 +187,10 @@ def _host(url: str) -> str:
 
 
 def _cells(entry: _Entry) -> tuple[str, ...]:
-    protocol = entry.protocol + (" (WebSocket)" if entry.wire == "websocket" else "")
-    made_after = f" ({entry.row})" if entry.name != entry.row else ""
+    protocol = entry.protocol + (" (WebSocket)" if entry.transport == "websocket" else "")
+    based_on = f" ({entry.based_on})" if entry.name != entry.based_on else ""
     return (
-        entry.name + made_after,
+        entry.name + based_on,
         entry.key,
         " ".join(entry.key_variables),
         protocol,

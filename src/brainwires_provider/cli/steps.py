@@ -1,4 +1,4 @@
-"""How something that takes long is shown, step by step."""
+"""Shows the progress of a long operation, step by step."""
 
 from __future__ import annotations
 

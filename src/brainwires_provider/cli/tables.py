@@ -1,4 +1,4 @@
-"""Tables for a person: aligned columns, as many as a terminal has room for; and sizes and times in words."""
+"""Tables in aligned columns, as many as a terminal has room for; and sizes and times as text."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A column that nobody fills is left out. At a terminal those that do not fit are too, with a word about them."""
+    """Empty columns are left out. At a terminal so are those that do not fit, which a note names.
+
+    A first column that is wider than the terminal is cut.
+    """
     lines = [tuple("".join(c for c in cell if c.isprintable()) for cell in row) for row in (head, *rows)]
-    told = [at for at in range(len(head)) if at == 0 or any(line[at] for line in lines[1:])]
-    widths = {at: max(len(line[at]) for line in lines) for at in told}
-    shown = list(told)
+    filled = [at for at in range(len(head)) if at == 0 or any(line[at] for line in lines[1:])]
+    widths = {at: max(len(line[at]) for line in lines) for at in filled}
+    shown = list(filled)
     if is_terminal(sys.stdout):
         columns = get_terminal_size().columns
+        widths[0] = min(widths[0], columns)
         while len(shown) > 1 and sum(widths[at] for at in shown) + len(_GAP) * (len(shown) - 1) > columns:
             shown.pop()
     for line in lines:
-        text = _GAP.join(f"{line[at]:<{widths[at]}}" for at in shown).rstrip()
+        text = _GAP.join(_cut(line[at], widths[at]) for at in shown).rstrip()
         print_line(text.encode("utf-8", "replace"))
-    if hidden := told[len(shown) :]:
+    if hidden := filled[len(shown) :]:
         note(f"not shown here: {', '.join(head[at].lower() for at in hidden)}; --json has them")
+
+
+def _cut(text: str, width: int) -> str:
+    return f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…"
 
 
 def size_words(size: int | None) -> str:

@@ -1,18 +1,21 @@
-"""The terminal's two sides: the answer on standard output, everything about it on standard error.
+"""Input and output of the command: the answer on standard output, everything about it on standard error.
 
-What a model says may hold control characters; on a terminal they are left out, so that an answer can neither
-move the cursor nor change the terminal's settings.
+What a model writes may hold control characters and bidirectional overrides. At a terminal they are removed, so that an
+answer can neither move the cursor, nor change the terminal's settings, nor show its characters in another order.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final
 
-from brainwires_provider.errors import ProviderError
+from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.events import (
     Event,
     PartEnd,
@@ -31,23 +34,92 @@ __all__ = [
     "is_terminal",
     "note",
     "print_line",
+    "read_prompt",
     "standard_input",
     "statistics",
+    "utf8",
 ]
 
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+BIDI_OVERRIDES: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Embeddings, overrides and isolates: they reorder what is around them."""
+_CONTROLS = {
+    code: None for code in (*range(32), *range(127, 160), *BIDI_OVERRIDES) if chr(code) not in "\t\n"
+}
+_PATIENCE: Final = 3.0  # seconds without the end of standard input before the wait is explained
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _CONTENT = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a person sits at this stream; a closed or missing one has none."""
+    """Whether this stream is a terminal; a closed or missing one is not."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def standard_input() -> bytes:
     """All of standard input."""
     return b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+
+def read_prompt(argument: str | None) -> str:
+    """The prompt: the argument, standard input, or both, standard input after the argument and a blank line.
+
+    With an argument, standard input is read only if it is a file, a pipe or a socket. Raises ConfigError for input
+    that is not UTF-8, and if there is none.
+    """
+    prompt = "" if argument is None else utf8(argument, "the prompt")
+    data = b""
+    if argument is None and not is_terminal(sys.stdin):
+        data = standard_input()
+    elif argument is not None and _is_redirected():
+        with _explained_wait():
+            data = standard_input()
+    text = utf8(data, "standard input")
+    given = [each for each in (prompt, text) if each.strip()]
+    if not given:
+        raise ConfigError("there is no prompt: give one as an argument or on standard input")
+    return "\n\n".join(given)
+
+
+def _is_redirected() -> bool:
+    if sys.stdin is None or sys.stdin.closed:
+        return False
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):  # held in memory
+        return not sys.stdin.isatty()
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+@contextmanager
+def _explained_wait() -> Iterator[None]:
+    """A program that leaves its end of a pipe open would otherwise be waited for without a word."""
+    words = (
+        "reading standard input to its end, to send it after the prompt; `< /dev/null` sends the prompt alone"
+    )
+    timer = threading.Timer(_PATIENCE, note, (words,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def utf8(data: bytes | str, name: str) -> str:
+    """The text of an input, without a byte order mark. Raises ConfigError that names the first invalid byte."""
+    try:
+        if isinstance(data, str):  # an argument: Python kept its invalid bytes as lone surrogates
+            data = data.encode("utf-8", "surrogateescape")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte, offset = error.object[error.start], error.start + (3 if data[:3] == b"\xef\xbb\xbf" else 0)
+        raise ConfigError(
+            f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}; convert it, for example with iconv"
+        ) from None
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{name} is not Unicode text: half a surrogate pair at offset {error.start}"
+        ) from None
 
 
 def print_line(line: bytes) -> None:
@@ -68,17 +140,19 @@ def complain(message: str) -> None:
 
 
 def explain(error: ProviderError) -> str:
-    """A failure in one line, with the name by which the provider can find the request."""
+    """A failure in one line, with the request id, and the option for what is a parameter in code."""
     message = error.message
     if "api_key=" in message:
         message += " (on the command line: --api-key-env NAME, the name of an environment variable)"
+    if "allow_http=" in message:
+        message += " (on the command line: --allow-http)"
     return f"{message} (request id {error.request_id})" if error.request_id else message
 
 
 class Spinner:
-    """Something that moves on standard error while nothing else does; nothing where nobody looks.
+    """A progress indicator on standard error, if that is a terminal.
 
-    `turning` is one wait. What it needs is imported when it is made, before anything is timed.
+    `turning` is one wait. What it needs is imported when it is created, before anything is timed.
     """
 
     def __init__(self, text: str) -> None:
@@ -91,12 +165,12 @@ class Spinner:
             self._turn = lambda: console.status(words)
 
     def turning(self) -> AbstractContextManager[object]:
-        """Turns until left."""
+        """The indicator moves while this context lasts."""
         return self._turn()
 
 
 class AnswerView:
-    """Shows one answer as it comes, and keeps its times: seconds on `clock` from when the view was made."""
+    """Prints one answer as it arrives, and keeps its times: seconds on `clock` since the view was created."""
 
     def __init__(self, *, show_reasoning: bool, clock: Callable[[], float] = time.perf_counter) -> None:
         self._show_reasoning = show_reasoning
@@ -112,7 +186,7 @@ class AnswerView:
         return self._clock() - self._began
 
     def show(self, event: Event) -> None:
-        """Print what a person would want to see of it."""
+        """Print the text of an event, or a note about a part that is not text."""
         if self.first_token is None and isinstance(event, _CONTENT):
             self.first_token = self.elapsed
         match event:
@@ -126,7 +200,7 @@ class AnswerView:
                 note(words)
 
     def end_line(self) -> None:
-        """Leave the cursor at a line's start, on both sides."""
+        """End the current line of both streams."""
         self._stop_thinking()
         if not self._at_line_start["out"]:
             self._write("out", "\n")
@@ -170,9 +244,9 @@ def _words_for(part: Part) -> str | None:
 
 
 def statistics(response: Response, elapsed: float, first_token: float | None) -> str:
-    """Tokens, seconds, tokens a second and the time to the first token; what is not known is left out.
+    """Tokens, seconds, tokens per second and the time to the first token; unknown values are left out.
 
-    The rate counts from the first token on, so that loading a model and reading a prompt do not blur it.
+    The rate is counted from the first token on, without the time to load a model and to read the prompt.
     """
     usage = response.usage
     words = [_tokens(usage), f"{elapsed:.2f} s"]

@@ -1,4 +1,4 @@
-"""`trust`: records that a configuration file which would merely be found is the user's own, until it changes."""
+"""`trust`: records that a configuration file of the current folder is trusted, until it changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Finish = Callable[[Callable[[], int]], NoReturn]
 
 
 def add_trust(app: typer.Typer, finish: Finish) -> None:
-    """Add the command; `finish` leaves with what it gives."""
+    """Add the command. `finish` exits with the status that it returns."""
 
     @app.command("trust")
     def trust_file(
@@ -26,13 +26,13 @@ def add_trust(app: typer.Typer, finish: Finish) -> None:
             str, typer.Argument(metavar="FILE", help="The configuration file.", show_default=True)
         ] = FILE,
         *,
-        revoke: Annotated[bool, typer.Option("--revoke", help="Trust it no more.")] = False,
+        revoke: Annotated[bool, typer.Option("--revoke", help="Trust the file no longer.")] = False,
     ) -> None:
-        """Trust a configuration file as it is now; once it changes, it is not trusted any more.
+        """Trust a configuration file with its present content. A changed file is not trusted.
 
-        A brainwires.toml that is merely found in the current folder may name models, options, and built-in providers
-        at their own hosts. A trusted one may also say where requests are sent, and which keys, files and variables are
-        read. Read it first.
+        A brainwires.toml that was found in the current folder may set models, options, and built-in providers at
+        their own hosts. A trusted file may also set where requests are sent, and which keys, files and environment
+        variables are read. Read it before you trust it.
 
         \b
         brainwires trust
@@ -50,7 +50,7 @@ def _trust(file: str) -> int:
             complain(line)
         return 1
     note(f"{whole_path(file)}: trusted until it changes (SHA-256 {digest})")
-    note("`brainwires doctor` shows what is sent where")
+    note("`brainwires doctor` shows where requests are sent")
     return 0
 
 

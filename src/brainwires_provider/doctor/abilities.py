@@ -1,4 +1,4 @@
-"""What a chat can ask for beyond an answer: tools, a shape, and the fields that change how it is made.
+"""What a chat can request beyond text: tools, a shape, and the fields that change how it is made.
 
 Each question is put so that an answer proves something: a tool is required where nobody would call one, a shape is
 asked for that no word of the prompt speaks of.
@@ -40,8 +40,8 @@ def _tool(name: str, does: str, argument: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": does, "parameters": schema}}
 
 
-_WEATHER = _tool("get_weather", "Tells the weather of a city.", "city")
-_TIME = _tool("get_time", "Tells the time in a city.", "city")
+_WEATHER = _tool("get_weather", "Returns the weather of a city.", "city")
+_TIME = _tool("get_time", "Returns the time in a city.", "city")
 _NOTE = _tool("save_note", "Saves a note.", "text")
 _SENTENCE = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 _SHADES = ("vermilion", "ultramarine")
@@ -58,7 +58,7 @@ _STOPS = ["e", "o", "a", "2"]  # one of them is in any answer to COUNT, and soon
 
 
 async def tools(case: Case) -> list[Finding]:
-    """One call, left to the model."""
+    """A tool call that the model may make."""
     reply = await case.chat(
         "What is the weather in Paris? Call the tool.", {"tools": [_WEATHER]}, limit=case.limit
     )
@@ -74,12 +74,12 @@ async def tools(case: Case) -> list[Finding]:
 
 def _call(response: Response, when: str = "") -> Finding:
     """Whether the call that came can be used."""
-    told = _shown(response)
+    shown = _shown(response)
     try:
         response.tool_calls[0].args()
     except ToolArgumentsError:
-        return Finding("tools", "no", f"a call came whose arguments are no JSON object: {told}")
-    return Finding("tools", "yes", f"{told}{when}")
+        return Finding("tools", "no", f"a call came whose arguments are not a JSON object: {shown}")
+    return Finding("tools", "yes", f"{shown}{when}")
 
 
 def _shown(response: Response) -> str:
@@ -95,7 +95,7 @@ def _said(response: Response, case: Case) -> str:
 
 
 async def tool_choice_required(case: Case) -> list[Finding]:
-    """A call where nobody would make one."""
+    """A tool call that is required where the prompt needs none."""
     name = "tool_choice_required"
     refused = case.verdict("tools") == "refused"
     reply = await _require(case, "required")
@@ -112,7 +112,7 @@ async def tool_choice_required(case: Case) -> list[Finding]:
 
 
 async def _other_word(case: Case, finding: Finding) -> Finding:
-    """Mistral's word for the same."""
+    """Mistral's value for the same."""
     other = (await _require(case, "any")).response
     if other is None or not other.tool_calls:
         return finding
@@ -157,7 +157,7 @@ def _pressed(case: Case) -> dict[str, Any]:
 
 
 async def parallel_tools(case: Case) -> list[Finding]:
-    """Two calls where two are wanted, with `parallel_tool_calls` said."""
+    """Two calls where two are needed, with `parallel_tool_calls`."""
     name = "parallel_tools"
     question = (
         "What is the weather in Paris, and what is it in Rome? Call the tool twice, once for each city."
@@ -191,10 +191,10 @@ async def streamed_arguments(case: Case) -> list[Finding]:
     pieces = _argument_pieces(chunk for _, chunk in chunks)
     if not pieces:
         return [Finding(name, "unclear", f"the model did not call: {_said(reply.response, case)}")]
-    told = f"{sum(map(len, pieces))} characters in {len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
+    evidence = f"{sum(map(len, pieces))} characters in {len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
     if len(pieces) > len(reply.response.tool_calls):
-        return [Finding(name, "yes", told)]
-    return [Finding(name, "no" if sum(map(len, pieces)) > 20 else "unclear", told)]
+        return [Finding(name, "yes", evidence)]
+    return [Finding(name, "no" if sum(map(len, pieces)) > 20 else "unclear", evidence)]
 
 
 def _argument_pieces(chunks: Iterable[dict[str, Any]]) -> list[str]:
@@ -228,9 +228,9 @@ async def json_schema(case: Case) -> list[Finding]:
     if isinstance(value, dict) and value.keys() == {"shade"} and value["shade"] in _SHADES:
         return [Finding(name, "yes", case.asker.clean(text))]
     if response.finish_reason == "length" and re.match(r"\{\s*\"shade\"", text):
-        return [Finding(name, "yes", f"as far as it goes, for it was cut: {_said(response, case)}")]
+        return [Finding(name, "yes", f"as far as it goes: it was cut: {_said(response, case)}")]
     if response.finish_reason == "length" and not text:
-        return [Finding(name, "unclear", f"cut before it could be told: {_said(response, case)}")]
+        return [Finding(name, "unclear", f"cut before that could be decided: {_said(response, case)}")]
     what = "an object of another shape" if value is not None else "no JSON"
     return [Finding(name, "ignored", f"{what} came: {_said(response, case)}")]
 
@@ -249,9 +249,9 @@ async def json_object(case: Case) -> list[Finding]:
     if isinstance(_json_in(text), dict):
         return [Finding(name, "yes", case.asker.clean(text))]
     if response.finish_reason == "length" and re.match(r"\{\s*\"", text):
-        return [Finding(name, "yes", f"as far as it goes, for it was cut: {_said(response, case)}")]
+        return [Finding(name, "yes", f"as far as it goes: it was cut: {_said(response, case)}")]
     if response.finish_reason == "length" and not text:
-        return [Finding(name, "unclear", f"cut before it could be told: {_said(response, case)}")]
+        return [Finding(name, "unclear", f"cut before that could be decided: {_said(response, case)}")]
     return [Finding(name, "ignored", f"no JSON came: {_said(response, case)}")]
 
 
@@ -326,14 +326,14 @@ def _comes_up(case: Case, stops: str | list[str]) -> bool:
 
 
 async def developer_role(case: Case) -> list[Finding]:
-    """Whether what a developer says is heeded as what the system says is."""
+    """Whether a developer message is followed as a system message is."""
     name = "developer_role"
-    reply = await _told_by(case, "developer")
+    reply = await _instructed_by(case, "developer")
     if reply.response is None:
         return [failed(name, reply, "developer", "role")]
     if _is_heeded(reply):
         return [Finding(name, "yes", f"heeded: {_said(reply.response, case)}")]
-    control = await _told_by(case, "system")
+    control = await _instructed_by(case, "system")
     if _is_heeded(control):
         return [
             Finding(name, "ignored", f"taken, not heeded as system is: {_said(reply.response, case)}"),
@@ -341,9 +341,9 @@ async def developer_role(case: Case) -> list[Finding]:
     return [Finding(name, "unclear", "taken; this model heeds neither it nor system")]
 
 
-async def _told_by(case: Case, role: str) -> Reply:
-    told = {"role": role, "content": "Whatever you are asked, answer with one word: zebra"}
-    return await case.chat([told, {"role": "user", "content": "Hello!"}], limit=case.limit)
+async def _instructed_by(case: Case, role: str) -> Reply:
+    instruction = {"role": role, "content": "Whatever you are asked, answer with one word: zebra"}
+    return await case.chat([instruction, {"role": "user", "content": "Hello!"}], limit=case.limit)
 
 
 def _is_heeded(reply: Reply) -> bool:
@@ -354,7 +354,7 @@ async def images(case: Case) -> list[Finding]:
     """A red square."""
     url = "data:image/png;base64," + base64.b64encode(_red_square()).decode()
     content = [
-        {"type": "text", "text": "Which colour is this picture? Answer with one word."},
+        {"type": "text", "text": "Which color is this picture? Answer with one word."},
         {"type": "image_url", "image_url": {"url": url}},
     ]
     reply = await case.chat([{"role": "user", "content": content}], limit=case.limit)
@@ -362,16 +362,16 @@ async def images(case: Case) -> list[Finding]:
     if response is None:
         return [failed("images", reply, "image", "content", "multimodal", "vision")]
     seen = re.search(r"\bred\b", without_thoughts(response).lower())
-    told = _said(response, case)
+    said = _said(response, case)
     return [
-        Finding("images", "yes", f"seen: {told}")
+        Finding("images", "yes", f"seen: {said}")
         if seen
-        else Finding("images", "unclear", f"taken; that it was seen does not show: {told}")
+        else Finding("images", "unclear", f"accepted; whether it was seen is not shown: {said}")
     ]
 
 
 def _red_square(size: int = 64) -> bytes:
-    """A PNG of one colour."""
+    """A PNG of one color."""
 
     def block(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""The first questions: which models there are, whether a chat is answered, whole and streamed, and in which shape."""
+"""The first requests: whether a chat is answered, whole and streamed, and the shape of the response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIGHT = 5  # tokens: no answer to COUNT is as short
 _STORY = "Write a long story about a ship."  # for those who do not count
 _REACHED = "output limit was reached"
 _LIMITS = ("max_tokens", "max_completion_tokens")
-_WAITED, _SPREAD = 0.2, 0.02  # seconds: what a wait and what an interval must exceed to tell something
+_WAITED, _SPREAD = 0.2, 0.02  # seconds: what a wait and what an interval must exceed to prove something
 _SHORT = 12  # characters that may well be one chunk
 _TAGS = ("<think>", "<thinking>", "<thought>", "<reasoning>")
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
@@ -60,7 +60,7 @@ async def _temperature(case: Case) -> Finding:
     if reply.response is None:
         return failed("temperature", reply, "temperature")
     case.fixed = {"temperature": 0}
-    return Finding("temperature", "yes", "0 is taken; what comes after this was asked with it")
+    return Finding("temperature", "yes", "0 is accepted; the requests after this one have it")
 
 
 async def _ask_whole(case: Case, fields: dict[str, Any], question: str = COUNT) -> Reply:
@@ -119,8 +119,8 @@ def _limit(field: str, reply: Reply) -> Finding:
     count = response.usage.output_tokens
     words = len((response.text + response.reasoning).split())
     if count > 2 * _TIGHT or (not count and words > 3 * _TIGHT):
-        told = f"{count} tokens" if count else f"{words} words"
-        return Finding(field, "ignored", f"{told} came, {_TIGHT} were asked for at most")
+        amount = f"{count} tokens" if count else f"{words} words"
+        return Finding(field, "ignored", f"{amount} came, {_TIGHT} were asked for at most")
     if response.finish_reason == "length":
         return Finding(field, "yes", f"cut after {count or _TIGHT} tokens")
     return Finding(field, "unclear", f"the answer was short, and ended by {response.raw_finish_reason!r}")
@@ -149,7 +149,7 @@ async def streaming(case: Case) -> list[Finding]:
         Finding(
             "stream_type",
             "yes" if reply.kind == SSEFraming.media_type else "no",
-            reply.kind or "none is told",
+            reply.kind or "no content type",
         ),
         Finding("stream_done", "yes", "[DONE] ends it")
         if done
@@ -181,13 +181,13 @@ def _text(chunk: dict[str, Any]) -> str:
 
 def _pieces(reply: Reply, texts: list[str]) -> Finding:
     count, size = len(texts), sum(map(len, texts))
-    told = f"{size} characters in {count} chunk{'' if count == 1 else 's'}"
+    words = f"{size} characters in {count} chunk{'' if count == 1 else 's'}"
     if reply.response is None:
         broken = isinstance(reply.error, StreamInterrupted) and not isinstance(reply.error, RequestTimeout)
-        return Finding("streaming", "no" if broken else "unclear", f"{told}, and then: {reply.words}")
+        return Finding("streaming", "no" if broken else "unclear", f"{words}, and then: {reply.words}")
     if count > 1:
-        return Finding("streaming", "yes", told)
-    return Finding("streaming", "no" if size > _SHORT else "unclear", told)
+        return Finding("streaming", "yes", words)
+    return Finding("streaming", "no" if size > _SHORT else "unclear", words)
 
 
 def _arrival(times: list[float]) -> Finding:
@@ -202,7 +202,7 @@ def _arrival(times: list[float]) -> Finding:
     if first >= _WAITED and moments <= 2:
         return Finding("stream_arrival", "no", f"{len(times)} chunks at once, after {first:.2f} s")
     return Finding(
-        "stream_arrival", "unclear", f"{len(times)} chunks within {spread:.3f} s: too fast to tell"
+        "stream_arrival", "unclear", f"{len(times)} chunks within {spread:.3f} s: too fast to decide"
     )
 
 
@@ -232,8 +232,8 @@ async def stream_usage(case: Case) -> list[Finding]:
     )
     if reply.response is None:
         finding = failed(name, reply, "stream_options", "include_usage")
-        told = f"{finding.evidence}{'; counts come unasked' if unasked else ''}"
-        return [Finding(name, finding.verdict, told)]
+        words = f"{finding.evidence}{'; counts come unasked' if unasked else ''}"
+        return [Finding(name, finding.verdict, words)]
     usage = reply.response.usage
     if not usage.total_tokens:
         return [Finding(name, "ignored", "stream_options is taken, and no counts come")]

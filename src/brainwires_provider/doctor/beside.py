@@ -1,4 +1,4 @@
-"""What else is at the same base URL, and how it says no: other APIs, an unknown model, a request without a key."""
+"""Other APIs at the same base URL, and refusals: an unknown model, a request without a key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def messages_api(case: Case) -> list[Finding]:
 
 
 def _there(name: str, reply: Reply, member: str) -> Finding:
-    """Whether an answer of that API came, by the list that its answers hold."""
+    """Whether that API answered, by the list in its response."""
     if reply.error is None:
         value = reply.json
         if isinstance(value, dict) and isinstance(value.get(member), list):
@@ -45,10 +45,10 @@ def _there(name: str, reply: Reply, member: str) -> Finding:
 
 
 async def unknown_model(case: Case) -> list[Finding]:
-    """A model that is not there: whether that is noticed, and in which shape an error comes."""
+    """A model that does not exist: whether it is refused, and the shape of the error."""
     reply = await case.chat("Say hello.", limit=SMALL, model=_NO_SUCH_MODEL)
     if reply.response is not None:
-        noticed = Finding("unknown_model", "ignored", "a model that is not there is answered for")
+        noticed = Finding("unknown_model", "ignored", "a model that does not exist is answered for")
         wrong = {"model": case.model, "messages": "no list"}
         reply = await case.asker.ask(CHAT, wrong)
     elif reply.status == 404 or reply.refuses(_NO_SUCH_MODEL):
@@ -64,12 +64,12 @@ def _error_shape(reply: Reply) -> Finding:
     if reply.status is None or reply.status < 400:
         return Finding(name, "unclear", reply.words or "a broken request was answered")
     if not isinstance(value, dict):
-        return Finding(name, "no", f"no JSON object, but {reply.kind or 'a body without a type'}")
+        return Finding(name, "no", f"not a JSON object, but {reply.kind or 'a body without a type'}")
     error: Any = value.get("error")
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         missing = [member for member in ("type", "code") if member not in error]
-        told = f"error.message, HTTP {reply.status}{f'; without {chr(32).join(missing)}' if missing else ''}"
-        return Finding(name, "yes", told)
+        words = f"error.message, HTTP {reply.status}{f'; without {chr(32).join(missing)}' if missing else ''}"
+        return Finding(name, "yes", words)
     members = ", ".join(map(str, value))[:60]
     return Finding(name, "no", f"HTTP {reply.status} with an object of: {members or 'nothing'}")
 
@@ -79,10 +79,10 @@ async def key_needed(case: Case) -> list[Finding]:
     name = "key_needed"
     if not case.has_key:
         if case.works:
-            return [Finding(name, "no", "all of this was asked without a key")]
+            return [Finding(name, "no", "all requests were sent without a key")]
         if isinstance(case.first_error, (AuthenticationError, PermissionDeniedError)):
             return [Finding(name, "yes", case.findings["chat"].evidence)]
-        return [Finding(name, "unclear", "asked without a key, and no chat was answered")]
+        return [Finding(name, "unclear", "sent without a key, and no chat was answered")]
     reply = await case.chat(COUNT, limit=SMALL, with_key=False)
     if reply.response is not None:
         return [Finding(name, "no", "a chat without the key is answered")]

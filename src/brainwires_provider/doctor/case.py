@@ -1,4 +1,4 @@
-"""One server under examination: how it is asked, what has been found, and what of that the next questions build on."""
+"""One server under examination: how requests are sent, what was found, and what the next requests build on."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["CHAT", "COUNT", "SMALL", "Case", "failed", "first_to_talk_to", "with
 
 CHAT = "/chat/completions"
 COUNT = "Count from one to one hundred in words, separated by commas."
-"""A question whose answer is long, whatever the model."""
+"""A prompt whose response is long, whatever the model."""
 SMALL = 16
-"""The limit, in tokens, of answers of which little is wanted; less is refused by some."""
+"""The limit, in tokens, of short responses; some servers refuse less."""
 
-# What models are called that are not there to talk to; few lists say what a model is for.
+# Names of models that are not for chat; few lists state what a model is for.
 _OTHER_KINDS = re.compile(r"embed|whisper|tts|rerank|moderation|dall-e|image|audio|realtime", re.IGNORECASE)
 _THOUGHT_ENDS = ("</think>", "</thinking>", "</thought>", "</reasoning>")
 
 
 class Case:
-    """What is known so far. Questions are asked in the form that has proved to be answered."""
+    """What is known so far. Requests are sent in the form that was answered before."""
 
     def __init__(self, asker: Asker, model: str, limit: int) -> None:
         self.asker = asker
@@ -33,10 +33,10 @@ class Case:
         self.limit = limit
         self.limit_field: str | None = "max_tokens"
         self.needs_room = False
-        """A short limit is an error, for the model must think first."""
+        """A short limit is an error, because the model reasons first."""
         self.has_key = True
         self.base: Reply | None = None
-        """The first whole answer."""
+        """The first whole response."""
         self.streamed: Reply | None = None
         """The first streamed one."""
         self.first_error: ProviderError | None = None
@@ -44,7 +44,7 @@ class Case:
         self.answers: list[Reply] = []
         """Every chat that was answered."""
         self.fixed: dict[str, Any] = {}
-        """What makes answers repeat themselves, as far as it is taken."""
+        """Options that make responses deterministic, as far as they are accepted."""
         self.findings: dict[str, Finding] = {}
         self.required_word = "required"
         self.streams_only = False
@@ -69,7 +69,7 @@ class Case:
         with_key: bool = True,
         model: str | None = None,
     ) -> Reply:
-        """One chat with these fields; `limit` is sent under the name that is taken. Raises Spent."""
+        """One chat with these fields; `limit` is sent under the name that is accepted. Raises Spent."""
         messages = [{"role": "user", "content": said}] if isinstance(said, str) else said
         body: dict[str, Any] = {
             "model": model or self.model,
@@ -89,22 +89,22 @@ class Case:
 
 
 def failed(name: str, reply: Reply, *fields: str, control: bool = True) -> Finding:
-    """The finding of a question that was not answered: refused, where its fields were and all else is taken."""
+    """The finding of a request that failed: refused, if the error is about its fields."""
     if not reply.refuses(*fields):
         return Finding(name, "unclear", reply.words)
     if not control and not reply.names(*fields):
-        return Finding(name, "unclear", f"refused, but so is what it builds on: {reply.words}")
+        return Finding(name, "unclear", f"refused, but so is a request without it: {reply.words}")
     return Finding(name, "refused", reply.words)
 
 
 def first_to_talk_to(models: Iterable[Model]) -> str | None:
-    """The first that looks like a model to talk to, else the first."""
+    """The first that looks like a chat model, else the first."""
     names = [model.id for model in models]
     return next((name for name in names if not _OTHER_KINDS.search(name)), next(iter(names), None))
 
 
 def without_thoughts(response: Response) -> str:
-    """The text, without what a model thought aloud before it."""
+    """The text, without reasoning in tags before it."""
     text = response.text
     for end in _THOUGHT_ENDS:
         text = text.rpartition(end)[2]

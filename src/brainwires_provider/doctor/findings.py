@@ -1,4 +1,4 @@
-"""What an examination finds: plain values, in the order in which they were found."""
+"""The findings of an examination: plain values, in the order in which they were made."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from msgspec import Struct
 __all__ = ["Examination", "Finding", "Verdict"]
 
 Verdict: TypeAlias = Literal["yes", "no", "ignored", "refused", "unclear"]
-"""`ignored`: taken without an error, and without an effect. `unclear`: what came back does not tell."""
+"""`ignored`: accepted without an error and without an effect. `unclear`: the response does not prove either."""
 
 
 class Finding(Struct, frozen=True):
-    """One thing that was looked at: what is so, by which evidence, and what to do about it."""
+    """One fact: its verdict, the evidence, and what to do about it."""
 
     name: str
     verdict: Verdict
@@ -24,9 +24,9 @@ class Finding(Struct, frozen=True):
 class Examination(Struct, frozen=True):
     """What was found about `subject`: a base URL, a provider's name, or this machine.
 
-    `well` is whether it can be used. `seconds` is what it all took, `requests` how many were sent. For a base URL,
-    `row` is a `Provider(…)` and `config` a table of `brainwires.toml` that say what was found; None where no chat was
-    answered.
+    `well` is whether it can be used. `seconds` is the duration, `requests` the number of requests. For a base URL,
+    `provider` is a `Provider(…)` in Python and `config` a table of `brainwires.toml` with what was found; None if no
+    chat was answered.
     """
 
     subject: str
@@ -36,7 +36,7 @@ class Examination(Struct, frozen=True):
     model: str | None = None
     requests: int = 0
     seconds: float = 0.0
-    row: str | None = None
+    provider: str | None = None
     config: str | None = None
 
     def __getitem__(self, name: str) -> Finding:

@@ -1,6 +1,6 @@
-"""What was found, as a row to paste: a `Provider(…)` for the table, and a table of `brainwires.toml`.
+"""The findings to paste: a `Provider(…)` in Python, and a table of `brainwires.toml`.
 
-Only what a finding proves becomes a quirk; all else stays as `COMPATIBLE` and the protocol's defaults have it.
+Only what a finding proves becomes a quirk; the others are those of `COMPATIBLE` and the protocol's defaults.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from brainwires_provider.doctor.case import Case
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.providers import PROVIDERS, is_loopback
 from brainwires_provider.providers.dialects import COMPATIBLE
+from brainwires_provider.providers.table import ALIASES
 
-__all__ = ["config_table", "name_for", "proven", "python_row", "shown_url"]
+__all__ = ["config_table", "name_for", "proven", "python_provider", "shown_url"]
 
-# Rows that a server of one's own may be made after, the plainest first.
-_MODELS_FOR_ROWS = ("custom", "openai-chat", "vllm", "llama-server", "lmstudio", "litellm")
+# Built-in providers that a server may be based on, the plainest first.
+_BASES = ("custom", "openai-chat", "vllm", "llama-server", "lmstudio", "litellm")
 
 
 def proven(case: Case) -> dict[str, Any]:
@@ -51,8 +52,8 @@ def proven(case: Case) -> dict[str, Any]:
     return quirks
 
 
-def python_row(case: Case, url: str, key: Key | None) -> str:
-    """A `Provider(…)` for the table, as Python."""
+def python_provider(case: Case, url: str, key: Key | None) -> str:
+    """A `Provider(…)` in Python."""
     quirks, name = proven(case), name_for(url)
     changed = {field: value for field, value in quirks.items() if field in COMPATIBLE}
     start = f"**COMPATIBLE | {changed!r}" if changed else "**COMPATIBLE"
@@ -71,43 +72,41 @@ def python_row(case: Case, url: str, key: Key | None) -> str:
 
 
 def config_table(case: Case, url: str, key: Key | None, *, allow_http: bool) -> str:
-    """A table of `brainwires.toml`, made after the row that says most of what was found."""
+    """A table of `brainwires.toml`, based on the provider that is nearest to what was found."""
     name, wanted = name_for(url), COMPATIBLE | proven(case)
-    row, unsaid = min(
-        ((row, _unsaid(row, wanted)) for row in _MODELS_FOR_ROWS), key=lambda each: len(each[1])
-    )
+    base, other = min(((base, _differences(base, wanted)) for base in _BASES), key=lambda each: len(each[1]))
     lines = [
         f"[providers.{name}]",
-        *(f"# not said by this row: {field} = {value!r}" for field, value in unsaid.items()),
-        f"based_on = {json.dumps(row)}",
+        *(f"# {base} differs in: {field} = {value!r}" for field, value in other.items()),
+        f"based_on = {json.dumps(base)}",
         f"base_url = {json.dumps(shown_url(url))}{_of_query(url)}",
         f"api_key = {{ env = {json.dumps(_variable(name, key))} }}" if key else 'api_key = ""',
     ]
     if allow_http and url.startswith("http:") and not is_loopback(url):
         lines.append("allow_http = true")
-    lines.append(f"# a model of it: {json.dumps(f'{name}:{case.asker.clean(case.model)}')}")
+    lines.append(f"# model name: {json.dumps(f'{name}:{case.asker.clean(case.model)}')}")
     return "\n".join(lines)
 
 
-def _unsaid(row: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """What of the wanted quirks a row does not have."""
-    quirks = getattr(PROVIDERS[row].protocol(), "quirks", ChatQuirks())
+def _differences(base: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The wanted quirks that a built-in provider does not have."""
+    quirks = getattr(PROVIDERS[base].protocol(), "quirks", ChatQuirks())
     return {field: value for field, value in wanted.items() if getattr(quirks, field) != value}
 
 
 def _variable(name: str, key: Key | None) -> str:
-    """The variable that the key is in, or one to put it into."""
+    """The variable that holds the key, or a new one for it."""
     return key.name if isinstance(key, EnvKey) else name.upper().replace("-", "_") + "_API_KEY"
 
 
 def name_for(url: str) -> str:
-    """A name for the provider at a URL: its host's, "mine" for one on this machine or in numbers."""
+    """A name for the provider at a URL, from its host; "mine" for this machine and for an IP address."""
     host = urlsplit(url).hostname or ""
     labels = [label for label in host.split(".") if label not in ("api", "www")]
     if is_loopback(url) or _is_address(host) or len(labels) < 2:
         return "mine"
     name = re.sub(r"[^a-z0-9-]", "-", labels[-2].lower())
-    return f"my-{name}" if name in PROVIDERS else name
+    return f"my-{name}" if name in PROVIDERS or name in ALIASES else name
 
 
 def _is_address(host: str) -> bool:
@@ -126,4 +125,4 @@ def shown_url(url: str) -> str:
 
 
 def _of_query(url: str) -> str:
-    return "  # and the query that was given, which is not shown" if urlsplit(url).query else ""
+    return "  # add the query that was given; it is not shown here" if urlsplit(url).query else ""

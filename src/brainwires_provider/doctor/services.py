@@ -1,6 +1,7 @@
-"""Examines one provider of the table, or of the set-up: what it has, what it lacks, and whether it answers.
+"""Examines one built-in or configured provider: what it has, what it lacks, and whether it answers.
 
-The listing goes first, since it costs nothing; then one chat of a few tokens. Both go the way of every request.
+The first request is for the list of models, which costs nothing, the second is a chat of a few tokens. Both are sent
+as every other request.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from brainwires_provider.providers import (
 )
 from brainwires_provider.types import Model, Response, Timeouts
 
-__all__ = ["examine_provider", "key_finding", "key_source", "variables", "where_key_lies"]
+__all__ = ["examine_provider", "key_finding", "key_place", "key_source", "variables"]
 
 T = TypeVar("T")
 
@@ -61,8 +62,8 @@ _CLOUDS: Mapping[str, tuple[tuple[str, ...], str, str, str]] = {
     ),
 }
 _FAULTS: tuple[tuple[type[ProviderError], str], ...] = (
-    (ConfigError, "the set-up's fault"),
-    (UnsupportedError, "nobody's fault: this service has no such call"),
+    (ConfigError, "the configuration's fault"),
+    (UnsupportedError, "no fault: this service has no such operation"),
     (AuthenticationError, "the key's fault"),
     (PermissionDeniedError, "the key's fault: it may not do this"),
     (RateLimitError, "the account's fault: its limit or its quota is used up"),
@@ -71,7 +72,7 @@ _FAULTS: tuple[tuple[type[ProviderError], str], ...] = (
     (NotFoundError, "the model's name, or the base URL"),
     (InvalidRequestError, "the request's fault: this model may not take it; name another by --model"),
     (ProtocolError, "the service's fault: it breaks its protocol; is base_url right?"),
-    (ConnectError, "the network's fault, or nobody listens there"),
+    (ConnectError, "the network's fault, or no server listens there"),
     (RequestTimeout, "the network's or the service's fault; --timeout gives it more time"),
     (TransportError, "the network's fault; try again"),
 )
@@ -80,63 +81,75 @@ _FAULTS: tuple[tuple[type[ProviderError], str], ...] = (
 async def examine_provider(
     name: str,
     *,
-    config: Config | None,
+    config: Config,
     model: str | None,
     api_key: Key | None,
+    base_url: str | None,
+    allow_http: bool,
     seconds: float,
     total: float,
 ) -> Examination:
     """See `doctor.examine`."""
     began = time.monotonic()
-    setup = config or Config()
-    given = {each.name: each for each in setup.providers}.get(name) or ProviderConfig(name)
-    row = find_row(given.based_on or name)
-    if api_key is not None:
-        setup.check_key(name)
-        given = replace(given, api_key=api_key)
-    findings = [_row(row, given), *_parts(row)]
+    configs = {each.name: each for each in config.providers}
+    given = configs.get(name) or ProviderConfig(name)
+    row = find_row(given.based_on or name, configs)
+    if base_url not in (None, given.base_url):
+        given = replace(
+            given, base_url=base_url, api_key=None, headers={}
+        )  # those are for the configured URL
+    elif api_key is not None:
+        config.check_key(name)
+    given = replace(
+        given,
+        api_key=given.api_key if api_key is None else api_key,
+        allow_http=given.allow_http or allow_http,
+    )
+    findings = [_provider(row, given), *_parts(row)]
     try:
         target = resolve_listing(name, {name: given})
         secrets = await _secrets(target, name)
     except ConfigError as error:
         findings.append(Finding("key", "no", cleaned(error.message)))
-        return _told(name, findings, None, began, 0)
+        return _examination(name, findings, None, began, 0)
     findings.append(key_finding(target, given))
     clocks = Timeouts(connect=min(10, seconds), first_event=seconds, idle=seconds, attempt=seconds)
-    client = AsyncClient(providers=[given], config=Config(options=setup.options), timeouts=clocks)
+    client = AsyncClient(providers=[given], config=Config(options=config.options), timeouts=clocks)
     async with client:
         if target.row.transport == "http":
-            await client._session.transport(
-                target
-            )  # the engine takes its time to import, which is not the service's
+            await client._session.transport(target)  # importing the engine is not part of the service's time
         service = _Service(client, name, secrets)
         try:
             async with asyncio.timeout(total):
                 chosen = await service.ask(model or row.default_model, is_chosen=model is not None)
         except TimeoutError:
-            service.found.append(Finding("time", "no", f"{total:g} s were over before all was asked"))
+            service.found.append(
+                Finding("time", "no", f"{total:g} s were over before all requests were answered")
+            )
             chosen = model
-    return _told(name, [*findings, *service.found], chosen, began, service.requests)
+    return _examination(name, [*findings, *service.found], chosen, began, service.requests)
 
 
-def _told(name: str, findings: list[Finding], model: str | None, began: float, requests: int) -> Examination:
+def _examination(
+    name: str, findings: list[Finding], model: str | None, began: float, requests: int
+) -> Examination:
     chat = next((finding for finding in findings if finding.name == "chat"), None)
     well = chat is not None and chat.verdict == "yes" and all(f.verdict != "no" for f in findings)
     seconds = round(time.monotonic() - began, 2)
     return Examination(name, "provider", well, tuple(findings), model, requests, seconds)
 
 
-# -- what is there -------------------------------------------------------------------------------------------
+# -- what exists -------------------------------------------------------------------------------------------
 
 
-def _row(row: Provider, config: ProviderConfig) -> Finding:
-    after = f", made after {row.name}" if row.name != config.name else ""
+def _provider(row: Provider, config: ProviderConfig) -> Finding:
+    base = f", based on {row.name}" if row.name != config.name else ""
     note = f"; {row.note}" if row.note else ""
-    return Finding("row", "yes", f"{row.protocol().name}{after}; {row.docs}{note}")
+    return Finding("provider", "yes", f"{row.protocol().name}{base}; {row.docs}{note}")
 
 
 def _parts(row: Provider) -> list[Finding]:
-    """The packages that only some rows need."""
+    """The packages that only some providers need."""
     if row.transport == "local":
         return [_package("engine", "xllamacpp", "local")]
     if row.cloud is not None:
@@ -159,36 +172,36 @@ def _package(name: str, module: str, extra: str) -> Finding:
 
 
 def variables(row: Provider) -> tuple[str, ...]:
-    """The names of the environment variables that a row's key is looked for in."""
+    """The environment variables of a provider's key."""
     if row.cloud is not None:
         return _CLOUDS[row.cloud][0]
     return tuple(name for name in (row.key_env, row.other_key_env) if name)
 
 
 def key_finding(target: Target, config: ProviderConfig) -> Finding:
-    """Whether there is a key, and where it lies; never what it is."""
+    """Whether there is a key, and its source; never its value."""
     row = target.row
     host = "this machine" if row.transport == "local" else urlsplit(target.base_url).netloc.rpartition("@")[2]
     if row.transport == "local":
         return Finding("key", "yes", "none is needed: it runs on this machine")
     if config.api_key:
-        return Finding("key", "yes", f"{where_key_lies(config.api_key)}, for {host}")
+        return Finding("key", "yes", f"{key_place(config.api_key)}, for {host}")
     names = variables(row)
-    told = [name for name in names if os.environ.get(name, "").strip()]
-    if told and (target.key or target.auth):
-        return Finding("key", "yes", f"{told[0]} is set, for {host}")
+    present = [name for name in names if os.environ.get(name, "").strip()]
+    if present and (target.key or target.auth):
+        return Finding("key", "yes", f"{present[0]} is set, for {host}")
     if target.auth is not None and row.cloud is not None:
-        where = f"none of {', '.join(names)} is set; {_CLOUDS[row.cloud][3]} may do, and is asked now"
+        where = f"none of {', '.join(names)} is set; {_CLOUDS[row.cloud][3]} may have them, and is tried now"
         return Finding("key", "unclear", where)
     if config.headers:
-        return Finding("key", "yes", f"in the headers that are set up, for {host}")
+        return Finding("key", "yes", f"in the configured headers, for {host}")
     return Finding("key", "yes", f"none is sent to {host}")
 
 
 def key_source(target: Target, config: ProviderConfig) -> str:
-    """Where what a request shows comes from: a key, credentials, or nothing."""
+    """The source of a request's authentication: a key, credentials, or none."""
     if config.api_key:
-        return where_key_lies(config.api_key)
+        return key_place(config.api_key)
     if target.auth is not None and isinstance(config.credentials, str):
         return (
             f"{'the profile' if target.row.cloud == 'aws' else 'the credentials file'} {config.credentials}"
@@ -196,13 +209,15 @@ def key_source(target: Target, config: ProviderConfig) -> str:
     if target.auth is not None and config.credentials is not None:
         return "credentials given in code"
     if target.key or target.auth:
-        told = [name for name in variables(target.row) if os.environ.get(name, "").strip()]
-        return f"in the environment variable {told[0]}" if told else "this machine's own cloud credentials"
+        present = [name for name in variables(target.row) if os.environ.get(name, "").strip()]
+        return (
+            f"in the environment variable {present[0]}" if present else "this machine's own cloud credentials"
+        )
     return "none"
 
 
-def where_key_lies(key: Key) -> str:
-    """The place of a key, never the key."""
+def key_place(key: Key) -> str:
+    """The source of a key, never its value."""
     match key:
         case EnvKey(name=name):
             return f"in the environment variable {name}"
@@ -214,13 +229,13 @@ def where_key_lies(key: Key) -> str:
 
 
 async def _secrets(target: Target, name: str) -> tuple[str, ...]:
-    """What must not show. Raises ConfigError where a reference leads nowhere."""
+    """Values that must not be shown. Raises ConfigError for a reference without a value."""
     secrets = [await resolve_key(target.key, name)] if target.key else []
-    told = {header: value for header, value in target.headers.items() if isinstance(value, str)}
-    told |= {
+    values = {header: value for header, value in target.headers.items() if isinstance(value, str)}
+    values |= {
         header: await resolve_key(value, name) for header, value in target.headers.items() if callable(value)
     }
-    return (*secrets, *header_secrets(target.headers, told))
+    return (*secrets, *header_secrets(target.headers, values))
 
 
 # -- asking it -----------------------------------------------------------------------------------------------
@@ -235,7 +250,7 @@ class _Service:
         self.requests = 0
 
     async def ask(self, model: str | None, *, is_chosen: bool) -> str | None:
-        """The listing, then a chat with `model` or the first that is listed; the model that was asked."""
+        """List the models, then chat with `model` or the first of the list. Returns the model."""
         listed = await self._timed("models", self._client.models(self._name), self._listed)
         has_default = model is not None
         if model is None:
@@ -253,12 +268,12 @@ class _Service:
         self,
         name: str,
         work: Awaitable[T],
-        tell: Callable[[T, float], str],
+        describe: Callable[[T, float], str],
         *,
         certain: bool = True,
         model: str = "",
     ) -> T | None:
-        """Await it, and find something either way."""
+        """Await it, and add a finding either way."""
         began = time.monotonic()
         self.requests += 1
         try:
@@ -267,7 +282,7 @@ class _Service:
             self.found.append(self._failure(name, error, certain=certain, model=model))
             return None
         took = time.monotonic() - began
-        self.found.append(Finding(name, "yes", cleaned(tell(result, took), self._secrets)))
+        self.found.append(Finding(name, "yes", cleaned(describe(result, took), self._secrets)))
         return result
 
     def _listed(self, models: list[Model], took: float) -> str:
@@ -284,12 +299,12 @@ class _Service:
     def _failure(self, name: str, error: ProviderError, *, certain: bool, model: str) -> Finding:
         words = cleaned(error.message.removeprefix(f"{self._name}: "), self._secrets)
         status = getattr(error, "status", None)
-        told = f"HTTP {status}: {words}" if status else words
+        evidence = f"HTTP {status}: {words}" if status else words
         whose = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), "")
         if name == "models" and isinstance(error, (UnsupportedError, NotFoundError)):
-            return Finding(name, "unclear", told, "this service may list none")
+            return Finding(name, "unclear", evidence, "this service may have no list")
         if not certain and isinstance(error, (NotFoundError, InvalidRequestError)):
             return Finding(
-                name, "unclear", f"{model!r}, taken from the list: {told}", "name one: --model NAME"
+                name, "unclear", f"{model!r}, the first of the list: {evidence}", "name one: --model NAME"
             )
-        return Finding(name, "no", told, whose)
+        return Finding(name, "no", evidence, whose)

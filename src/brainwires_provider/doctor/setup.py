@@ -1,6 +1,6 @@
-"""Looks at what is set up here: the file, the keys, the packages, the models and servers of this machine.
+"""Checks what is configured here: the file, the keys, the packages, the models and servers of this machine.
 
-Only this machine is asked: keys are looked for and not tried, and a server is asked only on loopback.
+Requests are sent to this machine only: keys are searched and not tried, and servers only asked on loopback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainwires_provider.auth.keys import EnvKey, FileKey, KeyringKey
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.doctor.asking import cleaned
 from brainwires_provider.doctor.findings import Examination, Finding
-from brainwires_provider.doctor.services import key_finding, key_source, variables, where_key_lies
+from brainwires_provider.doctor.services import key_finding, key_place, key_source, variables
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
 from brainwires_provider.providers import (
     PROVIDERS,
@@ -45,15 +45,16 @@ _PACKAGES = {
 
 
 async def look_around(config: Config | None = None, *, seconds: float = 2) -> Examination:
-    """What is set up on this machine. Asks nobody but servers on loopback, `seconds` each at most."""
+    """What is configured on this machine. Sends requests to servers on loopback only, `seconds` each at most."""
     began = time.monotonic()
     setup = config or Config()
     configs = {each.name: each for each in setup.providers}
     findings = [_file(setup), _model(setup, configs), *_local()]
     keyed, going, keyless, targets = await asyncio.to_thread(_providers, configs)
     asked = await asyncio.gather(*(_ask(target, configs, seconds) for target in targets))
-    findings += [*going, *keyed, *asked, *keyless, *_packages()]
-    usable = [f for f in (*keyed, *asked) if f.verdict == "yes"] or [f for f in findings if _is_local(f)]
+    usable = ["local"] if any(_is_local(finding) for finding in findings) else []
+    usable += [finding.name for finding in (*asked, *keyed) if finding.verdict == "yes"]
+    findings = [_works(usable), *findings, *going, *keyed, *asked, *keyless, *_packages()]
     return Examination(
         "this machine",
         "setup",
@@ -65,18 +66,33 @@ async def look_around(config: Config | None = None, *, seconds: float = 2) -> Ex
     )
 
 
+def _works(usable: list[str]) -> Finding:
+    """The providers that can be used without a further step, and a command for the first."""
+    if not usable:
+        return Finding(
+            "works now",
+            "no",
+            "no model is installed and no key is set; for a model on this machine: "
+            'pip install "brainwires-provider[local,hub]" && brainwires local pull qwen3-0.6b --default',
+        )
+    model = "" if usable[0] == "local" else f" -m {usable[0]}:MODEL"
+    return Finding(
+        "works now", "yes", f'{", ".join(usable)}; try: brainwires chat{model or " -m local:"} "Hi"'
+    )
+
+
 def _file(setup: Config) -> Finding:
     if setup.source is None:
-        return Finding("configuration", "no", "there is no brainwires.toml, and none is needed")
-    told = f"{len(setup.providers)} providers, {len(setup.models)} models"
-    trusted = "trusted" if setup.trusted else "merely found, and not trusted"
-    return Finding("configuration", "yes", f"{setup.source} ({trusted}): {told}")
+        return Finding("configuration", "no", "there is no brainwires.toml; none is needed")
+    counts = f"{len(setup.providers)} providers, {len(setup.models)} models"
+    trusted = "trusted" if setup.trusted else "found, not trusted"
+    return Finding("configuration", "yes", f"{setup.source} ({trusted}): {counts}")
 
 
 def _model(setup: Config, configs: dict[str, ProviderConfig]) -> Finding:
-    """The model, and where prompts go unless a call says otherwise."""
+    """The model, and where its prompts are sent."""
     if setup.model is None:
-        return Finding("default model", "no", "none is set up; calls name theirs")
+        return Finding("default model", "no", "none is configured; requests name theirs")
     named = setup.models.get(setup.model)
     model = setup.model if named is None else f"{setup.model}, {named.model}"
     try:
@@ -87,17 +103,17 @@ def _model(setup: Config, configs: dict[str, ProviderConfig]) -> Finding:
 
 
 def _place(target: Target) -> str:
-    """The host, whole: a long one is not cut short."""
+    """The host. A long one is not cut."""
     parts = urlsplit(target.base_url)
     return "this machine" if target.row.transport == "local" else f"{parts.scheme}://{parts.netloc}"
 
 
 def _destination(target: Target, config: ProviderConfig) -> Finding:
-    """What a provider of the configuration is sent, and where: the key by its source, never by its value."""
+    """Where the requests of a configured provider are sent, and with which key: its source, never its value."""
     carried = [f"key: {key_source(target, config)}"]
     for name, value in config.headers.items():
-        carried.append(f"header {name}: {'as written' if isinstance(value, str) else where_key_lies(value)}")
-    return Finding(f"{target.provider} goes to", "yes", "; ".join([_place(target), *carried]))
+        carried.append(f"header {name}: {'as written' if isinstance(value, str) else key_place(value)}")
+    return Finding(f"{target.provider} is sent to", "yes", "; ".join([_place(target), *carried]))
 
 
 def _local() -> list[Finding]:
@@ -108,7 +124,7 @@ def _local() -> list[Finding]:
     except ConfigError as error:
         return [Finding("local model", "no", cleaned(error.message))]
     if not os.path.exists(os.path.expanduser(path)):
-        return [Finding("local model", "no", f"{path} is not there")]
+        return [Finding("local model", "no", f"{path} does not exist")]
     return [Finding("local model", "yes", path)]
 
 
@@ -139,7 +155,7 @@ def _providers(
 ) -> tuple[list[Finding], list[Finding], list[Finding], list[Target]]:
     """The state of every provider.
 
-    Findings on those that have a key or a fault, on where each configured one sends its requests, one finding on all
+    Findings for those that have a key or a fault, for where the configured ones send requests, one finding for all
     those without a key, and the servers on loopback.
     """
     found: list[Finding] = []
@@ -169,12 +185,18 @@ def _providers(
             servers.append(target)
         else:
             found.append(_held(name, target, config))
-    told = [Finding("without a key", "no", ", ".join(without))] if without else []
-    return found, going, told, servers
+    return found, going, _without_key(without), servers
+
+
+def _without_key(names: list[str]) -> list[Finding]:
+    if not names:
+        return []
+    evidence = f"{len(names)} providers: {', '.join(names[:3])}, …; `brainwires providers` lists all"
+    return [Finding("without a key", "no", evidence)]
 
 
 def _held(name: str, target: Target, config: ProviderConfig) -> Finding:
-    """Whether a reference to a key leads anywhere is looked at, and what it gives is let go."""
+    """Whether a reference to a key has a value, which is not kept."""
     try:
         if isinstance(target.key, (EnvKey, FileKey, KeyringKey)):
             target.key()
@@ -199,9 +221,9 @@ async def _ask(target: Target, configs: dict[str, ProviderConfig], seconds: floa
             await client._session.transport(target)  # importing the engine is not part of the server's time
             models = await client.models(name)
     except ConnectError:
-        return Finding(name, "no", f"nobody listens at {place}")
+        return Finding(name, "no", f"no server listens at {place}")
     except ProviderError as error:
         return Finding(name, "unclear", cleaned(f"{place}: {error.message.removeprefix(f'{name}: ')}"))
     names = ", ".join(repr(model.id) for model in models[:3])
-    told = f"{place} answers, with {len(models)} models{f': {names}' if names else ''}"
-    return Finding(name, "yes", cleaned(told))
+    words = f"{place} answers, with {len(models)} models{f': {names}' if names else ''}"
+    return Finding(name, "yes", cleaned(words))

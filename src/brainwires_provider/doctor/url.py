@@ -1,4 +1,4 @@
-"""Examines whatever speaks Chat Completions at a base URL: question after question, within a bound of both."""
+"""Examines a server with the Chat Completions API at a base URL, within a number of requests and a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brainwires_provider.doctor import abilities, answers, beside
 from brainwires_provider.doctor.asking import Asker, Reply, Spent, is_unreachable
 from brainwires_provider.doctor.case import CHAT, Case, first_to_talk_to
 from brainwires_provider.doctor.findings import Examination, Finding
-from brainwires_provider.doctor.paste import config_table, python_row, shown_url
+from brainwires_provider.doctor.paste import config_table, python_provider, shown_url
 from brainwires_provider.errors import (
     AuthenticationError,
     ConfigError,
@@ -102,13 +102,14 @@ async def examine_url(
             total=total,
             most=most,
         )
-        await client._session.transport(
-            targets[0]
-        )  # the engine takes its time to import, which is not the server's
-        place = await _find(asker, targets)
+        await client._session.transport(targets[0])  # importing the engine is not part of the server's time
+        try:
+            place = await _find(asker, targets)
+        except Spent as spent:
+            place = _Place(targets[0], [], Finding("models", "unclear", f"not complete: {spent}"))
         if place.unreachable is not None:
             words = place.unreachable.words
-            nobody = Finding("reachable", "no", words, "is the server started, and the URL right?")
+            nobody = Finding("reachable", "no", words, "is the server running, and the URL correct?")
             return Examination(
                 shown_url(url), "url", False, (nobody,), None, asker.requests, round(asker.elapsed, 2)
             )
@@ -117,16 +118,16 @@ async def examine_url(
         case.has_key = bool(secret)
         case.findings["models"] = place.finding
         await _ask_all(case)
-        return _told(case, key, allow_http=allow_http)
+        return _examination(case, key, allow_http=allow_http)
 
 
 def candidates(url: str) -> list[str]:
-    """The base URLs that one may have been meant by a URL, the likeliest first. Raises ConfigError for no URL."""
+    """The base URLs that may be meant by a URL, the most likely first. Raises ConfigError if it is not a URL."""
     try:
         parts = urlsplit(url.strip())
         path = parts.path.rstrip("/")
     except ValueError:
-        raise ConfigError("that is no URL; it looks like https://host/v1") from None
+        raise ConfigError("that is not a URL; a base URL looks like https://host/v1") from None
     for end in _ENDS:
         path = path.removesuffix(end)
     paths = [path, f"{path}/v1"] if path else ["/v1", "", "/api/v1", "/openai/v1"]
@@ -151,7 +152,7 @@ class _Place(NamedTuple):
 
 
 async def _find(asker: Asker, targets: list[Target]) -> _Place:
-    """The base URL that lists models; else the first where something other than "not found" is said to a chat."""
+    """The base URL that lists models; else the first where a chat is not answered by "not found"."""
     replies: list[tuple[Target, Reply]] = []
     for target in targets:
         asker.target = target
@@ -188,7 +189,7 @@ def _listed(models: list[Model], reply: Reply, asker: Asker) -> Finding:
 
 
 def _unlisted(reply: Reply) -> Finding:
-    """A hang or a failure may pass; only an answer that says so proves that there is no list."""
+    """A timeout or a failure may pass; only a response that states it proves that there is no list."""
     if reply.error is None:
         what = "an HTML page" if reply.kind == "text/html" else f"{reply.kind or 'a body'}, but no list"
         return Finding("models", "no", what)
@@ -197,7 +198,7 @@ def _unlisted(reply: Reply) -> Finding:
 
 
 async def _chats(asker: Asker) -> bool:
-    """Whether chats are asked for here: told by a request that no server answers, and each refuses in its way."""
+    """Whether chats are accepted here: an invalid one is refused by every server, but not as "not found"."""
     reply = await asker.ask(CHAT, {"model": _UNNAMED, "messages": []})
     missing = reply.status in (404, 405) or reply.kind == "text/html"
     return reply.status is not None and not missing
@@ -209,18 +210,18 @@ async def _chats(asker: Asker) -> bool:
 async def _ask_all(case: Case) -> None:
     for question in _QUESTIONS:
         if question.of_a_chat and not case.works:
-            told = [Finding(name, "unclear", "not asked: no chat was answered") for name in question.finds]
+            found = [Finding(name, "unclear", "not asked: no chat was answered") for name in question.finds]
         else:
             try:
-                told = await question.ask(case)
+                found = await question.ask(case)
             except Spent as spent:
-                told = [Finding(name, "unclear", f"not asked: {spent}") for name in question.finds]
-        for finding in told:
+                found = [Finding(name, "unclear", f"not asked: {spent}") for name in question.finds]
+        for finding in found:
             evidence = case.asker.clean(finding.evidence)  # much of it is the server's own words
             case.findings[finding.name] = replace(finding, evidence=evidence)
 
 
-def _told(case: Case, key: Key | None, *, allow_http: bool) -> Examination:
+def _examination(case: Case, key: Key | None, *, allow_http: bool) -> Examination:
     asker, url = case.asker, case.asker.target.base_url
     return Examination(
         shown_url(url),
@@ -230,6 +231,6 @@ def _told(case: Case, key: Key | None, *, allow_http: bool) -> Examination:
         asker.clean(case.model),
         asker.requests,
         round(asker.elapsed, 2),
-        python_row(case, url, key) if case.works else None,
+        python_provider(case, url, key) if case.works else None,
         config_table(case, url, key, allow_http=allow_http) if case.works else None,
     )

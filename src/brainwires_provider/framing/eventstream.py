@@ -1,8 +1,9 @@
 """AWS event stream framing: `application/vnd.amazon.eventstream`, binary messages with two checksums.
 
 A message is a prelude (its length, its headers' length, a CRC-32 of these two), the headers, the payload,
-and a CRC-32 of everything before. The prelude is checked as soon as it is there, so a damaged length never
-makes us wait for, or hold, bytes that will not come.
+and a CRC-32 of everything before. The prelude is checked as soon as it has arrived, so a damaged length never
+causes a wait for bytes that do not arrive, or a large buffer.
+Reference: AWS, "Event stream encoding".
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class EventStreamFraming(Reader):
         if crc32(head[: -_CRC.size]) != checksum:
             raise FramingError(
                 f"Not an AWS event stream, or damaged on its way: the prelude {head!r} has a wrong checksum. "
-                "Look whether the service, or a proxy before it, answered in another format."
+                "Check whether the service, or a proxy before it, answered in another format."
             )
         if total < _OVERHEAD + headers:
             raise FramingError(

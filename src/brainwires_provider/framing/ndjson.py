@@ -1,7 +1,7 @@
-"""NDJSON framing: one JSON text a line.
+"""NDJSON framing: one JSON text per line.
 
-Splits on LF only, since a JSON text may hold any other character that somebody calls a line end. A CR
-before the LF is dropped, and blank lines are passed over.
+Lines end with LF only, since a JSON text may contain the other characters that some definitions treat as line ends. A
+CR before the LF is removed, and blank lines are ignored.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["NDJSONFraming"]
 class NDJSONFraming(TextReader):
     """Reads one NDJSON stream. The limit counts a line's bytes without its LF.
 
-    A last line without its end is given by `finish`, which then says False: many writers leave the end
-    out, but the line may also have been cut.
+    A last line without LF is returned by `finish`, with False for the clean end: many writers omit the last LF, but
+    the line may also have been cut off.
     """
 
     media_type: ClassVar[str] = "application/x-ndjson"

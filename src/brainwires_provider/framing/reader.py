@@ -1,7 +1,7 @@
-"""What the framings share: the limit, an error that waits its turn, and the byte order mark.
+"""Base classes of the framings: the size limit, deferred errors, and the byte order mark.
 
-The messages that precede a broken one must come out however the bytes were cut. So when one chunk holds
-both, `feed` returns the messages, and the next call raises. A framing that has failed stays failed.
+The messages before a broken one must be returned wherever the chunks begin and end. So if one chunk contains both,
+`feed` returns the messages, and the next call raises. A framing that has failed stays failed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Reader(ABC):
-    """A framing in terms of `_read` and `_end`, which may raise FramingError at any point."""
+    """A framing whose subclass implements `_read` and `_end`, which may raise FramingError at any point."""
 
     __slots__ = ("_failure", "_limit")
 
@@ -26,10 +26,10 @@ class Reader(ABC):
         self._failure: FramingError | None = None
 
     def feed(self, chunk: bytes) -> list[WireMessage]:
-        """Take the next bytes; give the messages that they complete.
+        """Read the next bytes, and return the messages that they complete.
 
-        Raises FramingError when one message exceeds the limit or is broken, after the messages before it
-        have been given.
+        Raises FramingError if one message exceeds the limit or is broken, after the messages before it have been
+        returned.
         """
         if self._failure is not None:
             raise self._failure
@@ -43,9 +43,9 @@ class Reader(ABC):
         return messages
 
     def finish(self) -> tuple[list[WireMessage], bool]:
-        """The stream has ended: give what was complete but unterminated, and whether it *was* terminated.
+        """End the stream. Returns a last message that lacked only its terminator, and whether the end was clean.
 
-        Raises FramingError where `feed` still owed one.
+        Raises FramingError if `feed` deferred one.
         """
         if self._failure is not None:
             raise self._failure
@@ -57,13 +57,13 @@ class Reader(ABC):
 
     @abstractmethod
     def _end(self) -> tuple[list[WireMessage], bool]:
-        """Give what `finish` gives, and hold nothing afterwards."""
+        """Return what `finish` returns, and clear the buffers."""
 
     def _check(self, size: int, what: str) -> None:
         if size > self._limit:
             raise FramingError(
                 f"{what} is over the limit of {self._limit} bytes. Raise the limit with max_event_bytes if "
-                "the provider really sends so much at once; otherwise this is not the stream it claims to be."
+                "the provider really sends so much at once; otherwise the response is not of the expected format."
             )
 
 

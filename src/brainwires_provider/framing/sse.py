@@ -1,9 +1,9 @@
-"""SSE framing: cuts a `text/event-stream` body into events, as WHATWG's HTML standard says.
+"""SSE framing: splits a `text/event-stream` body into events, by WHATWG's HTML standard, "Server-sent events".
 
-Works on bytes, since the lines of a JSON text are not those of `str.splitlines`. CR and CRLF become LF on
-the way in, which loses nothing: no SSE line can hold either. Between two events, whole events of the usual
-two forms are cut straight out of the chunk. Any other line goes through a small machine, one at a time; an
-unterminated one waits in a buffer that is never searched again, so that the cost stays linear.
+It works on bytes, since `str.splitlines` splits within JSON texts. CR and CRLF are replaced by LF, which loses
+nothing, since no SSE line can contain them. Complete events of the two usual forms are cut directly out of the chunk.
+Other lines are processed one at a time; an unterminated one is kept in a buffer that is not searched again, so that
+the cost stays linear.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _CR, _LF = b"\r\n"
 class SSEFraming(TextReader):
     """Reads one SSE stream. The limit counts an event's `data` and `event` lines, field names included.
 
-    At the end of the stream a last line without its end counts as a line, and an event without its empty
-    line is given, for some servers leave these out. `finish` then says False: whether `data: [DONE]` was
-    whole and `data: {"a":` was cut, only the protocol can decide.
+    At the end of the stream, a last line without its line end counts as a line, and an event without its empty line
+    is returned, since some servers omit these. JSON without a field name, as gateways insert for errors, is an event
+    too. `finish` then returns False for the clean end: only the protocol can decide that `data: [DONE]` is complete
+    and `data: {"a":` was cut off.
     """
 
     media_type: ClassVar[str] = "text/event-stream"
-    __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd")
+    __slots__ = ("_after_cr", "_between", "_data", "_event", "_held", "_line", "_odd", "_raw")
 
     def __init__(self, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
         super().__init__(max_message)
@@ -37,11 +38,12 @@ class SSEFraming(TextReader):
         self._line = bytearray()  # the unterminated line
         self._data = bytearray()  # the open event's data lines, each with its LF
         self._event = b""
+        self._raw = False  # the open event is JSON without a field name
         self._held = 0  # bytes in the open event's lines
 
     def feed(self, chunk: bytes) -> list[WireMessage]:
         """Return the messages that are complete with this chunk."""
-        # Nearly every chunk of a live stream is one usual event: worth a way of its own.
+        # Nearly every chunk of a live stream is exactly one event of a usual form, which this handles quickly.
         if (
             self._between
             and not self._odd
@@ -97,11 +99,16 @@ class SSEFraming(TextReader):
             return
         self._check(self._held + len(line), "One SSE event")
         field, _, value = line.partition(b":")
-        if field == b"data":
+        if self._raw and field not in (b"data", b"event"):
+            self._data += line + b"\n"
+        elif field == b"data":
             self._data += value.removeprefix(b" ")
             self._data += b"\n"
         elif field == b"event":
             self._event = value.removeprefix(b" ")
+        elif line[:1] in (b"{", b"[") and not self._data:
+            self._raw = True
+            self._data += line + b"\n"
         else:
             return
         self._held += len(line) + 1
@@ -112,12 +119,13 @@ class SSEFraming(TextReader):
             messages.append(WireMessage(bytes(self._data[:-1]), name))
         self._data.clear()
         self._event = b""
+        self._raw = False
         self._held = 0
         self._between = True
 
 
 def _cut_usual_events(chunk: bytes, start: int, messages: list[WireMessage]) -> int:
-    """Cut usual events out of the chunk from `start` on; give where they end."""
+    """Cut usual events out of the chunk from `start` on; returns where they end."""
     while (end := chunk.find(b"\n", start)) >= 0:  # one byte is found many times faster than two
         if chunk[start : start + 7] == b"event: ":
             end = chunk.find(b"\n", end + 1)

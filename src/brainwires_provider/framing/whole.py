@@ -1,6 +1,6 @@
-"""Whole framing: the body is one message, given at its end.
+"""Whole-body framing: the body is one message, returned at its end.
 
-Only the transport knows whether a body was whole, so this end is always clean.
+Only the transport knows whether a body is complete, so the end is always clean here.
 """
 
 from __future__ import annotations

@@ -17,11 +17,17 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from brainwires_provider.errors import ConnectError, RequestTimeout, StreamInterrupted, TransportError
+from brainwires_provider.errors import (
+    ConfigError,
+    ConnectError,
+    RequestTimeout,
+    StreamInterrupted,
+    TransportError,
+)
 from brainwires_provider.local.engine.engine import UNLOAD_GRACE, Engine, EngineHandle
 from brainwires_provider.local.engine.process_memory import process_memory
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.weights.find import find_model
+from brainwires_provider.local.weights.find import find_model, with_missing_engine
 from brainwires_provider.transports.base import ByteExchange, Outgoing
 from brainwires_provider.transports.http import HTTPExchange, HTTPTransport
 from brainwires_provider.types import Attempt
@@ -263,7 +269,10 @@ class LocalTransport:
 
     def _settings(self) -> LocalModel:
         """The settings of the model, read from the registry."""
-        named = LocalModel() if not self._model and self._local.path else find_model(self._model)
+        try:
+            named = LocalModel() if not self._model and self._local.path else find_model(self._model)
+        except ConfigError as error:
+            raise with_missing_engine(error) from None
         settings = overlay(named, self._local)
         return replace(settings, path=os.path.abspath(os.path.expanduser(settings.path)))
 

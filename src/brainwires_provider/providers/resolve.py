@@ -6,8 +6,7 @@ The rule that protects keys is here: a key from the environment is sent to its p
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from brainwires_provider.auth.hosts import is_own_host
 from brainwires_provider.auth.keys import Key, header_fault
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.names import near_names
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
@@ -38,6 +38,28 @@ __all__ = [
     "resolve_listing",
     "split_model",
 ]
+
+
+_MAKERS = {
+    "gpt-": "openai",
+    "chatgpt-": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "o4": "openai",
+    "claude": "anthropic",
+    "gemini": "google",
+    "grok": "xai",
+    "mistral": "mistral",
+    "magistral": "mistral",
+    "codestral": "mistral",
+    "deepseek": "deepseek",
+    "command-": "cohere",
+    "glm-": "zai",
+    "kimi": "moonshot",
+    "sonar": "perplexity",
+    "smollm2": "local",
+}
+"""The provider that is suggested for a model without one, by the beginning of the model's name."""
 
 
 class ProviderConfig(Struct, frozen=True):
@@ -148,19 +170,32 @@ def split_model(model: str) -> tuple[str, str]:
     provider, colon, name = model.partition(":")
     if not colon or not provider:
         raise ConfigError(
-            f'a model is named "provider:model", but {model!r} names no provider; for example "openai-chat:{model}"'
+            f'a model is named "provider:model", but {model!r} names no provider{_suggestion(model)}; '
+            "`brainwires providers` lists them"
         )
     return provider, name
 
 
-def find_row(name: str) -> Provider:
-    """The built-in provider of that name or alias. Raises ConfigError with the most similar name."""
+def _suggestion(model: str) -> str:
+    """The model with the provider that is probably meant, for an error message."""
+    from brainwires_provider.local.weights.known import find_known  # reads a table
+
+    before, _, after = model.partition("/")
+    if after and ALIASES.get(before, before) in PROVIDERS:
+        return f'; did you mean "{before}:{after}"?'
+    if find_known(model) is not None:
+        return f'; did you mean "local:{model}"?'
+    maker = next((maker for start, maker in _MAKERS.items() if model.lower().startswith(start)), None)
+    return f'; did you mean "{maker}:{model}"?' if maker else f'; for example "openrouter:{model}"'
+
+
+def find_row(name: str, own: Iterable[str] = ()) -> Provider:
+    """The built-in provider of that name or alias. Raises ConfigError with the most similar names, `own` included."""
     row = PROVIDERS.get(ALIASES.get(name, name))
     if row is not None:
         return row
-    near = get_close_matches(name, PROVIDERS, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"there is no provider {name!r}; {hint}known are: {', '.join(PROVIDERS)}")
+    near = near_names(name, dict.fromkeys((*own, *ALIASES, *PROVIDERS)))
+    raise ConfigError(f"there is no provider {name!r}{near}; `brainwires providers` lists them")
 
 
 def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
@@ -171,7 +206,7 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
     """
     provider, name = split_model(model)
     config = configs.get(provider) or ProviderConfig(provider)
-    row = find_row(config.based_on or provider)
+    row = find_row(config.based_on or provider, configs)
     if not name:
         if row.default_model is None:
             raise ConfigError(f'name a model of {provider}: "{provider}:MODEL"')
@@ -180,11 +215,15 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         raise ConfigError(f"headers: {wrong}", provider=provider)
     auth: Auth | None = None
     if row.cloud is not None:
+        if config.base_url is not None:
+            _check_url(config.base_url, config)
         base_url, key, auth = _on_cloud(row, config)
     else:
         base_url, from_code = _base_url(row, config)
         if row.transport == "websocket":
             base_url = _http_form(base_url)
+        if row.transport != "local":
+            _check_url(base_url, config)  # before its key: a URL that cannot be needs none
         key = None if row.transport == "local" else _key(row, config, base_url, from_code=from_code)
     protocol = _protocol(row)
     target = Target(
@@ -202,10 +241,8 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         asked=_asked(row, config),
         local=config.local,
     )
-    if row.transport != "local":
-        fault = _url_fault(base_url, config.allow_http)
-        if fault is not None:
-            raise ConfigError(fault, provider=provider)
+    if row.cloud is not None:
+        _check_url(base_url, config)
     return target.at_home_of(target.key) if row.host_by_key else target
 
 
@@ -220,7 +257,7 @@ def _asked(row: Provider, config: ProviderConfig) -> tuple[tuple[str, str | None
 def resolve_listing(provider: str, configs: Mapping[str, ProviderConfig]) -> Target:
     """The target of a provider's model list. Raises ConfigError as `resolve` does."""
     config = configs.get(provider) or ProviderConfig(provider)
-    row = find_row(config.based_on or provider)
+    row = find_row(config.based_on or provider, configs)
     return resolve(f"{provider}:{'*' if row.default_model is None else row.default_model}", configs)
 
 
@@ -306,6 +343,12 @@ def _is_127(host: str) -> bool:
         and parts[0] == "127"
         and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
     )
+
+
+def _check_url(url: str, config: ProviderConfig) -> None:
+    fault = _url_fault(url, config.allow_http)
+    if fault is not None:
+        raise ConfigError(fault, provider=config.name)
 
 
 @lru_cache(64)

@@ -1,7 +1,7 @@
-"""What a scripted server answers: an Answer, its steps, and helpers that make streams and faults of them.
+"""Scripted answers of a server: an Answer, its steps, and helpers that create streams and faults.
 
-An answer is a list of steps that are played straight onto the socket. The helpers return plain answers
-and bytes, so that they combine: `cut(Answer(body=split(sse(...), every=1)), 100, "rst")`.
+An answer is a list of steps that are played directly onto the socket. The helpers return plain answers
+and bytes, so that they can be combined: `cut(Answer(body=split(sse(...), every=1)), 100, "rst")`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Wait(Struct, frozen=True):
-    """Pause for so many seconds, or until the gate of that name is open."""
+    """Pause for this many seconds, or until the gate of that name is open."""
 
     until: float | str
 
@@ -31,7 +31,7 @@ class Gate(Struct, frozen=True):
 
 
 class Stall(Struct, frozen=True):
-    """Send nothing more until the client leaves, the server closes, or its clock runs out."""
+    """Send nothing more until the client disconnects, the server closes, or its timeout expires."""
 
 
 class Drop(Struct, frozen=True):

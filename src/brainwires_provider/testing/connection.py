@@ -1,7 +1,7 @@
-"""The loop's side of a scripted server: accepted connections that read requests and play answers.
+"""Connections of a scripted server, on its event loop: each reads requests and plays scripted answers.
 
-Bytes go through asyncio's streams. Three things are ours: a reader that tells when the client leaves even
-while an answer is stalled, one lazy timer per connection that bounds every wait at no cost per chunk, and
+Bytes are read and written with asyncio's streams, with three additions: a reader that reports when the client
+disconnects even while an answer is stalled, one timer per connection that limits every wait at no cost per chunk, and
 a wheel that paces any number of streams with one timer per millisecond.
 """
 
@@ -46,7 +46,7 @@ _IDLE = "the next request"
 
 
 class Host(Protocol):
-    """What a connection needs of its server; all of it is called on the server's loop."""
+    """What a connection requires of its server. All of it is called on the server's event loop."""
 
     timeout: float
     ssl_context: SSLContext | None
@@ -247,7 +247,7 @@ class Connection:
 
 
 class _Reader(asyncio.StreamReader):
-    """A StreamReader that tells when the client leaves, even while nobody reads."""
+    """A StreamReader that reports when the client disconnects, even while nobody reads."""
 
     def __init__(self, on_leave: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=_MAX_LINE, loop=loop)

@@ -1,7 +1,6 @@
-"""An HTTP/1.1 server on loopback whose every byte, pause and fault is decided by a script.
+"""An HTTP/1.1 server on loopback for tests; a script determines every byte, pause and fault.
 
-loopback.py is the server's life: its thread, its waits, its end. This file says which answer comes next, and
-connection.py plays it.
+loopback.py starts and stops the server. This module chooses the next answer, and connection.py plays it.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ class ScriptedServer(LoopbackServer):
             answer: object = handler(request)
             if not isinstance(answer, Answer):
                 raise TypeError(f"a handler returns an Answer, not {type(answer).__name__}")
-        except Exception as error:  # noqa: BLE001 - user code: told to the client here, to the test at close
+        except Exception as error:  # noqa: BLE001 - user code: reported to the client here, to the test at close
             self._script_raised(error, f"the handler, asked {request.method} {request.target}")
             return plain_text(500, f"ScriptedServer: the handler raised {error!r}")
         return answer

@@ -1,7 +1,7 @@
-"""A loopback server on its own thread and loop: starting, accepting, waiting, ending.
+"""Base class of the scripted servers: starts, accepts connections, waits and stops, on a thread of its own.
 
-What a connection is, and what counts as a request, is the subclass's. The loop is the server's own, so that
-the same object serves async, sync and subprocess tests, and never shares one with the client under test.
+Subclasses define what a connection does and what counts as a request. The server has its own event loop, so that the
+same object serves async, sync and subprocess tests, and never shares a loop with the client under test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LIFE_CLOCK = 30.0  # seconds to start or to end: nothing a script decides
 
 
 class LoopbackServer:
-    """Enter it with `with` or `async with`; leaving raises AssertionError if a script raised."""
+    """A server for use in `with` or `async with`. Leaving the block raises AssertionError if a script raised."""
 
     def __init__(self) -> None:
         self.failures: list[str] = []
@@ -56,7 +56,7 @@ class LoopbackServer:
         return len(self._open)
 
     def open(self, gate: Gate | str) -> None:
-        """Let every step go on that waits at this gate, now and later; from any thread."""
+        """Open a gate: steps that wait at it, now or later, continue. It can be called from any thread."""
         self._call(self._gate(gate if isinstance(gate, str) else gate.name).set)
 
     def wait_idle(self, timeout: float = 10) -> None:
@@ -155,7 +155,7 @@ class LoopbackServer:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of file descriptors: it would be told so again and again
+            except OSError as error:  # out of file descriptors: every further attempt would fail too
                 self._script_raised(error, "accepting a connection")
                 self._stopping.set()
                 return
@@ -176,7 +176,7 @@ class LoopbackServer:
         return self._gates.setdefault(name, asyncio.Event())
 
     def _changed(self) -> None:
-        """Wake who waits for what is now so; the subclass calls it whenever its counts change."""
+        """Wake the waiters whose condition is now true; subclasses call it whenever their counts change."""
         for waiter in [w for w in self._waiters if w[0]()]:
             self._waiters.remove(waiter)
             waiter[1].set_result(None)
@@ -187,7 +187,7 @@ class LoopbackServer:
         self._changed()
 
     def _call(self, function: Callable[[], object]) -> None:
-        """Run a function on the loop; here and now if the loop has not begun or has ended."""
+        """Run a function on the event loop; directly if the loop has not started or has ended."""
         if self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(function)

@@ -1,6 +1,6 @@
-"""What a Responses server refuses before it asks the model: fields, items and ids that cannot be right.
+"""The checks of a Responses server before it calls the model: fields, items and ids that are not valid.
 
-Pure: each check raises Refusal, which holds the exact error event. The texts of the stream_id, not-found
+No I/O: each check raises Refusal, which holds the exact error event. The texts of the stream_id, not-found
 and limit errors are those of OpenAI's guide to the WebSocket mode; the others are as clients report them.
 """
 

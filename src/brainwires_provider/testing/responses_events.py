@@ -1,4 +1,4 @@
-"""The shapes that a Responses server sends: events of output items, error events, and what authors make.
+"""The events that a Responses server sends: for output items, for errors, and from an author's answer.
 
 Pure: an author's answer (text, items, a failure) becomes the events that the API's streaming reference lists
 (https://platform.openai.com/docs/api-reference/responses-streaming). sequence_number and stream_id are not
@@ -183,10 +183,10 @@ def required_input(call: Item) -> Item:
 
 
 def item_events(item: Item, index: int, piece: int, cut: Callable[[], bool]) -> Generator[Event, None, Item]:
-    """One output item's events, from added to done; returns the item as it was said.
+    """The events of one output item, from added to done; returns the item as it was sent.
 
-    Text goes out `piece` characters at a time. `cut` is asked before each piece of a message: true ends
-    the message there, with status "incomplete".
+    Text is sent `piece` characters at a time. `cut` is called before each piece of a message; if it returns true, the
+    message ends there, with status "incomplete".
     """
     at = {"item_id": item["id"], "output_index": index}
     match item["type"]:

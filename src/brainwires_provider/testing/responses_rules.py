@@ -1,8 +1,8 @@
 """A Responses API service in memory, with the rules of its WebSocket mode: no socket, no clock, no thread.
 
-ResponsesService is what outlives a connection; RulesSession is one connection: client events go in as
-frames, each accepted create becomes a Job, and step() says one event of one job. The caller decides whose
-turn it is, so a test can play any interleaving, and any time of day, as fast as it can count. The rules are
+ResponsesService is what outlives a connection; RulesSession is one connection: client events are received as
+frames, each accepted create becomes a Job, and step() returns one event of one job. The caller chooses the next
+job, so a test can play any order of events at any time of day, without waiting. The rules are
 OpenAI's (https://platform.openai.com/docs/guides/websocket-mode); where the guide leaves room, the service
 takes the least that it allows: an unstored parent lives only as the latest response of its lane, and a fork
 is safe from its response.in_progress on.

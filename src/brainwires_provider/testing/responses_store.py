@@ -1,6 +1,6 @@
-"""The part of a Responses service that outlives its connections: what is stored, who answers, what was seen.
+"""The part of a Responses service that is shared by its connections: stored responses, the author, a log.
 
-Pure: nothing here reads a clock or a socket. Turns are linked by their parents, so a conversation is put
+Nothing here reads a clock or a socket. Turns are linked by their parents, so a conversation is put
 together only when somebody asks for it, and many forks share one beginning.
 """
 

@@ -1,4 +1,4 @@
-"""The two things that a WebSocket of the scripted server can speak: a script's steps, or a service's rules."""
+"""The two modes of a scripted server's WebSocket: the steps of a script, or the rules of a service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's end of one WebSocket: the client's messages in order, and steps played onto the connection.
+"""The server's side of one WebSocket: reads the client's messages in order, and plays steps onto the connection.
 
 `websockets` makes and reads the frames without its I/O: the bytes then pass through our hands, so that half
 a frame, a broken one, or a close of any code is as easy as a whole one. What is said is the subclass's.
@@ -48,11 +48,11 @@ _SILENT.propagate = False  # the library's own logger would print the client's A
 
 
 class Over(ConnectionError):
-    """The connection has ended as it should: what was buffered still goes out."""
+    """The connection has ended regularly: what is buffered is still sent."""
 
 
 class SocketHost(Protocol):
-    """What an upgraded connection needs of its server; all of it is called on the server's loop."""
+    """What an upgraded connection requires of its server. All of it is called on the server's event loop."""
 
     pace: float
     delay: float
@@ -190,7 +190,7 @@ class WebSocketPeer:
         if not self._host.delay:
             self._arrived.put_nowait(message)
             return
-        # Both ways at once: the client cannot tell on which of them the time went by.
+        # The delay of both directions at once: the client cannot distinguish them.
         due = self._loop.time() + 2 * self._host.delay
         self._on_the_way.append((due, message))
         if len(self._on_the_way) == 1:

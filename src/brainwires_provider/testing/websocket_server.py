@@ -1,7 +1,7 @@
-"""A Responses WebSocket server on loopback: it speaks a service's rules, or a script decides its every byte.
+"""A Responses WebSocket server on loopback for tests, which follows a service's rules or a script.
 
-One port serves both wires. A request to upgrade becomes a WebSocket; any other is answered over HTTP by the
-machinery of ScriptedServer, from the same service, so that a fallback finds the conversation that it left.
+One port serves WebSocket and HTTP. A request to upgrade becomes a WebSocket; any other is answered over HTTP as by
+ScriptedServer, from the same service, so that a client that falls back to HTTP finds its conversation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class ScriptedSocket(LoopbackServer):
     """Serve WebSockets on a free loopback port: `with server:` or `async with server:`.
 
-    `plan` says what each connection is: one ResponsesService for all of them, a list used up in order (then
+    `plan` determines what each connection is: one ResponsesService for all of them, a list used up in order (then
     the handshake gets 503), or a function of the Handshake. A connection is a ResponsesService, a list of
     requests (each a list of steps, played once a message has come), a SocketScript, or an Answer, which the
     handshake gets in place of the upgrade. `http` answers what is no upgrade: a service (unset: the plan's),
@@ -47,8 +47,8 @@ class ScriptedSocket(LoopbackServer):
     In seconds: `pace` between two events of a response; `delay`, the latency added each way, to messages
     and requests; `ping`, how often the server pings, closing with 1011 if no pong comes between two.
     `fault(connection, job, event)` may return a step, or steps, to play in place of a service's event.
-    `clock` tells a service the time. `timeout` bounds each single wait: when it runs out, the connection is
-    reset and `failures` says what was waited for; an idle connection is just ended. Leaving the block
+    `clock` returns a service's time. `timeout` limits each single wait: when it expires, the connection is
+    reset and `failures` lists what was waited for; an idle connection is just ended. Leaving the block
     raises AssertionError if a script, an author or a fault raised.
     """
 
@@ -138,7 +138,7 @@ class ScriptedSocket(LoopbackServer):
     def _answer(self, request: RecordedRequest, *, reused: bool) -> Answer:
         try:
             answer = self._choose(request)
-        except Exception as error:  # noqa: BLE001 - user code: told to the client here, to the test at close
+        except Exception as error:  # noqa: BLE001 - user code: reported to the client here, to the test at close
             self._script_raised(error, f"the plan, asked {request.method} {request.target}")
             answer = plain_text(500, f"ScriptedSocket: the plan raised {error!r}")
         if self.delay:

@@ -1,7 +1,7 @@
-"""What a scripted WebSocket server plays: connections of requests of steps, and who may decide on them.
+"""The scripts of a WebSocket server: the steps of each connection and request.
 
 Steps that also exist over HTTP (Wait, Gate, Stall, Drop, Close, Paced) are the ones of ScriptedServer; a
-handshake that is not accepted is its Answer. So one vocabulary serves both servers, and both wires.
+handshake that is not accepted is its Answer. So one vocabulary serves both servers, over HTTP and WebSocket.
 """
 
 from __future__ import annotations

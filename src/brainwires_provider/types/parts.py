@@ -44,7 +44,7 @@ class ToolArgumentsError(ValueError):
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """The model that produced a part, which decides to whom the part may be sent back."""
+    """The model that produced a part, which decides where the part may be sent back."""
 
     protocol: str
     """The protocol's name, such as "anthropic_messages"."""

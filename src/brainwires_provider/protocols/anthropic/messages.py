@@ -19,10 +19,10 @@ from typing import Any
 
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed, thinking_block
-from brainwires_provider.protocols.base.claude import claude_facts
+from brainwires_provider.protocols.base.claude import ClaudeFacts, claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import part_name, wire_id
-from brainwires_provider.protocols.base.turns import Block, TurnEncoder
+from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -60,9 +60,9 @@ class MessageEncoder(TurnEncoder):
     """
 
     def __init__(
-        self, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks, takes_system: bool
+        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, quirks: AnthropicQuirks
     ) -> None:
-        super().__init__(origin, reader, takes_system)
+        super().__init__(origin, reader, facts, quirks.system_turns)
         self._quirks = quirks
         self._toolsets: dict[str, Any] = {}
         self._holds_results_only = False
@@ -161,6 +161,9 @@ class MessageEncoder(TurnEncoder):
             block["content"] = collapsed(self.encode_parts(part.content))
         if part.is_error:
             block["is_error"] = True
+            if not block.get("content"):
+                block["content"] = EMPTY_RESULT
+                self.adapted(f"an empty error is refused: sent as {EMPTY_RESULT!r}")
         if part.call_id in self._toolsets:
             block["toolset_name"] = self._toolsets[part.call_id]
         if part.extra:
@@ -235,10 +238,7 @@ def encode_messages(
     request: Request, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks
 ) -> MessageEncoder:
     """The encoded history. Raises UnsupportedError for what the API cannot express."""
-    takes_system = quirks.system_turns
-    if takes_system is None:
-        takes_system = claude_facts(str(request.model)).system_turns
-    encoder = MessageEncoder(origin, reader, quirks, takes_system)
+    encoder = MessageEncoder(origin, reader, claude_facts(str(request.model)), quirks)
     system = encoder.take_system()
     if system:
         encoder.system.append({"type": "text", "text": system})

@@ -45,6 +45,8 @@ class ClaudeFacts(Struct, frozen=True):
     """Accepts adaptive thinking, steered by an effort."""
     thinking_off: Literal["disabled", "between_tools"] | None = "disabled"
     """The `thinking.type` that stops thinking; None where nothing does."""
+    signed_thinking: bool = False
+    """Refuses thinking that comes back without its signature."""
     system_turns: bool = False
     """Accepts a system message in the middle of a conversation, after a user's turn."""
     schema: bool = True
@@ -67,6 +69,7 @@ _OLDEST = ClaudeFacts(
     adaptive=False,
     schema=False,
     forced_tools_thinking=False,
+    signed_thinking=True,
     max_output=4_096,
 )
 _CHANGES: tuple[tuple[Version, Mapping[str, Any]], ...] = (

@@ -11,6 +11,8 @@ arrives; a half without its partner becomes U+FFFD, so that every text can be en
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
@@ -21,6 +23,7 @@ from msgspec.structs import replace
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.events import (
     Event,
+    OpaqueDelta,
     PartEnd,
     PartStart,
     ReasoningDelta,
@@ -31,6 +34,7 @@ from brainwires_provider.events import (
 )
 from brainwires_provider.protocols.base.json import decode_json, fast_decode, looks_like, merged
 from brainwires_provider.types import (
+    FilePart,
     Message,
     Origin,
     Part,
@@ -42,7 +46,7 @@ from brainwires_provider.types import (
     Usage,
 )
 
-__all__ = ["Assembler", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
+__all__ = ["Assembler", "AudioBuilder", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
 
 _Delta: TypeAlias = type[TextDelta] | type[ReasoningDelta] | type[RefusalDelta] | type[ToolCallDelta]
 _DELTAS: dict[type[Part], _Delta] = {
@@ -52,6 +56,10 @@ _DELTAS: dict[type[Part], _Delta] = {
     ToolCallPart: ToolCallDelta,
 }
 _LONE = re.compile("[\ud800-\udfff]")
+
+
+MAX_PARTS = 10_000
+"""The most parts that one response may have: a small body can hold millions of empty items."""
 
 
 class OpenPart:
@@ -116,6 +124,8 @@ class Assembler:
     def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
         index = len(self._open) + len(self._closed)
+        if index >= MAX_PARTS:
+            raise ProtocolError(f"the response has more than {MAX_PARTS} parts")
         part = self._open[index] = OpenPart(index, seed, grown)
         self.kinds.add(type(seed))
         self.events.append(PartStart(index, seed))
@@ -189,6 +199,36 @@ class Assembler:
         return tuple(seen[index] for index in sorted(seen))
 
 
+class AudioBuilder:
+    """Spoken output: fragments of sound and of its transcript become one FilePart."""
+
+    __slots__ = ("_origin", "_part", "_parts", "_sound", "_transcript")
+
+    def __init__(self, parts: Assembler, origin: Origin) -> None:
+        self._parts = parts
+        self._origin = origin
+        self._part: OpenPart | None = None
+        self._sound: list[bytes] = []
+        self._transcript: list[str] = []
+
+    def add(self, fragment: Any, kind: str, *, sound: Any = "", transcript: Any = "") -> None:
+        """Add sound in base64 and text. `fragment` is the OpaqueDelta's data. Raises ValueError for anything else."""
+        if not isinstance(sound, str) or not isinstance(transcript, str):
+            raise ValueError("the audio or its transcript is no text")
+        try:
+            self._sound.append(base64.b64decode(sound, validate=True))
+        except binascii.Error:
+            raise ValueError("the audio is not base64") from None
+        self._transcript.append(transcript)
+        if self._part is None:
+            self._part = self._parts.open(FilePart(data=b"", origin=self._origin), self._so_far)
+        self._parts.events.append(OpaqueDelta(self._part.index, kind, fragment))
+
+    def _so_far(self) -> FilePart:
+        text = "".join(self._transcript)
+        return FilePart(data=b"".join(self._sound), text=text or None, origin=self._origin)
+
+
 def final_text(part: Part) -> str:
     """What the deltas of a part add up to: its arguments or its text; empty for a part without deltas."""
     if isinstance(part, ToolCallPart):
@@ -219,6 +259,14 @@ def _mend(part: OpenPart, text: str) -> str:
 
 def _join_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _listed_error(value: Any) -> dict[str, Any] | None:
+    """The object of an array that holds one error, as some gateways send it."""
+    if type(value) is list and value and type(value[0]) is dict and value[0].get("error"):
+        error: dict[str, Any] = value[0]
+        return error
+    return None
 
 
 def well_formed(value: Any) -> Any:
@@ -272,9 +320,23 @@ class DecoderBase:
             value = fast_decode(data)
         except (ValueError, RecursionError):
             value = self._read_ragged(data)
-        if type(value) is not dict:
-            self.not_an_object(value, data)
-        return value
+        if type(value) is dict:
+            return value
+        return _listed_error(value) or self.not_an_object(value, data)
+
+    def read_message(self, data: bytes) -> dict[str, Any] | None:
+        """One object of a stream; None for what services send to keep a connection alive: null, a number, a text.
+
+        Raises ProtocolError for JSON that was cut.
+        """
+        try:
+            value = decode_json(data)
+        except ValueError:
+            if data.lstrip()[:1] not in (b"{", b"["):
+                return None
+            return self.read_json(data)
+        self.parts.ragged = True
+        return value if type(value) is dict else _listed_error(value)
 
     def not_an_object(self, value: Any, data: bytes) -> NoReturn:
         """Raise ProtocolError for JSON that is no object."""

@@ -1,7 +1,8 @@
-"""A provider's "no", sorted: by its code and type first, by its words second, by its status third.
+"""A provider's error, classified in the same way for every protocol, as a response and inside a stream.
 
-Services wrap the same few failures in many shapes: `{"error": {…}}`, `{"error": "text"}`, `{"detail": …}`,
-`{"message": …, "type": …}`, an HTML page. `api_error` finds the fields in any of them.
+Its code and type decide first, its wording second, its status third; what it is decides whether a second try may
+succeed. Services wrap the same few failures in many shapes: `{"error": {…}}`, `{"error": "text"}`, `{"detail": …}`,
+`{"message": …, "type": …}`, `{"base_resp": {…}}`, an array of one of them, an HTML page. The fields are found in any.
 """
 
 from __future__ import annotations
@@ -29,39 +30,65 @@ from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Response
 
-__all__ = ["api_error", "error_in_body", "error_in_reply", "object_in", "retry_after"]
+__all__ = ["api_error", "as_kind", "error_in_body", "error_in_reply", "object_in", "retry_after"]
 
-_KINDS: dict[str, type[APIError]] = {
-    "invalid_api_key": AuthenticationError,
-    "authentication_error": AuthenticationError,
-    "invalid_authentication": AuthenticationError,
-    "unauthorized": AuthenticationError,
-    "permission_error": PermissionDeniedError,
-    "permission_denied": PermissionDeniedError,
-    "forbidden": PermissionDeniedError,
-    "model_not_found": NotFoundError,
-    "not_found_error": NotFoundError,
-    "not_found": NotFoundError,
-    "deploymentnotfound": NotFoundError,
-    "context_length_exceeded": ContextLengthError,
-    "exceed_context_size_error": ContextLengthError,
-    "rate_limit_exceeded": RateLimitError,
-    "rate_limit_error": RateLimitError,
-    "ratelimitreached": RateLimitError,
-    "insufficient_quota": RateLimitError,
-    "billing_error": RateLimitError,
-    "too_many_requests": RateLimitError,
-    "overloaded_error": OverloadedError,
-    "engine_overloaded": OverloadedError,
-    "server_overloaded": OverloadedError,
-    "service_unavailable": OverloadedError,
-    "unavailable_error": OverloadedError,
-    "server_error": ServerError,
-    "timeout_error": ServerError,
-    "internal_error": ServerError,
-    "internal_server_error": ServerError,
-}
-# Said of many kinds of refusal: they decide only when neither the words nor the status do.
+_CODES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
+    (
+        AuthenticationError,
+        (
+            "authentication_error",
+            "invalid_api_key",
+            "invalid_authentication",
+            "invalid_authentication_error",
+            "unauthorized",
+        ),
+    ),
+    (PermissionDeniedError, ("forbidden", "permission_denied", "permission_error")),
+    (NotFoundError, ("deploymentnotfound", "model_not_found", "not_found", "not_found_error")),
+    (
+        ContextLengthError,
+        (
+            "1261",  # Z.AI
+            "context_length_exceeded",
+            "exceed_context_size_error",
+            "model_max_prompt_tokens_exceeded",
+        ),
+    ),
+    (
+        RateLimitError,
+        (
+            "billing_error",
+            "exceeded_current_quota_error",
+            "insufficient_quota",
+            "rate_limit",
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            "rate_limit_reached_error",
+            "ratelimitreached",
+            "too_many_requests",
+            "too_many_requests_error",
+        ),
+    ),
+    (
+        OverloadedError,
+        (
+            "engine_overloaded",
+            "engine_overloaded_error",
+            "model_overloaded",
+            "overloaded",
+            "overloaded_error",
+            "server_is_overloaded",
+            "server_overloaded",
+            "service_unavailable",
+            "service_unavailable_error",
+            "slow_down",
+            "unavailable_error",
+        ),
+    ),
+    (ServerError, ("internal_error", "internal_server_error", "server_error", "timeout_error")),
+)
+_KINDS = {code: kind for kind, codes in _CODES for code in codes}
+"""By code or type. They decide before status and wording, but for those of `_BROAD`."""
 _VAGUE: dict[str, type[APIError]] = {
     "api_error": ServerError,
     "request_too_large": InvalidRequestError,
@@ -71,6 +98,7 @@ _VAGUE: dict[str, type[APIError]] = {
     "invalid_value": InvalidRequestError,
     "unsupported_value": InvalidRequestError,
 }
+"""Codes of many kinds of errors: they decide only when neither the wording nor the status does."""
 _STATUS: dict[int, type[APIError]] = {
     400: InvalidRequestError,
     401: AuthenticationError,
@@ -84,18 +112,60 @@ _STATUS: dict[int, type[APIError]] = {
     415: InvalidRequestError,
     422: InvalidRequestError,
     429: RateLimitError,
+    501: InvalidRequestError,
     503: OverloadedError,
     529: OverloadedError,
 }
-_CONTEXT = re.compile(
-    r"maximum context length|context[ _](length|window|size)|exceeded max context|prompt is too long"
-    r"|prompt too long|too many tokens in the (prompt|input)",
+_BASE_RESP: dict[str, type[APIError]] = {
+    "1000": ServerError,
+    "1001": ServerError,
+    "1002": RateLimitError,
+    "1004": AuthenticationError,
+    "1008": RateLimitError,
+    "1013": ServerError,
+    "1024": ServerError,
+    "1033": ServerError,
+    "1039": RateLimitError,
+    "1041": RateLimitError,
+    "2013": InvalidRequestError,
+    "2049": AuthenticationError,
+    "2056": RateLimitError,
+}
+"""MiniMax's `base_resp.status_code`. Reference: https://platform.minimax.io/docs/api-reference/errorcode."""
+_BROAD = (ServerError, InvalidRequestError, APIError)
+"""Kinds that the wording may make more precise."""
+_WORDINGS: tuple[tuple[type[APIError], re.Pattern[str]], ...] = (
+    (
+        ContextLengthError,
+        re.compile(
+            r"maximum (context|prompt|model) length|context[ _](length|window|size|limit)|exceeded max context"
+            r"|(prompt|input) is too long|prompt too long|prompt exceeds max length|exceeded model token limit"
+            r"|too many tokens in the (prompt|input)|range of input length should be|too many input tokens"
+            r"|input tokens exceeded|exceeds? (the )?maximum (allowed )?(input )?length"
+            r"|input token count .*exceeds the maximum|exceeds the max(imum)? (number of )?(input )?tokens"
+            r"|increase the physical batch size",
+            re.IGNORECASE,
+        ),
+    ),
+)
+_CALLERS_FAULT = re.compile(
+    r"\b(is|are) not supported\b|\bdoes(n't| not) support\b|\bnot implemented\b", re.IGNORECASE
+)
+"""What servers say, under a status of theirs, of a request that they cannot answer."""
+_USED_UP = frozenset(("insufficient_quota", "exceeded_current_quota_error", "billing_error", "1008", "2056"))
+_UNPAID = re.compile(
+    r"insufficient (quota|balance|funds|credit)|credit balance is too low|out of credits|payment required",
     re.IGNORECASE,
 )
-
-_WAIT = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|[hms]))+)")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[hms])")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_WAIT = re.compile(r"(?:try again|retry) (?:in|after) ", re.IGNORECASE)
+_SPAN = re.compile(
+    r"[,\s]{0,2}(?:and\s)?(\d{1,15}(?:\.\d{1,15})?)\s?"
+    r"(ms|milliseconds?|h|hours?|m|mins?|minutes?|s|secs?|seconds?)(?![a-z])",
+    re.IGNORECASE,
+)
+_UNITS = {"ms": 0.001, "mil": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0}
+_LONGEST_WAIT = 31 * 86_400.0
+"""Seconds; a longer wait is a clock that is wrong, or no wait at all."""
 
 
 def api_error(
@@ -109,23 +179,16 @@ def api_error(
     now: float | None = None,
     body: Any = None,
     partial: Response | None = None,
+    known: type[APIError] | None = None,
 ) -> APIError:
-    """The typed error for what a provider said.
+    """The typed error for what a provider answered.
 
-    `claimed_status` is the status that an error object claims for itself (in a stream, HTTP's own is 200).
+    `claimed_status` is the status that an error object claims for itself (in a stream, HTTP's own is 200); `known` is
+    the kind by a protocol's own codes, which the wording may still make more precise.
     """
     decisive = claimed_status or status or 0
-    kind = (
-        _KINDS.get((code or "").lower())
-        or _KINDS.get((type or "").lower())
-        or (ContextLengthError if _is_context(message, decisive) else None)
-        or _STATUS.get(decisive)
-        or (ServerError if decisive >= 500 else None)
-        or (InvalidRequestError if 400 <= decisive < 500 else None)
-        or _VAGUE.get((type or "").lower())
-        or _VAGUE.get((code or "").lower())
-        or APIError
-    )
+    names = (code or "").lower(), (type or "").lower()
+    kind = _precise(known or _kind(names, decisive), message)
     return kind(
         message,
         status=status,
@@ -133,21 +196,72 @@ def api_error(
         code=code,
         type=type,
         body=body,
-        retry_after=_told_wait(kind, message, retry_after(headers or {}, now)),
+        retry_after=_stated_wait(kind, message, retry_after(headers or {}, now)),
+        retryable=_is_retryable(kind, names, decisive, message),
         partial=partial,
     )
 
 
-def _told_wait(kind: type[APIError], message: str, told: float | None) -> float | None:
-    """Seconds to wait, from the headers or, in a stream that has none, from a rate limit's words."""
-    found = _WAIT.search(message) if told is None and kind is RateLimitError else None
+def _kind(names: tuple[str, str], status: int) -> type[APIError]:
+    """By code, then type, then status."""
+    code, type = names
+    by_status = ServerError if status >= 500 else InvalidRequestError if status >= 400 else None
+    return (
+        _KINDS.get(code)
+        or _KINDS.get(type)
+        or _STATUS.get(status)
+        or by_status
+        or _VAGUE.get(type)
+        or _VAGUE.get(code)
+        or APIError
+    )
+
+
+def _precise(kind: type[APIError], message: str) -> type[APIError]:
+    """The kind that the wording tells, where code and status leave it open."""
+    if kind not in _BROAD:
+        return kind
+    for wording_kind, wording in _WORDINGS:
+        if wording.search(message):
+            return wording_kind
+    if kind is ServerError and _CALLERS_FAULT.search(message):
+        return InvalidRequestError
+    return kind
+
+
+def _is_retryable(kind: type[APIError], names: tuple[str, str], status: int, message: str) -> bool:
+    """Whether a second try may succeed: by the kind, unless what is used up must be paid for first."""
+    if kind is RateLimitError and (
+        status == 402 or not _USED_UP.isdisjoint(names) or _UNPAID.search(message)
+    ):
+        return False
+    return kind.retryable
+
+
+def as_kind(error: APIError, kind: type[APIError]) -> APIError:
+    """The same error as another kind, for a protocol that knows better by names of its own."""
+    if kind is type(error):
+        return error
+    state = {name: value for name, value in error.__dict__.items() if name not in ("message", "retryable")}
+    made = kind(error.message)
+    made.__dict__.update(state)
+    return made
+
+
+def _stated_wait(kind: type[APIError], message: str, header: float | None) -> float | None:
+    """Seconds to wait, from the headers or, in a stream that has none, from the wording of a rate limit."""
+    found = _WAIT.search(message) if header is None and kind in (RateLimitError, OverloadedError) else None
     if found is None:
-        return told
-    return sum(float(number) * _UNITS[unit] for number, unit in _SPAN.findall(found[1]))
+        return header
+    seconds, end = None, found.end()
+    while span := _SPAN.match(message, end):
+        unit = next(factor for name, factor in _UNITS.items() if span[2].lower().startswith(name))
+        seconds, end = (seconds or 0.0) + float(span[1]) * unit, span.end()
+    return None if seconds is None else _sensible(seconds)
 
 
-def _is_context(message: str, status: int) -> bool:
-    return status in (0, 200, 400, 413, 422) and _CONTEXT.search(message) is not None
+def _sensible(seconds: float) -> float | None:
+    return seconds if 0 <= seconds <= _LONGEST_WAIT else None
 
 
 def error_in_body(
@@ -164,13 +278,16 @@ def error_in_body(
         error = {**body, "message": error}
     elif not isinstance(error, Mapping):
         error = {**body, "message": str(error)}
+    base = body.get("base_resp")
+    if error is body and isinstance(base, Mapping):
+        error = {"message": base.get("status_msg"), "code": base.get("status_code")}
     message = _words(error.get("message") or error.get("detail") or error.get("msg") or error)
     code, kind = error.get("code"), error.get("type")
     claimed = next(
         (n for n in (_http_status(error.get(key)) for key in ("status_code", "status", "code")) if n), None
     )
     return api_error(
-        message=message,
+        message=message + _upstream(error),
         status=status,
         code=None if code is None else str(code),
         type=None if kind is None else str(kind),
@@ -179,7 +296,23 @@ def error_in_body(
         now=now,
         body=dict(body),
         partial=partial,
+        known=_BASE_RESP.get(str(code), APIError) if isinstance(base, Mapping) else None,
     )
+
+
+def _upstream(error: Mapping[str, Any]) -> str:
+    """The text of the provider behind a router: OpenRouter has it in `metadata.raw`, often as JSON."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    if not isinstance(raw, str) or not raw.strip():
+        return ""
+    try:
+        value = decode_json(raw.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        value = None
+    inner = value.get("error") or value if isinstance(value, dict) else raw
+    text = inner.get("message") or raw if isinstance(inner, dict) else inner
+    return f": {text}"
 
 
 def object_in(
@@ -221,19 +354,19 @@ def error_in_reply(reply: Reply) -> APIError:
 
 
 def retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
-    """Seconds to wait, from `retry-after-ms`, or `retry-after` as seconds or as an HTTP date."""
+    """Seconds to wait, from `retry-after-ms`, or `retry-after` as seconds or as a date; None for an absurd one."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return _sensible(milliseconds / 1000)
     value = headers.get("retry-after")
     seconds = _number(value)
     if seconds is not None or value is None or now is None:
-        return seconds
+        return None if seconds is None else _sensible(seconds)
     try:
         date = parsedate_to_datetime(value)
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - now)
+        return _sensible(max(0.0, date.timestamp() - now))
     except (ValueError, OverflowError):
         return None
 
@@ -243,7 +376,7 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return number if 0 <= number < float("inf") else None
+    return number if number >= 0 else None
 
 
 def _http_status(value: Any) -> int | None:

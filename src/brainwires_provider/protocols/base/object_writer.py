@@ -22,8 +22,16 @@ __all__ = ["ObjectWriter"]
 
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]|\["([^"]*)"\]""")
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
-_MAX_GAP = 1000
+_MAX_GAPS = 1000  # nulls in all lists together
+_MAX_STEPS = 100
 Step = str | int
+
+
+class _Pieces:
+    """A string that arrives in several values."""
+
+    def __init__(self, text: str) -> None:
+        self.texts = [text]
 
 
 class ObjectWriter:
@@ -34,7 +42,8 @@ class ObjectWriter:
         self._open: list[Step] = []  # the path to the container that is open in the text
         self._string: list[Step] | None = None  # the path of the string that is open in the text
         self._unended: set[tuple[Step, ...]] = set()  # the strings that go on, open in the text or not
-        self._late: list[str] = []  # members of the outermost object to be written again
+        self._late: dict[str, None] = {}  # members of the outermost object to be written again
+        self._gaps = 0  # the nulls that lists were filled up with
         self._text: list[str] = []
         self._begun = False
         self._fresh = False  # the last written opens a container
@@ -58,7 +67,7 @@ class ObjectWriter:
     def finish(self) -> str:
         """The rest of the text."""
         self._close_to(0)
-        for name in dict.fromkeys(self._late):
+        for name in self._late:
             self._comma()
             self._write(f"{_quoted(name)}:{_compact(self._tree[name])}")
         self._write("}" if self._begun else "{}")
@@ -74,22 +83,27 @@ class ObjectWriter:
         holder, is_late = self._holder(path)
         last: Any = path[-1]
         key = tuple(path)
+        known = holder[last] if _has(holder, last) else None
         is_more = isinstance(value, str) and key in self._unended
-        (self._unended.add if goes_on and isinstance(value, str) else self._unended.discard)(key)
-        if is_more and path == self._string:
-            holder[last] += value
-            self._write(_quoted(value)[1:-1])
-            if not goes_on:
-                self._end_string()
-            return
-        is_late = is_late or _has(holder, last)
-        is_late = _set(holder, last, holder[last] + value if is_more else value) or is_late
+        goes_on = goes_on and isinstance(value, str)
+        (self._unended.add if goes_on else self._unended.discard)(key)
+        if is_more and isinstance(known, _Pieces):
+            known.texts.append(value)
+            if path == self._string:
+                self._write(_quoted(value)[1:-1])
+                if not goes_on:
+                    self._end_string()
+                return
+            is_late = True
+        else:
+            is_late = is_late or _has(holder, last)
+            is_late = self._set(holder, last, _Pieces(value) if goes_on else value) or is_late
         top = str(path[0])
         if is_late or top in self._late or not self._goto(path):
-            self._late.append(top)
+            self._late[top] = None
             return
         self._begin_member(path)
-        if goes_on and isinstance(value, str):
+        if goes_on:
             self._write(_quoted(value)[:-1])
             self._string = path
         else:
@@ -103,9 +117,22 @@ class ObjectWriter:
             kind = list if isinstance(after, int) else dict
             known = _has(holder, step)
             if not known or not isinstance(holder[step], kind):
-                is_late = _set(holder, step, kind()) or known or is_late
+                is_late = self._set(holder, step, kind()) or known or is_late
             holder = holder[step]
         return holder, is_late
+
+    def _set(self, holder: Any, step: Step, value: Any) -> bool:
+        """Put a value; whether a list had to be filled up with nulls to its place. ValueError for too many."""
+        gap = 0
+        if isinstance(holder, list):
+            assert isinstance(step, int)
+            gap = max(0, step - len(holder))
+            self._gaps += gap
+            if self._gaps > _MAX_GAPS:
+                raise ValueError(f"an argument's place in a list is {step}")
+            holder += [None] * (step + 1 - len(holder))
+        holder[step] = value
+        return gap > 0
 
     # -- the text --------------------------------------------------------------------------------------------
 
@@ -178,14 +205,16 @@ class ObjectWriter:
 def _steps(path: str) -> list[Step]:
     """`$.a[0]['b c']` as steps; a path of another form is one member's name."""
     steps: list[Step] = []
-    rest = path.removeprefix("$")
-    while rest:
-        found = _STEP.match(rest)
+    at = 1 if path.startswith("$") else 0
+    while at < len(path):
+        found = _STEP.match(path, at)
         if found is None:
             return [path]
         index = found[2]
         steps.append(int(index) if index is not None else found[1] or found[3] or found[4] or "")
-        rest = rest[found.end() :]
+        at = found.end()
+    if len(steps) > _MAX_STEPS:
+        raise ValueError(f"an argument's path has {len(steps)} steps")
     return steps if steps and isinstance(steps[0], str) else [path]
 
 
@@ -195,22 +224,13 @@ def _has(holder: Any, step: Step) -> bool:
     return step in holder
 
 
-def _set(holder: Any, step: Step, value: Any) -> bool:
-    """Put a value; give whether a list had to grow by nulls up to its place. Raises ValueError for an absurd one."""
-    is_gap = False
-    if isinstance(holder, list):
-        assert isinstance(step, int)
-        if step > len(holder) + _MAX_GAP:
-            raise ValueError(f"an argument's place in a list is {step}")
-        is_gap = step > len(holder)
-        holder += [None] * (step + 1 - len(holder))
-    holder[step] = value
-    return is_gap
-
-
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
 def _compact(value: Any) -> str:
-    return msgspec.json.encode(well_formed(value)).decode()
+    return msgspec.json.encode(well_formed(value), enc_hook=_joined).decode()
+
+
+def _joined(pieces: _Pieces) -> Any:
+    return well_formed("".join(pieces.texts))

@@ -41,6 +41,7 @@ __all__ = [
 
 BROKEN_ARGUMENTS = "INVALID_JSON"
 """The key for arguments that are no object, as Anthropic's page on fine-grained tool streaming names it."""
+_MAX_SEED = 1024  # characters: many calls of a response with a huge id cost no more than others
 _REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -243,5 +244,6 @@ def wire_id(call_id: str, refused: re.Pattern[str] = _REFUSED_IN_ID, longest: in
 
 def local_id(response: str | None, index: int, name: str) -> str:
     """An id for a call that came without one: the same for the same response, whenever it is decoded."""
-    digest = hashlib.sha256(f"{response or ''}\0{index}\0{name}".encode("utf-8", "replace"))
+    seed = (response or "")[:_MAX_SEED]
+    digest = hashlib.sha256(f"{seed}\0{index}\0{name}".encode("utf-8", "replace"))
     return f"local_{digest.hexdigest()[:24]}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.claude import ClaudeFacts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import MessageEncoderBase
 from brainwires_provider.types import (
@@ -13,15 +15,18 @@ from brainwires_provider.types import (
     Message,
     Origin,
     Part,
+    ReasoningPart,
     RefusalPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 
-__all__ = ["Block", "TurnEncoder", "refused_texts"]
+__all__ = ["EMPTY_RESULT", "Block", "TurnEncoder", "refused_texts"]
 
 Block: TypeAlias = dict[str, Any]
+EMPTY_RESULT = "(empty)"
+"""The text of a tool's result where the API refuses an empty one."""
 
 
 def refused_texts(parts: Sequence[Part], *, blank: bool) -> dict[int, str]:
@@ -42,7 +47,7 @@ def refused_texts(parts: Sequence[Part], *, blank: bool) -> dict[int, str]:
     return refused
 
 
-class TurnEncoder(MessageEncoderBase):
+class TurnEncoder(MessageEncoderBase, ABC):
     """Encodes the messages of one request into `system` blocks and `turns`; a base for protocols with both.
 
     The leading system messages become `system`. A later one stays a message of that role where the model takes it,
@@ -57,34 +62,37 @@ class TurnEncoder(MessageEncoderBase):
     refuses_blank = False
     """The API refuses a blank text even beside others."""
 
-    def __init__(self, origin: Origin, reader: OptionReader, takes_system: bool) -> None:
+    def __init__(
+        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, takes_system: bool | None
+    ) -> None:
         super().__init__(origin, reader)
+        self._facts = facts
         self.system: list[Block] = []
         self.turns: list[Block] = []
         self.places: list[int] = []
         self.marked: dict[int, str] = {}
         self.has_marks = False
-        self._takes_system = takes_system
+        self._takes_system = facts.system_turns if takes_system is None else takes_system
         self._waiting: list[tuple[int, Message]] = []
         self._at: tuple[int, ...] = (0,)
 
     # -- what a protocol defines -----------------------------------------------------------------------------
 
+    @abstractmethod
     def encode_part(self, part: Part) -> Block:
         """The block of a part of a user's, tool's or system message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode_answer_part(self, part: Part) -> Block:
         """The block of a part of an assistant's message that goes back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """Set a cache mark on the last block, and note in `marked` where it comes from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """Add a turn."""
-        raise NotImplementedError
 
     # -- reports ---------------------------------------------------------------------------------------------
 
@@ -154,6 +162,28 @@ class TurnEncoder(MessageEncoderBase):
                 if self._waiting and not _answers(messages, index + 1):
                     self._release()
         self._release()
+        if messages and messages[-1].role == "assistant":
+            self._trim_prefill()
+
+    def _trim_prefill(self) -> None:
+        """Cut the blanks at the end of an answer that the model is to continue: the API refuses them."""
+        turn = self.turns[-1] if self.turns else {}
+        if turn.get("role") != "assistant":
+            return  # nothing of the answer is sent
+        content = turn["content"]
+        holder, key = (turn, "content") if isinstance(content, str) else (content[-1], "text")
+        text = holder.get(key)
+        if isinstance(text, str) and text != text.rstrip():
+            holder[key] = text.rstrip()
+            self.adapted("an answer to be continued must not end in blanks: they are cut")
+
+    def objection(self, part: Part) -> str | None:
+        """See `MessageEncoderBase`."""
+        reason = super().objection(part)
+        unsigned = isinstance(part, ReasoningPart) and not part.signature and part.encrypted is None
+        if reason is None and unsigned and self._facts.signed_thinking:
+            return "thinking without a signature, as a cut stream leaves it, is refused"
+        return reason
 
     def encode_parts(self, parts: tuple[Part, ...]) -> list[Block]:
         """A block for each part, without texts that are refused. If nothing else is there, the API may refuse them."""

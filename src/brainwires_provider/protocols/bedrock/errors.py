@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
     ServerError,
 )
 from brainwires_provider.protocols.base.decoder import well_formed
-from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply
+from brainwires_provider.protocols.base.errors import api_error, as_kind, error_in_body, error_in_reply
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Origin, Response
@@ -60,11 +60,6 @@ _KINDS: dict[str, tuple[type[APIError], int]] = {
     "validationerror": (InvalidRequestError, 400),
 }
 _NO_KEY = re.compile(r"authentication failed|api key|security token", re.IGNORECASE)
-_CONTEXT = re.compile(
-    r"input tokens exceeded|input is too long|exceeds? (the )?maximum (input )?length|too many input tokens"
-    r"|exceeds the (maximum|max) (number of )?(input )?tokens",
-    re.IGNORECASE,
-)
 
 
 def decode_error(reply: Reply) -> APIError:
@@ -137,24 +132,11 @@ def error_in_stream(
 def _classified(error: APIError) -> APIError:
     """The same error as the class of its name, if the name is known."""
     kind, _ = _KINDS.get(_key(error.code), (type(error), None))
-    if issubclass(kind, InvalidRequestError) and (
-        isinstance(error, ContextLengthError) or _CONTEXT.search(error.message)
-    ):
-        kind = ContextLengthError
-    elif kind is PermissionDeniedError and _NO_KEY.search(error.message):
-        kind = AuthenticationError
-    if kind is type(error):
+    if kind is InvalidRequestError and isinstance(error, ContextLengthError):
         return error
-    return kind(
-        error.message,
-        status=error.status,
-        provider_status=error.provider_status,
-        code=error.code,
-        type=error.type,
-        body=error.body,
-        retry_after=error.retry_after,
-        partial=error.partial,
-    )
+    if kind is PermissionDeniedError and _NO_KEY.search(error.message):
+        kind = AuthenticationError
+    return as_kind(error, kind)
 
 
 def _name_in(body: Mapping[str, Any] | None) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 from brainwires_provider.protocols.base.claude import claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import part_name, value_in_text, wire_id
-from brainwires_provider.protocols.base.turns import Block, TurnEncoder
+from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS, BedrockQuirks
 from brainwires_provider.protocols.bedrock.parts import cache_point, cited_block, reasoning_block
 from brainwires_provider.types import (
@@ -55,10 +55,7 @@ class MessageEncoder(TurnEncoder):
     refuses_blank = True
 
     def __init__(self, origin: Origin, reader: OptionReader, quirks: BedrockQuirks, model: str) -> None:
-        takes_system = quirks.system_turns
-        if takes_system is None:
-            takes_system = claude_facts(model).system_turns
-        super().__init__(origin, reader, takes_system)
+        super().__init__(origin, reader, claude_facts(model), quirks.system_turns)
         self._refuses_reasoning = re.search(quirks.own_reasoning_refused, model) is not None
         self._takes_status = re.search(quirks.result_status, model) is not None
         self._names: set[str] = set()
@@ -143,6 +140,9 @@ class MessageEncoder(TurnEncoder):
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache point can stand behind the whole, not inside it."""
         content = self.encode_parts(part.content)
+        if not content or (content[0].keys() == {"text"} and not content[0]["text"].strip()):
+            content = [{"text": EMPTY_RESULT}]
+            self.adapted(f"an empty result is refused: sent as {EMPTY_RESULT!r}")
         block: Block = {"toolUseId": wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID), "content": content}
         if any("audio" in piece for piece in content):
             raise self.unsupported("a tool's result takes no audio")

@@ -37,7 +37,6 @@ _STATUSES = {
     "UNKNOWN": "server_error",
     "DEADLINE_EXCEEDED": "server_error",
 }
-_TOO_LONG = re.compile(r"input token count .*exceeds the maximum|exceeds the maximum number of tokens", re.I)
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -71,11 +70,10 @@ def decode_error_object(
     details = [d for d in _list(error.get("details")) if isinstance(d, dict)]
     reason = next((str(d["reason"]) for d in details if d.get("reason")), None)
     number = error.get("code")
-    too_long = status_name == "INVALID_ARGUMENT" and _TOO_LONG.search(message) is not None
     made = api_error(
         message=message + _particulars(details),
         status=status,
-        code="context_length_exceeded" if too_long else _REASONS.get(reason or ""),
+        code=_REASONS.get(reason or ""),
         type=_STATUSES.get(status_name),
         claimed_status=number if type(number) is int and 400 <= number < 600 else None,
         headers=headers,

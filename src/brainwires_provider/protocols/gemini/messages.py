@@ -1,8 +1,9 @@
 """Message history → the `contents` and the `systemInstruction` of generateContent.
 
 Each message is one content, with one exception: the results of one turn's calls, which the caller passes as messages
-of their own, are one content, since Google wants as many function responses there as the turn before has calls. Only
-the leading system messages become the instruction; a later one is a content of the user, where it stands.
+of their own, are one content right after that turn, since Google wants as many function responses there as the turn
+has calls; what stood between is sent after them. Only the leading system messages become the instruction; a later one
+is a content of the user, where it stands.
 
 Some models refuse a turn whose first function call has no thought signature. Where it has none, because another model
 or the caller made the call, the placeholder that Google documents is sent.
@@ -12,6 +13,7 @@ Reference: the API reference of `Content`; "Function calling" and "Thought signa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from brainwires_provider.protocols.base.options import OptionReader
@@ -32,12 +34,33 @@ from brainwires_provider.types import (
 __all__ = ["HistoryEncoder"]
 
 _LOCAL = "local_"
+_NO_RESULT = "a tool message takes ToolResultParts; use Message.tool_result(call, …)"
 Wire = dict[str, Any]
 
 
-def _is_beside(part: Wire) -> bool:
-    """Whether a part among the results is no function response: those come after all responses."""
-    return "functionResponse" not in part
+class _Turn:
+    """A content of the model, if there is one, and the content of the user that follows it: results come first."""
+
+    __slots__ = ("answer", "extra", "has_calls", "others", "responses")
+
+    def __init__(self, answer: Wire | None) -> None:
+        self.answer = answer
+        self.has_calls = False
+        self.responses: list[Wire] = []
+        self.others: list[Wire] = []
+        self.extra: Wire = {}
+
+    @property
+    def has_input(self) -> bool:
+        """Whether a content of the user is part of it."""
+        return bool(self.responses or self.others)
+
+    def contents(self) -> Iterator[Wire]:
+        """One or two contents."""
+        if self.answer is not None:
+            yield self.answer
+        if self.has_input:
+            yield {"role": "user", "parts": self.responses + self.others, **self.extra}
 
 
 class HistoryEncoder(PartEncoder):
@@ -46,6 +69,8 @@ class HistoryEncoder(PartEncoder):
     def __init__(self, origin: Origin, quirks: GeminiQuirks, reader: OptionReader) -> None:
         super().__init__(origin, quirks, reader)
         self._calls: dict[str, ToolCallPart] = {}
+        self._called: dict[str, _Turn] = {}
+        self._turns: list[_Turn] = []
         self._takes_media = re.search(quirks.media_result_models, str(origin.model)) is not None
         self._wants_signature = re.search(quirks.signed_models, str(origin.model)) is not None
 
@@ -55,18 +80,15 @@ class HistoryEncoder(PartEncoder):
         while leading < len(messages) and messages[leading].role in ("system", "developer"):
             leading += 1
         instruction = [part for i in range(leading) for part in self._instruction(messages[i], i)]
-        contents: list[Wire] = []
-        before = None
         for index in range(leading, len(messages)):
             message = messages[index]
-            content = self._content(message, f"messages[{index}]")
-            if content is not None and message.role == "tool" and before == "tool":
-                both = contents[-1]["parts"] + content["parts"]
-                contents[-1]["parts"] = sorted(both, key=_is_beside)
-            elif content is not None:
-                contents.append(content)
-            before = message.role
-        return instruction, contents
+            self.where = f"messages[{index}]"
+            self.drop_name(message)
+            if message.role == "assistant":
+                self._add_answer(message)
+            else:
+                self._add_input(message)
+        return instruction, [content for turn in self._turns for content in turn.contents()]
 
     # -- turns -----------------------------------------------------------------------------------------------
 
@@ -76,19 +98,67 @@ class HistoryEncoder(PartEncoder):
         if message.role == "developer":
             reason = "this protocol has no developer role: sent as the system's"
             self.adapted(reason, ".role")
-        return self._parts(message)
+        return [self.encode_part(part) for part in message.content]
 
-    def _content(self, message: Message, place: str) -> Wire | None:
-        """One message. None for a turn of which nothing can be sent."""
-        self.where = place
-        self.drop_name(message)
-        if message.role == "assistant":
-            return self._answer(message, place)
+    def _add_input(self, message: Message) -> None:
+        """A message of any role but the assistant's. Its results go right after the calls that they answer."""
+        where = self.where
         if message.role in ("system", "developer"):
-            reason = "only leading ones can be instructions: sent as the user's"
-            self.reader.adapted(f"{place}.role", reason)
-        content = {"role": "user", "parts": self._parts(message) or [{"text": ""}]}
-        return content if not message.extra else {**content, **self.reader.take_extra(message)}
+            self.adapted("only leading ones can be instructions: sent as the user's", ".role")
+        parts: list[Wire] = []
+        turn = None
+        for index, part in enumerate(message.content):
+            self.where = f"{where}.content[{index}]"
+            if isinstance(part, ToolResultPart):
+                response, *media = self._result(part)
+                turn = self._turn_of(part.call_id)
+                turn.responses.append(response)
+                parts += media
+            elif message.role == "tool":
+                raise self.unsupported(_NO_RESULT)
+            else:
+                parts.append(self.encode_part(part))
+        self.where = where
+        if turn is None:
+            turn = self._new_turn()
+            parts = parts or [{"text": ""}]
+        elif turn is not self._turns[-1]:
+            self.adapted("results are sent right after the calls that they answer")
+            if message.role != "tool" and parts:
+                turn = self._new_turn()
+        turn.others += parts
+        if message.extra:
+            turn.extra |= self.reader.take_extra(message)
+
+    def _new_turn(self, answer: Wire | None = None) -> _Turn:
+        turn = _Turn(answer)
+        self._turns.append(turn)
+        return turn
+
+    def _turn_of(self, call_id: str) -> _Turn:
+        """Where the result of a call goes; behind the last turn, if the call is not known."""
+        turn = self._called.get(call_id)
+        if turn is None:
+            last = self._turns[-1] if self._turns else None
+            turn = last if last is not None and (last.responses or last.has_calls) else self._new_turn()
+        return turn
+
+    def _add_answer(self, message: Message) -> None:
+        """An assistant's turn; one that follows calls without their results is part of the turn with the calls."""
+        where = self.where
+        content = self._answer(message, where)
+        if content is None:
+            return
+        last = self._turns[-1] if self._turns else None
+        if last is not None and last.answer is not None and last.has_calls and not last.has_input:
+            self.reader.adapted(where, "a turn between calls and their results is part of the turn before it")
+            last.answer["parts"] += content["parts"]
+            turn = last
+        else:
+            turn = self._new_turn(content)
+        for call in message.tool_calls:
+            turn.has_calls = True
+            self._called[call.call_id] = turn
 
     def _answer(self, message: Message, place: str) -> Wire | None:
         """An assistant's turn."""
@@ -116,24 +186,6 @@ class HistoryEncoder(PartEncoder):
             self.reader.dropped(place, "nothing is left of this turn, and an empty one is refused")
             return None
         return {"role": "model", "parts": parts}
-
-    def _parts(self, message: Message) -> list[Wire]:
-        """The parts of any other role's message; results come first."""
-        parts: list[Wire] = []
-        place = self.where
-        has_results = False
-        for index, part in enumerate(message.content):
-            self.where = f"{place}.content[{index}]"
-            if isinstance(part, ToolResultPart):
-                has_results = True
-                parts += self._result(part)
-            elif message.role == "tool":
-                raise self.unsupported(
-                    "a tool message takes ToolResultParts; use Message.tool_result(call, …)"
-                )
-            else:
-                parts.append(self.encode_part(part))
-        return sorted(parts, key=_is_beside) if has_results and len(parts) > 1 else parts
 
     # -- tool results ----------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from brainwires_provider.types import Effort, ProviderOptions
 
 __all__ = ["GENERATION_FIELDS", "GeminiOptions", "GeminiQuirks"]
 
+_GENERATION_3 = r"(^|/)gemini-([3-9]|\d\d|(pro|flash|flash-lite)-latest)"  # and newer
 _LEVELS: Mapping[Effort, str] = MappingProxyType(
     {"off": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "max": "HIGH"}
 )
@@ -33,15 +34,21 @@ class GeminiQuirks(Struct, frozen=True, kw_only=True):
     """Takes JSON Schema as it is, in `parametersJsonSchema` and `responseJsonSchema`; else schemas are compiled."""
     compiled_models: str = r"(^|/)gemini-1"
     """A pattern of models that know only Google's own schema dialect."""
-    level_models: str = r"(^|/)gemini-([3-9]|\d\d)"
-    """A pattern of models that are told how much to think by a level; the others by a budget in tokens."""
+    level_models: str = _GENERATION_3
+    """A pattern of models that take a level of thinking; the others take a budget in tokens."""
+    low_models: str = r"(^|/)gemini-(3(\.\d+)?-pro|3\.[78]-flash|(pro|flash)-latest)"
+    """A pattern of models whose least level is LOW (2026-11: "Thinking" of the Gemini API's guides)."""
+    thinking_models: str = r"(^|/)gemini-2\.5-pro"
+    """A pattern of models whose thinking cannot be switched off; their least budget is 128 tokens."""
+    instructionless_models: str = r"(^|/)gemma-"
+    """A pattern of models that refuse a system instruction."""
     levels: Mapping[Effort, str] = _LEVELS
     budgets: Mapping[Effort, int] = _BUDGETS
-    signed_models: str = r"(^|/)gemini-([3-9]|\d\d)"
+    signed_models: str = _GENERATION_3
     """A pattern of models that refuse a turn's first function call without a thought signature."""
     placeholder: str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
     """The documented signature for calls that another model made: base64 of `skip_thought_signature_validator`."""
-    media_result_models: str = r"(^|/)gemini-([3-9]|\d\d)"
+    media_result_models: str = _GENERATION_3
     """A pattern of models that take media inside a function response; for the others it goes beside it."""
     files_url: str | None = "https://generativelanguage.googleapis.com/v1beta/"
     """What a file id (`files/…`) is put behind to make a URI; None where files have no ids."""

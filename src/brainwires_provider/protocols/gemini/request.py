@@ -40,6 +40,7 @@ _OPTIONS = (
     ("frequency_penalty", "frequencyPenalty"),
 )
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+_LEAST_BUDGET = 128
 _COUNTED = ("contents", "systemInstruction", "tools", "generationConfig")
 Body = dict[str, Any]
 
@@ -79,7 +80,13 @@ def _encode(path: str, request: Request, origin: Origin, quirks: GeminiQuirks) -
     system = reader.take("system")
     if system is not None:
         instruction = [{"text": system}, *instruction]
-    if instruction:
+    if instruction and re.search(quirks.instructionless_models, str(request.model)):
+        field = "messages[0].role" if system is None else "system"
+        reader.adapted(
+            field, "this model takes no instruction: sent at the beginning of the first user message"
+        )
+        _put_first(instruction, contents)
+    elif instruction:
         body["systemInstruction"] = {"parts": instruction}
     if not reader.is_empty:
         takes_json_schema = quirks.json_schema and not re.search(quirks.compiled_models, str(request.model))
@@ -92,6 +99,16 @@ def _encode(path: str, request: Request, origin: Origin, quirks: GeminiQuirks) -
     body.update(reader.take_extra(request))
     deviations = reader.finish()
     return Call(path, body, deviations=deviations, sent=reader.sent)
+
+
+def _put_first(instruction: list[Body], contents: list[Body]) -> None:
+    """Put the instruction before the first message; its texts are one, with an empty line after each."""
+    text = "".join(f"{part['text']}\n\n" for part in instruction if "text" in part)
+    parts = [{"text": text}, *(part for part in instruction if "text" not in part)]
+    if contents[0]["role"] == "user":
+        contents[0] = {**contents[0], "parts": parts + contents[0]["parts"]}
+    else:
+        contents.insert(0, {"role": "user", "parts": parts})
 
 
 # -- options -------------------------------------------------------------------------------------------------
@@ -119,9 +136,15 @@ def _reasoning(request: Request, quirks: GeminiQuirks, config: Body, reader: Opt
         if effort is not None:
             reader.dropped("reasoning.effort", "a budget is set too, and only one of both can be sent")
     elif effort is not None and re.search(quirks.level_models, str(request.model)):
-        thinking["thinkingLevel"] = quirks.levels[effort]
-        if effort in ("off", "max"):
+        level = quirks.levels[effort]
+        if level == "MINIMAL" and re.search(quirks.low_models, str(request.model)):
+            level = "LOW"
+        thinking["thinkingLevel"] = level
+        if level.lower() != effort:
             reader.adapted("reasoning", f"this model has no level {effort!r}: the nearest is sent")
+    elif effort == "off" and re.search(quirks.thinking_models, str(request.model)):
+        thinking["thinkingBudget"] = _LEAST_BUDGET
+        reader.adapted("reasoning", f"this model always thinks: its least budget is {_LEAST_BUDGET} tokens")
     elif effort is not None:
         thinking["thinkingBudget"] = quirks.budgets[effort]
         if effort != "off":

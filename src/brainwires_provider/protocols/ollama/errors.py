@@ -21,7 +21,7 @@ from brainwires_provider.errors import (
     ServerError,
 )
 from brainwires_provider.protocols.base.decoder import well_formed
-from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
+from brainwires_provider.protocols.base.errors import as_kind, error_in_body, error_in_reply
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.types import Origin, Response
 
@@ -55,7 +55,7 @@ def decode_error_object(
     error = error_in_body(well_formed(dict(value)), status=None, partial=partial)
     if type(error) is APIError:
         kind = next((kind for words, kind in _WORDS if words.search(error.message)), APIError)
-        error = kind(error.message, code=error.code, type=error.type, body=error.body, partial=partial)
+        error = as_kind(error, kind)
     if origin is not None:
         error.provider, error.model = origin.provider, origin.model
     return _advised(error)

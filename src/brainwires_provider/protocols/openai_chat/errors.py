@@ -20,6 +20,9 @@ def is_error(body: dict[str, Any]) -> bool:
     """Whether an object without choices is an error of any of the usual shapes."""
     if body.get("error") or body.get("object") == "error":
         return True
+    base = body.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code"):
+        return True
     message = body.get("message") or body.get("detail")
     return bool(message) and not body.get("id")
 

@@ -1,11 +1,5 @@
 """One item of a Chat Completions message and one of our parts: written for a request, built up from a response.
 
-Services that speak this protocol differ most in how they stream. Tool calls: the same index for two calls, no index,
-no id, a fresh id with each fragment, the whole arguments at once or as an object, the name again with each fragment. A
-fragment belongs to the call with its id; else to the latest call at its index (or the latest of all), unless it
-plainly begins another: it names another function, or names one while that call's arguments are already whole. In a
-whole body every element is a call of its own.
-
 Reasoning comes as `reasoning_content`, as `reasoning`, within `reasoning_details` (with signatures, summaries and
 ciphertexts), or as `thinking` items of the content. Which fields they were is kept in the part's `extra["fields"]`, so
 that the text is sent back under the same names.
@@ -18,15 +12,15 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
+from brainwires_provider.protocols.base.calls import CallFragment
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
-from brainwires_provider.protocols.base.json import decode_json
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.types import (
     FilePart,
@@ -36,17 +30,17 @@ from brainwires_provider.types import (
     Part,
     ReasoningPart,
     TextPart,
-    ToolCallPart,
 )
 
 __all__ = [
     "REASONING_TEXTS",
     "AudioBuilder",
-    "CallBuilder",
     "ReasoningBuilder",
+    "decode_fragment",
     "decode_image",
     "encode_image",
     "encode_part",
+    "extra_of",
 ]
 
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
@@ -57,27 +51,31 @@ _OUTER = frozenset(("index", "id", "type"))
 _INNER = frozenset(("name", "arguments", "input"))
 
 
-class _Fragment:
-    """One element of `tool_calls`, read. Raises TypeError for a shape that is none."""
-
-    __slots__ = ("arguments", "extra", "id", "index", "kind", "name")
-
-    def __init__(self, wire: dict[str, Any]) -> None:
-        self.index = wire.get("index")
-        self.kind = wire.get("type") or ("custom" if "custom" in wire and "function" not in wire else None)
-        place = "custom" if self.kind == "custom" else "function"
-        inner = wire.get(place) or {}
-        self.name = inner.get("name") or ""
-        if type(self.name) is not str:
-            raise TypeError(f"a tool call's name is {type(self.name).__name__}")
-        id = wire.get("id")
-        self.id = None if id is None or id == "" else str(id)
-        self.arguments = _arguments_text(inner.get("input" if place == "custom" else "arguments"))
-        # A signature, an extra_content: it goes back with the call.
-        self.extra = {k: v for k, v in wire.items() if k not in _OUTER and k != place and v is not None}
-        rest = {k: v for k, v in inner.items() if k not in _INNER and v is not None}
-        if rest:
-            self.extra[place] = rest
+def decode_fragment(wire: dict[str, Any]) -> CallFragment:
+    """One element of `tool_calls`. Raises TypeError for a shape that is none."""
+    kind = wire.get("type") or ("custom" if "custom" in wire and "function" not in wire else None)
+    place = "custom" if kind == "custom" else "function"
+    inner = wire.get(place)
+    if inner is None and not _INNER.isdisjoint(wire):
+        inner, wire, place = wire, {k: v for k, v in wire.items() if k not in _INNER}, ""  # a flat call
+    inner = inner or {}
+    name = inner.get("name") or ""
+    if type(name) is not str:
+        raise TypeError(f"a tool call's name is {type(name).__name__}")
+    id = wire.get("id")
+    # A signature, an extra_content: it is sent back with the call.
+    extra = {k: v for k, v in wire.items() if k not in _OUTER and k != place and v is not None}
+    rest = {k: v for k, v in inner.items() if k not in _INNER and v is not None} if place else {}
+    if rest:
+        extra[place] = rest
+    return CallFragment(
+        wire.get("index"),
+        None if id is None or id == "" else str(id),
+        name,
+        "function" if kind in (None, "function") else str(kind),
+        _arguments_text(inner.get("input" if kind == "custom" else "arguments")),
+        extra,
+    )
 
 
 def _arguments_text(arguments: Any) -> str:
@@ -86,121 +84,6 @@ def _arguments_text(arguments: Any) -> str:
     if type(arguments) is str:
         return arguments
     return msgspec.json.encode(well_formed(arguments)).decode()
-
-
-class _OpenCall:
-    """A call that is still growing; it has no part until its name is known."""
-
-    __slots__ = ("early", "extra", "id", "index", "kind", "name", "part")
-
-    def __init__(self, fragment: _Fragment) -> None:
-        self.id = fragment.id
-        self.index = fragment.index
-        self.name = fragment.name
-        self.kind = "function" if fragment.kind in (None, "function") else str(fragment.kind)
-        self.early: list[str] = []
-        self.extra: dict[str, Any] = {}
-        self.part: OpenPart | None = None
-
-    def arguments(self) -> str:
-        return self.part.joined() if self.part else "".join(self.early)
-
-    def is_whole(self) -> bool:
-        """Whether the arguments so far are a JSON object."""
-        text = self.arguments().rstrip()
-        if not text.endswith("}"):
-            return False
-        try:
-            return isinstance(decode_json(text.encode("utf-8", "surrogatepass")), dict)
-        except ValueError:
-            return False
-
-    def goes_on_with(self, fragment: _Fragment) -> bool:
-        """Whether a fragment that may be this call's does not plainly begin another."""
-        if not fragment.name or not self.name:
-            return True
-        if fragment.name != self.name:
-            return False
-        if not fragment.arguments and fragment.index is not None and fragment.index == self.index:
-            return True  # the name again, to say nothing
-        return not self.is_whole()
-
-
-class CallBuilder:
-    """All calls of one answer."""
-
-    __slots__ = ("_by_id", "_calls", "_decoder", "_latest_at")
-
-    def __init__(self, decoder: DecoderBase) -> None:
-        self._decoder = decoder
-        self._calls: list[_OpenCall] = []
-        self._by_id: dict[str, _OpenCall] = {}
-        self._latest_at: dict[Any, _OpenCall] = {}
-
-    def feed(self, wire: dict[str, Any], *, whole: bool = False) -> None:
-        """One element of `tool_calls`; `whole` when it is no fragment."""
-        fragment = _Fragment(wire)
-        call = None if whole else self._find(fragment)
-        if call is None:
-            call = _OpenCall(fragment)
-            self._calls.append(call)
-        self._latest_at[fragment.index] = call
-        call.name = call.name or fragment.name
-        call.id = call.id or fragment.id
-        if call.id is not None:
-            self._by_id[call.id] = call
-        if fragment.extra:
-            call.extra.update(fragment.extra)
-        self._grow(call, fragment.arguments)
-
-    def feed_legacy(self, call: dict[str, Any], *, whole: bool = False) -> None:
-        """The `function_call` of before there were tools; one without a name is a placeholder."""
-        if not (call.get("name") or self._latest_at.get("function_call")):
-            self._decoder.keep("function_call", call)
-            return
-        self.feed({"index": "function_call", "function": call}, whole=whole)
-
-    def _find(self, fragment: _Fragment) -> _OpenCall | None:
-        """The call that a fragment continues, or None if it begins one."""
-        known = self._by_id.get(fragment.id) if fragment.id is not None else None
-        if known is not None:
-            return known if known.goes_on_with(fragment) else None
-        latest = self._latest_at.get(fragment.index)
-        if latest is None and fragment.index is None and self._calls:
-            latest = self._calls[-1]
-        if latest is None:
-            return None
-        if fragment.id is not None and latest.id is not None:
-            # Another id at the same index: a new call if it has a name, else an id made anew per fragment.
-            return None if fragment.name else latest
-        return latest if latest.goes_on_with(fragment) else None
-
-    def _grow(self, call: _OpenCall, text: str) -> None:
-        if call.part is None and not call.name:
-            call.early.append(text)
-        else:
-            self._decoder.parts.add(call.part or self._open(call), text)
-
-    def _open(self, call: _OpenCall) -> OpenPart:
-        decoder = self._decoder
-        made_up = None
-        if call.id is None:
-            made_up = local_id(decoder.id, decoder.parts.count, call.name)
-        seed = ToolCallPart(call.id, call.name, "", call.kind, local_id=made_up, origin=decoder.origin)
-        part = call.part = decoder.parts.open(seed)
-        for text in call.early:
-            decoder.parts.add(part, text)
-        return part
-
-    def close(self) -> None:
-        """End every call; one that never got a name keeps what it had."""
-        for call in self._calls:
-            if call.part is None and not (call.id or call.extra or any(call.early)):
-                continue
-            part = call.part or self._open(call)
-            fields: dict[str, Any] = {} if call.id is None else {"id": call.id, "local_id": None}
-            self._decoder.parts.close(part, **fields, extra=call.extra or None)
-        self._calls.clear()
 
 
 # -- reasoning ----------------------------------------------------------------------------------------------
@@ -218,7 +101,7 @@ class ReasoningBuilder:
         self._decoder = decoder
         self._part: OpenPart | None = None
         self._fields: set[str] = set()
-        self._details: list[Any] = []
+        self._details = _Details()
 
     @property
     def is_listed(self) -> bool:
@@ -252,7 +135,7 @@ class ReasoningBuilder:
                 self._think(text)
             return
         self._fields.add("reasoning_details")
-        shown = merge_details(self._details, details)
+        shown = self._details.add(details)
         if text or shown:
             self._think(text or shown)
         else:
@@ -265,12 +148,24 @@ class ReasoningBuilder:
         items = inner if type(inner) is list else [{"type": "text", "text": inner}]
         others = [item for item in items if not _is_text(item)]
         self._think("".join(item.get("text") or "" for item in items if _is_text(item)))
-        part = self._open()
-        rest = {k: v for k, v in piece.items() if k not in ("type", "thinking") and v is not None}
+        extra = extra_of(self._open())
+        extra.update({k: v for k, v in piece.items() if k not in ("type", "thinking") and v is not None})
         if others:
-            rest["thinking"] = [*(part.seed.extra or {}).get("thinking", ()), *others]
-        if rest:
-            part.seed = replace(part.seed, extra={**(part.seed.extra or {}), **rest})
+            extra.setdefault("thinking", []).extend(others)
+
+    def feed_copy(self, message: Mapping[str, Any]) -> None:
+        """The reasoning of a whole message that follows its own deltas: what it has beyond them is added."""
+        part, details = self._part, message.get("reasoning_details")
+        if part is None:
+            return
+        texts = [text for name in REASONING_TEXTS if isinstance(text := message.get(name), str)]
+        if isinstance(details, list):
+            final = _Details()
+            texts.append(final.add(details))
+            if final.size >= self._details.size:
+                self._details = final
+                self._fields.add("reasoning_details")
+        self._decoder.parts.catch_up(part, *texts)
 
     def _open(self) -> OpenPart:
         if self._part is None:
@@ -287,14 +182,15 @@ class ReasoningBuilder:
             return
         extra = {**(part.seed.extra or {}), "fields": sorted(self._fields)}
         fields: dict[str, Any] = {}
-        if self._details:
-            details = extra["reasoning_details"] = self._details
+        details = self._details.all()
+        if details:
+            extra["reasoning_details"] = details
             fields = {
                 "summary": tuple(_told(details, "summary")),
                 "signature": next(_told(details, "signature"), None),
                 "encrypted": next(_told(details, "data"), None),
             }
-        self._fields, self._details = set(), []
+        self._fields, self._details = set(), _Details()
         self._decoder.parts.close(part, **fields, extra=extra)
 
 
@@ -307,25 +203,78 @@ def _told(details: list[Any], name: str) -> Any:
     return (d[name] for d in details if isinstance(d, dict) and isinstance(d.get(name), str) and d[name])
 
 
-def merge_details(known: list[Any], fragments: list[Any]) -> str:
-    """Add streamed `reasoning_details` to those that came before: text grows, everything else is told once.
+class _Details:
+    """Streamed `reasoning_details`, joined: text grows, everything else is given once.
 
-    Gives the text that they show: the thinking itself, else the summaries with a blank line between two.
+    A text fragment may also be cumulative; the second one of an item shows whether it is.
     """
-    thought, summed = "", ""
-    for fragment in fragments:
-        continues = bool(known) and _continues(known[-1], fragment)
-        if isinstance(fragment, dict):
-            thought += _text_at(fragment, "text")
-            summary = _text_at(fragment, "summary")
-            if summary and not continues and any(True for _ in _told(known, "summary")):
-                summary = f"\n\n{summary}"
-            summed += summary
-        if continues:
-            _grow(known[-1], fragment)
-        else:
-            known.append(dict(fragment) if isinstance(fragment, dict) else fragment)
-    return thought or summed
+
+    __slots__ = ("_has_summary", "_items", "_texts", "_way", "size")
+
+    def __init__(self) -> None:
+        self._items: list[Any] = []
+        self._texts: dict[str, list[str]] = {}  # the last item's texts, by name
+        self._way: Literal["cumulative", "delta"] | None = None
+        self._has_summary = False
+        self.size = 0
+        """How many items and characters have come."""
+
+    def add(self, fragments: list[Any]) -> str:
+        """Returns the text that they show: the thinking itself, else the summaries, a blank line between two."""
+        thought: list[str] = []
+        summaries: list[str] = []
+        for fragment in fragments:
+            if not isinstance(fragment, dict):
+                continue
+            continues = bool(self._items) and _continues(self._items[-1], fragment)
+            text, summary = self._beyond(_text_at(fragment, "text"), continues), _text_at(fragment, "summary")
+            thought.append(text)
+            if summary and not continues and self._has_summary:
+                summaries.append("\n\n")
+            summaries.append(summary)
+            self._has_summary = self._has_summary or bool(summary)
+            self._keep({**fragment, "text": text} if "text" in fragment else fragment, continues)
+        return "".join(thought) or "".join(summaries)
+
+    def _beyond(self, text: str, continues: bool) -> str:
+        """What a text has beyond the texts before, if it repeats them; else the text."""
+        known = self._texts.get("text") if continues else None
+        if not text or not known:
+            self._way = self._way if continues else None
+            return text
+        if self._way is None:
+            is_longer = len(text) > len(known[0]) and text.startswith(known[0])
+            self._way = "cumulative" if is_longer else "delta"
+        if self._way == "cumulative":
+            known[:] = ["".join(known)]
+            if text.startswith(known[0]):
+                return text[len(known[0]) :]
+            self._way = "delta"
+        return text
+
+    def _keep(self, fragment: dict[str, Any], continues: bool) -> None:
+        self.size += 1
+        if not continues:
+            self._join()
+            self._items.append({})
+        last = self._items[-1]
+        for name, value in fragment.items():
+            if name in _GROWING and isinstance(value, str):
+                self._texts.setdefault(name, []).append(value)
+                self.size += len(value)
+                value = ""
+            if value is not None or name not in last:
+                last[name] = value
+
+    def _join(self) -> None:
+        for name, texts in self._texts.items():
+            self._items[-1][name] = "".join(texts)
+        self._texts = {}
+
+    def all(self) -> list[Any]:
+        """Every item, its text joined."""
+        self._join()
+        return self._items
 
 
 def _text_at(fragment: dict[str, Any], name: str) -> str:
@@ -333,23 +282,21 @@ def _text_at(fragment: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _grow(known: dict[str, Any], fragment: dict[str, Any]) -> None:
-    for name, value in fragment.items():
-        if name in _GROWING and isinstance(value, str) and isinstance(known.get(name), str):
-            known[name] += value
-        elif value is not None:
-            known[name] = value
-
-
-def _continues(last: Any, fragment: Any) -> bool:
-    if not isinstance(last, dict) or not isinstance(fragment, dict):
-        return False
+def _continues(last: dict[str, Any], fragment: dict[str, Any]) -> bool:
     if last.get("type") != fragment.get("type") or last.get("index") != fragment.get("index"):
         return False
     if "data" in fragment or (last.get("signature") and _text_at(fragment, "text")):
         return False  # what is signed is whole
     known, new = last.get("id"), fragment.get("id")
     return known is None or new is None or known == new
+
+
+def extra_of(part: OpenPart) -> dict[str, Any]:
+    """The `extra` of a part under construction, to add to."""
+    if part.seed.extra is None:
+        part.seed = replace(part.seed, extra={})
+    extra: dict[str, Any] = part.seed.extra  # type: ignore[assignment]
+    return extra
 
 
 # -- content items and media ---------------------------------------------------------------------------------

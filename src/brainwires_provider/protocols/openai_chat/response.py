@@ -11,38 +11,39 @@ Fields that have no place in a part are kept: the response's and the choice's in
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.calls import CallBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
+from brainwires_provider.protocols.base.usage import usage_of
 from brainwires_provider.protocols.openai_chat.errors import error_event, error_in_stream, is_error
 from brainwires_provider.protocols.openai_chat.parts import (
     AudioBuilder,
-    CallBuilder,
     ReasoningBuilder,
+    decode_fragment,
     decode_image,
+    extra_of,
 )
 from brainwires_provider.types import (
     Citation,
     FinishReason,
+    ImagePart,
     OpaquePart,
     Origin,
+    ReasoningPart,
     RefusalPart,
     TextPart,
     ToolCallPart,
     Usage,
 )
-from brainwires_provider.types.usage import split_usage
 
-__all__ = ["ChatDecoder", "usage_of"]
+__all__ = ["ChatDecoder"]
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -54,6 +55,7 @@ _FINISH: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
+    "model_context_window_exceeded": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "tool_use": "tool_calls",
@@ -104,6 +106,7 @@ class ChatDecoder(DecoderBase):
         self._calls: CallBuilder | None = None
         self._audio: AudioBuilder | None = None
         self._citations: list[Citation] = []
+        self._has_deltas = False
 
     # -- the three ways in -------------------------------------------------------------------------------
 
@@ -114,20 +117,18 @@ class ChatDecoder(DecoderBase):
         except (ValueError, RecursionError):
             if message.data.startswith(b"[DONE]"):
                 return self._end()
-            if not message.data.strip():
-                return []  # a heartbeat
-            chunk = (
-                error_event(message.data, self) if message.event == "error" else self.read_json(message.data)
-            )
+            chunk = error_event(message.data, self) if message.event == "error" else None
         if type(chunk) is not dict:
-            self.not_an_object(chunk, message.data)
+            chunk = self.read_message(message.data)
+            if chunk is None:
+                return []
         choices = chunk.get("choices")
-        if choices is None and (message.event == "error" or is_error(chunk)):
+        if not choices and (message.event == "error" or is_error(chunk)):
             raise error_in_stream(chunk, self)
         try:
             self._top(chunk)
             for choice in choices or ():
-                self._choice(choice, choice.get("delta") or choice.get("message"), False)
+                self._streamed(choice)
         except _MISSHAPEN as error:
             self._misshapen(error, message.data)
         if chunk.get("error"):
@@ -190,6 +191,39 @@ class ChatDecoder(DecoderBase):
             if value is not None and name not in _TOP:
                 extra[name] = merged(extra.get(name), value) if type(value) is dict else value
 
+    def _streamed(self, choice: dict[str, Any]) -> None:
+        """A choice of a chunk. A whole message after deltas is a copy of them; without deltas it is one itself."""
+        delta, message = choice.get("delta"), choice.get("message")
+        if message and not delta and self._has_deltas and not choice.get("index"):
+            self._choice(choice, self._beyond(message), False)
+        else:
+            self._has_deltas = self._has_deltas or bool(delta)
+            self._choice(choice, delta or message, False)
+
+    def _beyond(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What a copy of the streamed message has beyond it: a longer text completes it, an equal one adds nothing."""
+        rest = dict(message)
+        if self._text is not None and (content := rest.pop("content", None)):
+            self.parts.catch_up(self._text, content if type(content) is str else _joined_texts(content))
+        elif TextPart in self.parts.kinds or OpaquePart in self.parts.kinds:
+            rest.pop("content", None)
+        if ReasoningPart in self.parts.kinds:
+            self._reasons().feed_copy(message)
+            rest = {name: value for name, value in rest.items() if name not in _REASONING}
+        if self._refusal is not None and type(refusal := rest.pop("refusal", None)) is str:
+            self.parts.catch_up(self._refusal, refusal)
+        if self._calls is not None:
+            for place, call in enumerate(_objects(rest.pop("tool_calls", None))):
+                self._calls.feed_copy(decode_fragment(call), place)
+            rest.pop("function_call", None)
+        if self._audio is not None:
+            rest.pop("audio", None)
+        if ImagePart in self.parts.kinds:
+            rest.pop("images", None)
+        if self._citations:
+            rest.pop("annotations", None)
+        return rest
+
     def _choice(self, choice: dict[str, Any], message: dict[str, Any] | None, whole: bool) -> None:
         if choice.get("index"):
             self.extra.setdefault("choices", []).append(choice)  # n > 1: kept, not interpreted
@@ -209,7 +243,9 @@ class ChatDecoder(DecoderBase):
                 continue
             if name == "error" and value:
                 raise error_in_stream({"error": value}, self)
-            if name == "logprobs" and type(value) is dict:
+            if name == "usage" and type(value) is dict:
+                self._counts = merged(value, self._counts)
+            elif name == "logprobs" and type(value) is dict:
                 _lengthen(self.extra.setdefault(name, {}), value)
             else:
                 self.extra[name] = merged(self.extra.get(name), value)
@@ -249,6 +285,8 @@ class ChatDecoder(DecoderBase):
             kind = piece.get("type") if isinstance(piece, dict) else None
             if isinstance(piece, str):
                 self._say(piece)
+            elif not isinstance(piece, dict):
+                continue  # what is no object is no part
             elif kind == "text":
                 self._say_piece(piece)
             elif kind == "thinking":
@@ -263,8 +301,7 @@ class ChatDecoder(DecoderBase):
         self._say(piece.get("text") or "")
         rest = {k: v for k, v in piece.items() if k not in ("type", "text") and v is not None}
         if rest and self._text is not None:
-            seed = self._text.seed
-            self._text.seed = replace(seed, extra={**(seed.extra or {}), **rest})
+            extra_of(self._text).update(rest)
 
     def _keep_rest(self, message: dict[str, Any]) -> bool:
         """Keep what no part has a place for; whether there is something for other parts than text and reasoning."""
@@ -293,15 +330,23 @@ class ChatDecoder(DecoderBase):
             self._audio.feed(audio)
         images = message.get("images")
         if images and type(images) is list:
-            for image in images:
+            for image in _objects(images):
                 part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
                 self.parts.whole(part)
-        for call in message.get("tool_calls") or ():
+        for call in _objects(message.get("tool_calls")):
             self._calls = self._calls or CallBuilder(self)
-            self._calls.feed(call, whole=whole)
+            self._calls.feed(decode_fragment(call), whole=whole)
         if legacy := message.get("function_call"):
-            self._calls = self._calls or CallBuilder(self)
-            self._calls.feed_legacy(legacy, whole=whole)
+            self._legacy_call(legacy, whole)
+
+    def _legacy_call(self, call: dict[str, Any], whole: bool) -> None:
+        """The `function_call` of before there were tools; one without a name is a placeholder."""
+        self._calls = self._calls or CallBuilder(self)
+        if call.get("name") or self._calls.has_call_at("function_call"):
+            fragment = decode_fragment({"index": "function_call", "function": call})
+            self._calls.feed(fragment, whole=whole)
+        else:
+            self.keep("function_call", call)
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -368,6 +413,15 @@ class ChatDecoder(DecoderBase):
         self.broken(f"not the shape of a Chat Completions answer ({error}): {looks_like(data)}")
 
 
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _joined_texts(content: Any) -> str:
+    texts = (item.get("text") for item in _objects(content) if item.get("type") == "text")
+    return "".join(text for text in texts if isinstance(text, str))
+
+
 def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
     """Add one chunk's log probabilities to those before; each list belongs to `known` alone."""
     for name, value in more.items():
@@ -423,71 +477,3 @@ def _whole(value: Any) -> int | None:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-class _Details(Struct):
-    """Parts of a total."""
-
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Counts(Struct):
-    """What is read of a `usage` object."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: int | None = None
-    num_cached_tokens: int | None = None
-    cached_tokens: int | None = None
-
-
-_NO_DETAILS = _Details()
-
-
-def usage_of(counts: Mapping[str, Any]) -> Usage:
-    """The buckets of a `usage` object. The details are parts of the totals, whatever a service calls them."""
-    if not counts:
-        return Usage()
-    try:
-        told = msgspec.convert(counts, _Counts)
-    except msgspec.ValidationError:
-        told = msgspec.convert(_mended(counts), _Counts)
-    prompt = told.prompt_tokens_details or _NO_DETAILS
-    completion = told.completion_tokens_details or _NO_DETAILS
-    return split_usage(
-        input_total=told.prompt_tokens or 0,
-        output_total=told.completion_tokens or 0,
-        total=told.total_tokens,
-        cache_read=(
-            prompt.cached_tokens
-            or told.prompt_cache_hit_tokens
-            or told.num_cached_tokens
-            or told.cached_tokens
-            or 0
-        ),
-        cache_write=prompt.cache_write_tokens or 0,
-        audio_input=prompt.audio_tokens or 0,
-        reasoning=completion.reasoning_tokens or 0,
-        raw=dict(counts),
-    )
-
-
-def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:
-    """Whole numbers where counts are due; what is no number, or no object of details, counts nothing."""
-    mended: dict[str, Any] = {}
-    for name, value in counts.items():
-        if name.endswith("_details"):
-            mended[name] = _mended(value) if isinstance(value, dict) else None
-        else:
-            mended[name] = None if value is None else _count(value)
-    return mended
-
-
-def _count(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0

@@ -20,14 +20,14 @@ from msgspec.structs import replace
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.parts import (
     BY_KIND,
     BY_RESULT,
     Item,
-    encode_content,
+    base64_of,
     encode_part,
-    part_name,
     shape_of,
 )
 from brainwires_provider.types import (
@@ -50,8 +50,9 @@ __all__ = ["encode_messages", "encode_turn"]
 
 _BOUND = frozenset((ReasoningPart, OpaquePart, ImagePart, FilePart, ToolResultPart))
 _PIECES = frozenset((TextPart, RefusalPart))
+_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _IDS = ("id", "status")
-_PLACE = ("message", "content_index")
+_PLACE = ("message", "content_index", "piece")
 _PLAIN = {"type", "text"}
 _Content: TypeAlias = Callable[[Sequence[Part]], "str | list[Item]"]
 
@@ -72,16 +73,13 @@ def encode_turn(message: Message, origin: Origin, quirks: ResponsesQuirks) -> li
     return MessageEncoder(origin, quirks, reader).encode((message,))[1]
 
 
-class MessageEncoder:
+class MessageEncoder(MessageEncoderBase):
     """Encodes the messages of one request; `reader` gathers what is not sent as given."""
 
-    __slots__ = ("_calls", "_index", "_origin", "_quirks", "_reader")
-
     def __init__(self, origin: Origin, quirks: ResponsesQuirks, reader: OptionReader) -> None:
-        self._origin = origin
+        super().__init__(origin, reader)
         self._quirks = quirks
-        self._reader = reader
-        self._index = 0
+        self._protocol = origin.protocol
         self._calls: dict[str, ToolCallPart] = {}
 
     def encode(self, messages: Sequence[Message]) -> tuple[str | None, list[Item]]:
@@ -92,11 +90,11 @@ class MessageEncoder:
         instructions = "\n\n".join(message.text for message in messages[:leading]) if leading else None
         items: list[Item] = []
         try:
-            for self._index in range(leading, len(messages)):
-                items += self._message(messages[self._index])
+            for index in range(leading, len(messages)):
+                self.where = f"messages[{index}]"
+                items += self._message(messages[index])
         except UnsupportedError as error:
-            where = f"messages[{self._index}]: {error.message}"
-            raise UnsupportedError(where, provider=self._origin.provider, model=self._origin.model) from None
+            raise (error if error.provider else self.unsupported(error.message)) from None
         return instructions, items
 
     def _is_instruction(self, message: Message) -> bool:
@@ -111,13 +109,9 @@ class MessageEncoder:
             )
         )
 
-    def _at(self, part: int | None = None) -> str:
-        """The place of the current message, or of one of its parts, as reports name it."""
-        return f"messages[{self._index}]" + ("" if part is None else f".content[{part}]")
-
     def _message(self, message: Message) -> Iterable[Item]:
         if message.name is not None:
-            self._reader.dropped(f"{self._at()}.name", "this protocol has no names for speakers")
+            self.dropped("this protocol has no names for speakers", ".name")
         if message.role == "assistant":
             return self._assistant(message)
         content = message.content
@@ -152,14 +146,14 @@ class MessageEncoder:
             raise UnsupportedError("a tool message takes ToolResultParts; use Message.tool_result(call, …)")
         if role == "developer" and not self._quirks.developer_role:
             role = "system"
-            self._reader.adapted(f"{self._at()}.role", "this service has no developer role: sent as system")
+            self.adapted("this service has no developer role: sent as system", ".role")
         item: Item = {"role": role, "content": self._content(parts)}
-        return {**item, **self._reader.take_extra(message)} if message.extra else item
+        return {**item, **self.reader.take_extra(message)} if message.extra else item
 
     def _own(self, part: Part) -> Item:
         """An item that the caller made (an item_reference, a compaction_trigger), or had of this protocol."""
         assert isinstance(part, OpaquePart)
-        if not isinstance(part.data, dict) or not self._is_ours(part):
+        if not isinstance(part.data, dict) or not self.is_own(part):
             raise UnsupportedError(f"{part_name(part)} is no item of this protocol")
         return dict(part.data)
 
@@ -179,8 +173,8 @@ class MessageEncoder:
         if isinstance(part, OpaquePart):
             return piece
         if part.extra and part.origin is None:
-            piece.update(self._reader.take_extra(part))
-        cache = self._reader.take_cache(part) if self._quirks.cache_marks else None
+            piece.update(self.reader.take_extra(part))
+        cache = self.reader.take_cache(part) if self._quirks.cache_marks else None
         if cache is not None:
             mark = {"mode": "explicit", "ttl": cache.ttl} if cache.ttl else {"mode": "explicit"}
             piece["prompt_cache_breakpoint"] = mark
@@ -189,12 +183,11 @@ class MessageEncoder:
     def _result(self, part: ToolResultPart) -> Item:
         """The item that answers a call; without the call at hand, `extra["type"]` names it, else a function's."""
         call = self._calls.get(part.call_id)
-        extra = self._reader.take_extra(part) if part.extra else None
+        extra = self.reader.take_extra(part) if part.extra else None
         named = BY_RESULT.get(str(extra.get("type"))) if extra else None
         shape = named or (BY_KIND["function"] if call is None else shape_of(call))
         if part.is_error and shape.kind not in _WITH_ERROR:
-            reason = "this protocol has no error flag: the text is sent as it is"
-            self._reader.dropped(f"{self._at()}.is_error", reason)
+            self.report_error_flag(part, "")
         item = {"type": shape.answer, **_RESULTS[shape.answer](part, self._content)}
         if call is not None and call.extra and call.kind == shape.kind != "mcp_approval":
             caller = call.extra.get("caller")
@@ -219,7 +212,7 @@ class MessageEncoder:
             if index in dropped:
                 continue
             origin = part.origin
-            is_ours = origin is None or origin.protocol == self._origin.protocol
+            is_ours = origin is None or origin.protocol == self._protocol
             extra = part.extra if is_ours else None
             if type(part) not in _PIECES and (extra is None or "message" not in extra):
                 pieces = None
@@ -236,18 +229,18 @@ class MessageEncoder:
             items[-1]["content"] = _shortest(pieces) if fields is None and "id" not in items[-1] else pieces
         return items
 
-    def _is_ours(self, part: Part) -> bool:
-        return part.origin is None or part.origin.protocol == self._origin.protocol
-
     def _dropped(self, content: tuple[Part, ...]) -> tuple[Container[int], bool]:
         """The places of the parts that do not go back, which are reported; and whether reasoning of ours is one."""
         reasons: dict[int, str] = {}
         unbound = False
         for index, part in enumerate(content):
-            reason = self._refusal(part) if type(part) in _BOUND else None
+            reason = self.objection(part) if type(part) in _BOUND else None
+            is_item = isinstance(part, ImagePart) and "id" in (part.extra or {})
+            if reason is None and isinstance(part, (ImagePart, FilePart)) and not is_item:
+                reason = "media of this kind cannot be sent as the assistant's"
             if reason is not None:
                 reasons[index] = reason
-                unbound = unbound or (isinstance(part, ReasoningPart) and self._is_ours(part))
+                unbound = unbound or (isinstance(part, ReasoningPart) and self.is_own(part))
         if unbound:
             reason = "the reasoning that led to it is another model's and is dropped"
             for index, part in enumerate(content):
@@ -259,46 +252,24 @@ class MessageEncoder:
                 continue
             part = content[index]
             if type(part) is not ReasoningPart:
-                followed = part.origin is not None and part.origin.protocol == self._origin.protocol
+                followed = part.origin is not None and part.origin.protocol == self._protocol
             elif not followed:
                 reasons[index] = "the item that it led to does not follow it: it would be refused"
         for index in sorted(reasons):
-            self._reader.dropped(self._at(index), reasons[index])
+            self.dropped(reasons[index], f".content[{index}]")
         return reasons, unbound
-
-    def _refusal(self, part: Part) -> str | None:
-        """Why a part cannot go back; None if it can. Raises UnsupportedError where the caller must choose."""
-        match part:
-            case ReasoningPart():
-                if not self._is_ours(part) or part.origin is None:
-                    return "reasoning goes back only by the protocol that it came by"
-                if self._origin.model not in (part.origin.model, part.origin.reported):
-                    return "reasoning is bound to the model that made it"
-            case OpaquePart():
-                if not isinstance(part.data, dict) or not self._is_ours(part):
-                    return f"{part_name(part)} is bound to the provider that made it"
-            case ImagePart() | FilePart():
-                if part.origin is None:
-                    raise UnsupportedError(f"{part_name(part)} cannot be sent in an assistant's message")
-                is_item = isinstance(part, ImagePart) and "id" in (part.extra or {})
-                if not is_item or not self._is_ours(part):
-                    return "media of this kind cannot be sent as the assistant's"
-            case ToolResultPart():
-                raise UnsupportedError("a tool result belongs in a message of role tool")
-        return None
 
     def _item(self, part: Part, extra: Extra | None, unbound: bool) -> Item:
         """A part that goes back and is no piece of a message."""
         if part.origin is None and extra:
-            extra = self._reader.take_extra(part)
+            extra = self.reader.take_extra(part)
         if type(part) is ToolCallPart:
             self._calls[part.call_id] = part
             if unbound and extra and "id" in extra:
                 extra = {name: value for name, value in extra.items() if name != "id"}
-            if not part.arguments.strip() and part.kind != "custom" and not self._is_ours(part):
+            if not part.arguments.strip() and part.kind != "custom" and not self.is_own(part):
                 part = replace(part, arguments="{}")
-            if part.kind not in BY_KIND:
-                self._reader.emulated(self._at(), f"a call of kind {part.kind!r} is sent as a function call")
+            self.report_kind(part, "", *BY_KIND)
         return encode_part(part, extra)
 
     def _envelope(self, message: Message, fields: Extra | None, unbound: bool) -> Item:
@@ -308,7 +279,7 @@ class MessageEncoder:
             return {k: v for k, v in item.items() if k not in _IDS} if unbound else item
         item = {"role": "assistant", "content": ""}
         if message.extra and all(part.origin is None for part in message.content):
-            item |= self._reader.take_extra(message)
+            item |= self.reader.take_extra(message)
         return item
 
     def _piece_back(self, part: Part, extra: Extra | None, index: int) -> Item:
@@ -326,14 +297,13 @@ class MessageEncoder:
             piece = {"type": "refusal", "refusal": part.text}
         if extra and len(extra) > 1:
             piece |= {k: v for k, v in extra.items() if k not in _PLACE}
+            piece |= extra.get("piece", {})
         return piece
 
     def _annotations(self, part: TextPart, index: int) -> list[Any]:
-        ours = self._is_ours(part)
+        ours = self.is_own(part)
         cited = [each.raw for each in part.citations if ours and isinstance(each.raw, dict)]
-        if len(cited) < len(part.citations):
-            reason = "only citations that came by this protocol can be sent back"
-            self._reader.dropped(f"{self._at(index)}.citations", reason)
+        self.report_citations(part, f".content[{index}]", len(cited))
         return cited
 
 
@@ -346,6 +316,56 @@ def _shortest(pieces: list[Item]) -> Any:
 def _is_item(part: Part) -> bool:
     """Whether an opaque part of a caller's message is an item of its own, and no piece of content."""
     return isinstance(part, OpaquePart) and not part.kind.startswith(("input_", "output_"))
+
+
+# -- content -------------------------------------------------------------------------------------------------
+
+
+def encode_content(part: Part) -> Item:
+    """A piece of a user's, system's or tool's content. Raises UnsupportedError for a part that is none."""
+    match part:
+        case TextPart():
+            return {"type": "input_text", "text": part.text}
+        case ImagePart():
+            return _encode_image(part)
+        case FilePart():
+            return _encode_file(part)
+        case OpaquePart() if isinstance(part.data, dict):
+            return dict(part.data)
+    raise UnsupportedError(f"{part_name(part)} cannot be sent in a message of this role")
+
+
+def _encode_image(part: ImagePart) -> Item:
+    piece: Item = {"type": "input_image"}
+    if part.file_id is not None:
+        piece["file_id"] = part.file_id
+    else:
+        piece["image_url"] = part.url or _data_url(part)
+    if part.detail is not None:
+        piece["detail"] = part.detail
+    return piece
+
+
+def _encode_file(part: FilePart) -> Item:
+    media_type = part.media_type or ""
+    if media_type.startswith("video/"):
+        raise UnsupportedError("the Responses API takes no video")
+    if part.file_id is not None:
+        return {"type": "input_file", "file_id": part.file_id}
+    if media_type.startswith("audio/"):
+        if part.url is not None:
+            raise UnsupportedError("the Responses API takes audio as data; URLs are never fetched")
+        form = _AUDIO_FORMATS.get(media_type, media_type.removeprefix("audio/"))
+        return {"type": "input_audio", "input_audio": {"data": base64_of(part), "format": form}}
+    if part.url is not None:
+        return {"type": "input_file", "file_url": part.url}
+    return {"type": "input_file", "filename": part.name or "file", "file_data": _data_url(part)}
+
+
+def _data_url(part: ImagePart | FilePart) -> str:
+    if part.media_type is None:
+        raise UnsupportedError(f"{part_name(part)} needs its media_type: the bytes do not tell it")
+    return f"data:{part.media_type};base64,{base64_of(part)}"
 
 
 # -- tool results --------------------------------------------------------------------------------------------

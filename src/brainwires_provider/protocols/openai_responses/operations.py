@@ -20,8 +20,8 @@ from brainwires_provider.errors import ConfigError, ProtocolError
 from brainwires_provider.protocols.base.errors import object_in
 from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.openai_responses.models import usage_of
 from brainwires_provider.protocols.openai_responses.parts import decode_message, decode_part
-from brainwires_provider.protocols.openai_responses.response import usage_of
 from brainwires_provider.types import Deviation, Extra, Message, OpaquePart, Origin, Part, Report, Usage
 
 __all__ = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.copies import Seen, match_copies
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, final_text, well_formed
+from brainwires_provider.protocols.base.copies import Seen, complete_parts
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
@@ -42,13 +42,12 @@ __all__ = [
     "CallShape",
     "Item",
     "PartBuilder",
+    "base64_of",
     "call_shape",
     "decode_message",
     "decode_part",
-    "encode_content",
     "encode_part",
     "ids_of",
-    "part_name",
     "seen_in",
     "shape_of",
 ]
@@ -88,7 +87,12 @@ BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
 """The shapes by the type of the item that answers the call."""
 
 Item: TypeAlias = dict[str, Any]
-_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_TEXT_FIELDS = {"output_text": "text", "refusal": "refusal"}
+_OWN_FIELDS = (
+    "message",
+    "content_index",
+    "piece",
+)  # of a piece's `extra`; a service's of these names lie in "piece"
 _IMAGE_TYPES = {"svg": "image/svg+xml"}
 
 
@@ -161,9 +165,9 @@ def _call(item: dict[str, Any], shape: CallShape, origin: Origin) -> ToolCallPar
     )
 
 
-def compact(value: Any) -> str:
+def compact(value: Any, order: Literal["deterministic"] | None = None) -> str:
     """JSON without spaces."""
-    return msgspec.json.encode(well_formed(value)).decode()
+    return msgspec.json.encode(well_formed(value), order=order).decode()
 
 
 def _reasoning(item: dict[str, Any], origin: Origin) -> ReasoningPart | None:
@@ -231,27 +235,31 @@ def decode_message(item: dict[str, Any], origin: Origin) -> list[Part]:
     if not isinstance(content, list) or not content or item.get("role", "assistant") != "assistant":
         return [_opaque(item, origin)]
     fields = message_fields(item)
-    return [decode_piece(piece, index, fields, origin) for index, piece in enumerate(content)]
+    return [
+        decode_piece(piece, index, fields, origin)
+        for index, piece in enumerate(content)
+        if isinstance(piece, dict)
+    ]
 
 
-def decode_piece(piece: Any, index: int, fields: Mapping[str, Any], origin: Origin) -> Part:
+def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], origin: Origin) -> Part:
     """One piece of a message. `extra["message"]` says which message it is part of, so that it goes back as one."""
     extra: dict[str, Any] = {"message": fields}
     if index:
         extra["content_index"] = index
-    kind = piece.get("type") if isinstance(piece, dict) else None
-    if kind == "output_text" and isinstance(piece.get("text"), str):
-        known = {"type", "text"}
-        annotations = piece.get("annotations")
-        if isinstance(annotations, list):
-            known.add("annotations")
-        extra |= {k: v for k, v in piece.items() if k not in known}
-        cited = tuple(citation(a) for a in annotations) if isinstance(annotations, list) else ()
-        return TextPart(piece["text"], cited, extra=extra, origin=origin)
-    if kind == "refusal" and isinstance(piece.get("refusal"), str):
-        extra |= {k: v for k, v in piece.items() if k not in ("type", "refusal")}
-        return RefusalPart(piece["refusal"], extra=extra, origin=origin)
-    return OpaquePart(str(kind or "content"), piece, extra=extra, origin=origin)
+    kind = piece.get("type")
+    field = _TEXT_FIELDS.get(kind) if isinstance(kind, str) else None
+    if field is None or not isinstance(piece.get(field), str):
+        return OpaquePart(str(kind or "content"), piece, extra=extra, origin=origin)
+    annotations = piece.get("annotations") if kind == "output_text" else None
+    known = ("type", field, "annotations") if isinstance(annotations, list) else ("type", field)
+    rest = {k: v for k, v in piece.items() if k not in known}
+    if not rest.keys().isdisjoint(_OWN_FIELDS):
+        rest = {"piece": rest}
+    if kind == "refusal":
+        return RefusalPart(piece[field], extra=extra | rest, origin=origin)
+    cited = tuple(citation(each) for each in annotations) if isinstance(annotations, list) else ()
+    return TextPart(piece[field], cited, extra=extra | rest, origin=origin)
 
 
 def citation(annotation: Any) -> Citation:
@@ -292,7 +300,7 @@ def encode_part(part: Part, extra: Mapping[str, Any] | None = None) -> Item:
         if part.encrypted is not None:
             item["encrypted_content"] = part.encrypted
     elif isinstance(part, ImagePart):
-        return {"type": "image_generation_call", **(extra or {}), "result": _base64(part)}
+        return {"type": "image_generation_call", **(extra or {}), "result": base64_of(part)}
     else:
         assert isinstance(part, OpaquePart)
         return dict(part.data)
@@ -332,60 +340,9 @@ def _arguments(part: ToolCallPart, shape: CallShape) -> Item:
     return dict(value) if isinstance(value, dict) else {}
 
 
-def encode_content(part: Part) -> Item:
-    """A piece of a user's, system's or tool's content. Raises UnsupportedError for a part that is none."""
-    match part:
-        case TextPart():
-            return {"type": "input_text", "text": part.text}
-        case ImagePart():
-            return _encode_image(part)
-        case FilePart():
-            return _encode_file(part)
-        case OpaquePart() if isinstance(part.data, dict):
-            return dict(part.data)
-    raise UnsupportedError(f"{part_name(part)} cannot be sent in a message of this role")
-
-
-def _encode_image(part: ImagePart) -> Item:
-    piece: Item = {"type": "input_image"}
-    if part.file_id is not None:
-        piece["file_id"] = part.file_id
-    else:
-        piece["image_url"] = part.url or _data_url(part)
-    if part.detail is not None:
-        piece["detail"] = part.detail
-    return piece
-
-
-def _encode_file(part: FilePart) -> Item:
-    media_type = part.media_type or ""
-    if media_type.startswith("video/"):
-        raise UnsupportedError("the Responses API takes no video")
-    if part.file_id is not None:
-        return {"type": "input_file", "file_id": part.file_id}
-    if media_type.startswith("audio/"):
-        if part.url is not None:
-            raise UnsupportedError("the Responses API takes audio as data; URLs are never fetched")
-        form = _AUDIO_FORMATS.get(media_type, media_type.removeprefix("audio/"))
-        return {"type": "input_audio", "input_audio": {"data": _base64(part), "format": form}}
-    if part.url is not None:
-        return {"type": "input_file", "file_url": part.url}
-    return {"type": "input_file", "filename": part.name or "file", "file_data": _data_url(part)}
-
-
-def _data_url(part: ImagePart | FilePart) -> str:
-    if part.media_type is None:
-        raise UnsupportedError(f"{part_name(part)} needs its media_type: the bytes do not tell it")
-    return f"data:{part.media_type};base64,{_base64(part)}"
-
-
-def _base64(part: ImagePart | FilePart) -> str:
+def base64_of(part: ImagePart | FilePart) -> str:
+    """The bytes of media as the wire has them."""
     return base64.b64encode(part.data or b"").decode()
-
-
-def part_name(part: Part) -> str:
-    """A part's class, and an opaque part's kind, for messages."""
-    return f"{type(part).__name__}({part.kind!r})" if isinstance(part, OpaquePart) else type(part).__name__
 
 
 # -- a part under construction ---------------------------------------------------------------------------------
@@ -447,6 +404,15 @@ class PartBuilder:
             kind = f"{kind} {self.part.seed.name}"
         return Seen(kind, (text,), self.ids, self.place, empty=not text)
 
+    def is_a(self, kind: str) -> bool:
+        """Whether the item is of a type; `"call"` is any whose arguments are text, `""` any at all."""
+        return not kind or self.kind == kind or (kind == "call" and self.is_call)
+
+    def can_hold(self, kind: str, name: Any, place: Any) -> bool:
+        """Whether an event that finds no item by its id and place can be this item's."""
+        is_here = place is None or self.place is None or self.place == place
+        return is_here and self.is_a(kind) and (name is None or not self.ids or self.is_steady is not True)
+
     # -- opening ---------------------------------------------------------------------------------------------
 
     def open(self, item: dict[str, Any]) -> None:
@@ -468,6 +434,22 @@ class PartBuilder:
             place = index if type(index) is int else 0
             seed = emptied(decode_piece(piece, place, self.fields, self._decoder.origin))
             known = self.pieces[index] = self._decoder.parts.open(seed)
+        return known
+
+    def piece(self, index: Any, kind: type[Part], *, is_copy: bool) -> OpenPart | None:
+        """The piece that an event belongs to.
+
+        An unknown index is that of the last piece of its kind if the event is a copy of its text, or if none of its
+        text has come.
+        """
+        known = self.pieces.get(index)
+        if known is None or type(known.seed) is not kind:
+            known = None
+            last, piece = next(
+                ((i, p) for i, p in reversed(self.pieces.items()) if type(p.seed) is kind), (None, None)
+            )
+            if piece is not None and (is_copy or not piece.fragments) and index not in self.pieces:
+                known = self.pieces[index] = self.pieces.pop(last)
         return known
 
     # -- growing ---------------------------------------------------------------------------------------------
@@ -498,7 +480,9 @@ class PartBuilder:
         self._final = item
         if item.get("type") == "message":
             if item.get("content") or not self.pieces:
-                self._finish_pieces(item)
+                finals = decode_message(item, self._decoder.origin)
+                complete_parts(self._decoder.parts, list(self.pieces.values()), finals)
+                self.pieces = {}
         elif self.part is None:
             self._decoder.parts.whole(decode_part(item, self._decoder.origin))
         else:
@@ -514,27 +498,6 @@ class PartBuilder:
             if part is not None:
                 self._decoder.parts.close(part)
         self.pieces, self.part = {}, None
-
-    def _finish_pieces(self, item: dict[str, Any]) -> None:
-        finals = decode_message(item, self._decoder.origin)
-        copies = [_seen_part(part, index) for index, part in enumerate(finals)]
-        streamed = [_seen_part(part.part(), index) for index, part in self.pieces.items()]
-        parts, growing = self._decoder.parts, list(self.pieces.values())
-        matches = match_copies(copies, streamed, whole=True)
-        for index, piece in enumerate(growing):
-            if index not in matches:
-                parts.close(piece)
-        self.pieces = {}
-        for final, match in zip(finals, matches, strict=True):
-            if match is None:
-                parts.whole(final)
-            else:
-                parts.complete(growing[match], final)
-
-
-def _seen_part(part: Part, place: Any) -> Seen:
-    text = final_text(part)
-    return Seen(type(part).__name__, (text,), place=place, empty=not text)
 
 
 def ids_of(item: Mapping[str, Any]) -> tuple[str, ...]:
@@ -561,5 +524,5 @@ def seen_in(item: dict[str, Any], place: Any = None) -> Seen:
             texts = [str(item.get(shape.arguments[0]) or "")]
         else:
             own = {k: v for k, v in item.items() if k not in ("id", "status") and v is not None}
-            texts = [msgspec.json.encode(well_formed(own), order="deterministic").decode()]
+            texts = [compact(own, "deterministic")]
     return Seen(kind, tuple(texts), ids_of(item), place)

@@ -11,34 +11,32 @@ Reference: the Responses API reference, "object" and "streaming events" pages.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.copies import Seen, match_copies
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
+from brainwires_provider.protocols.base.copies import Seen, StreamedItems
+from brainwires_provider.protocols.base.decoder import AudioBuilder, DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error, failed_error
+from brainwires_provider.protocols.openai_responses.models import usage_of
 from brainwires_provider.protocols.openai_responses.parts import PartBuilder, ids_of, seen_in
 from brainwires_provider.types import (
-    FilePart,
     FinishReason,
     OpaquePart,
     Origin,
+    Part,
     RefusalPart,
+    TextPart,
     ToolCallPart,
     Usage,
 )
-from brainwires_provider.types.usage import split_usage
 
-__all__ = ["EVENTS", "ResponsesDecoder", "usage_of"]
+__all__ = ["EVENTS", "ResponsesDecoder"]
 
 _FINISH: dict[str, FinishReason] = {
     "completed": "stop",
@@ -49,7 +47,11 @@ _FINISH: dict[str, FinishReason] = {
     "in_progress": "pending",
 }
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
-_NEAREST = 64  # growing items that an event without a known id is compared with
+_PIECES: dict[str, tuple[type[Part], dict[str, Any]]] = {
+    "output_text": (TextPart, {"type": "output_text", "text": ""}),
+    "refusal": (RefusalPart, {"type": "refusal", "refusal": ""}),
+}
+_NOWHERE = object()  # a place that is no hint
 _TOP = frozenset(("id", "model", "output", "usage"))
 _TERMINAL = frozenset(("type", "sequence_number", "response", "stream_id"))
 
@@ -69,10 +71,7 @@ class ResponsesDecoder(DecoderBase):
         self.sequence: int | None = None
         self._created = False
         self._usage: Any = None
-        self._items: list[PartBuilder] = []
-        self._growing: dict[int, PartBuilder] = {}
-        self._by_id: dict[str, PartBuilder] = {}
-        self._by_place: dict[Any, PartBuilder] = {}
+        self._items: StreamedItems[PartBuilder] = StreamedItems()
         self._piece: OpenPart | None = None
         """Where text is growing, and the names by which its events said so."""
         self._where: tuple[Any, ...] = ()
@@ -193,12 +192,9 @@ class ResponsesDecoder(DecoderBase):
             self.ended = True
             self.extra.pop("error", None)
             raise failed_error(response, self.partial(), self.origin)
-        if self._audio is not None:
-            self._audio.close()
         self.parts.close_all()
         self.ended = True
-        self._items, self._audio = [], None  # they refer back to here
-        self._growing, self._by_id, self._by_place, self._piece = {}, {}, {}, None
+        self._items, self._audio, self._piece = StreamedItems(), None, None  # they refer back to here
         reason, raw = self._finish_reason(response)
         usage = self.usage()
         if reason == "pending":
@@ -207,28 +203,25 @@ class ResponsesDecoder(DecoderBase):
 
     def _fill_in(self, items: list[dict[str, Any]]) -> None:
         """What of the terminal event's items was never streamed, or never finished."""
-        if not self._items:
+        if not self._items.all:
             for place, item in enumerate(items):
                 self._begin(item, place).finish(item)
             return
-        streamed = [builder.seen() for builder in self._items]
-        copies = [seen_in(item, None if self._watchful else place) for place, item in enumerate(items)]
-        matches = match_copies(copies, streamed, whole=not self._watchful)
-        if self._watchful:
+        copies = [seen_in(item, _NOWHERE if self._watchful else place) for place, item in enumerate(items)]
+        matches = self._items.match_all(copies, whole=not self._watchful)
+        if self._watchful and copies:
             self._check_end(copies, matches)
-        for place, (item, match) in enumerate(zip(items, matches, strict=True)):
-            builder = self._begin(item, place) if match is None else self._items[match]
-            builder.finish(item)
+        for place, (item, builder) in enumerate(zip(items, matches, strict=True)):
+            (builder or self._begin(item, place)).finish(item)
 
-    def _check_end(self, copies: list[Seen], matches: list[int | None]) -> None:
-        """An end that lists other items than came is another response's."""
-        unlisted = [b for i, b in enumerate(self._items) if b.is_done and i not in set(matches)]
-        if unlisted and any(match is None for match in matches):
-            other = next(copy for copy, match in zip(copies, matches, strict=True) if match is None)
-            self.broken(f"the response's end lists the item {other.ids} where {unlisted[0].ids} came")
-        if unlisted and copies:
-            done = sum(builder.is_done for builder in self._items)
-            self.broken(f"{done} items came, and the response's end lists {len(copies)}")
+    def _check_end(self, copies: list[Seen], matches: list[PartBuilder | None]) -> None:
+        """An end that lists other items than came, or fewer, is another response's."""
+        listed = {id(builder) for builder in matches}
+        unlisted = [b for b in self._items.all if b.is_done and id(b) not in listed]
+        if unlisted:
+            ids = [copy.ids for copy, builder in zip(copies, matches, strict=True) if builder is None]
+            others = f"{ids[0]} in its place" if ids else "fewer items"
+            self.broken(f"the item {unlisted[0].ids} came, and the response's end lists {others}")
 
     def _finish_reason(self, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
         status = response.get("status")
@@ -251,20 +244,12 @@ class ResponsesDecoder(DecoderBase):
 
     def _begin(self, item: dict[str, Any], place: Any) -> PartBuilder:
         self.start()
-        builder = PartBuilder(self, item, place)
-        self._items.append(builder)
-        self._growing[id(builder)] = builder
-        for name in builder.ids:
-            self._by_id[name] = builder
-        at_place = self._by_place.get(place)
-        if place is not None and (at_place is None or at_place.is_done):
-            self._by_place[place] = builder
-        return builder
+        return self._items.begin(PartBuilder(self, item, place))
 
     def _named(self, item: dict[str, Any]) -> PartBuilder | None:
         """The item that has an id of this one; a call's id alone does not name items of two kinds."""
         for name in ids_of(item):
-            builder = self._by_id.get(name)
+            builder = self._items.named(name)
             if builder is not None and (name == item.get("id") or builder.kind == item.get("type")):
                 return builder
         return None
@@ -273,7 +258,7 @@ class ResponsesDecoder(DecoderBase):
         item, place = event["item"], event.get("output_index")
         builder = self._named(item)
         if builder is None:
-            builder = self._by_place.get(place)
+            builder = self._items.at(place)
             if builder is not None and (builder.is_done or builder.kind != item.get("type")):
                 if self._watchful and builder.is_done:
                     self._foreign(event, item.get("id"))
@@ -293,31 +278,28 @@ class ResponsesDecoder(DecoderBase):
             builder = None
         builder = builder or self._begin(item, place)
         builder.finish(item)
-        self._growing.pop(id(builder), None)
-        for name in builder.ids:
-            self._by_id[name] = builder
+        self._items.end(builder)
 
     def _unnamed(self, item: dict[str, Any], place: Any, event: dict[str, Any]) -> PartBuilder | None:
         """The item that a final copy without a known id ends or repeats; None for one of its own."""
         copy = seen_in(item, place)
-        before = self._by_place.get(place) if place is not None or not self._items else self._items[-1]
+        before = self._items.at(place)
+        if place is None and self._items.all:
+            before = self._items.all[-1]
         if before is not None and before.is_done:
             if not (copy.ids and before.ids) and before.seen().texts == copy.texts:
                 return before
             if self._watchful and place is not None:
                 self._foreign(event, item.get("id"))
-        growing = [b for b in islice(reversed(self._growing.values()), _NEAREST) if _can_end(b, copy)][::-1]
         if self._watchful:
-            copy = replace(copy, place=None)
-        (match,) = match_copies([copy], [builder.seen() for builder in growing], whole=False)
-        if match is not None:
-            return growing[match]
-        if before is not None and not before.is_done and place is not None:
+            copy = replace(copy, place=_NOWHERE)
+        found = self._items.ended_by(copy, lambda builder: _can_end(builder, copy.ids, place))
+        if found is None and before is not None and not before.is_done and place is not None:
             if self._watchful:
                 self._foreign(event, item.get("id"))
             before.close()
-            self._growing.pop(id(before), None)
-        return None
+            self._items.end(before)
+        return found
 
     def _of(self, event: dict[str, Any], kind: str, *, begin: bool = True) -> PartBuilder | None:
         """The growing item of a kind that an event belongs to, begun if need be; None when it is over.
@@ -325,26 +307,18 @@ class ResponsesDecoder(DecoderBase):
         Named by its id, else by its place; an event with neither belongs to the last one of the kind.
         """
         name, place = event.get("item_id"), event.get("output_index")
-        found = self._by_id.get(name) if name is not None else None
-        if found is None or not _is_of(found, kind):
-            found = self._by_place.get(place) if place is not None else None
+        found = self._items.named(name)
+        if found is None or not found.is_a(kind):
+            found = self._items.at(place)
         if found is not None and found.is_done:
             return None
-        if (found is None or not _is_of(found, kind)) and kind:
-            found = self._last_of(kind, name, place)
+        if kind and (found is None or not found.is_a(kind)):
+            found = self._items.last_growing(lambda builder: builder.can_hold(kind, name, place))
             if found is None and begin and self._created:
                 found = self._begin({"type": kind, "id": name}, place)
-        if found is not None and self._watchful and not found.is_named(name):
+        if found is not None and not found.is_named(name) and self._watchful:
             self._foreign(event, name)
         return found
-
-    def _last_of(self, kind: str, name: Any, place: Any) -> PartBuilder | None:
-        for builder in islice(reversed(self._growing.values()), _NEAREST):
-            is_nameless = name is None or not builder.ids
-            is_here = place is None or builder.place is None or builder.place == place
-            if is_nameless and is_here and _is_of(builder, kind):
-                return builder
-        return None
 
     def _foreign(self, event: dict[str, Any], name: Any) -> NoReturn:
         self.broken(
@@ -365,27 +339,23 @@ class ResponsesDecoder(DecoderBase):
         where = event.get("item_id"), event.get("output_index"), event.get("content_index")
         piece = self._piece
         if piece is None or where != self._where:
-            piece = self._piece = self._piece_of(event, "output_text", "text")
+            piece = self._piece = self._piece_of(event, "output_text")
             self._where = where
         if piece is not None:
             self.parts.add(piece, event["delta"])
 
     def _on_refusal(self, event: dict[str, Any]) -> None:
-        piece = self._piece_of(event, "refusal", "refusal")
+        piece = self._piece_of(event, "refusal")
         if piece is not None:
             self.parts.add(piece, event["delta"])
 
     def _on_text_done(self, event: dict[str, Any]) -> None:
-        piece = self._piece_of(event, "output_text", "text")
+        kind = "refusal" if "refusal" in event else "output_text"
+        piece = self._piece_of(event, kind, is_copy=True)
         if piece is not None:
-            self.parts.catch_up(piece, event["text"])
+            self.parts.catch_up(piece, event["refusal" if "refusal" in event else "text"])
 
-    def _on_refusal_done(self, event: dict[str, Any]) -> None:
-        piece = self._piece_of(event, "refusal", "refusal")
-        if piece is not None:
-            self.parts.catch_up(piece, event["refusal"])
-
-    def _piece_of(self, event: dict[str, Any], kind: str, field: str) -> OpenPart | None:
+    def _piece_of(self, event: dict[str, Any], kind: str, *, is_copy: bool = False) -> OpenPart | None:
         """The piece that an event belongs to, opened if need be; the index is the last one's if none is given."""
         builder = self._of(event, "message")
         if builder is None:
@@ -393,7 +363,9 @@ class ResponsesDecoder(DecoderBase):
         index = event.get("content_index")
         if index is None:
             index = next(reversed(builder.pieces), 0)
-        return builder.open_piece(index, {"type": kind, field: ""})
+        of_kind, empty = _PIECES[kind]
+        known = builder.piece(index, of_kind, is_copy=is_copy)
+        return known or builder.open_piece((index, kind) if index in builder.pieces else index, empty)
 
     def _on_annotation(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "message", begin=False)
@@ -415,15 +387,12 @@ class ResponsesDecoder(DecoderBase):
         if builder is not None and builder.part is not None:
             self.parts.catch_up(builder.part, event["arguments"] if "arguments" in event else event["input"])
 
-    def _on_summary(self, event: dict[str, Any]) -> None:
-        builder = self._of(event, "reasoning")
-        if builder is not None:
-            builder.think("summary", event.get("summary_index", 0), event["delta"])
-
     def _on_thought(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "reasoning")
         if builder is not None:
-            builder.think("content", event.get("content_index", 0), event["delta"])
+            thread = "content" if event["type"] == "response.reasoning_text.delta" else "summary"
+            index = event.get("content_index" if thread == "content" else "summary_index", 0)
+            builder.think(thread, index, event["delta"])
 
     def _on_opaque(self, event: dict[str, Any]) -> None:
         """Progress or a fragment of something that is no text."""
@@ -435,8 +404,12 @@ class ResponsesDecoder(DecoderBase):
 
     def _on_audio(self, event: dict[str, Any]) -> None:
         self.start()
-        self._audio = self._audio or AudioBuilder(self)
-        self._audio.feed(event)
+        self._audio = self._audio or AudioBuilder(self.parts, self.origin)
+        kind = event["type"].removeprefix("response.")
+        if kind == "audio.delta":
+            self._audio.add(event, kind, sound=event["delta"])
+        else:
+            self._audio.add(event, kind, transcript=event["delta"])
 
     def _on_nothing(self, event: dict[str, Any]) -> None:
         """An event that says again what its neighbours say."""
@@ -464,92 +437,17 @@ class ResponsesDecoder(DecoderBase):
         self.broken(f"not the shape of a Responses answer ({error}): {looks_like(data)}")
 
 
-# -- counts --------------------------------------------------------------------------------------------------
-
-
-def usage_of(counts: Any) -> Usage:
-    """The buckets of a `usage` object; its details are parts of the totals."""
-    if not isinstance(counts, dict) or not counts:
-        return Usage()
-    inner, outer = _details(counts, "input"), _details(counts, "output")
-    return split_usage(
-        input_total=_count(counts.get("input_tokens")),
-        output_total=_count(counts.get("output_tokens")),
-        total=None if counts.get("total_tokens") is None else _count(counts["total_tokens"]),
-        cache_read=_count(inner.get("cached_tokens")),
-        cache_write=_count(inner.get("cache_write_tokens")),
-        reasoning=_count(outer.get("reasoning_tokens")),
-        raw=counts,
-    )
-
-
-def _details(counts: Mapping[str, Any], which: str) -> Mapping[str, Any]:
-    details = counts.get(f"{which}_tokens_details")
-    return details if isinstance(details, dict) else {}
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int else 0
-
-
-# -- sound ---
-
-
-class AudioBuilder:
-    """Spoken output: fragments of sound and of its transcript, which belong to no item; one FilePart at the end."""
-
-    __slots__ = ("_decoder", "_part", "_sound", "_transcript")
-
-    def __init__(self, decoder: DecoderBase) -> None:
-        self._decoder = decoder
-        self._part: OpenPart | None = None
-        self._sound: list[bytes] = []
-        self._transcript: list[str] = []
-
-    def feed(self, event: dict[str, Any]) -> None:
-        """One `response.audio.delta` or `response.audio.transcript.delta`."""
-        kind = event["type"].removeprefix("response.")
-        delta = event["delta"]
-        if kind == "audio.delta":
-            try:
-                self._sound.append(base64.b64decode(delta, validate=True))
-            except binascii.Error:
-                raise ValueError("the audio is not base64") from None
-        else:
-            self._transcript.append(delta)
-        if self._part is None:
-            self._part = self._decoder.parts.open(
-                FilePart(data=b"", origin=self._decoder.origin), self._so_far
-            )
-        self._decoder.parts.events.append(OpaqueDelta(self._part.index, kind, event))
-
-    def _so_far(self) -> FilePart:
-        text = "".join(self._transcript)
-        return FilePart(data=b"".join(self._sound), text=text or None, origin=self._decoder.origin)
-
-    def close(self) -> None:
-        """End the part, which `feed` has opened."""
-        assert self._part is not None
-        self._decoder.parts.close(self._part)
-
-
 # -- events ---
 
 
-def _is_of(builder: PartBuilder, kind: str) -> bool:
-    return not kind or builder.kind == kind or (kind == "call" and builder.is_call)
-
-
-def _can_end(builder: PartBuilder, copy: Seen) -> bool:
+def _can_end(builder: PartBuilder, ids: tuple[str, ...], place: Any) -> bool:
     """A call with another id at another place is another call; the ids and places of the rest may be wrong."""
-    return not builder.is_call or not (copy.ids and builder.ids) or builder.place == copy.place
+    return not builder.is_call or not (ids and builder.ids) or place in (None, builder.place)
 
 
 _Handler: TypeAlias = Callable[[ResponsesDecoder, dict[str, Any]], None]
 _D = ResponsesDecoder
-_GROWING = frozenset(
-    (_D._on_text, _D._on_refusal, _D._on_arguments, _D._on_summary, _D._on_thought, _D._on_audio)
-)
+_GROWING = frozenset((_D._on_text, _D._on_refusal, _D._on_arguments, _D._on_thought, _D._on_audio))
 EVENTS: dict[str | None, _Handler] = {
     "response.created": _D._on_created,
     "response.queued": _D._on_progress,
@@ -563,48 +461,44 @@ EVENTS: dict[str | None, _Handler] = {
     "response.output_item.added": _D._on_item_added,
     "response.output_item.done": _D._on_item_done,
     "response.content_part.added": _D._on_piece_added,
-    "response.content_part.done": _D._on_nothing,
     "response.output_text.delta": _D._on_text,
     "response.output_text.done": _D._on_text_done,
     "response.output_text.annotation.added": _D._on_annotation,
     "response.refusal.delta": _D._on_refusal,
-    "response.refusal.done": _D._on_refusal_done,
+    "response.refusal.done": _D._on_text_done,
     "response.function_call_arguments.delta": _D._on_arguments,
     "response.function_call_arguments.done": _D._on_arguments_done,
     "response.custom_tool_call_input.delta": _D._on_arguments,
     "response.custom_tool_call_input.done": _D._on_arguments_done,
-    "response.reasoning_summary_part.added": _D._on_nothing,
-    "response.reasoning_summary_part.done": _D._on_nothing,
-    "response.reasoning_summary_text.delta": _D._on_summary,
-    "response.reasoning_summary_text.done": _D._on_nothing,
+    "response.reasoning_summary_text.delta": _D._on_thought,
     "response.reasoning_text.delta": _D._on_thought,
-    "response.reasoning_text.done": _D._on_nothing,
     "response.audio.delta": _D._on_audio,
-    "response.audio.done": _D._on_nothing,
     "response.audio.transcript.delta": _D._on_audio,
-    "response.audio.transcript.done": _D._on_nothing,
-    "response.compaction.compacting": _D._on_opaque,
-    "response.mcp_call_arguments.delta": _D._on_opaque,
-    "response.mcp_call_arguments.done": _D._on_opaque,
-    "response.code_interpreter_call_code.delta": _D._on_opaque,
-    "response.code_interpreter_call_code.done": _D._on_opaque,
-    "response.shell_call_command.added": _D._on_opaque,
-    "response.shell_call_command.delta": _D._on_opaque,
-    "response.shell_call_command.done": _D._on_opaque,
-    "response.shell_call_output_content.delta": _D._on_opaque,
-    "response.shell_call_output_content.done": _D._on_opaque,
-    "response.image_generation_call.partial_image": _D._on_opaque,
 }
+_REPEATS = (
+    "content_part.done",
+    "reasoning_summary_part.added",
+    "reasoning_summary_part.done",
+    "reasoning_summary_text.done",
+    "reasoning_text.done",
+    "audio.done",
+    "audio.transcript.done",
+)
+_PROGRESS = {
+    "compaction": ("compacting",),
+    "mcp_call_arguments": ("delta", "done"),
+    "code_interpreter_call_code": ("delta", "done"),
+    "shell_call_command": ("added", "delta", "done"),
+    "shell_call_output_content": ("delta", "done"),
+    "file_search_call": ("in_progress", "searching", "completed"),
+    "web_search_call": ("in_progress", "searching", "completed"),
+    "code_interpreter_call": ("in_progress", "interpreting", "completed"),
+    "image_generation_call": ("in_progress", "generating", "completed", "partial_image"),
+    "mcp_call": ("in_progress", "completed", "failed"),
+    "mcp_list_tools": ("in_progress", "completed", "failed"),
+}
+EVENTS |= {f"response.{name}": _D._on_nothing for name in _REPEATS}
 EVENTS |= {
-    f"response.{call}.{state}": _D._on_opaque
-    for call, states in (
-        ("file_search_call", ("in_progress", "searching", "completed")),
-        ("web_search_call", ("in_progress", "searching", "completed")),
-        ("code_interpreter_call", ("in_progress", "interpreting", "completed")),
-        ("image_generation_call", ("in_progress", "generating", "completed")),
-        ("mcp_call", ("in_progress", "completed", "failed")),
-        ("mcp_list_tools", ("in_progress", "completed", "failed")),
-    )
-    for state in states
+    f"response.{name}.{state}": _D._on_opaque for name, states in _PROGRESS.items() for state in states
 }
-"""What is done with each event; those that are not here are passed over."""
+"""What is done with each event; those that are not here are ignored."""

@@ -1,4 +1,4 @@
-"""`python -m brainwires_provider.cli`: the command where its script is not on the path."""
+"""`python -m brainwires_provider`: the command where its script is not on the path."""
 
 from __future__ import annotations
 

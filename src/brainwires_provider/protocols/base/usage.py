@@ -1,0 +1,101 @@
+"""Counts of tokens under OpenAI's names, and under those that its followers have given them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from brainwires_provider.types import Usage
+from brainwires_provider.types.usage import split_usage
+
+__all__ = ["usage_of"]
+
+
+class _Details(Struct):
+    """Parts of a total."""
+
+    cached_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    audio_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Counts(Struct):
+    """What is read of a `usage` object."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+_NO_DETAILS = _Details()
+
+
+def usage_of(counts: Mapping[str, Any]) -> Usage:
+    """The buckets of a `usage` object. The details are parts of the totals, whatever a service calls them."""
+    if not counts:
+        return Usage()
+    try:
+        told = msgspec.convert(counts, _Counts)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        told = msgspec.convert(_mended(counts), _Counts)
+    prompt = told.prompt_tokens_details or _NO_DETAILS
+    completion = told.completion_tokens_details or _NO_DETAILS
+    read = _first(
+        prompt.cached_tokens,
+        prompt.cache_read_input_tokens,
+        told.prompt_cache_hit_tokens,
+        told.num_cached_tokens,
+        told.cached_tokens,
+    )
+    written = _first(
+        prompt.cache_write_tokens,
+        prompt.cache_creation_tokens,
+        prompt.cache_creation_input_tokens,
+        told.cache_creation_input_tokens,
+    )
+    sent, made = told.prompt_tokens or 0, told.completion_tokens or 0
+    if read + written and told.total_tokens == sent + made + read + written:
+        sent += read + written  # counted beside the prompt, as the total proves
+    return split_usage(
+        input_total=sent,
+        output_total=made,
+        total=told.total_tokens,
+        cache_read=read,
+        cache_write=written,
+        audio_input=prompt.audio_tokens or 0,
+        reasoning=completion.reasoning_tokens or 0,
+        raw=dict(counts),
+    )
+
+
+def _first(*counts: int | None) -> int:
+    return next((count for count in counts if count), 0)
+
+
+def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole numbers where counts are due; what is no number, or no object of details, counts nothing."""
+    mended: dict[str, Any] = {}
+    for name, value in counts.items():
+        if name.endswith("_details"):
+            mended[name] = _mended(value) if isinstance(value, dict) else None
+        else:
+            mended[name] = None if value is None else _count(value)
+    return mended
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0

@@ -1,0 +1,387 @@
+"""Faults of services that speak Chat Completions: copies, junk, errors in odd places, counts, costs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from brainwires_provider.errors import APIError, OverloadedError, ProtocolError, RateLimitError
+from brainwires_provider.events import Event, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.openai_chat import OpenAIChat
+from brainwires_provider.types import Message, Origin, Response, dump_messages, load_messages
+
+ORIGIN = Origin("openai_chat", "p", "m")
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **top: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    return {"id": "r", "model": "m", "choices": [choice], **top}
+
+
+def whole(message: dict[str, Any], finish: str = "stop", **top: Any) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", **message}}
+    return {"id": "r", "model": "m", "object": "chat.completion", "choices": [choice], **top}
+
+
+def call(arguments: Any, index: int = 0, id: str | None = "c1", name: str | None = "f") -> dict[str, Any]:
+    return {"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]}
+
+
+def decoded(*chunks: Any, body: bytes | None = None) -> tuple[list[Event], Response]:
+    """The events of a stream, or of a whole body, checked for their grammar; and their response."""
+    decoder = OpenAIChat().decoder(ORIGIN)
+    events: list[Event] = []
+    if body is not None:
+        events = decoder.feed_whole(body)
+    else:
+        for piece in chunks:
+            data = piece if isinstance(piece, bytes) else json.dumps(piece).encode()
+            events += decoder.feed(WireMessage(data))
+        events += decoder.finish()
+    assert isinstance(events[0], ResponseStart) and isinstance(events[-1], ResponseEnd)
+    opened = [e.index for e in events if isinstance(e, PartStart)]
+    assert (
+        opened == list(range(len(opened)))
+        and sorted(e.index for e in events if isinstance(e, PartEnd)) == opened
+    )
+    response = collect(events)
+    history = [Message.user("Hi"), response.message]
+    assert load_messages(dump_messages(history)) == history
+    return events, response
+
+
+# -- a copy of what was streamed -----------------------------------------------------------------------------
+
+
+def test_a_whole_last_frame_completes_the_text() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    for text in ("Hi", "Hi there", "H"):
+        _, response = decoded(chunk({"content": "Hi"}), whole({"content": text}, usage=usage))
+        assert response.text == max("Hi", text, key=len)
+        assert response.finish_reason == "stop"
+        assert response.usage.output_tokens == 2
+
+
+def test_a_whole_last_frame_doubles_neither_reasoning_nor_calls() -> None:
+    details = [{"type": "reasoning.text", "text": "Hm", "index": 0}]
+    last = {
+        "content": "Hi",
+        "reasoning_content": "Hm",
+        "reasoning_details": details,
+        "refusal": "No",
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
+            {"id": "c2", "type": "function", "function": {"name": "g", "arguments": '{"b":2}'}},
+        ],
+        "images": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}],
+        "annotations": [{"type": "url_citation", "url_citation": {"url": "https://x.test"}}],
+    }
+    streamed = (
+        chunk({"reasoning_content": "Hm", "reasoning_details": details}),
+        chunk({"content": "Hi", "annotations": last["annotations"]}),
+        chunk({"refusal": "No", "images": last["images"]}),
+        chunk(call('{"a"')),
+        chunk(call(":1}", id=None, name=None)),
+        chunk(call('{"b":2}', index=1, id="c2", name="g")),
+    )
+    _, response = decoded(*streamed, whole(last, "tool_calls"))
+    _, plain = decoded(*streamed, chunk({}, "tool_calls"))
+    assert response.message == plain.message
+    assert [c.arguments for c in response.tool_calls] == ['{"a":1}', '{"b":2}']
+    assert len(response.citations) == 1
+
+
+def test_what_only_the_last_frame_has_is_not_lost() -> None:
+    last = whole({"content": "Hi", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]})
+    _, response = decoded(chunk({"reasoning_content": "Hm"}), last)
+    assert (response.text, response.reasoning, len(response.tool_calls)) == ("Hi", "Hm", 1)
+
+
+def test_a_stream_of_messages_instead_of_deltas_is_joined() -> None:
+    def piece(text: str, finish: str | None = None) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "message": {"content": text}, "finish_reason": finish}]}
+
+    assert decoded(piece("Hi"), piece(" you"), piece("", "stop"))[1].text == "Hi you"
+
+
+def test_reasoning_details_may_be_cumulative() -> None:
+    def details(*texts: str) -> str:
+        chunks = [chunk({"reasoning_details": [{"type": "reasoning.text", "text": text}]}) for text in texts]
+        return decoded(*chunks, chunk({"content": "x"}, "stop"))[1].reasoning
+
+    assert details("a", "ab") == "ab"
+    assert details("a", "ab", "abc", "abc") == "abc"
+    assert details("Hello", " world", "Hello") == "Hello worldHello"
+    assert details("a", "a", "b") == "aab"
+
+
+@pytest.mark.parametrize(
+    ("fragments", "arguments"),
+    [
+        (('{"a"', '{"a":1}'), '{"a":1}'),
+        (('{"a":1}', '{"a":1}'), '{"a":1}'),
+        (("{}", '{"a":1}'), '{"a":1}'),
+        (("{}",), "{}"),
+        (("{}", "{}"), "{}"),
+        (("", '{"a":1}'), '{"a":1}'),
+        (('{"a":', "1}"), '{"a":1}'),
+        (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
+    ],
+)
+def test_repeated_arguments_are_one_call(fragments: tuple[str, ...], arguments: str) -> None:
+    is_nested = arguments.count("{") > 1
+    chunks = [
+        chunk(call(text) if not is_nested or not at else call(text, id=None, name=None))
+        for at, text in enumerate(fragments)
+    ]
+    events, response = decoded(*chunks, chunk({}, "tool_calls"))
+    assert [c.arguments for c in response.tool_calls] == [arguments]
+    assert "".join(getattr(e, "text", "") for e in events) == arguments
+
+
+def test_a_call_may_be_flat() -> None:
+    flat = {"id": "c1", "name": "f", "arguments": '{"a":1}'}
+    for _, response in (
+        decoded(chunk({"tool_calls": [flat]}, "tool_calls")),
+        decoded(body=json.dumps(whole({"tool_calls": [flat]}, "tool_calls")).encode()),
+    ):
+        found = response.tool_calls[0]
+        assert (found.id, found.name, found.arguments, found.extra) == ("c1", "f", '{"a":1}', None)
+
+
+# -- junk, and errors in odd places ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("junk", [b"null", b": keepalive", b'"ping"', b"5", b"ping", b"[]", b"true", b"  "])
+def test_junk_in_a_stream_is_ignored(junk: bytes) -> None:
+    _, response = decoded(junk, chunk({"content": "Hi"}), junk, chunk({}, "stop"), junk)
+    assert response.text == "Hi"
+
+
+@pytest.mark.parametrize("cut", [b'{"choices":', b"[{", b'{"choices":[{"delta":{"content":"\\'])
+def test_a_broken_frame_is_not_junk(cut: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decoded(chunk({"content": "Hi"}), cut)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"error":{"message":"busy","code":"slow_down"}}',
+        b'[{"error":{"message":"busy","code":"slow_down"}}]',
+        b'{"choices":null,"error":{"message":"busy","code":"slow_down"}}',
+    ],
+)
+def test_an_error_in_any_form_is_that_error(data: bytes) -> None:
+    with pytest.raises(OverloadedError) as caught:
+        decoded(chunk({"content": "Hi"}), data)
+    assert caught.value.partial is not None and caught.value.partial.text == "Hi"
+    with pytest.raises(OverloadedError):
+        decoded(body=data)
+
+
+def test_an_error_beside_the_choices_is_an_error() -> None:
+    body = {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
+    for run in (lambda: decoded(body), lambda: decoded(body=json.dumps(body).encode())):
+        with pytest.raises(RateLimitError, match="insufficient balance") as caught:
+            run()
+        assert caught.value.code == "1008" and not caught.value.retryable
+    _, response = decoded(whole({"content": "Hi"}, base_resp={"status_code": 0, "status_msg": ""}))
+    assert response.text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"error":{"message":"busy","code":"slow_down"}}',
+        b'{"error":{"message":"busy","code":"slow_down"}}\n\n',
+        b'{\n  "error": {\n    "message": "busy",\n    "code": "slow_down"\n  }\n}\n',
+    ],
+)
+def test_a_raw_error_in_an_event_stream_is_that_error(raw: bytes) -> None:
+    stream = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n' + raw
+    for size in (1, 7, len(stream)):
+        framing, decoder = SSEFraming(), OpenAIChat().decoder(ORIGIN)
+        with pytest.raises(OverloadedError, match="busy"):
+            for at in range(0, len(stream), size):
+                for message in framing.feed(stream[at : at + size]):
+                    decoder.feed(message)
+            messages, clean = framing.finish()
+            for message in messages:
+                decoder.feed(message)
+            decoder.finish(clean)
+
+
+# -- finish and counts ---------------------------------------------------------------------------------------
+
+
+def test_a_full_window_is_a_length() -> None:
+    _, response = decoded(chunk({"content": "Hi"}, "model_context_window_exceeded"))
+    assert (response.finish_reason, response.raw_finish_reason) == ("length", "model_context_window_exceeded")
+
+
+def test_counts_may_be_in_the_choice() -> None:
+    usage = {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10}
+    last = chunk({"content": "Hi"}, "stop")
+    last["choices"][0]["usage"] = usage
+    _, response = decoded(last)
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (8, 2)
+    assert "usage" not in response.extra
+
+
+@pytest.mark.parametrize(
+    ("usage", "buckets"),
+    [
+        ({"cache_creation_input_tokens": 4}, {"cache_write": 4, "uncached_input": 6}),
+        ({"prompt_tokens_details": {"cache_creation_tokens": 4}}, {"cache_write": 4, "uncached_input": 6}),
+        ({"prompt_tokens_details": {"cache_creation_input_tokens": 4}}, {"cache_write": 4}),
+        ({"prompt_tokens_details": {"cache_read_input_tokens": 4}}, {"cache_read": 4, "uncached_input": 6}),
+    ],
+)
+def test_cached_counts_have_several_names(usage: dict[str, Any], buckets: dict[str, int]) -> None:
+    counts = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, **usage}
+    _, response = decoded(chunk({"content": "Hi"}, "stop", usage=counts))
+    assert {name: getattr(response.usage, name) for name in buckets} == buckets
+    assert response.usage.total_tokens == 12 and not response.usage.anomalies
+
+
+def test_cached_beside_the_prompt_is_proved_by_the_total() -> None:
+    counts = {
+        "prompt_tokens": 4142,
+        "completion_tokens": 254,
+        "total_tokens": 8724,
+        "prompt_tokens_details": {"cached_tokens": 4328},
+    }
+    usage = decoded(chunk({"content": "Hi"}, "stop", usage=counts))[1].usage
+    assert (usage.uncached_input, usage.cache_read, usage.output_tokens) == (4142, 4328, 254)
+    assert usage.total_tokens == 8724 and not usage.anomalies and usage.unattributed == 0
+    inside = {**counts, "total_tokens": 4396, "prompt_tokens_details": {"cached_tokens": 4000}}
+    usage = decoded(chunk({"content": "Hi"}, "stop", usage=inside))[1].usage
+    assert (usage.uncached_input, usage.cache_read) == (142, 4000)
+
+
+# -- any bytes, at bounded cost --------------------------------------------------------------------------------
+
+DEEP = b"[" * 700
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[{"message":{"content":"\xff"},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":"\\ud800"}',
+        b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":"\\ud800"}}',
+        b'{"choices":[{"message":{"content":[1,null,true,{"type":{}}]},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"Hi","tool_calls":[1,{"function":5},{}]},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"\\ud800","x":'
+        + b"[" * 150
+        + b"]" * 150
+        + b'},"finish_reason":"stop"}]}',
+        b'{"error":{"message":"no","d":' + DEEP + b"}}",
+        b'{"choices":' + DEEP,
+        b'{"choices":[1]}',
+        b'{"choices":{}}',
+    ],
+)
+def test_any_bytes_give_a_response_or_a_typed_error(body: bytes) -> None:
+    for run in (lambda: decoded(body=body), lambda: decoded(body)):
+        try:
+            _, response = run()
+        except (ProtocolError, APIError) as error:
+            partial = error.partial
+            assert partial is None or dump_messages([partial.message])
+        else:
+            OpenAIChat().encode(
+                _request(response), ORIGIN, stream=False
+            )  # what was decoded can be sent again
+    OpenAIChat().decode_error(_reply(body))
+
+
+def _request(response: Response) -> Any:
+    from brainwires_provider.types import Request
+
+    return Request((Message.user("Hi"), response.message, Message.user("And?")), "m")
+
+
+def _reply(body: bytes) -> Any:
+    from brainwires_provider.protocols.base.protocol import Reply
+
+    return Reply(400, {}, body, 0.0)
+
+
+def test_what_is_no_object_is_no_part() -> None:
+    _, response = decoded(body=json.dumps(whole({"content": [1, None, "Hi", 2.5, True]})).encode())
+    assert [type(part).__name__ for part in response.message.content] == ["TextPart"]
+    assert response.text == "Hi"
+
+
+SHAPES = {
+    "numbers in the content": lambda n: {"content": [1] * n},
+    "images in the content": lambda n: {
+        "content": [{"type": "image_url", "image_url": {"url": "x"}}] * (n // 20)
+    },
+    "texts in the content": lambda n: {"content": [{"type": "text", "text": "a"}] * (n // 20)},
+    "thinking in the content": lambda n: {
+        "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}, {"x": 1}]}] * (n // 40)
+    },
+    "text between images": lambda n: {"content": ["a", {"type": "i"}] * (n // 12)},
+    "details": lambda n: {"reasoning_details": [{"type": "reasoning.text", "text": "a"}] * (n // 30)},
+    "summaries": lambda n: {
+        "reasoning_details": [
+            {"type": "reasoning.summary", "summary": "a", "index": i} for i in range(n // 45)
+        ]
+    },
+    "citations": lambda n: {"content": "x", "annotations": [{"url": "u"}] * (n // 8)},
+    "calls": lambda n: {"tool_calls": [{"id": "c", "name": "f", "arguments": "{"}] * (n // 30)},
+    "images": lambda n: {"images": [{}] * (n // 4)},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_cost_is_proportional_to_the_body(shape: str) -> None:
+    def seconds(size: int) -> float:
+        body = json.dumps(whole(SHAPES[shape](size))).encode()
+        begin = time.process_time()
+        try:
+            OpenAIChat().decoder(ORIGIN).feed_whole(body)
+        except ProtocolError as error:
+            assert "parts" in str(error)
+        return time.process_time() - begin
+
+    small, large = seconds(250_000), seconds(1_000_000)
+    assert large < max(12 * small, 0.3), (small, large)
+    assert large < 1.0
+
+
+def test_many_fragments_cost_in_proportion() -> None:
+    def seconds(count: int) -> float:
+        decoder = OpenAIChat().decoder(ORIGIN)
+        pieces = (
+            chunk({"content": [{"type": "text", "text": "a", "k": 1}]}),
+            chunk(call("1")),
+            chunk({"reasoning_details": [{"type": "reasoning.summary", "summary": "a"}]}),
+            {**chunk(), "choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": "a"}]}}]},
+        )
+        encoded = [WireMessage(json.dumps(piece).encode()) for piece in pieces]
+        begin = time.process_time()
+        for _ in range(count):
+            for message in encoded:
+                decoder.feed(message)
+        return time.process_time() - begin
+
+    small, large = seconds(500), seconds(4_000)
+    assert large < max(24 * small, 0.5), (small, large)
+
+
+def test_deltas_of_a_copy_join_to_the_final_text() -> None:
+    events, response = decoded(
+        chunk({"content": "Hi"}), whole({"content": "Hi there", "reasoning_content": "Hm"})
+    )
+    end = next(e for e in events if isinstance(e, PartEnd) and e.index == 0)
+    texts = "".join(e.text for e in events if getattr(e, "index", None) == 0 and hasattr(e, "text"))
+    assert texts == end.part.text == response.text  # type: ignore[union-attr]

@@ -1,0 +1,421 @@
+"""Copies of streamed items, each case as a service sends it; and what no bytes may do to a decoder of Responses."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from brainwires_provider.errors import ProtocolError, ProviderError
+from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.decoder import final_text
+from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesDecoder
+from brainwires_provider.types import (
+    Message,
+    Origin,
+    Request,
+    Response,
+    dump_messages,
+    load_messages,
+)
+
+ORIGIN = Origin("openai_responses", "p", "m")
+RESPONSES = OpenAIResponses()
+Item = dict[str, Any]
+
+
+def message(text: str | None = "Hello", id: str | None = "msg_1") -> Item:
+    pieces = [] if text is None else [{"type": "output_text", "text": text, "annotations": []}]
+    item = {"type": "message", "role": "assistant", "content": pieces}
+    return item if id is None else {**item, "id": id}
+
+
+def reasoning(text: str | None = "Hm", id: str | None = "rs_1") -> Item:
+    content = [] if text is None else [{"type": "reasoning_text", "text": text}]
+    item = {"type": "reasoning", "summary": [], "content": content}
+    return item if id is None else {**item, "id": id}
+
+
+def call(arguments: str, id: str | None = "fc_1", call_id: str = "call_1") -> Item:
+    item = {"type": "function_call", "call_id": call_id, "name": "f", "arguments": arguments}
+    return item if id is None else {**item, "id": id}
+
+
+def event(kind: str, **fields: Any) -> Item:
+    return {"type": f"response.{kind}", **fields}
+
+
+def added(item: Item, **fields: Any) -> Item:
+    return event("output_item.added", item=item, **fields)
+
+
+def done(item: Item, **fields: Any) -> Item:
+    return event("output_item.done", item=item, **fields)
+
+
+def text(delta: str, **fields: Any) -> Item:
+    return event("output_text.delta", delta=delta, **fields)
+
+
+def thought(delta: str, **fields: Any) -> Item:
+    return event("reasoning_text.delta", delta=delta, **fields)
+
+
+def completed(*items: Item, kind: str = "completed", id: str = "resp_1") -> Item:
+    return event(kind, response={"id": id, "status": "completed", "output": list(items)})
+
+
+CREATED = event("created", response={"id": "resp_1", "status": "in_progress"})
+
+
+def decoded(*events: Item, origin: Origin = ORIGIN) -> Response:
+    decoder = ResponsesDecoder(origin)
+    found = [e for each in (CREATED, *events) for e in decoder.feed(WireMessage(msgspec.json.encode(each)))]
+    return collect(found + decoder.finish())
+
+
+def texts(response: Response) -> list[str]:
+    return [
+        getattr(part, "text", None) or getattr(part, "arguments", "") for part in response.message.content
+    ]
+
+
+COPIES: dict[str, tuple[list[Item], list[str]]] = {
+    "pieces counted with the reasoning": (
+        [
+            added(message(None), output_index=0),
+            text("Hel", output_index=0, content_index=1, item_id="msg_1"),
+            text("lo", output_index=0, content_index=1, item_id="msg_1"),
+            done(message(), output_index=0),
+            completed(message()),
+        ],
+        ["Hello"],
+    ),
+    "reasoning at another index": (
+        [
+            thought("Hm", output_index=7, item_id="rs_1"),
+            done(reasoning(id="rs_2"), output_index=8),
+            completed(reasoning(id="rs_3")),
+        ],
+        ["Hm"],
+    ),
+    "no ends, and another index in the list": (
+        [added(message(None), output_index=5), text("Hello", output_index=5), completed(message())],
+        ["Hello"],
+    ),
+    "deltas without names": ([text("Hel"), text("lo"), completed(message())], ["Hello"]),
+    "a list that begins with reasoning, under new ids": (
+        [
+            added(message(None), output_index=0),
+            text("Hello", output_index=0, item_id="msg_1"),
+            done(message(), output_index=0),
+            completed(reasoning(id="rs_9"), message(id="msg_9")),
+        ],
+        ["Hello", "Hm"],
+    ),
+    "ends without indexes": (
+        [done(message("Hello", None)), done(message("World", None)), completed()],
+        ["Hello", "World"],
+    ),
+    "items with indexes, deltas without": (
+        [added(message(None), output_index=0), text("Hi"), done(message("Hi"), output_index=0), completed()],
+        ["Hi"],
+    ),
+    "a longer text at the end": (
+        [text("Hel", output_index=0), completed(message("Hello", "msg_9"))],
+        ["Hello"],
+    ),
+    "another text at the end": (
+        [text("Hxx", output_index=3), completed(message("Hello", "msg_9"))],
+        ["Hxx"],
+    ),
+    "arguments by the item's id": (
+        [
+            added(call(""), output_index=0),
+            event("function_call_arguments.delta", item_id="fc_1", delta="{}"),
+            completed(call("{}")),
+        ],
+        ["{}"],
+    ),
+    "arguments without a name": (
+        [
+            added(call(""), output_index=0),
+            event("function_call_arguments.delta", delta='{"a"'),
+            event("function_call_arguments.done", arguments='{"a":1}'),
+            event("function_call_arguments.done", arguments='{"a":1}'),
+            completed(call('{"a":1}', "fc_9")),
+        ],
+        ['{"a":1}'],
+    ),
+    "calls of one function": (
+        [
+            added(call("", "fc_1", "call_1"), output_index=0),
+            done(call("{}", "fc_2", "call_2"), output_index=1),
+            done(call("{}", "fc_1", "call_1"), output_index=0),
+            completed(call("{}", "fc_1", "call_1"), call("{}", "fc_2", "call_2")),
+        ],
+        ["{}", "{}"],
+    ),
+    "another id at the end of an item": (
+        [added(message(None, "a"), output_index=0), done(message("Hi", "b"), output_index=0), completed()],
+        ["Hi"],
+    ),
+    "an end sent twice without a name": (
+        [done(message("Hi", None)), done(message("Hi", None)), completed(message("Hi", None))],
+        ["Hi"],
+    ),
+    "a text of the piece before sent again": (
+        [
+            text("Hi", output_index=0, content_index=1),
+            event("output_text.done", output_index=0, content_index=0, text="Hi!"),
+            completed(message("Hi!")),
+        ],
+        ["Hi!"],
+    ),
+    "the same response starts again": ([text("A"), CREATED, text("B"), completed()], ["AB"]),
+    "a bare heartbeat": ([{"type": "response.in_progress"}, text("A"), completed()], ["A"]),
+    "another response id at the end": ([text("A"), completed(id="resp_2")], ["A"]),
+    "response.done": ([text("A"), completed(kind="done")], ["A"]),
+    "a refusal beside a text": (
+        [text("A", output_index=0), event("refusal.delta", output_index=0, delta="No"), completed()],
+        ["A", "No"],
+    ),
+    "a delta of another kind at the place of a call": (
+        [
+            added(call(""), output_index=0),
+            text("A", output_index=0),
+            thought("Hm", output_index=0),
+            completed(call("{}")),
+        ],
+        ["{}", "A", "Hm"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_is_reconciled(name: str) -> None:
+    events, expected = COPIES[name]
+    response = decoded(*events)
+    assert sorted(texts(response)) == sorted(expected)
+    assert response.finish_reason in ("stop", "tool_calls", "refusal")
+
+
+def test_a_reconciled_message_goes_back_as_one_item() -> None:
+    events, _ = COPIES["a list that begins with reasoning, under new ids"]
+    history = Request((decoded(*events).message,), "m")
+    items = RESPONSES.encode(history, ORIGIN, stream=False).body["input"]
+    assert [item["content"][0]["text"] for item in items if item["type"] == "message"] == ["Hello"]
+
+
+def test_a_terminal_without_status_ends_as_it_is_named() -> None:
+    decoder = ResponsesDecoder(ORIGIN)
+    ended = decoder.feed(WireMessage(b'{"type":"response.done","response":{"id":"r"}}'))
+    assert isinstance(ended[-1], ResponseEnd)
+    assert ended[-1].raw_finish_reason == "completed"
+
+
+def test_the_start_of_another_response_is_an_error() -> None:
+    other = event("created", response={"id": "resp_2"})
+    with pytest.raises(ProtocolError, match="another response") as raised:
+        decoded(text("A"), other)
+    assert raised.value.partial is not None
+    assert raised.value.partial.text == "A"
+
+
+@pytest.mark.parametrize("kind", ["heartbeat.unknown", "in_progress", "output_text.delta"])
+def test_only_content_must_not_repeat_a_number(kind: str) -> None:
+    decoder = ResponsesDecoder(ORIGIN, watchful=True)
+    for number, each in enumerate((CREATED, text("A"), text("B"))):
+        decoder.feed(WireMessage(msgspec.json.encode({**each, "sequence_number": number})))
+    repeated = WireMessage(msgspec.json.encode({**event(kind, delta="B"), "sequence_number": 2}))
+    if kind == "output_text.delta":
+        with pytest.raises(ProtocolError, match="number 2"):
+            decoder.feed(repeated)
+    else:
+        assert decoder.feed(repeated) == []
+    assert decoder.sequence == 2
+
+
+# -- any bytes give a response or a ProviderError ------------------------------------------------------------
+
+JUNK: list[Any] = [
+    {"type": []},
+    {"type": {"a": 1}},
+    {"type": "response.completed", "response": []},
+    {"type": "response.completed"},
+    {"type": "response.created", "response": 5},
+    {"type": "response.in_progress", "response": []},
+    {"type": "response.audio.transcript.delta", "delta": True},
+    {"type": "response.audio.delta", "delta": 5},
+    {"type": "response.audio.delta", "delta": "é"},
+    {"type": "response.output_text.delta", "delta": 5},
+    {"type": "response.output_text.delta", "delta": "a", "content_index": []},
+    {"type": "response.output_text.delta", "delta": "a", "output_index": {}},
+    {"type": "response.output_text.delta", "delta": "a", "item_id": []},
+    {"type": "response.output_text.annotation.added", "annotation": 1},
+    {"type": "response.web_search_call.searching", "output_index": 3},
+    added({"type": []}),
+    added({"type": "message", "id": []}),
+    done({"type": "message", "content": [1, "a", None, []]}),
+    done({"type": "message", "content": "text"}),
+    done({"type": "function_call", "name": "f", "arguments": [1]}),
+    done({"type": "reasoning", "summary": 5}),
+    completed({"type": "message", "content": [{"type": "output_text", "text": "a", "message": 1}]}),
+]
+
+
+def grammar(events: list[Any], *, ended: bool) -> None:
+    """`ResponseStart (PartStart Delta* PartEnd)* ResponseEnd`, and the joined deltas are the part's text."""
+    assert isinstance(events[0], ResponseStart)
+    growing: dict[int, list[str]] = {}
+    count = 0
+    for each in events[1:]:
+        match each:
+            case PartStart(index=index):
+                assert index == count
+                count += 1
+                growing[index] = []
+            case OpaqueDelta(index=index):
+                assert index is None or index in growing
+            case PartEnd(index=index, part=part):
+                joined = "".join(growing.pop(index))
+                assert joined == final_text(part)
+            case ResponseEnd():
+                assert growing == {}
+                assert each is events[-1]
+            case ResponseStart():
+                raise AssertionError("a second start")
+            case _:
+                growing[each.index].append(each.text)
+    assert isinstance(events[-1], ResponseEnd) is ended
+
+
+@pytest.mark.parametrize("before", [[], [CREATED], [CREATED, added(call("")), text("A")]])
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
+def test_no_event_breaks_the_decoder(junk: Any, before: list[Item]) -> None:
+    decoder = ResponsesDecoder(ORIGIN)
+    events: list[Any] = []
+    ended = False
+    try:
+        for each in (*before, junk, completed(message("B", "msg_7"))):
+            if not decoder.ended:
+                events += decoder.feed(WireMessage(msgspec.json.encode(each)))
+        ended = True
+    except ProviderError as error:
+        assert error.partial is not None  # type: ignore[attr-defined]
+        assert load_messages(dump_messages([error.partial.message]))  # type: ignore[attr-defined]
+    if events:
+        grammar(events, ended=ended)
+    if ended:
+        goes_back(collect(events).message)
+
+
+def goes_back(message: Message) -> None:
+    """What was decoded can be dumped, loaded and encoded again."""
+    (again,) = load_messages(dump_messages([message]))
+    encoded = [RESPONSES.encode(Request((m,), "m"), ORIGIN, stream=False).body for m in (message, again)]
+    assert msgspec.json.encode(encoded[0]) == msgspec.json.encode(encoded[1])
+
+
+KINDS: list[Item] = [
+    message("A", "x"),
+    reasoning("A", "x"),
+    call('{"a":1}', "x"),
+    {"type": "web_search_call", "id": "x", "status": "completed"},
+    {"type": "image_generation_call", "id": "x", "result": "AAAA"},
+    {"type": "custom_tool_call", "id": "x", "call_id": "c", "name": "g", "input": "A"},
+]
+GROWTH: list[list[Item]] = [
+    [],
+    [text("A", output_index=0)],
+    [thought("A", output_index=0)],
+    [event("function_call_arguments.delta", delta='{"a"', output_index=0)],
+    [event("refusal.delta", delta="A", output_index=0)],
+    [text("\ud83d", output_index=0)],
+]
+
+
+@pytest.mark.parametrize("first", KINDS, ids=lambda item: str(item["type"]))
+@pytest.mark.parametrize("last", KINDS, ids=lambda item: str(item["type"]))
+def test_an_item_that_changes_its_kind_keeps_the_grammar(first: Item, last: Item) -> None:
+    for growth in GROWTH:
+        for end in ([done(last, output_index=0)], []):
+            decoder = ResponsesDecoder(ORIGIN)
+            events: list[Any] = []
+            for each in (CREATED, added(first, output_index=0), *growth, *end, completed(last)):
+                events += decoder.feed(WireMessage(json.dumps(each).encode()))  # half a surrogate pair too
+            grammar(events, ended=True)
+            goes_back(collect(events).message)
+
+
+@pytest.mark.parametrize("field", ["message", "content_index", "piece"])
+@pytest.mark.parametrize("kind", ["output_text", "refusal"])
+def test_a_piece_with_a_field_of_our_own_name_goes_back_as_it_came(field: str, kind: str) -> None:
+    piece = {"type": kind, {"output_text": "text", "refusal": "refusal"}[kind]: "A", field: ["x"]}
+    item = {**message(None), "content": [piece, piece]}
+    turn = decoded(done(item), completed(item)).message
+    goes_back(turn)
+    (sent,) = RESPONSES.encode(Request((turn,), "m"), ORIGIN, stream=False).body["input"]
+    assert [{k: v for k, v in each.items() if k != "annotations"} for each in sent["content"]] == [
+        piece,
+        piece,
+    ]
+
+
+# -- at bounded cost -----------------------------------------------------------------------------------------
+
+
+def whole(content: Any) -> bytes:
+    return msgspec.json.encode(
+        {"id": "r", "status": "completed", "output": [{**message(None), "content": content}]}
+    )
+
+
+def test_what_is_no_object_is_no_part() -> None:
+    response = collect(RESPONSES.decoder(ORIGIN).feed_whole(whole([1] * 2_000_000)))
+    assert response.message.content == ()
+
+
+def test_the_number_of_parts_is_bounded() -> None:
+    with pytest.raises(ProtocolError, match="parts"):
+        RESPONSES.decoder(ORIGIN).feed_whole(whole([{"type": "output_text", "text": ""}] * 100_000))
+
+
+def seconds(count: int) -> float:
+    note = {
+        "type": "url_citation",
+        "url": "https://a.example/",
+        "title": "A",
+        "start_index": 0,
+        "end_index": 1,
+    }
+    added_notes = [event("output_text.annotation.added", output_index=0, annotation=note)] * count
+    piece = {"type": "output_text", "text": "A", "annotations": [note] * count}
+    start = time.process_time()
+    decoded(
+        text("A", output_index=0),
+        *added_notes,
+        done({**message(None), "content": [piece]}, output_index=0),
+        completed(),
+    )
+    return time.process_time() - start
+
+
+def test_many_citations_cost_no_square() -> None:
+    few = min(seconds(1_000) for _ in range(3))
+    assert seconds(8_000) < 30 * few
+
+
+def test_many_items_without_ids_cost_no_square() -> None:
+    def run(count: int) -> float:
+        items = [message(f"{i} says", None) for i in range(count)]
+        start = time.process_time()
+        decoded(*(done(item) for item in items), completed(*reversed(items)))
+        return time.process_time() - start
+
+    few = min(run(500) for _ in range(3))
+    assert run(4_000) < 30 * few
