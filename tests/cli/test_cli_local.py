@@ -398,9 +398,9 @@ def test_a_pull_is_told_in_lines(hub: Home) -> None:
     assert (ran.status, ran.out) == (0, "")
     assert ran.err.splitlines() == [
         "downloading Tiny.gguf (1 KB)",
-        "downloading Tiny.gguf: whole",
+        "downloading Tiny.gguf: complete",
         "verifying Tiny.gguf (1 KB)",
-        "verifying Tiny.gguf: whole",
+        "verifying Tiny.gguf: complete",
         f"downloaded and checked local:mine: {path} (1 KB)",
     ]
     assert Path(path).is_relative_to(hub.cache)

@@ -143,8 +143,10 @@ START = b'{"id":"second"}'
         (sse(*ANSWER[:2])[:-5], ["Hi…"], StreamInterrupted),
         (sse(*ANSWER[:1]), ["Hi…"], StreamInterrupted),
         (b"", [], StreamInterrupted),
-        (sse(b"nope"), [], ProtocolError),
-        (sse(ANSWER[0], b"nope", *ANSWER[1:]), ["Hi…"], ProtocolError),
+        (sse(b"nope"), [], StreamInterrupted),  # no JSON at all is ignored, as a keepalive is
+        (sse(ANSWER[0], b"nope", *ANSWER[1:]), ["Hi there"], None),
+        (sse(b'{"no'), [], ProtocolError),  # an object that is broken is not
+        (sse(ANSWER[0], b'{"no', *ANSWER[1:]), ["Hi…"], ProtocolError),
         (sse(ANSWER[0], ERROR), ["Hi…"], APIError),
         (sse(ANSWER[0], ERROR, end=b""), ["Hi…"], APIError),
         # what follows an answer
@@ -210,6 +212,6 @@ def test_an_empty_whole_body_is_the_provider_s_fault(body: bytes) -> None:
 def test_a_terminated_rest_that_is_broken_is_no_cut() -> None:
     events: list[Event] = []
     with pytest.raises(ProtocolError, match="not JSON"):
-        feed_rest(CHAT.decoder(ORIGIN), [WireMessage(b"nope")], True, events)
-    feed_rest(CHAT.decoder(ORIGIN), [WireMessage(each) for each in (*ANSWER, b"nope")], True, events)
+        feed_rest(CHAT.decoder(ORIGIN), [WireMessage(b'{"nope')], True, events)
+    feed_rest(CHAT.decoder(ORIGIN), [WireMessage(each) for each in (*ANSWER, b'{"nope')], True, events)
     assert told(events) == ["Hi there"]

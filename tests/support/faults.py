@@ -124,7 +124,7 @@ NOES = {
         True,
     ),
     "quota": No(
-        429, refusal("no money", code="insufficient_quota"), RateLimitError, "no money", retryable=True
+        429, refusal("no money", code="insufficient_quota"), RateLimitError, "no money", retryable=False
     ),
     "500": No(500, refusal("oops"), ServerError, "oops", retryable=True),
     "502 with a page": No(

@@ -48,9 +48,7 @@ TERMS: tuple[tuple[str, str], ...] = (
 BAD = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern, _ in TERMS), re.IGNORECASE)
 
 # A file (a path below the project), text around an occurrence, and why it is right there.
-ALLOWED: tuple[tuple[str, str, str], ...] = (
-    ("docs/doctor.md", "examination.row", "an attribute of the doctor's result"),
-)
+ALLOWED: tuple[tuple[str, str, str], ...] = ()
 
 # Parts of the package whose texts are not rewritten yet; entries are removed one by one.
 NOT_YET: tuple[str, ...] = (

@@ -81,7 +81,9 @@ class Reply(Struct, frozen=True):
             return None
 
     def frames(self) -> list[tuple[float, bytes]]:
-        """The body as server-sent events: when each was whole, and its data."""
+        """The body as server-sent events: when each was whole, and its data; none of a body that is JSON."""
+        if self.kind == "application/json":
+            return []
         framing, found = SSEFraming(_LARGEST), []
         at = self.seconds
         try:

@@ -213,8 +213,9 @@ def test_a_model_is_told_anew_and_unknown_objects_are_passed_over() -> None:
 
 
 BROKEN: dict[str, tuple[list[Any], bool, type[Exception], str]] = {
-    "not JSON": ([b"oops"], False, ProtocolError, "not JSON"),
-    "a list": ([b"[1]"], False, ProtocolError, "list where a JSON object is due"),
+    "not JSON": ([b"oops"], False, StreamInterrupted, "no chunk said stop"),  # ignored, as a keepalive is
+    "broken JSON": ([b'{"oops'], False, ProtocolError, "not JSON"),
+    "a list": ([b"[1]"], False, StreamInterrupted, "no chunk said stop"),
     "no content": ([{"a": 1}], True, ProtocolError, "no content"),
     "another protocol": ([{"choices": []}], True, ProtocolError, "an answer of Completions"),
     "a content that is none": ([piece("a"), piece(3)], False, ProtocolError, "the content is int"),  # type: ignore[arg-type]

@@ -342,6 +342,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.many  # coverage would be measured, too
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_cost_is_proportional_to_the_body(shape: str) -> None:
     def seconds(size: int) -> float:
@@ -358,6 +359,7 @@ def test_the_cost_is_proportional_to_the_body(shape: str) -> None:
     assert large < 1.0
 
 
+@pytest.mark.many
 def test_many_fragments_cost_in_proportion() -> None:
     def seconds(count: int) -> float:
         decoder = OpenAIChat().decoder(ORIGIN)
