@@ -114,7 +114,7 @@ CHANGES: dict[tuple[str, ...], tuple[str, str, dict[str, Any], str]] = {
         "unloaded a\n",
     ),
 }
-PROGRESS = "pulling manifest\npulling aé (10 B)\npulling aé: whole\nverifying sha256 digest\nsuccess\n"
+PROGRESS = "pulling manifest\npulling aé (10 B)\npulling aé: complete\nverifying sha256 digest\nsuccess\n"
 
 
 @pytest.mark.parametrize("args", CHANGES)
@@ -181,7 +181,9 @@ def test_the_place_and_the_key() -> None:
     assert keys == [None, "Bearer sk-mine", "Bearer sk-mine"]
     assert "set OLLAMA_API_KEY" in run(None, "list", "--provider", "ollama-cloud").err
     assert "there is none by the name given" in run(None, "list", "--api-key-env", "NOT_SET").err
-    assert "does not speak Ollama" in run(None, "list", "--provider", "openai-chat", OPENAI_API_KEY="k").err
+    assert (
+        "does not have Ollama's API" in run(None, "list", "--provider", "openai-chat", OPENAI_API_KEY="k").err
+    )
 
 
 def test_names_cannot_steer_the_terminal() -> None:

@@ -173,7 +173,9 @@ def same_outcome(case: Case, told: Any, expected: list[Any]) -> bool:
         assert plain(told) == expected
         return True
     *events, error = told
-    assert plain(events) == expected[:-1]
+    before = expected[:-1]
+    held_back = len(before) == 1 and before[0]["event"] == "response_start"
+    assert plain(events) == ([] if held_back else before)  # the start alone is held back for another attempt
     seen = failed(error)["error"]
     assert seen["message"].startswith(f"{case.row.name}: {failure['message']}")
     status = {"status": 200} if isinstance(error, APIError) else {}  # HTTP's own, which no decoder knows

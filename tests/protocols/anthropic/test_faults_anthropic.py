@@ -96,7 +96,7 @@ class TestMessages(FaultTests):
 ERRORS: dict[str, tuple[int, type[APIError], bool]] = {
     "invalid_request_error": (400, InvalidRequestError, False),
     "authentication_error": (401, AuthenticationError, False),
-    "billing_error": (402, RateLimitError, True),
+    "billing_error": (402, RateLimitError, False),
     "permission_error": (403, PermissionDeniedError, False),
     "not_found_error": (404, NotFoundError, False),
     "request_too_large": (413, InvalidRequestError, False),
@@ -129,7 +129,9 @@ def test_an_error_is_the_same_as_a_reply_and_in_a_stream(kind: str, colour: str)
 
 @BOTH
 def test_a_second_start_is_broken_and_keeps_what_had_come(colour: str) -> None:
-    with ScriptedServer([Answer(body=[DIALECT.held + DIALECT.text])]) as server:
+    another = DIALECT.text.replace(b'"msg_1"', b'"msg_2"')
+    assert another != DIALECT.text
+    with ScriptedServer([Answer(body=[DIALECT.held + another])]) as server:
         failure = failing(DIALECT, colour, server, stream=True)
     assert isinstance(failure, ProtocolError)
     assert failure.partial is not None and failure.partial.text == "Hel"

@@ -227,9 +227,10 @@ def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body, given:
         if given is not None:
             reader.dropped("tool_choice", "there are no tools")
         return
-    body["toolConfig"] = {"tools": [entry for tool in tools for entry in _tool(tool, reader, history)]}
+    config: Body = {"tools": [entry for tool in tools for entry in _tool(tool, reader, history)]}
     if given is not None:
-        body["toolConfig"]["toolChoice"] = _choice(choice)
+        config["toolChoice"] = _choice(choice)
+    body["toolConfig"] = config
 
 
 def _tool(tool: Tool | HostedTool, reader: OptionReader, history: MessageEncoder) -> list[Body]:

@@ -129,14 +129,16 @@ def _handles(request: Request, origin: Origin, body: Body, reader: OptionReader)
     owner = extra.pop("origin", None)
     if isinstance(owner, Mapping):
         owner = Origin(str(owner.get("protocol")), str(owner.get("provider")))
-    is_ours = owner is None or (owner.protocol == origin.protocol and owner.provider == origin.provider)
+    foreign = None
+    if owner is not None and (owner.protocol, owner.provider) != (origin.protocol, origin.provider):
+        foreign = f"it belongs to {owner.protocol} at {owner.provider}"
     for name, value in extra.items():
         if value is None:
             continue
         if name not in _HANDLES:
             reader.dropped(f"extra.{name}", "it is no state that the service keeps")
-        elif not is_ours:
-            reader.dropped(f"extra.{name}", f"it belongs to {owner.protocol} at {owner.provider}")
+        elif foreign is not None:
+            reader.dropped(f"extra.{name}", foreign)
         else:
             body[name] = value
 
