@@ -289,8 +289,9 @@ def test_a_stream_without_message_start_or_with_content_in_it() -> None:
     bare = stream(*block(0, {"type": "text", "text": "A"}))[1:]
     assert collect(feed(bare)).text == "A"
     assert isinstance(feed(bare)[0], type(feed(stream())[0]))
-    told = {"type": "message_start", "message": {**START, "content": [{"type": "text", "text": "A"}]}}
-    assert collect(feed([told, *stream()[1:]])).text == "A"
+    content = ["no block", {"type": "text", "text": "A"}, None]
+    told = {"type": "message_start", "message": {**START, "content": content}}
+    assert collect(feed([told, *stream()[1:]])).message.content == (TextPart("A", origin=MADE),)
 
 
 def test_a_second_start_is_refused_with_what_had_arrived() -> None:

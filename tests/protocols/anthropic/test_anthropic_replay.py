@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from anthropic_answers import (
     CITED,
@@ -206,17 +207,26 @@ def test_media_and_results_have_no_place_in_an_assistants_turn() -> None:
         with pytest.raises(UnsupportedError, match=words) as raised:
             back(TEXT, part)
         assert raised.value.message.startswith("messages[3]: ")
-    made = ImagePart(data=b"x", media_type="image/png", origin=ELSEWHERE)
-    assert back(made, TEXT) == (
-        [SENT],
-        [
-            (
-                "messages[3].content[0]",
-                "dropped",
-                "media of another protocol cannot be sent as the assistant's",
-            )
-        ],
-    )
+
+
+@pytest.mark.parametrize(
+    "media",
+    [ImagePart(data=b"x", media_type="image/png"), FilePart(data=b"x", media_type="application/pdf")],
+    ids=["image", "file"],
+)
+@pytest.mark.parametrize(
+    ("origin", "reason"),
+    [
+        (ELSEWHERE, "media of another protocol cannot be sent as the assistant's"),
+        (MADE, "media cannot be sent as the assistant's"),
+    ],
+    ids=["another protocol", "this protocol"],
+)
+def test_media_that_a_model_made_are_dropped(
+    media: ImagePart | FilePart, origin: Origin, reason: str
+) -> None:
+    made = replace(media, origin=origin)
+    assert back(made, TEXT) == ([SENT], [("messages[3].content[0]", "dropped", reason)])
 
 
 def test_cache_marks() -> None:

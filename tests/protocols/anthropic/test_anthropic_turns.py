@@ -109,6 +109,13 @@ TURNS: list[tuple[str, tuple[Message, ...], Any, list[Any], list[tuple[str, str]
         ["user: Hi", "calls", f"user: {C1} {C2}", "system: Now in French."],
         [("messages[3]", "adapted")],
     ),
+    (  # a model has answered behind it, so it is not sent behind the next user's turn
+        NEW,
+        (Message.user("Hi"), Message.assistant("Yo"), LATER, Message.assistant("", "Oui"), Message.user("b")),
+        None,
+        ["user: Hi", "assistant: Yo", f"user: {IN_WORDS}", "assistant: Oui", "user: b"],
+        [("messages[2].role", "emulated"), ("messages[3].content[0]", "dropped")],
+    ),
     (
         NEW,
         (Message.user("Hi"), Message.assistant("Yo"), LATER),
@@ -185,6 +192,12 @@ def test_turns(
     assert (said if isinstance(said, str | None) else [block["text"] for block in said]) == system
     assert [short(message) for message in call.body["messages"]] == turns
     assert told(call) == deviations
+
+
+def test_an_empty_system_prompt_is_not_sent() -> None:
+    call = encode(system="")
+    assert "system" not in call.body
+    assert told(call) == [("system", "dropped")]
 
 
 def test_fields_of_a_turn() -> None:

@@ -53,6 +53,7 @@ from brainwires_provider.types import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolChoice,
     ToolResultPart,
     dump_messages,
     load_messages,
@@ -258,6 +259,7 @@ EFFORTS: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ("openai.gpt-oss-120b-1:0", "off", {}, ["dropped"]),
     ("qwen.qwen3-32b-v1:0", "high", {THINKING: {"reasoning_config": "high"}}, []),
     (LLAMA, Reasoning("medium", 5), {"outputConfig": {"effort": "medium"}}, ["dropped"]),
+    (LLAMA, Reasoning("low", summary="auto"), {"outputConfig": {"effort": "low"}}, ["dropped"]),
     (PROFILE, "max", {"outputConfig": {"effort": "max"}}, []),
     (PROFILE, Reasoning(budget_tokens=5), {}, ["dropped"]),
 ]
@@ -347,6 +349,13 @@ def test_later_system_messages_by_model(model: str, quirk: bool | None, roles: l
     else:
         assert last == "<system>\nIn German.\n</system>"
         assert told == [("messages[1].role", "emulated"), behind, ("messages[3].role", "emulated")]
+
+
+@pytest.mark.parametrize("choice", [ToolChoice(), ToolChoice("required"), ToolChoice.tool("w")])
+def test_a_choice_among_no_tools_is_dropped(choice: ToolChoice) -> None:
+    body, told = encoded(CLAUDE, tool_choice=choice)
+    assert "toolConfig" not in body
+    assert told == [("tool_choice", "dropped")]
 
 
 def test_a_schema_in_words_where_none_is_taken() -> None:
@@ -673,6 +682,22 @@ def test_refusals(status: int, name: str | None, body: bytes, kind: type[APIErro
     error = CONVERSE.decode_error(Reply(status, {**headers, "retry-after": "3"}, body, 0))
     assert (type(error), error.status, error.code, error.retry_after) == (kind, status, code, 3.0)
     assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        ({"type": "rate_limit_error", "message": "Slow down"}, RateLimitError, "Slow down"),
+        ({"type": "authentication_error", "message": "No such key"}, AuthenticationError, "No such key"),
+        ("Not today", APIError, "Not today"),
+    ],
+)
+def test_a_gateways_error_under_status_200(error: Any, kind: type[APIError], message: str) -> None:
+    with pytest.raises(APIError) as caught:
+        CONVERSE.decoder(origin("m")).feed_whole(json.dumps({"error": error}).encode())
+    assert (type(caught.value), caught.value.message) == (kind, message)
+    assert (caught.value.provider, caught.value.model) == ("bedrock", "m")
+    assert caught.value.body == {"error": error}
 
 
 def test_counting() -> None:

@@ -116,7 +116,7 @@ class PartBuilder:
 
     __slots__ = ("_arguments", "_citations", "_data", "_parts", "_pieces", "part")
 
-    def __init__(self, decoder: DecoderBase, block: Any) -> None:
+    def __init__(self, decoder: DecoderBase, block: dict[str, Any]) -> None:
         self._parts = decoder.parts
         self._arguments = ""
         self._citations: list[Citation] = []
@@ -131,11 +131,10 @@ class PartBuilder:
                 generated = None if seed.id else local_id(decoder.id, self._parts.count, seed.name)
                 self._arguments = seed.arguments
                 self.part = self._parts.open(replace(seed, arguments="", local_id=generated))
-            case OpaquePart(data=dict(data)):
-                self._data = dict(data)
-                self.part = self._parts.open(seed, self._grown)
             case _:
-                self.part = self._parts.open(seed)
+                assert isinstance(seed, OpaquePart)
+                self._data = dict(block)
+                self.part = self._parts.open(seed, self._grown)
 
     def grow(self, delta: dict[str, Any]) -> None:
         """One delta. What does not fit the block, or is not known, is only passed on as an OpaqueDelta."""
@@ -151,7 +150,7 @@ class PartBuilder:
             self.part.seed = replace(seed, signature=_string(delta["signature"]))
             self._pass_on("signature", delta["signature"])
         else:
-            if isinstance(seed, OpaquePart) and self.part.grown is not None:
+            if isinstance(seed, OpaquePart):
                 self._grow_data(kind, delta)
             self._pass_on(kind, delta)
 

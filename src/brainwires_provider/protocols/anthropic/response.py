@@ -187,7 +187,7 @@ class AnthropicDecoder(DecoderBase):
                 self._open(None, block).finish()
                 self._builders.clear()
 
-    def _open(self, place: Any, block: Any) -> PartBuilder:
+    def _open(self, place: Any, block: dict[str, Any]) -> PartBuilder:
         """A new block. One that never stopped ends where another begins at its place."""
         self.start()
         before = self._builders.pop(place, None)
@@ -249,7 +249,7 @@ class AnthropicDecoder(DecoderBase):
             raise error_in_event(value, self.partial(), self.origin)
         content = value.get("content")
         if content is not None:
-            self._misshapen(TypeError(f"its content is {type(content).__name__}"), body)
+            raise TypeError(f"its content is {type(content).__name__}")
         self.broken(f"the body has no content: {looks_like(body)}")
 
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:

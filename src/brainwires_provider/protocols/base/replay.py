@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brainwires_provider.errors import UnsupportedError
@@ -121,22 +121,21 @@ class MessageEncoderBase:
         return None
 
     def dropped_parts(
-        self, parts: Sequence[Part], *, needs_follower: str | None = None, also: dict[int, str] | None = None
+        self, parts: Sequence[Part], *, needs_follower: str, also: Mapping[int, str]
     ) -> dict[int, str]:
         """The places of the parts that are not sent, with the reasons.
 
         `also` are those that the protocol has found by itself. A server tool's call and its result are dropped
-        together. `needs_follower` is the reason to drop reasoning that nothing follows, where the API refuses it.
+        together. `needs_follower` is the reason to drop reasoning that nothing follows.
         """
-        dropped = dict(also or {})
+        dropped = dict(also)
         for index, part in enumerate(parts):
             reason = self.objection(part)
             if reason is not None:
                 dropped[index] = reason
         if dropped:
             _drop_halves(parts, dropped)
-        if needs_follower is not None:
-            _drop_last_reasoning(parts, dropped, needs_follower)
+        _drop_last_reasoning(parts, dropped, needs_follower)
         return dropped
 
     # -- calls and results -------------------------------------------------------------------------------
