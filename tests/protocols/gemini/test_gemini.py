@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from typing import Any
 
 import pytest
@@ -563,6 +564,43 @@ def test_odd_grounding_cites_nothing() -> None:
     assert (cited.url, cited.start) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("segment", "place"),
+    [
+        ({"text": "one", "startIndex": 0}, 0),
+        ({"text": "three", "startIndex": 0, "partIndex": 1}, 1),
+        ({"text": "two", "startIndex": 90}, 0),
+        ({"text": "three", "startIndex": 90}, 1),
+        ({"text": "one", "partIndex": 7}, 0),
+        ({"text": "one", "partIndex": "odd"}, 0),
+        ({"text": "nowhere"}, 1),
+        ({}, 1),
+    ],
+)
+def test_a_citation_belongs_to_the_text_that_it_quotes(segment: dict[str, Any], place: int) -> None:
+    assert cited_text(segment) == place
+
+
+@pytest.mark.parametrize(("limit", "place"), [(50, 1), (250, 1), (1000, 0)])
+def test_the_search_for_a_quote_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: int, place: int) -> None:
+    """A quote that is not found within the limit belongs to the last text."""
+    monkeypatch.setattr("brainwires_provider.protocols.gemini.response._MAX_SEARCH", limit)
+    assert cited_text({"text": "one", "startIndex": 90}) == place
+
+
+def cited_text(segment: dict[str, Any]) -> int:
+    """Which of two texts is given the citation of a segment."""
+    grounding = {
+        "groundingChunks": [{"web": {"uri": "u"}}],
+        "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}],
+    }
+    response = decoded(chunk({"text": "one two"}, {"text": "three four"}, groundingMetadata=grounding), END)
+    texts = [part for part in response.message.content if isinstance(part, TextPart)]
+    assert [part.text for part in texts] == ["one two", "three four"]
+    [place] = [index for index, part in enumerate(texts) if part.citations]
+    return place
+
+
 def test_usage_without_counts_is_incomplete() -> None:
     assert not decode_usage({"trafficType": "ON_DEMAND"}).complete
     assert decode_usage({}).raw is None
@@ -835,6 +873,27 @@ def test_absurd_argument_paths_are_an_error(paths: list[str]) -> None:
     pieces = [{"jsonPath": path, "numberValue": 1} for path in paths]
     with pytest.raises(ProtocolError, match="an argument's"):
         decoded(chunk({"functionCall": {"name": "f", "partialArgs": pieces}}), END)
+
+
+def test_arguments_too_deep_for_the_stack_that_is_left_are_an_error() -> None:
+    """They are written once more at the end, where a caller may be deep in a stack of its own."""
+    value: Any = 1
+    for _ in range(180):
+        value = [value]
+    pieces = [
+        {"jsonPath": "$.a", "numberValue": 1},
+        {"jsonPath": "$.b", "numberValue": 1},
+        {"jsonPath": "$" + ".a" * 100, "numberValue": value},
+    ]
+    call = {"name": "f", "partialArgs": pieces, "willContinue": True}
+
+    def deep_down(decoder: Any, depth: int) -> list[Event]:
+        return deep_down(decoder, depth - 1) if depth else list(decoder.finish())
+
+    decoder = Gemini().decoder(ORIGIN)
+    decoder.feed(WireMessage(json.dumps(chunk({"functionCall": call}, finishReason="STOP")).encode()))
+    with pytest.raises(ProtocolError, match="not the shape of a generateContent answer"):
+        deep_down(decoder, sys.getrecursionlimit() - 250)
 
 
 def test_a_string_that_was_replaced_is_not_continued() -> None:

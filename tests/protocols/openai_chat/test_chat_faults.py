@@ -102,6 +102,52 @@ def test_what_only_the_last_frame_has_is_not_lost() -> None:
     assert (response.text, response.reasoning, len(response.tool_calls)) == ("Hi", "Hm", 1)
 
 
+DETAILS = [{"type": "reasoning.text", "text": "Hm", "index": 0}, {"type": "reasoning.encrypted", "data": "g"}]
+PICTURE = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+TEXT = {"type": "text", "text": "Hi"}
+THOUGHT = {"type": "thinking", "thinking": "Hm"}
+
+
+@pytest.mark.parametrize(
+    ("delta", "copy"),
+    [
+        ({"content": "Hi"}, {"content": [TEXT]}),
+        ({"content": [TEXT, PICTURE]}, {"content": [TEXT, PICTURE]}),
+        ({"content": [THOUGHT, TEXT]}, {"content": [THOUGHT, TEXT], "reasoning_content": "Hm"}),
+        ({"reasoning_details": DETAILS}, {"reasoning_details": DETAILS[:1]}),
+        ({"audio": {"id": "a", "data": "AAEC"}}, {"audio": {"id": "a", "data": "AAEC"}}),
+    ],
+    ids=["a list of texts", "a text before a picture", "a thought before a text", "less reasoning", "sound"],
+)
+def test_a_whole_last_frame_that_has_nothing_new_changes_nothing(
+    delta: dict[str, Any], copy: dict[str, Any]
+) -> None:
+    _, response = decoded(chunk(delta), whole(copy))
+    _, plain = decoded(chunk(delta), chunk({}, "stop"))
+    assert response.message == plain.message
+    assert response.message.content
+
+
+def test_a_whole_last_frame_completes_a_text_by_a_list_of_texts() -> None:
+    more = [TEXT, {"type": "text", "text": " you"}, {"type": "text", "text": 5}, "odd"]
+    _, response = decoded(chunk({"content": "Hi"}), whole({"content": more}))
+    assert response.text == "Hi you"
+
+
+@pytest.mark.parametrize(
+    ("copies", "calls"),
+    [
+        ([(None, "f", '{"a":1}')], [("c1", "f", '{"a":1}')]),
+        ([("c1", "f", '{"a":1}'), ("c2", "g", "{}")], [("c1", "f", '{"a":1}'), ("c2", "g", "{}")]),
+    ],
+    ids=["without its id", "and one more"],
+)
+def test_a_whole_last_frame_completes_its_calls(copies: list[Any], calls: list[Any]) -> None:
+    last = [{"id": id, "function": {"name": name, "arguments": text}} for id, name, text in copies]
+    _, response = decoded(chunk(call('{"a"')), whole({"tool_calls": last}, "tool_calls"))
+    assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == calls
+
+
 def test_a_stream_of_messages_instead_of_deltas_is_joined() -> None:
     def piece(text: str, finish: str | None = None) -> dict[str, Any]:
         return {"choices": [{"index": 0, "message": {"content": text}, "finish_reason": finish}]}
@@ -118,6 +164,7 @@ def test_reasoning_details_may_be_cumulative() -> None:
     assert details("a", "ab", "abc", "abc") == "abc"
     assert details("Hello", " world", "Hello") == "Hello worldHello"
     assert details("a", "a", "b") == "aab"
+    assert details("a", "ab", "c") == "abc"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +178,7 @@ def test_reasoning_details_may_be_cumulative() -> None:
         (("", '{"a":1}'), '{"a":1}'),
         (('{"a":', "1}"), '{"a":1}'),
         (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
+        (("{}", '{"a":{"b":1}}'), '{"a":{"b":1}}'),
     ],
 )
 def test_repeated_arguments_are_one_call(fragments: tuple[str, ...], arguments: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.openai_responses import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.continuation import (
     Head,
     Heads,
@@ -17,6 +20,8 @@ from brainwires_provider.protocols.openai_responses.continuation import (
     outline,
 )
 from brainwires_provider.protocols.openai_responses.parts import BY_KIND
+from brainwires_provider.protocols.openai_responses.ws import SocketRequest
+from brainwires_provider.types import Origin
 
 HI = {"role": "user", "content": "Hi"}
 HELLO = {
@@ -406,3 +411,26 @@ def test_a_head_of_a_request_with_a_handle_is_never_continued() -> None:
     for handle in ("previous_response_id", "conversation"):
         heads = one(held(body(HI, **{handle: "x"}), HELLO))
         assert found(heads, body(HI, HELLO, MORE)) == Miss("field", f"field {handle!r} differs")
+
+
+@pytest.mark.parametrize(
+    ("fields", "id", "head"),
+    [
+        ({}, "r1", "r1"),
+        ({}, None, None),
+        ({"previous_response_id": "r0"}, "r1", None),
+    ],
+    ids=["an answer", "one without an id", "one that goes on from what was not seen"],
+)
+def test_only_an_answer_that_can_be_named_and_was_seen_whole_is_a_head(
+    fields: dict[str, Any], id: str | None, head: str | None
+) -> None:
+    request = SocketRequest(body(HI, **fields), Origin("openai_responses", "p", "m"), ResponsesQuirks())
+    assert request.head() is None
+    response = {"id": id, "status": "completed", "output": [HELLO]}
+    told = json.dumps({"type": "response.completed", "response": response}).encode()
+    decoder = request.decoder()
+    decoder.feed(WireMessage(told))
+    assert (decoder.ended, decoder.partial().text) == (True, "Hello")
+    found = request.head()
+    assert (found and found.response_id) == head

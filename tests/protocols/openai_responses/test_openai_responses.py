@@ -360,6 +360,12 @@ TWO = (Tool("f", "", {}), Tool("g", "", {}))
             {},
             ["extra.conversation dropped"],
         ),
+        (
+            ResponsesQuirks(store_field=False),
+            Request(HI, "m", extra={"conversation": "conv_1", "previous_response_id": None, "other": None}),
+            {"conversation": "conv_1"},
+            [],
+        ),
     ],
 )
 def test_the_request_is_in_the_services_dialect(

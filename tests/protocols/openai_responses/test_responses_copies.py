@@ -17,8 +17,10 @@ from brainwires_provider.protocols.openai_responses import OpenAIResponses, Resp
 from brainwires_provider.types import (
     Message,
     Origin,
+    RefusalPart,
     Request,
     Response,
+    TextPart,
     dump_messages,
     load_messages,
 )
@@ -202,6 +204,22 @@ def test_a_copy_is_reconciled(name: str) -> None:
     response = decoded(*events)
     assert sorted(texts(response)) == sorted(expected)
     assert response.finish_reason in ("stop", "tool_calls", "refusal")
+
+
+def test_half_a_character_is_no_part_of_a_copy_of_another_kind() -> None:
+    """The half that was streamed stands, and the copy is a part of its own."""
+    decoder = ResponsesDecoder(ORIGIN)
+    refused = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No"}]}
+    half = text("\ud83d", output_index=0, content_index=0)
+    events = []
+    for each in (CREATED, half, done(refused, output_index=0), completed(refused)):
+        events += decoder.feed(WireMessage(json.dumps(each).encode()))
+    content = collect(events + decoder.finish()).message.content
+    assert [(type(part), part.text) for part in content if isinstance(part, (TextPart, RefusalPart))] == [
+        (TextPart, "\ufffd"),
+        (RefusalPart, "No"),
+    ]
+    assert len(content) == 2
 
 
 def test_a_reconciled_message_goes_back_as_one_item() -> None:
