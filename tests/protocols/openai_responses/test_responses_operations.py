@@ -759,7 +759,7 @@ def test_a_stream_cut_at_any_byte_and_resumed_loses_and_repeats_nothing(
     for n, (taken, response) in zip(cuts, told, strict=True):
         if n < FIRST - 2 or (how == "reset" and n < FIRST):
             assert isinstance(response, ConfigError), n
-            assert "before it told its id" in str(response)
+            assert "before its id had arrived" in str(response)
         else:
             assert taken == events, n
             assert same(response, whole)

@@ -9,6 +9,7 @@ import msgspec
 
 __all__ = [
     "decode_json",
+    "dicts_of",
     "fast_decode",
     "int_or_none",
     "looks_like",
@@ -119,3 +120,8 @@ def text_or_none(value: Any) -> str | None:
 def int_or_none(value: Any) -> int | None:
     """The value if it is a whole number, and no boolean."""
     return value if type(value) is int else None
+
+
+def dicts_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; none for anything else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -42,6 +42,7 @@ class _Counts(Struct):
 
 
 _NO_DETAILS = _Details()
+_LARGEST = 2**63  # what counts are read as
 
 
 def usage_of(counts: Mapping[str, Any]) -> Usage:
@@ -90,6 +91,8 @@ def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Whole numbers where counts are due; what is no number, or no object of details, counts nothing."""
     mended: dict[str, Any] = {}
     for name, value in counts.items():
+        if not name.isidentifier():
+            continue  # no name of a count, and perhaps no text that can be encoded
         if name.endswith("_details"):
             mended[name] = _mended(value) if isinstance(value, dict) else None
         else:
@@ -98,4 +101,6 @@ def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0
+    if isinstance(value, float):
+        value = int(value) if math.isfinite(value) else 0
+    return int(value) if isinstance(value, int) and abs(value) < _LARGEST else 0

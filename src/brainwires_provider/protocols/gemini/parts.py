@@ -105,7 +105,8 @@ def _decode_media(wire: Wire, origin: Origin) -> Part | None:
         data = base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         return None
-    return kind(data=data, media_type=media_type, extra=extra or None, origin=origin)
+    part = kind(data=data, media_type=media_type, extra=extra or None, origin=origin)
+    return part if part.media_type is not None else None  # which could not go back
 
 
 def _decode_opaque(wire: Wire, origin: Origin) -> OpaquePart:

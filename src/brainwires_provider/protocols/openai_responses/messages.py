@@ -214,13 +214,14 @@ class MessageEncoder(MessageEncoderBase):
             origin = part.origin
             is_ours = origin is None or origin.protocol == self._protocol
             extra = part.extra if is_ours else None
-            if type(part) not in _PIECES and (extra is None or "message" not in extra):
+            if type(part) not in _PIECES and not isinstance((extra or {}).get("message"), dict):
                 pieces = None
                 items.append(self._item(part, extra, unbound))
                 continue
             if origin is None:
                 extra = None
-            fields = None if extra is None else extra.get("message")
+            fields = (extra or {}).get("message")
+            fields = fields if isinstance(fields, dict) else None
             goes_on = fields is None or (extra is not None and extra.get("content_index"))
             if pieces is None or fields != current or not goes_on:
                 pieces, current = [], fields
