@@ -18,5 +18,6 @@ def test_the_truth_about_llama_cpp() -> None:
     assert (found.subject, found.model, found.well) == (f"{engine.url}/v1", "smollm2", True)
     assert found["max_tokens"].evidence == "cut after 5 tokens"
     assert found["key_needed"].evidence.startswith("HTTP 401")
-    assert "named_choice=False" in str(found.row) and 'row = "llama-server"' in str(found.config)
+    assert "named_choice=False" in str(found.provider)
+    assert 'based_on = "llama-server"' in str(found.config)
     assert KEY not in repr(found)

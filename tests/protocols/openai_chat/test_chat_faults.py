@@ -282,6 +282,17 @@ def test_counts_may_be_in_the_choice() -> None:
     assert "usage" not in response.extra
 
 
+@pytest.mark.parametrize("count", [10**30, -(10**30), 1e300, float("inf"), "\ud800", True])
+def test_a_count_that_is_none_or_too_large_is_no_count(count: Any) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": count, "\ud800": 1, "odd": 2}
+    decoder = OpenAIChat().decoder(ORIGIN)
+    body = json.dumps(whole({"content": "Hi"}, usage=usage)).encode()
+    response = collect(decoder.feed_whole(body))
+    assert response.text == "Hi"
+    assert response.usage.input_tokens == 3
+    assert response.usage.output_tokens == (1 if count is True else 0)
+
+
 @pytest.mark.parametrize(
     ("usage", "buckets"),
     [
