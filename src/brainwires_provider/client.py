@@ -162,7 +162,7 @@ class AsyncClient:
         )
 
     async def max_output_tokens(self, model: str | None = None) -> int | None:
-        """The longest answer of a model, in tokens, as its provider says; None where it does not."""
+        """The maximum output of a model, in tokens, as its provider reports; None where it does not."""
         from brainwires_provider.resources.models import max_output_tokens
 
         return await max_output_tokens(self._session, self._session.whole_name(model))

@@ -220,7 +220,7 @@ SERVERS: dict[type[Honest], tuple[dict[str, str], dict[str, str], dict[str, Any]
         },
         {
             "models": "an HTML page",
-            "streaming": "3 chunks, and then: the connection was lost in mid-answer",
+            "streaming": "3 chunks, and then: the connection was lost during the response",
             "tools": "once it was required; before: no answer within 1.5 s",
             "json_schema": "not JSON",
             "responses_api": "redirects to http://elsewhere.example/login ",

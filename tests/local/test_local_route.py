@@ -218,7 +218,7 @@ def test_tokens_that_are_a_part_of_a_character() -> None:
 
 
 def test_labels_whose_tokens_are_the_same() -> None:
-    with pytest.raises(UnsupportedError, match="do not tell these labels apart: 'é', 'è'"):
+    with pytest.raises(UnsupportedError, match="do not distinguish these labels: 'é', 'è'"):
         Toy(lambda text: list(text.encode("ascii", "replace"))).route(Choosing(question_of(["é", "è"])), "x")
 
 

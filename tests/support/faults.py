@@ -201,19 +201,22 @@ BROKEN: dict[str, Broken] = {
     "cut by FIN": Broken(
         lambda d, s: d.streamed(d.held, Close()),
         StreamInterrupted,
-        "lost in mid-answer",
+        "lost during the response",
         "Hel",
         forms=(True,),
     ),
     "cut by RST": Broken(
         lambda d, s: d.streamed(d.held, Drop()),
         StreamInterrupted,
-        "lost in mid-answer",
+        "lost during the response",
         "Hel",
         forms=(True,),
     ),
     "cut whole": Broken(
-        lambda d, s: cut(Answer(body=d.whole), 40), StreamInterrupted, "lost in mid-answer", forms=(False,)
+        lambda d, s: cut(Answer(body=d.whole), 40),
+        StreamInterrupted,
+        "lost during the response",
+        forms=(False,),
     ),
     "ends without its end": Broken(
         lambda d, s: d.streamed(d.held), StreamInterrupted, UNENDED, "Hel", forms=(True,)

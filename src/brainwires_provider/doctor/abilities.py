@@ -371,7 +371,7 @@ async def images(case: Case) -> list[Finding]:
 
 
 def _red_square(size: int = 64) -> bytes:
-    """A PNG of one color."""
+    """A PNG with the same value in every pixel."""
 
     def block(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

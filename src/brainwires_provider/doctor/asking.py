@@ -107,7 +107,7 @@ class Reply(Struct, frozen=True):
         return found
 
     def refuses(self, *fields: str) -> bool:
-        """Whether it says no to these fields: by a status that says so, or by naming one of them."""
+        """Whether it says no to these fields: by its status, or by naming one of them."""
         error = self.error
         if not isinstance(error, APIError) or isinstance(error, _NOT_ABOUT_THE_REQUEST):
             return False

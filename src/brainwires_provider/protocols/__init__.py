@@ -1,1 +1,1 @@
-"""The pure wing's upper floor: one module a wire protocol."""
+"""One package for each wire protocol: pure functions between values and wire messages."""

@@ -98,7 +98,7 @@ class AsyncOllama:
         timeouts: Timeouts | None = None,
         provider: str | None = None,
     ) -> AsyncOllamaProgressStream:
-        """Upload a model to a library, under a namespace of one's own. As `pull`. API reference: "Push a model"."""
+        """Upload a model to a library, under your own namespace. As `pull`. API reference: "Push a model"."""
         target = self._target(provider)
         call = operations.push_call(_bare(model, target), insecure)
         return self._progress(call, target, timeouts, _held(model))

@@ -221,7 +221,7 @@ class AsyncResponses:
     # -- over a WebSocket --------------------------------------------------------------------------------
 
     def connect(self, *, provider: str | None = None) -> AsyncResponsesConnection:
-        """A WebSocket of one's own: raw events in and out. It opens when its `async with` is entered.
+        """A separate WebSocket: raw events in and out. It opens when its `async with` is entered.
 
         `chat` and `stream` of a provider over WebSockets need none. Raises UnsupportedError for a provider
         that does not. OpenAI's WebSocket mode guide.

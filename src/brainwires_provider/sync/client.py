@@ -130,7 +130,7 @@ class Client:
         return self._share.call(lambda: self._core.models(provider))
 
     def max_output_tokens(self, model: str | None = None) -> int | None:
-        """The longest answer of a model, in tokens, as its provider says; None where it does not."""
+        """The maximum output of a model, in tokens, as its provider reports; None where it does not."""
         return self._share.call(lambda: self._core.max_output_tokens(model))
 
     def embed(

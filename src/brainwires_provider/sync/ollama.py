@@ -89,7 +89,7 @@ class Ollama:
         timeouts: Timeouts | None = None,
         provider: str | None = None,
     ) -> OllamaProgressStream:
-        """Upload a model to a library, under a namespace of one's own. As `pull`. API reference: "Push a model"."""
+        """Upload a model to a library, under your own namespace. As `pull`. API reference: "Push a model"."""
         return self._progress(
             lambda: self._core.push(model, insecure=insecure, timeouts=timeouts, provider=provider)
         )

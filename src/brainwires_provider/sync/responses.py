@@ -123,7 +123,7 @@ class Responses:
             raise error.with_traceback(None) from None
 
     def connect(self, *, provider: str | None = None) -> ResponsesConnection:
-        """A WebSocket of one's own: raw events in and out. It opens when its `with` is entered.
+        """A separate WebSocket: raw events in and out. It opens when its `with` is entered.
 
         `chat` and `stream` of a provider over WebSockets need none. Raises UnsupportedError for a provider
         that does not. OpenAI's WebSocket mode guide.

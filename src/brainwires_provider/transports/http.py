@@ -73,7 +73,7 @@ class HTTPExchange(ByteExchange):
             return await self._content.readany()
         except (aiohttp.ClientError, OSError, EOFError) as error:
             raise StreamInterrupted(
-                f"the connection was lost in mid-answer ({_say(error)})", how="reset"
+                f"the connection was lost during the response ({_say(error)})", how="reset"
             ) from None
 
     def abort(self) -> None:

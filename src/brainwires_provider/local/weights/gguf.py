@@ -297,7 +297,7 @@ def _with_other_parts(first: GGUFMetadata, path: str) -> GGUFMetadata:
     paths = tuple(parts_of(path))
     if len(paths) != first.shards:
         raise ConfigError(
-            f"{path!r} is the first of {first.shards} parts, but its name does not say so; llama.cpp finds the others "
+            f"{path!r} is the first of {first.shards} parts, but is not named as one; llama.cpp finds the others "
             f"by the name: rename it to NAME-00001-of-{first.shards:05}.gguf"
         )
     whole = first

@@ -1,6 +1,6 @@
 """How the clouds and services differ that speak Anthropic's Messages, and the fields that only this protocol has.
 
-A quirk is a constructor argument; the provider's row picks it. There is no test for a provider's name anywhere.
+A quirk is a constructor argument, set by the provider's entry in the table. Nothing tests for a provider's name.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class AnthropicQuirks(Struct, frozen=True, kw_only=True):
     version: str = "2026-10-21"
     """`anthropic-version`."""
     sampling_version: str | None = "2023-06-01"
-    """The version under which a request with temperature, top_p or top_k goes out: `version` may refuse them, whatever
+    """The version under which a request with temperature, top_p or top_k is sent: `version` may refuse them, whatever
     the model. None: this service takes them under no version."""
     betas: tuple[str, ...] = ()
     """Beta flags of every request; AnthropicOptions(betas=…) adds to them."""
     default_max_tokens: int = 32_000
     """The limit of an answer where none was set, for the API demands one; less for a model that gives less."""
     system_turns: bool | None = None
-    """Takes system messages in mid-conversation. None: as the model's name tells."""
+    """Takes system messages in mid-conversation. None: as the model's name shows."""
     schema: bool = True
     """Takes `output_config.format`; else the schema is put into words."""
     media_urls: bool = True
@@ -75,9 +75,9 @@ class AnthropicOptions(ProviderOptions, frozen=True, kw_only=True):
     """The request fields of the Messages API by their wire names: all but `model`, `messages` and `stream`.
 
     See the API reference of "Create a Message", and of its beta, for their meaning. `output_config` is merged with
-    what `output` and `reasoning` say; any other field given here wins over what the general knobs say. `betas`,
+    what `output` and `reasoning` say; any other field given here wins over the general options. `betas`,
     `user_profile_id` and `workspace_id` are headers where the service has them so. A beta field needs its flag in
-    `betas`: which one, the field's own page tells.
+    `betas`: which one is needed, the field's own page states.
     """
 
     protocol: ClassVar[str] = "anthropic_messages"

@@ -40,7 +40,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def tell_framing(body: bytes) -> str:
-    """Which of FRAMINGS a body has, told from its bytes; also where it was cut."""
+    """Which of FRAMINGS a body has, recognised from its bytes; also where it was cut."""
     if len(body) >= _PRELUDE and crc32(body[:8]) == int.from_bytes(body[8:_PRELUDE]):
         return "eventstream"
     text = body.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -73,7 +73,7 @@ class _OpenCall:
         return self.is_repeated_by(fragment) or not self.is_whole()
 
     def is_repeated_by(self, fragment: CallFragment) -> bool:
-        """Whether a fragment has this call again, with all of its arguments so far: id and name say so."""
+        """Whether a fragment has this call again, with all of its arguments so far: by id and name."""
         if fragment.id is None or fragment.id != self.id or fragment.name != self.name:
             return False
         known = self.arguments()

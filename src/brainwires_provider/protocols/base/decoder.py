@@ -65,7 +65,7 @@ MAX_PARTS = 10_000
 class OpenPart:
     """A part that is still growing. `seed` is what is known of it but its text.
 
-    `grown` tells the part so far where it grows by something else than text.
+    `grown` returns the part so far where it grows by something else than text.
     """
 
     __slots__ = ("delta", "fragments", "grown", "held", "index", "seed")

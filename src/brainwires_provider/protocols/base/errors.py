@@ -218,7 +218,7 @@ def _kind(names: tuple[str, str], status: int) -> type[APIError]:
 
 
 def _precise(kind: type[APIError], message: str) -> type[APIError]:
-    """The kind that the wording tells, where code and status leave it open."""
+    """The kind that the wording shows, where code and status leave it open."""
     if kind not in _BROAD:
         return kind
     for wording_kind, wording in _WORDINGS:

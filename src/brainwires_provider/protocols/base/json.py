@@ -84,7 +84,7 @@ def _containers(value: Any) -> list[Any]:
 
 
 def merged(known: Any, value: Any) -> Any:
-    """What two tellings of a field make: objects are merged, of all else the last told wins, but for null."""
+    """Two values of one field as one: objects are merged, of all else the last value wins, but for null."""
     if type(value) is not dict or type(known) is not dict:
         return value
     both = dict(known)

@@ -149,13 +149,13 @@ def lower_words(value: Any) -> tuple[str, ...] | None:
 
 
 def seconds_of(value: Any) -> int | None:
-    """A moment, told in seconds or as ISO 8601, in seconds since 1970. Those before it stand for "unknown"."""
+    """A moment, given in seconds or as ISO 8601, in seconds since 1970. Those before it stand for "unknown"."""
     moment = _moment(value)
     return None if moment is None else int(moment.timestamp())
 
 
 def day_of(value: Any) -> date | None:
-    """The day of a moment, told as for `seconds_of`."""
+    """The day of a moment, given as for `seconds_of`."""
     moment = _moment(value)
     return None if moment is None else moment.date()
 

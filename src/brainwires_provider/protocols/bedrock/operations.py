@@ -1,4 +1,4 @@
-"""Embeddings of Bedrock, by InvokeModel: each vendor's model has a body of its own, told by the vendor in its id.
+"""Embeddings of Bedrock, by InvokeModel: each vendor's model has a body of its own, chosen by the vendor in its id.
 
 Reference: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed.html
 """

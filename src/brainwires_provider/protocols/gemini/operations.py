@@ -85,7 +85,7 @@ class GeminiEmbeddings:
 
 
 class VertexEmbeddings:
-    """Vertex AI's, which tells the tokens of each text."""
+    """Vertex AI's, which reports the tokens of each text."""
 
     def batch(self, model: str) -> int:
         """One text for Gemini's models; nine for others, which read 2,048 tokens of each and 20,000 of all."""

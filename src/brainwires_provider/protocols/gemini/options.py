@@ -64,7 +64,7 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True):
     """The request fields of generateContent by their wire names, those of `generationConfig` among them.
 
     See the API reference of `models.generateContent` (on Vertex AI: `publishers.models.generateContent`) for their
-    meaning. `generationConfig`, `toolConfig` and `thinkingConfig` are merged with what the general knobs say; any
+    meaning. `generationConfig`, `toolConfig` and `thinkingConfig` are merged with the general options; any
     other field given here wins over them.
     """
 

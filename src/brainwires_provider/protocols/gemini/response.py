@@ -404,7 +404,7 @@ def _citations(
 def _all_citations(
     grounding: Iterable[Any], sources: Iterable[Any]
 ) -> Iterator[tuple[tuple[str, str], Citation, Mapping[str, Any]]]:
-    """Every citation with a key that tells it from the others, and the segment that it is of."""
+    """Every citation with a key that distinguishes it from the others, and the segment that it is of."""
     for metadata in grounding:
         if isinstance(metadata, dict):
             yield from _grounded(metadata)

@@ -55,7 +55,7 @@ _LEAST = 1e-30
 
 
 class Choice(Struct, frozen=True):
-    """How the model weighs the tokens that may come next, together 1; None where the engine does not tell."""
+    """How the model weighs the tokens that may come next, together 1; None where the engine does not report it."""
 
     weights: Mapping[int, float] | None
     usage: Usage
@@ -69,7 +69,7 @@ def _for(model: str) -> dict[str, Any]:
 
 
 def tokenize_call(text: str, model: str = "", *, parse_special: bool = False) -> Call:
-    """`POST /tokenize`, with what a text begins with; what looks like a control token stays text unless told."""
+    """`POST /tokenize`, with what a text begins with; what looks like a control token stays text unless asked for."""
     return Call(
         "/tokenize", {"content": text, "add_special": True, "parse_special": parse_special, **_for(model)}
     )
@@ -80,7 +80,7 @@ def choice_call(
 ) -> Call:
     """`POST /completion` for one token among `allowed`, with the probability of each of them.
 
-    The server tells them only where the token that it draws is whole characters. `pushed` is one that is, and by how
+    The server reports them only where the token that it draws is whole characters. `pushed` is one that is, and by how
     much its logit is raised so that it is drawn; `decode_choice` takes that out again.
     """
     lifted = dict.fromkeys(allowed, _LIFT)
@@ -150,7 +150,7 @@ def decode_choice(body: bytes, allowed: Sequence[int], pushed: tuple[int, float]
 
 
 def _told_weights(answer: Mapping[str, Any]) -> dict[int, float]:
-    """Token and probability, as the first place of an answer tells them; none where it does not."""
+    """Token and probability, as the first place of an answer reports them; none where it does not."""
     try:
         entries = answer["completion_probabilities"][0]["top_probs"]
         return {int(entry["id"]): float(entry["prob"]) for entry in entries}
@@ -243,7 +243,7 @@ def question_of(
     examples: Sequence[tuple[str, str]] | None = None,
     model: str = "",
 ) -> Question:
-    """Raises ConfigError for labels that cannot be told apart or written on a line, and for examples of others."""
+    """Raises ConfigError for labels that cannot be distinguished or written on a line, and for examples of others."""
     if isinstance(labels, str) or not labels:
         raise ConfigError('route takes a list of labels, for example ["positive", "negative"]')
     for label in labels:
@@ -272,7 +272,7 @@ class Choosing:
         self.usage = Usage()
 
     def route(self, text: str) -> Steps[tuple[str, Mapping[str, float]]]:
-        """The chosen label, and each label's probability: none where the engine does not tell.
+        """The chosen label, and each label's probability: none where the engine does not report it.
 
         Raises UnsupportedError for labels whose tokens are the same.
         """
@@ -290,7 +290,7 @@ class Choosing:
         return max(labels, key=lambda label: shares[label]), shares
 
     def _measure(self, text: str) -> Steps[Prior | None]:
-        """The logarithm of each label's probability, after each prompt; None where the engine does not tell."""
+        """The logarithm of each label's probability, after each prompt; None where the engine does not report it."""
         told = []
         for prompt in self.question.prompts(text):
             tokens: dict[str, tuple[int, ...]] = {}
@@ -360,7 +360,7 @@ def _parting(group: Sequence[str], tokens: Tokens) -> tuple[tuple[int, ...], dic
         depth += 1
     if depth == shortest:
         raise UnsupportedError(
-            f"the model's tokens do not tell these labels apart: {', '.join(map(repr, group))}; name them otherwise"
+            f"the model's tokens do not distinguish these labels: {', '.join(map(repr, group))}; name them otherwise"
         )
     ways: dict[int, list[str]] = {}
     for label in group:

@@ -13,7 +13,7 @@ __all__ = ["LlamaCppOptions"]
 
 
 class LlamaCppOptions(ProviderOptions, frozen=True, kw_only=True):
-    """The request fields of `POST /completion` by their wire names; any given here wins over the general knobs.
+    """The request fields of `POST /completion` by their wire names; any given here wins over the general options.
 
     See "POST /completion" in the server's README for their meaning.
     """

@@ -1,6 +1,6 @@
 """Reads the model list of OpenAI and of the many services that copy it.
 
-OpenAI tells four fields of a model; others add their own, under names of their own, and none contradicts another: so
+OpenAI reports four fields of a model; others add their own, under names of their own, and none contradicts another: so
 one reader knows them all, and needs no word on whose list it is. Beside `{"data": […]}` it reads a bare array,
 `{"models": […]}`, a model by itself, and lists by kind.
 """

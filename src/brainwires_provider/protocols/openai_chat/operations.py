@@ -84,7 +84,7 @@ class OpenAIEmbeddings:
         return Call("/embeddings", {**body, **(args.extra_body or {})})
 
     def decode(self, body: bytes, count: int) -> Embedded:
-        """In the order of the texts, which `index` tells where it is there. Raises ProtocolError."""
+        """In the order of the texts, which `index` states where it is there. Raises ProtocolError."""
         answer = read(body, _Answer)
         found = answer.data
         places = [vector.index for vector in found]

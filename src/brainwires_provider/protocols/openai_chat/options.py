@@ -1,6 +1,6 @@
 """How services differ that all speak Chat Completions, and the fields that only this protocol has.
 
-A quirk is a constructor argument; the provider's row picks it. No provider's name is tested for anywhere.
+A quirk is a constructor argument, set by the provider's entry in the table. Nothing tests for a provider's name.
 """
 
 from __future__ import annotations

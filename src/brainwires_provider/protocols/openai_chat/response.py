@@ -170,7 +170,7 @@ class ChatDecoder(DecoderBase):
     # -- what a chunk holds ------------------------------------------------------------------------------
 
     def _top(self, chunk: dict[str, Any]) -> None:
-        """The response-level fields: the last told win, nested objects are merged."""
+        """The response-level fields: the last values win, nested objects are merged."""
         model = chunk.get("model")
         if model != self.model:
             self.answered_by(model)

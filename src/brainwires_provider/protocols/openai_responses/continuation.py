@@ -1,4 +1,4 @@
-"""What of a request the server has already seen, told by content alone.
+"""What of a request the server has already seen, recognised by content alone.
 
 A completed answer leaves a head: the history that the server now holds, as our own encoding says it, with the answer's
 id and a digest of every other field. A request continues a head if its fields are equal and its history begins with
@@ -60,7 +60,7 @@ _CALLS = {
 
 
 class Outline(Struct, frozen=True, gc=False):
-    """A request, or what a server holds, as digests of 16 bytes: enough to tell whether one continues the other."""
+    """A request, or what a server holds, as digests of 16 bytes: enough to see whether one continues the other."""
 
     fields: Mapping[str, bytes]
     """Every field of the body but the input and those that say how it is sent."""

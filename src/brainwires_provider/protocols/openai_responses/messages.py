@@ -366,7 +366,7 @@ def _encode_file(part: FilePart) -> Item:
 
 def _data_url(part: ImagePart | FilePart) -> str:
     if part.media_type is None:
-        raise UnsupportedError(f"{part_name(part)} needs its media_type: the bytes do not tell it")
+        raise UnsupportedError(f"{part_name(part)} needs its media_type: the bytes do not show it")
     return f"data:{part.media_type};base64,{base64_of(part)}"
 
 

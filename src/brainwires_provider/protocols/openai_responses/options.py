@@ -1,6 +1,6 @@
 """How services differ that all speak Responses, and the fields that only this protocol has.
 
-A quirk is a constructor argument; the provider's row picks it. There is no test for a provider's name anywhere.
+A quirk is a constructor argument, set by the provider's entry in the table. Nothing tests for a provider's name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ResponsesQuirks(Struct, frozen=True, kw_only=True):
     plain_models: str = r"(^|[/:.])(gpt-3|gpt-4|chatgpt-|gpt-oss)|gpt-5[.0-9]*-chat"
     """A pattern of models that do not reason, or not in ciphertext: they refuse to be asked for it."""
     store_field: bool = True
-    """Takes `store`; the service keeps answers unless told not to."""
+    """Takes `store`; the service keeps answers unless asked not to."""
     cache_marks: bool = True
     """Takes `prompt_cache_breakpoint` on content."""
     efforts: Mapping[Effort, str] = _OPENAI_EFFORTS
@@ -52,7 +52,7 @@ class OpenAIResponsesOptions(ProviderOptions, frozen=True, kw_only=True):
     """The request fields of the Responses API by their wire names: all but `model`, `input` and `stream`.
 
     See the API reference of "Create a model response" for their meaning. `text` and `reasoning` are merged with
-    what `output` and `reasoning` say; any other field given here wins over what the general knobs say.
+    what `output` and `reasoning` say; any other field given here wins over the general options.
     """
 
     protocol: ClassVar[str] = "openai_responses"

@@ -60,7 +60,7 @@ class ResponsesDecoder(DecoderBase):
     """One answer. See `base.protocol.Decoder`.
 
     `sequence` is the number of the last event, from which a cut background answer can be taken up again. `watchful`
-    tells events of another answer by their ids, where a connection carries several: by far not all services over HTTP
+    recognises events of another answer by their ids, where a connection carries several: by far not all services over HTTP
     name an item by one and the same id.
     """
 
@@ -73,7 +73,7 @@ class ResponsesDecoder(DecoderBase):
         self._usage: Any = None
         self._items: StreamedItems[PartBuilder] = StreamedItems()
         self._piece: OpenPart | None = None
-        """Where text is growing, and the names by which its events said so."""
+        """Where text is growing, and the names that its events gave."""
         self._where: tuple[Any, ...] = ()
         self._audio: AudioBuilder | None = None
 
@@ -160,7 +160,7 @@ class ResponsesDecoder(DecoderBase):
         self._top(event.get("response") or {})
 
     def _top(self, response: dict[str, Any]) -> None:
-        """The response-level fields: the last told win."""
+        """The response-level fields: the last values win."""
         self.answered_by(response.get("model"))
         if response.get("id"):
             self.id = str(response["id"])

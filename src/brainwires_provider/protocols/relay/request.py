@@ -1,4 +1,4 @@
-"""Writes a request of `/api/chat/stream`: what is said now, what was said before, the tools, and one knob.
+"""Writes a request of `/api/chat/stream`: what is said now, what was said before, the tools, and one option.
 
 The last entry of the history is `content`, where it is the user's. Where results come last there are two ways. One
 result, of an answer's only call, goes as `functionCallOutput` after `previousResponseId`, which is how the relay goes

@@ -1,7 +1,7 @@
 """Reads an answer of `/api/chat/stream`: named server-sent events, from the first `delta` to `complete`.
 
 A `delta` adds text, a `toolCall` is a whole call, `complete` is the end and has the counts, `error` is a refusal.
-Everything else that they tell, and what `title` does, is kept in `extra`; other events are passed over. Calls do not
+Everything else that they report, and what `title` does, is kept in `extra`; other events are passed over. Calls do not
 end the answer: more of them may follow, and the counts. Yet the relay's own clients read no further than the first
 call, so nothing shows that `complete` always follows one: a stream that ends well after a call has ended.
 Reference: `brainwires_http` in the framework's `brainwires-provider`.
@@ -86,7 +86,7 @@ class RelayDecoder(DecoderBase):
         return self.parts.take()
 
     def usage(self) -> Usage:
-        """The counts of `complete`. Cached input is counted inside the prompt or beside it: the total tells which."""
+        """The counts of `complete`. Cached input is counted inside the prompt or beside it: the total shows which."""
         if not any(type(self._counts.get(name)) is int for name in _COUNTS[:2]):
             return Usage()
         prompt, completion, read, written = map(self._count, _COUNTS)
@@ -122,7 +122,7 @@ class RelayDecoder(DecoderBase):
         self._keep(value, "delta")
 
     def _tool_call(self, value: dict[str, Any]) -> None:
-        """One call, whole. One that is told twice is one call."""
+        """One call, whole. One that is sent twice is one call."""
         self.start()
         if value.get("callId"):
             told = msgspec.json.encode(well_formed(value))
@@ -145,7 +145,7 @@ class RelayDecoder(DecoderBase):
         self._end()
 
     def _keep(self, value: dict[str, Any], said: str = "") -> None:
-        """The fields of the answer itself; the last told wins."""
+        """The fields of the answer itself; the last value wins."""
         if len(value) == 1 and said in value:
             return
         for name, field in value.items():

@@ -173,7 +173,7 @@ class _Connection(asyncio.Protocol):
         self._shutting_down = False
 
     def start(self, answer: Answer) -> None:
-        """Take over from `answer` what came with or after the head; nothing is handed out before `connect` returns."""
+        """Take over from `answer` what came with or after the head; nothing is passed on before `connect` returns."""
         self._held = answer.buffer
         self.transport.set_protocol(self)
         # TLS would take half a megabyte at once and the kernel several: a slow upload would look like a dead one.

@@ -237,7 +237,7 @@ class LaneExchange:
                 how="overflow",
             )
         if self.is_foreign:
-            raise ProtocolError(f"an event of another answer came in the midst of {self.response_id}")
+            raise ProtocolError(f"an event of another answer came during {self.response_id}")
         if self.closed is not None or self.aborted or self.is_unnamed:
             raise self._lost()
 
@@ -388,7 +388,7 @@ class PooledConnection:
             self._names_used_up(lane)
 
     def _meant(self, seen: Peek, *, is_error: bool) -> list[LaneExchange]:
-        """Whose a frame without a name is: one request's, or that of all whom an error may concern."""
+        """The requests that a frame without a name belongs to: one, or all that an error may concern."""
         exchanges = list(self.exchanges())
         if seen.lane is None and self.has_lanes and not self._has_named:
             return self._only(seen, [each for each in exchanges if each.sent], is_error=is_error)

@@ -359,7 +359,7 @@ class Pool:
         self._grow()
 
     def _not_opened(self, error: Exception) -> None:
-        """Those whom the connection was for get the error; they do not wait for a lane elsewhere."""
+        """Requests that the connection was for get the error; they do not wait for a lane elsewhere."""
         for _ in range(min(self._capacity, len(self._waiting))):
             waiter = self._waiting.popleft()
             if not waiter.done():
