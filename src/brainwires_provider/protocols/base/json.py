@@ -9,7 +9,6 @@ import msgspec
 
 __all__ = [
     "decode_json",
-    "dicts_of",
     "fast_decode",
     "int_or_none",
     "looks_like",
@@ -51,13 +50,19 @@ _TOO_DEEP = f"nested too deeply, in more than {_MAX_DEPTH} objects and lists"
 
 def _decode_ragged(data: bytes, error: ValueError) -> Any:
     try:
-        if isinstance(error, UnicodeDecodeError):
-            return json.loads(data.decode("utf-8-sig", "replace"))
-        return json.loads(data)
+        return json.loads(data if _is_utf8(data) else data.decode("utf-8-sig", "replace"))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except ValueError:
         raise ValueError(str(error)) from None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _brackets(data: bytes | str) -> int:
@@ -120,8 +125,3 @@ def text_or_none(value: Any) -> str | None:
 def int_or_none(value: Any) -> int | None:
     """The value if it is a whole number, and no boolean."""
     return value if type(value) is int else None
-
-
-def dicts_of(value: Any) -> list[dict[str, Any]]:
-    """The objects in a list; none for anything else."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,7 +1,7 @@
 """Compiles JSON Schema to Google's own dialect, a subset of OpenAPI's, for models that know no other.
 
 Total: every value compiles, whatever it is, and every keyword ends as sent, as changed (said in another way), or as
-lost (the model does not know of it, so check the answer). References are put in place; what refers to itself is cut off.
+lost (unknown to the model, so check the answer). References are put in place; what refers to itself is cut off.
 Reference: the API reference of `Schema`.
 """
 

@@ -21,7 +21,7 @@ from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.copies import Seen, complete_parts
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, well_formed
-from brainwires_provider.protocols.base.json import decode_json, dicts_of, int_or_none, text_or_none
+from brainwires_provider.protocols.base.json import decode_json, int_or_none, text_or_none
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
     Citation,
@@ -258,7 +258,7 @@ def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], o
         rest = {"piece": rest}
     if kind == "refusal":
         return RefusalPart(piece[field], extra=extra | rest, origin=origin)
-    cited = tuple(citation(each) for each in dicts_of(annotations))
+    cited = tuple(citation(each) for each in annotations) if isinstance(annotations, list) else ()
     return TextPart(piece[field], cited, extra=extra | rest, origin=origin)
 
 
@@ -272,7 +272,7 @@ def citation(annotation: Any) -> Citation:
         start=int_or_none(given.get("index")) if start is None else start,
         end=int_or_none(given.get("end_index")),
         source=text_or_none(given.get("file_id")),
-        raw=annotation,
+        raw=None if annotation != annotation else annotation,  # noqa: PLR0124 (NaN, which JSON has not)
     )
 
 

@@ -60,7 +60,7 @@ class ResponsesDecoder(DecoderBase):
     """One answer. See `base.protocol.Decoder`.
 
     `sequence` is the number of the last event, from which a cut background answer can be taken up again. `watchful`
-    recognises events of another answer by their ids, where a connection carries several: by far not all services over HTTP
+    finds events of another answer by their ids, where a connection carries several: by far not all services over HTTP
     name an item by one and the same id.
     """
 
