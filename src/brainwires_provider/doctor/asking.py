@@ -189,7 +189,7 @@ class Asker:
             case RequestTimeout() if error.clock != "connect":
                 return f"no answer within {limit:g} s"
             case StreamInterrupted(how="reset"):
-                return "the connection was lost in mid-answer"
+                return "the connection was lost during the response"
             case APIError() if reply.status is not None and reply.status >= 400 and reply.pieces:
                 refusal = ProtocolReply(reply.status, {}, self.clean_bytes(reply.body), time.time())
                 told = error_in_reply(refusal).message
