@@ -74,7 +74,7 @@ TEXTS = (
         "eu",
         "evil-project",
     ),
-    *("planted", "~/planted", "../work/planted", "planted.gguf", "groq", "openai-chat", "PLANTED", ""),
+    *("planted", "~/planted", "../other/planted", "planted.gguf", "groq", "openai-chat", "PLANTED", ""),
 )
 VALUES: list[Any] = [
     *TEXTS,
