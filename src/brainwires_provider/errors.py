@@ -6,8 +6,12 @@ where the same request may succeed later.
     ProviderError                      .retryable
     ├─ ConfigError                     wrong configuration; nothing was sent
     ├─ UnsupportedError                the protocol has no such feature; nothing was sent
+    ├─ BudgetExceededError             a `Budget` is too small for the request; nothing was sent
+    ├─ SharedServerError               the server of shared limits and budgets does not answer; nothing was sent
+    ├─ StoreError                      a store of results cannot be read or written
     ├─ TransportError                  the network
     │  ├─ ConnectError                 (also a ConnectionError)
+    │  │  └─ BreakerOpenError          a `Breaker` is open; nothing was sent; .retry_after
     │  ├─ RequestTimeout               (also a TimeoutError) .clock
     │  └─ StreamInterrupted            a response that was cut off; .how, .partial
     │     └─ StreamTimeout             (also a RequestTimeout)
@@ -15,25 +19,35 @@ where the same request may succeed later.
     │  ├─ AuthenticationError  PermissionDeniedError  NotFoundError  RateLimitError  OverloadedError  ServerError
     │  └─ InvalidRequestError
     │     └─ ContextLengthError
-    └─ ProtocolError                   the response violates the protocol; .partial
-       └─ FramingError
+    ├─ ProtocolError                   the response violates the protocol; .partial
+    │  └─ FramingError
+    └─ OutputError                     no value of the asked type in a whole response; .partial
+       ├─ OutputTruncated              it was cut off by the token limit
+       ├─ OutputRefused                the model refused, or a filter withheld it
+       └─ OutputInvalid                it is not of the type, after repairs; .problems
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from brainwires_provider.types import Response, ToolArgumentsError
+from brainwires_provider.types import Attempt, Response, ToolArgumentsError
 
 __all__ = [
     "APIError",
     "AuthenticationError",
+    "BreakerOpenError",
+    "BudgetExceededError",
     "ConfigError",
     "ConnectError",
     "ContextLengthError",
     "FramingError",
     "InvalidRequestError",
     "NotFoundError",
+    "OutputError",
+    "OutputInvalid",
+    "OutputRefused",
+    "OutputTruncated",
     "OverloadedError",
     "PermissionDeniedError",
     "ProtocolError",
@@ -41,6 +55,8 @@ __all__ = [
     "RateLimitError",
     "RequestTimeout",
     "ServerError",
+    "SharedServerError",
+    "StoreError",
     "StreamInterrupted",
     "StreamTimeout",
     "ToolArgumentsError",
@@ -48,7 +64,7 @@ __all__ = [
     "UnsupportedError",
 ]
 
-Clock = Literal["connect", "first_event", "idle", "attempt", "total"]
+Clock = Literal["connect", "first_event", "idle", "content", "attempt", "total"]
 
 
 def _rebuild(cls: type[ProviderError], message: str, state: dict[str, Any]) -> ProviderError:
@@ -62,10 +78,12 @@ class ProviderError(Exception):
     """Base class of this package's exceptions.
 
     `message` says what went wrong and what to do about it. `provider` and `model` are the names in `"provider:model"`;
-    `request_id` is the provider's id of the request, for its support. Each is None if it is not known.
+    `request_id` is the provider's id of the request, for its support. Each is None if it is not known. `attempts` are
+    all attempts at the request, which all failed; empty if nothing was sent.
     """
 
     retryable: bool = False
+    attempts: tuple[Attempt, ...] = ()
 
     def __init__(
         self,
@@ -93,6 +111,22 @@ class UnsupportedError(ProviderError):
     """The protocol cannot express something in the request. Nothing was sent."""
 
 
+class BudgetExceededError(ProviderError):
+    """What is left of a `Budget` is less than the request may cost. Nothing was sent."""
+
+
+class SharedServerError(ProviderError):
+    """The Redis or Valkey server that limits and budgets are shared through does not answer. Nothing was sent."""
+
+    retryable = True
+
+
+class StoreError(ProviderError):
+    """The place where results are kept cannot be read or written; the same may succeed later."""
+
+    retryable = True
+
+
 class TransportError(ProviderError):
     """The network failed. Whether the provider received the request is not known."""
 
@@ -101,6 +135,18 @@ class TransportError(ProviderError):
 
 class ConnectError(TransportError, ConnectionError):
     """No connection could be opened: refused, host not found, TLS failed, or refused by the proxy."""
+
+
+class BreakerOpenError(ConnectError):
+    """The model has failed so often that its `Breaker` is open. Nothing was sent.
+
+    `retry_after` is the number of seconds until one request is sent again. A retry policy does not wait for that;
+    a fallback is asked at once.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.retry_after = retry_after
 
 
 class RequestTimeout(TransportError, TimeoutError):
@@ -216,3 +262,30 @@ class ProtocolError(ProviderError):
 
 class FramingError(ProtocolError):
     """The response cannot be split into messages: another format than expected, or a message over the limit."""
+
+
+class OutputError(ProviderError):
+    """A whole response holds no value of the type that `output=` asked for. `partial` is the response."""
+
+    def __init__(self, message: str, *, partial: Response | None = None, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.partial = partial
+
+
+class OutputTruncated(OutputError):
+    """The response was cut off by the token limit, perhaps by reasoning alone. Raise `max_tokens`."""
+
+
+class OutputRefused(OutputError):
+    """The model refused to answer, or a content filter withheld the answer."""
+
+
+class OutputInvalid(OutputError):
+    """The response is not of the type, also after the repairs that `Retry.repairs` allows.
+
+    `problems` are all that were found in the last answer, each with the path and what would be right.
+    """
+
+    def __init__(self, message: str, *, problems: tuple[Any, ...] = (), **context: Any) -> None:
+        super().__init__(message, **context)
+        self.problems = problems

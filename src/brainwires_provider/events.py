@@ -2,7 +2,8 @@
 
 The order is `ResponseStart (PartStart Delta* PartEnd)* ResponseEnd`; parts may interleave. `index` is the number of
 the part, counted from 0 in the order of the PartStarts. The joined deltas of a part equal the text (or the arguments)
-of its PartEnd. A failure is an exception, never an event.
+of its PartEnd. A failure is an exception, never an event, unless another attempt follows: ResponseRestart, and then
+the events of that attempt from its ResponseStart on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from brainwires_provider.types import (
     Part,
     Report,
     Response,
+    ToolCallPart,
+    ToolResultPart,
     Usage,
 )
 
@@ -32,9 +35,14 @@ __all__ = [
     "ReasoningDelta",
     "RefusalDelta",
     "ResponseEnd",
+    "ResponseRestart",
     "ResponseStart",
+    "RunEvent",
+    "StepEnd",
     "TextDelta",
     "ToolCallDelta",
+    "ToolEnd",
+    "ToolStart",
     "collect",
 ]
 
@@ -183,6 +191,55 @@ class ResponseEnd(
     message_extra: Extra | None = None
 
 
+class ResponseRestart(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    repr_omit_defaults=True,
+    gc=False,
+    tag_field="event",
+    tag="response_restart",
+):
+    """The response begins again: discard what came so far.
+
+    That can only be reasoning, see `Retry`; in a run also an answer that was not of its type, and is corrected.
+    """
+
+    attempt: Attempt
+    """The attempt that failed, with its error and what it had delivered."""
+
+
+class ToolStart(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="tool_start"
+):
+    """A run begins to run a call. Its arguments are those of the approval, if that has changed them."""
+
+    call: ToolCallPart
+
+
+class ToolEnd(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="tool_end"
+):
+    """A call of a run has its result; one that was denied, or whose arguments were wrong, had no ToolStart."""
+
+    call: ToolCallPart
+    result: ToolResultPart
+    """What the model gets."""
+    seconds: float
+    error: str | None = None
+    """What failed, for the program: its text is not in `result`. None: nothing."""
+
+
+class StepEnd(
+    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="step_end"
+):
+    """A step of a run is over: the model's response, and the results of its calls."""
+
+    step: int
+    """The number of the response, from 1."""
+    response: Response
+
+
 Event: TypeAlias = (
     ResponseStart
     | PartStart
@@ -193,7 +250,10 @@ Event: TypeAlias = (
     | OpaqueDelta
     | PartEnd
     | ResponseEnd
+    | ResponseRestart
 )
+RunEvent: TypeAlias = Event | ToolStart | ToolEnd | StepEnd
+"""What a run yields: the events of its responses, and those of its calls and steps."""
 
 
 class Collector:
@@ -216,6 +276,8 @@ class Collector:
                 self.parts[event.index] = event.part
             elif type(event) is ResponseEnd:
                 self.end = event
+            elif type(event) is ResponseRestart:
+                self.parts.clear()
 
     def response(
         self,
@@ -230,7 +292,7 @@ class Collector:
         end = self.end
         if end is None:
             raise ValueError("the events have no ResponseEnd: the response is not complete")
-        content = tuple([self.parts[index] for index in sorted(self.parts)])
+        content = tuple(map(self.parts.__getitem__, sorted(self.parts)))
         return Response(
             id=end.id,
             provider=provider,

@@ -39,6 +39,7 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 from corpus import Record, answers, read, records, turns
+from known import encode_known
 
 pytestmark = [pytest.mark.long, pytest.mark.many]
 
@@ -290,9 +291,10 @@ def test_the_grounded_stream() -> None:
 def sent_back(record: Record, response: Response, models: dict[str, str]) -> tuple[list[Any], list[str]]:
     """The assistant's turn as the next request has it, and what the report says of it."""
     request = Request((response.message,), model=models[record.id])
-    call = CONVERSE.encode(request, origin_of(record, models), stream=False)
+    call = encode_known(CONVERSE, request, origin_of(record, models), stream=False)
     messages = call.body.get("messages", [])
-    return [b for m in messages for b in m["content"]], [d.reason for d in call.deviations]
+    reasons = [d.reason for d in call.deviations if d.reason != WITHOUT_TOOLS]
+    return [b for m in messages for b in m["content"]], reasons
 
 
 def test_whole_turns_go_back_as_they_came(models: dict[str, str]) -> None:
@@ -314,6 +316,7 @@ def test_whole_turns_go_back_as_they_came(models: dict[str, str]) -> None:
     assert reasons == {"nothing follows it: a turn that ends in reasoning is refused": 1, EMPTY: 1}
 
 
+WITHOUT_TOOLS = "Converse demands the tools of a history with calls: those called are sent without a schema"
 EMPTY = "nothing of this turn can be sent, and an empty one is refused"
 
 
@@ -357,16 +360,28 @@ def test_recorded_requests_are_encoded_as_they_were(models: dict[str, str]) -> N
             told[UNSAID[record.id]] += 1
             continue
         origin = origin_of(record, models)
-        call = CONVERSE.encode(request_of(body, origin), origin, stream=record.kind == "stream")
+        call = encode_known(CONVERSE, request_of(body, origin), origin, stream=record.kind == "stream")
+        if record.id in SUBSET:
+            assert any("minLength in the description" in d.reason for d in call.deviations)
+            del call.body["outputConfig"], body["outputConfig"]
+            told[SUBSET[record.id]] += 1
         assert normal(call.body) == normal(body), record.id
         assert call.path == f"/model/{quote(models[record.id], safe='')}/converse" + (
             "-stream" if record.kind == "stream" else ""
         )
         told["equal"] += 1
-    assert told == {"equal": 206, "no request": 1, "a format that the API does not know": 1}
+    assert told == {
+        "equal": 206,
+        "no request": 1,
+        "a format that the API does not know": 1,
+        "a limit that its schemas lack": 1,
+    }
     assert media == {"image": 23, "document": 26, "video": 9}
 
 
+SUBSET = {
+    "pydantic-ai/test_native_output/test_bedrock_native_output_profile_default#0": "a limit that its schemas lack",
+}
 UNSAID = {
     "pydantic-ai/test_bedrock/test_video_url_input#1": "a format that the API does not know",
 }

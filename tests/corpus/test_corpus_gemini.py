@@ -43,6 +43,7 @@ from brainwires_provider.types import (
     ToolCallPart,
 )
 from corpus import Record, answers, corpus_dir, read, records, turns
+from known import encode_known
 
 pytestmark = [pytest.mark.long, pytest.mark.many]
 
@@ -558,7 +559,7 @@ def test_what_goes_back_is_what_the_recorded_clients_sent() -> None:
     for before, after in pairs():
         response = response_of(before)
         request = Request((response.message,), model=model_of(before))
-        call = GEMINI.encode(request, origin_of(before), stream=False)
+        call = encode_known(GEMINI, request, origin_of(before), stream=False)
         [turn] = call.body["contents"]
         assert not call.deviations
         if before.kind == "whole":
@@ -600,7 +601,7 @@ def test_the_results_go_back_in_one_content_with_the_recorded_names() -> None:
             for call, result in zip(response.tool_calls, recorded, strict=True)
         ]
         request = Request((response.message, *results), model=model_of(before))
-        ours = GEMINI.encode(request, origin_of(before), stream=False).body["contents"][1]
+        ours = encode_known(GEMINI, request, origin_of(before), stream=False).body["contents"][1]
         assert ours["role"] == "user"
         for part, result in zip(ours["parts"], recorded, strict=True):
             assert part["functionResponse"]["name"] == result["name"], before.id

@@ -18,7 +18,17 @@ from brainwires_provider.events import Event, PartEnd, ReasoningDelta, RefusalDe
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.types import Response, TextPart, ToolCallPart
 from corpus import Record, answers, records
-from corpus_responses import BROKEN, FILES, RESPONSES, events_of, first_answer, good, response_of, sent_back
+from corpus_responses import (
+    BROKEN,
+    FILES,
+    RESPONSES,
+    as_input,
+    events_of,
+    first_answer,
+    good,
+    response_of,
+    sent_back,
+)
 
 pytestmark = [pytest.mark.long, pytest.mark.many]
 
@@ -168,7 +178,7 @@ def test_items_text_status_and_usage_are_those_of_openai_python(openai_client: A
         usages[compare_usage(response, theirs.usage)] += 1
         ours, reasons = sent_back(record, response)
         assert not reasons, record.id
-        assert ours == theirs.items, record.id
+        assert ours == [as_input(item) for item in theirs.items], record.id
         types.update(item["type"] for item in ours)
     assert usages == {"equal": 289, "neither": 2}
     assert types == ITEM_TYPES
@@ -262,7 +272,7 @@ def test_the_items_in_output_item_done_are_the_parts() -> None:
         done = {d["output_index"]: d["item"] for d in documents if d["type"] == "response.output_item.done"}
         items = [done[index] for index in sorted(done)]
         differing += documents[-1]["response"]["output"] != items
-        assert sent_back(record, response_of(record))[0] == items
+        assert sent_back(record, response_of(record))[0] == [as_input(item) for item in items]
     assert differing == 15
 
 

@@ -1,7 +1,8 @@
 """The cost of decoding is in proportion to the size of the response, whatever its shape.
 
-Each case is read at one size and at four times that size: quadratic work would take sixteen times as long. Processor
-time is measured, so that a busy machine makes no difference.
+Each case is read at one size and at four times that size: quadratic work would be sixteen times as much. The fast
+suite counts calls; work that hides in one call, which hashes, copies or compares, shows in the processor time
+that the slow suite measures. `tools/decoding_cost.py` measures time and memory of bodies of 4 MB.
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.events import Event, ResponseEnd
+from brainwires_provider.errors import ProtocolError
+from brainwires_provider.events import Event, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.gemini import Gemini
+from brainwires_provider.protocols.google_interactions import GoogleInteractions
 from brainwires_provider.protocols.ollama import Ollama
+from brainwires_provider.protocols.openai_chat import OpenAIChat
+from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import Message, Origin, Request, ToolCallPart
+from work import is_in_proportion
 
 GEMINI = Origin("gemini", "google", "m")
+INTERACTIONS = Origin("google_interactions", "google-interactions", "m")
+CHAT = Origin("openai_chat", "openai", "m")
 OLLAMA = Origin("ollama", "ollama", "m")
 LONG = "x" * 4000
-SMALL = 2000  # four times as many are still fewer than the parts that one response may have
+SMALL = 500
+LONG_ENOUGH = (
+    2000  # to be measured; four times as many are still fewer than the parts that one response may have
+)
 RATIO = 9.0
 
 
@@ -102,6 +113,36 @@ def gemini_results(count: int) -> None:
     Gemini().encode(Request(messages, "m"), GEMINI, stream=False)
 
 
+def interactions(kind: str, deltas: list[dict[str, Any]]) -> None:
+    created = {"event_type": "interaction.created", "interaction": {"id": "v1_1"}}
+    start = {"event_type": "step.start", "index": 0, "step": {"type": kind}}
+    grown = [{"event_type": "step.delta", "index": 0, "delta": delta} for delta in deltas]
+    end = {"event_type": "interaction.completed", "interaction": {"status": "completed"}}
+    read(GoogleInteractions().decoder(INTERACTIONS), [created, start, *grown, end])
+
+
+def interactions_results(count: int) -> None:
+    name = "google_search_result"
+    interactions(name, [{"type": name, "result": [{"n": i}]} for i in range(count)])
+
+
+def interactions_code(count: int) -> None:
+    name = "code_execution_call"
+    interactions(name, [{"type": name, "arguments": {"code": f"{i}" * 20}} for i in range(count)])
+
+
+def interactions_thoughts(count: int) -> None:
+    content = {"type": "text", "text": "Hm. " * 20}
+    interactions("thought", [{"type": "thought_summary", "content": content}] * count)
+
+
+def interactions_contents(count: int) -> None:
+    text = {"type": "text", "text": "a"}
+    sound = {"type": "audio", "mime_type": "audio/l16", "data": "AAAA" * 100}
+    note = {"type": "text_annotation_delta", "annotations": [{"type": "url_citation", "url": "u"}]}
+    interactions("model_output", [text, note, text] * count + [sound] * count)
+
+
 def ollama_calls(count: int) -> None:
     calls = [{"function": {"name": "f", "arguments": {"a": i}}} for i in range(count)]
     message = {"role": "assistant", "content": "", "tool_calls": calls}
@@ -119,24 +160,116 @@ def ollama_logprobs(count: int) -> None:
     )
 
 
+SOURCE = {"web": {"uri": "https://a.example"}}
+TEXT = {"text": "a"}
+
+
+def chat_annotations(count: int) -> Any:
+    texts = [{"content": "a"}, {"annotations": [{"url": f"u{i}"} for i in range(count)]}]
+    chunks = [{"choices": [{"delta": delta}]} for delta in texts]
+    return OpenAIChat().decoder(CHAT), [*chunks, {"choices": [{"delta": {}, "finish_reason": "stop"}]}]
+
+
+def chat_annotations_in_pieces(count: int) -> Any:
+    pieces = [{"annotations": [{"url": f"u{i}"}]} for i in range(count)]
+    chunks = [{"choices": [{"delta": delta}]} for delta in pieces]
+    return OpenAIChat().decoder(CHAT), [*chunks, {"choices": [{"delta": {}, "finish_reason": "stop"}]}]
+
+
+def chat_found(count: int) -> Any:
+    whole = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
+    return OpenAIChat().decoder(CHAT), [{**whole, "citations": [f"u{i}" for i in range(count)]}]
+
+
+def gemini_grounded(count: int) -> Any:
+    metadata = {"groundingChunks": [{"web": {"uri": f"u{i}"}} for i in range(count)]}
+    return Gemini().decoder(GEMINI), [gemini_chunk(TEXT, groundingMetadata=metadata, finishReason="STOP")]
+
+
+def gemini_grounded_in_pieces(count: int) -> Any:
+    metadata = [{"groundingChunks": [{"web": {"uri": f"u{i}"}}]} for i in range(count)]
+    chunks = [gemini_chunk(TEXT, groundingMetadata=each, finishReason="STOP") for each in metadata]
+    return Gemini().decoder(GEMINI), chunks
+
+
+def gemini_supported(count: int) -> Any:
+    supports = [{"segment": {"text": "a"}, "groundingChunkIndices": [0] * (count - 1)}]
+    metadata = {"groundingChunks": [SOURCE], "groundingSupports": supports}
+    return Gemini().decoder(GEMINI), [gemini_chunk(TEXT, groundingMetadata=metadata, finishReason="STOP")]
+
+
+CITING = [
+    chat_annotations,
+    chat_annotations_in_pieces,
+    chat_found,
+    gemini_grounded,
+    gemini_grounded_in_pieces,
+    gemini_supported,
+]
+
+
+@pytest.mark.parametrize("case", CITING)
+def test_citations_are_limited_with_the_parts(case: Callable[[int], Any]) -> None:
+    decoder, messages = case(5)
+    decoder.max_parts = 1
+    read(decoder, messages)
+    decoder, messages = case(6)
+    decoder.max_parts = 1
+    with pytest.raises(ProtocolError, match="more than 5 citations; max_parts sets this limit") as caught:
+        read(decoder, messages)
+    assert caught.value.partial is not None
+
+
+WHOLE = {
+    "anthropic": '{"id":"a","content":[{"type":"text","text":"a","citations":%s}],"stop_reason":"end_turn"}',
+    "bedrock": '{"output":{"message":{"content":[{"citationsContent":{"content":[{"text":"a"}],"citations":%s}}]}},'
+    '"stopReason":"end_turn"}',
+    "google-interactions": '{"id":"v1_1","status":"completed","steps":[{"type":"model_output","content":['
+    '{"type":"text","text":"a","annotations":%s}]}]}',
+    "openai-responses": '{"object":"response","id":"r","status":"completed","output":[{"type":"message","content":['
+    '{"type":"output_text","text":"a","annotations":%s}]}]}',
+}
+
+
+@pytest.mark.parametrize("row", WHOLE)
+def test_the_citations_of_a_text_are_limited(row: str) -> None:
+    """Each is an object of its own beside the one that it is made of."""
+    protocol = PROVIDERS[row].protocol()
+    origin = Origin(protocol.name, row, "m")
+    body = WHOLE[row] % f"[{','.join(['{}'] * 50_000)}]"
+    assert len(collect(protocol.decoder(origin).feed_whole(body.encode())).citations) == 50_000
+    with pytest.raises(ProtocolError, match="more than 50000 citations"):
+        protocol.decoder(origin).feed_whole(body.replace("[{},", "[{},{},").encode())
+
+
+CASES = [
+    gemini_calls,
+    gemini_streamed_arguments,
+    gemini_late_arguments,
+    gemini_citations,
+    gemini_one_support,
+    gemini_gathered,
+    gemini_signed_texts,
+    gemini_results,
+    interactions_results,
+    interactions_code,
+    interactions_thoughts,
+    interactions_contents,
+    ollama_calls,
+    ollama_logprobs,
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_work_is_in_proportion(case: Callable[[int], None]) -> None:
+    fits, small, large = is_in_proportion(case, SMALL)
+    assert fits, f"{small} calls, and {large} for four times as much"
+
+
 @pytest.mark.many  # coverage would be measured, too
-@pytest.mark.parametrize(
-    "case",
-    [
-        gemini_calls,
-        gemini_streamed_arguments,
-        gemini_late_arguments,
-        gemini_citations,
-        gemini_one_support,
-        gemini_gathered,
-        gemini_signed_texts,
-        gemini_results,
-        ollama_calls,
-        ollama_logprobs,
-    ],
-)
-def test_the_cost_is_in_proportion(case: Callable[[int], None]) -> None:
-    small, large = seconds(case, SMALL), seconds(case, 4 * SMALL)
+@pytest.mark.parametrize("case", CASES)
+def test_the_time_is_in_proportion(case: Callable[[int], None]) -> None:
+    small, large = seconds(case, LONG_ENOUGH), seconds(case, 4 * LONG_ENOUGH)
     assert large < 0.05 or large / small < RATIO, f"{small:.3f} s, and {large:.3f} s for four times as much"
 
 

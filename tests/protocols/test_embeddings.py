@@ -6,11 +6,11 @@ import asyncio
 import json
 import struct
 from base64 import b64encode
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ProviderConfig
+from brainwires_provider import AsyncClient, Client, ProviderConfig, Retry
 from brainwires_provider.errors import (
     ConfigError,
     InvalidRequestError,
@@ -25,7 +25,7 @@ from brainwires_provider.protocols.ollama.operations import OllamaTextEmbeddings
 from brainwires_provider.protocols.openai_chat.operations import OpenAIEmbeddings
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
-from brainwires_provider.types import EmbeddingArgs
+from brainwires_provider.types import EmbeddingArgs, EmbeddingTask
 
 PLAIN = EmbeddingArgs()
 TITAN, COHERE = "amazon.titan-embed-text-v2:0", "us.cohere.embed-v4:0"
@@ -135,6 +135,28 @@ def test_the_request(name: str) -> None:
     assert (call.method, call.path, call.body) == ("POST", path, body)
 
 
+TASKS = {
+    "query": ("RETRIEVAL_QUERY", "search_query"),
+    "document": ("RETRIEVAL_DOCUMENT", "search_document"),
+    "similarity": ("SEMANTIC_SIMILARITY", None),
+    "classification": ("CLASSIFICATION", "classification"),
+    "clustering": ("CLUSTERING", "clustering"),
+}
+"""The words of Google's `taskType` and of Cohere's `input_type`."""
+
+
+@pytest.mark.parametrize("task", get_args(EmbeddingTask))
+def test_every_task_has_the_services_word(task: Any) -> None:
+    google, cohere = TASKS[task]
+    args = EmbeddingArgs(task=task)
+    gemini = GeminiEmbeddings().call(["a"], "gemini-embedding-001", args)
+    vertex = VertexEmbeddings().call(["a"], "text-embedding-005", args)
+    assert gemini.body["requests"][0]["taskType"] == google
+    assert vertex.body["instances"][0]["task_type"] == google
+    if cohere is not None:
+        assert BedrockEmbeddings().call(["a"], COHERE, args).body["input_type"] == cohere
+
+
 REFUSED: list[tuple[EmbeddingProtocol, list[str], str, EmbeddingArgs, str]] = [
     (BARE, ["a"], "m", EmbeddingArgs(dimensions=3), "takes no dimensions"),
     (BARE, ["a"], "m", EmbeddingArgs(task="query"), "no task 'query'"),
@@ -227,6 +249,12 @@ def test_the_answer(name: str) -> None:
     assert embedded.model == model
 
 
+def test_usage_without_counts_keeps_what_it_says() -> None:
+    body = {"data": [{"embedding": [1, 2], "index": 0}], "usage": {"cost": 0.5}}
+    usage = OpenAIEmbeddings().decode(json.dumps(body).encode(), 1).usage
+    assert (usage.complete, usage.raw) == (False, {"cost": 0.5})
+
+
 def test_titan_answers_one_text() -> None:
     body = b'{"embedding": [1, 2], "inputTextTokenCount": 3}'
 
@@ -246,7 +274,7 @@ BROKEN: list[tuple[EmbeddingProtocol, bytes, str]] = [
     (BARE, b'{"data": [{"embedding": "YWI="}, {"embedding": "YWI="}]}', "no base64"),
     (BARE, b'{"data": [1' + b"[" * 100_000, "holds no embeddings"),
     (GeminiEmbeddings(), b'{"embedding": {"values": [1]}}', "holds no embeddings"),
-    (BedrockEmbeddings(), b'{"message": "no"}', "neither"),
+    (BedrockEmbeddings(), b'{"other": "no"}', "neither"),
     (BedrockEmbeddings(), b'{"embeddings": {"int8": [[1], [2]]}}', "neither"),
 ]
 
@@ -306,7 +334,8 @@ def test_thousands_of_texts_keep_their_order() -> None:
 def test_the_first_failure_is_raised_and_ends_the_others() -> None:
     async def main() -> None:
         with ScriptedServer(service) as server:
-            async with AsyncClient("openai-chat:busy", api_key="k", base_url=server.url) as client:
+            asked = AsyncClient("openai-chat:busy", api_key="k", base_url=server.url, retry=Retry(attempts=1))
+            async with asked as client:
                 with pytest.raises(RateLimitError) as raised:
                     await client.embed(["a"] * 4100)
             assert (raised.value.retry_after, raised.value.model) == (2.0, "busy")

@@ -28,6 +28,7 @@ from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChat, OpenAIChatOptions
 from brainwires_provider.types import Deviation, Options, Origin, ProviderOptions, Request
+from known import count_known
 
 NOW = 1_700_000_000.0
 
@@ -127,6 +128,8 @@ def test_what_cannot_be_encoded_again_is_mended() -> None:
         ({"retry-after": "-1"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": str(31 * 86_400)}, 31 * 86_400),
+        ({"retry-after": str(31 * 86_400 + 1)}, None),  # a clock that is wrong
         ({"retry-after": "Tue, 14 Nov 2023 22:13:25 GMT"}, 5),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:25 -0000"}, 5),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:00 GMT"}, 0),
@@ -203,8 +206,8 @@ def test_options_of_another_protocol_are_reported() -> None:
 
 def test_chat_counts_no_tokens() -> None:
     with pytest.raises(UnsupportedError, match="usage has the count"):
-        OpenAIChat().count_call(Request(()), Origin("openai_chat", "p", "m"))
-    with pytest.raises(NotImplementedError):
+        count_known(OpenAIChat(), Request(()), Origin("openai_chat", "p", "m"))
+    with pytest.raises(UnsupportedError):
         OpenAIChat().decode_count(b"{}")
 
 

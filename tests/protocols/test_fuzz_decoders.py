@@ -19,7 +19,7 @@ from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.providers import PROVIDERS
-from brainwires_provider.types import Origin
+from brainwires_provider.types import Origin, dump_messages, load_messages
 from decoder_fuzz import MAX_SEED, Case, Fuzzer, Seed, check
 from fixture_cases import cases
 
@@ -104,6 +104,10 @@ PLAIN = {
     ),
     "bedrock_converse": ("bedrock", b'{"output":{"message":{"content":[{"text":%s}]}},"stopReason":"x"}'),
     "gemini": ("google", b'{"candidates":[{"content":{"parts":[{"text":%s}]},"finishReason":"STOP"}]}'),
+    "google_interactions": (
+        "google-interactions",
+        b'{"status":"completed","steps":[{"type":"model_output","content":[{"type":"text","text":%s}]}]}',
+    ),
     "ollama": ("ollama", b'{"model":"m","message":{"role":"assistant","content":%s},"done":true}'),
     "openai_chat": ("openai-chat", b'{"choices":[{"message":{"content":%s},"finish_reason":"stop"}]}'),
     "openai_responses": (
@@ -119,6 +123,20 @@ def test_bytes_that_are_no_utf8_become_the_replacement_character(name: str) -> N
     row, body = PLAIN[name]
     decoder = PROVIDERS[row].protocol().decoder(Origin(name, row, "m"))
     assert collect(decoder.feed_whole(body % b'"a\xff\xc3"')).text == "a\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999"])
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_is_no_number_in_json_is_null(name: str, number: bytes) -> None:
+    """It would become null when the message is stored, and another message than the one that was received."""
+    row, body = PLAIN[name]
+    decoder = PROVIDERS[row].protocol().decoder(Origin(name, row, "m"))
+    try:
+        message = collect(decoder.feed_whole(body % (b'"a","x":{"y":[%b]}' % number))).message
+    except ProtocolError as error:
+        assert error.partial is not None
+        message = error.partial.message
+    assert load_messages(dump_messages([message])) == [message]
 
 
 @pytest.mark.parametrize("depth", [201, 500, 700, 980, 20_000])

@@ -12,7 +12,7 @@ import anthropic
 import openai
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ProviderConfig
+from brainwires_provider import AsyncClient, Client, ProviderConfig, Retry
 from brainwires_provider.auth.aws import Credentials
 from brainwires_provider.errors import (
     AuthenticationError,
@@ -30,8 +30,8 @@ from brainwires_provider.protocols.bedrock import BedrockConverse
 from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
 from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.protocols.openai_chat.models import decode_page
-from brainwires_provider.providers import PROVIDERS
-from brainwires_provider.providers.lists import control_plane, publisher_list, up_from
+from brainwires_provider.providers import PROVIDERS, prices
+from brainwires_provider.providers.lists import control_plane, project_list, publisher_list, up_from
 from brainwires_provider.resources import model_catalog, models
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, Stall
 from brainwires_provider.types import Capability, Model, Timeouts
@@ -94,6 +94,8 @@ def test_lists_at_other_places() -> None:
     assert control_plane("https://gateway.example/bedrock") == "https://gateway.example/bedrock"
     express = "https://aiplatform.googleapis.com/v1/publishers/google"
     assert publisher_list(express) == "https://aiplatform.googleapis.com/v1beta1/publishers/google"
+    project = "https://eu-aiplatform.googleapis.com/v1beta1/projects/p/locations/eu"
+    assert project_list(project) == "https://eu-aiplatform.googleapis.com/v1beta1/publishers/google"
     assert publisher_list("https://gateway.example/v1") == "https://gateway.example/v1"
     assert up_from("/openai/v1", "/v1")("https://h/openai/v1") == "https://h/v1"
     assert up_from("/openai/v1", "/v1")("https://h/other") == "https://h/other"
@@ -150,7 +152,7 @@ def test_what_is_no_list(name: str, row: str) -> None:
     answer, kind, words = FAULTS[name]
     with (
         ScriptedServer(lambda _: answer) as server,
-        Client(providers=[config(row, server.url)]) as client,
+        Client(providers=[config(row, server.url)], retry=Retry(attempts=1)) as client,
         pytest.raises(kind) as caught,
     ):
         client.models(row)
@@ -357,7 +359,7 @@ def test_no_table_speaks_of_ones_own_server() -> None:
 
 
 def test_without_the_extra_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_catalog, "find_spec", lambda _: None)
+    monkeypatch.setattr(prices, "find_spec", lambda _: None)
     assert model_catalog.load("https://api.openai.com/v1") is None
 
 
@@ -384,6 +386,35 @@ def test_words() -> None:
         None,
         "preview",
     ]
+
+
+STAGES = {
+    "active": "active available GA generally-available stable",
+    "preview": "experimental preview private_preview public_preview",
+    "deprecated": "deprecated deprecating legacy",
+    "retired": "retired",
+}
+ABILITIES = {
+    ("chat",): "chat chat/completions chat_completion chat-completions completion_chat generateContent llm",
+    ("chat", "vision"): "vlm",
+    ("embedding",): "embed embedContent embedding embeddings",
+    ("tools",): "function_calling tool_calling tool-use tools trained_for_tool_use",
+    ("reasoning",): "reasoning thinking",
+    ("structured_output",): "response_schema structured_output structured-outputs",
+    ("vision",): "image_in image_input vision",
+    (
+        "audio",
+    ): "audio audio_input audio_output audio_speech audio_transcription speech stt transcription tts",
+    ("image_generation",): "image_generation",
+}
+
+
+def test_every_word_of_the_services() -> None:
+    """Of Azure, Bedrock, Google, Mistral, Together, LM Studio and others."""
+    for stage, words in STAGES.items():
+        assert {stage_of(word) for word in words.split()} == {stage}
+    for abilities, words in ABILITIES.items():
+        assert {able([word]) for word in words.split()} == {abilities}
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
-__all__ = ["DEFAULT_MAX_MESSAGE", "Framing", "WireMessage"]
+__all__ = ["DEFAULT_MAX_MESSAGE", "DEFAULT_MAX_PARTS", "Framing", "WireMessage"]
 
 DEFAULT_MAX_MESSAGE = 64 * 1024 * 1024
+DEFAULT_MAX_PARTS = 10_000
 """The largest single message that a framing accepts, in bytes, unless another limit is given."""
 
 

@@ -1,5 +1,8 @@
 """The values of the public interface: messages, options, tools, requests and responses. No I/O here."""
 
+from brainwires_provider.types.batches import BatchJob, BatchResult
+from brainwires_provider.types.context import ToolContext
+from brainwires_provider.types.costs import Cost
 from brainwires_provider.types.embeddings import EmbeddingArgs, Embeddings, EmbeddingTask
 from brainwires_provider.types.messages import Message, Role, dump_messages, load_messages
 from brainwires_provider.types.options import (
@@ -8,6 +11,7 @@ from brainwires_provider.types.options import (
     Effort,
     OptionParams,
     Options,
+    OutputParams,
     ProviderOptions,
     Reasoning,
     Timeouts,
@@ -28,6 +32,21 @@ from brainwires_provider.types.parts import (
     ToolCallPart,
     ToolResultPart,
 )
+from brainwires_provider.types.policies import (
+    NO_POLICIES,
+    Breaker,
+    BreakerStats,
+    Budget,
+    ClientStats,
+    Fallback,
+    Hedge,
+    Limits,
+    LimitStats,
+    Policies,
+    PolicyParams,
+    Retry,
+    Telemetry,
+)
 from brainwires_provider.types.responses import (
     Attempt,
     Capability,
@@ -41,36 +60,62 @@ from brainwires_provider.types.responses import (
     Request,
     Response,
 )
-from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
+from brainwires_provider.types.runs import Deny, RunParams, Verdict
+from brainwires_provider.types.tools import (
+    FunctionTool,
+    HostedTool,
+    JSONSchema,
+    Tool,
+    ToolArgs,
+    ToolChoice,
+    tool,
+)
 from brainwires_provider.types.usage import TokenCount, Usage
 
 __all__ = [
+    "NO_POLICIES",
     "Attempt",
+    "BatchJob",
+    "BatchResult",
+    "Breaker",
+    "BreakerStats",
+    "Budget",
     "Cache",
     "CacheStrategy",
     "Capability",
     "ChatParams",
     "Citation",
+    "ClientStats",
     "Continuation",
+    "Cost",
+    "Deny",
     "Deviation",
     "Effort",
     "EmbeddingArgs",
     "EmbeddingTask",
     "Embeddings",
     "Extra",
+    "Fallback",
     "FilePart",
     "FinishReason",
+    "FunctionTool",
+    "Hedge",
     "HostedTool",
     "ImagePart",
     "JSONSchema",
     "Lifecycle",
+    "LimitStats",
+    "Limits",
     "Message",
     "Model",
     "OpaquePart",
     "OptionParams",
     "Options",
     "Origin",
+    "OutputParams",
     "Part",
+    "Policies",
+    "PolicyParams",
     "PreparedRequest",
     "ProviderOptions",
     "Reasoning",
@@ -79,16 +124,23 @@ __all__ = [
     "Report",
     "Request",
     "Response",
+    "Retry",
     "Role",
+    "RunParams",
+    "Telemetry",
     "TextPart",
     "Timeouts",
     "TokenCount",
     "Tool",
+    "ToolArgs",
     "ToolArgumentsError",
     "ToolCallPart",
     "ToolChoice",
+    "ToolContext",
     "ToolResultPart",
     "Usage",
+    "Verdict",
     "dump_messages",
     "load_messages",
+    "tool",
 ]

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from brainwires_provider.types.checked import Checked
 from brainwires_provider.types.usage import Usage
 
 __all__ = ["EmbeddingArgs", "EmbeddingTask", "Embeddings"]
@@ -14,7 +15,7 @@ __all__ = ["EmbeddingArgs", "EmbeddingTask", "Embeddings"]
 EmbeddingTask: TypeAlias = Literal["query", "document", "similarity", "classification", "clustering"]
 
 
-class EmbeddingArgs(Struct, frozen=True):
+class EmbeddingArgs(Checked, frozen=True):
     """Options of an embedding request."""
 
     dimensions: int | None = None

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, Self, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from brainwires_provider.types.checked import Checked, check, misfit, shown
 from brainwires_provider.types.parts import (
     Extra,
     Part,
@@ -29,7 +30,7 @@ Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 
 
-class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Message(Checked, frozen=True, gc=False):
     """One message: a role and its ordered parts.
 
     Raises TypeError for content of another type than text and parts, ValueError for an unknown role.
@@ -44,30 +45,45 @@ class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     extra: Extra | None = None
     """Fields of the whole message that have no place of their own here, by their wire names."""
 
+    if TYPE_CHECKING:  # what is taken, which is more than what is kept
+
+        def __init__(
+            self,
+            role: Role,
+            content: str | Part | Sequence[str | Part],
+            name: str | None = None,
+            extra: Extra | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        if self.role not in _ROLES:
-            raise ValueError(f"Message.role is one of {', '.join(sorted(_ROLES))}, not {self.role!r}")
+        if not isinstance(self.role, str) or self.role not in _ROLES:
+            raise misfit("Message.role", (Role,), self.role)
         force_setattr(self, "content", as_parts(self.content, "Message.content"))
+        if self.name is not None or self.extra is not None:
+            check(self)
+
+    def _is_searched(self) -> bool:
+        return self.role != "assistant"  # whose fields a service may have made
 
     @classmethod
     def system(cls, *content: str | Part) -> Self:
         """A system prompt: instructions that hold for the whole conversation."""
-        return cls("system", content)  # type: ignore[arg-type]
+        return cls("system", content)
 
     @classmethod
     def developer(cls, *content: str | Part) -> Self:
         """Instructions of the application's developer, for providers that distinguish them from a system prompt."""
-        return cls("developer", content)  # type: ignore[arg-type]
+        return cls("developer", content)
 
     @classmethod
     def user(cls, *content: str | Part) -> Self:
         """A message of the user: text, images, files."""
-        return cls("user", content)  # type: ignore[arg-type]
+        return cls("user", content)
 
     @classmethod
     def assistant(cls, *content: str | Part) -> Self:
         """A message of the model, such as an example to follow."""
-        return cls("assistant", content)  # type: ignore[arg-type]
+        return cls("assistant", content)
 
     @classmethod
     def tool_result(cls, call: ToolCallPart | str, *content: str | Part, is_error: bool = False) -> Self:
@@ -77,8 +93,8 @@ class Message(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
         elif isinstance(call, str):
             call_id, name = call, None
         else:
-            raise TypeError(f"Message.tool_result takes a ToolCallPart or its id, not {type(call).__name__}")
-        result = ToolResultPart(call_id, content, is_error=is_error, name=name)  # type: ignore[arg-type]
+            raise TypeError(f"Message.tool_result takes a ToolCallPart or its id, not {shown(call)}")
+        result = ToolResultPart(call_id, content, is_error=is_error, name=name)
         return cls("tool", (result,))
 
     @property
@@ -124,5 +140,5 @@ def load_messages(data: bytes | str) -> list[Message]:
             )
             raise ValueError(f"this is {found}; this release reads version {_VERSION}")
         return msgspec.json.decode(data, type=_Transcript).messages
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(f"not a dump_messages document: {error}") from None

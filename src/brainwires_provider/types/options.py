@@ -6,12 +6,18 @@ test checks that the three agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from math import inf
+from types import NoneType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict
 
 from msgspec import UNSET, Struct
 
-from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
+from brainwires_provider.types.checked import Checked, check, misfit
+from brainwires_provider.types.policies import PolicyParams
+from brainwires_provider.types.suspects import Guarded, secret_fields
+from brainwires_provider.types.tools import HostedTool, Tool, ToolChoice
 
 __all__ = [
     "NO_OPTIONS",
@@ -20,18 +26,21 @@ __all__ = [
     "Effort",
     "OptionParams",
     "Options",
+    "OutputParams",
     "ProviderOptions",
     "Reasoning",
     "Timeouts",
     "merge_options",
 ]
 
+_SECRETIVE = ("extra_headers", "extra_query")
+
 Effort: TypeAlias = Literal["off", "minimal", "low", "medium", "high", "max"]
 """How much a model reasons. A protocol without such a level uses the nearest one, or a token budget, and reports
 it."""
 
 
-class Reasoning(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Reasoning(Checked, frozen=True, gc=False):
     """How much a model reasons before it answers, by effort or by a token budget, and whether it returns a summary."""
 
     effort: Effort | None = None
@@ -42,7 +51,7 @@ class Reasoning(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True
     """Request a summary of the reasoning, of this length. None: not requested."""
 
 
-class CacheStrategy(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class CacheStrategy(Checked, frozen=True, gc=False):
     """Where prompt-cache breakpoints are placed, for providers that require them to be marked.
 
     Other providers cache by themselves or not at all; there the strategy is reported as dropped. Reference:
@@ -87,9 +96,15 @@ class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
     connect: float | None = 10
     """Until a connection is open, DNS and TLS included."""
     first_event: float | None = 600
-    """From the end of sending the request to the first event of the response."""
+    """From the end of sending the request to the first event of the response, such as the one that states that it has
+    begun. Heartbeats are no events."""
     idle: float | None = 300
-    """Between two events. Heartbeats do not count as events, and time that the consumer takes does not count."""
+    """Silence of the connection during the response. Whatever the server sends ends it: events, heartbeats, comments
+    in an event stream; over a WebSocket also the replies to pings, and events of other responses. Time that the
+    consumer takes does not count."""
+    content: float | None = None
+    """Between two events of the response, after its first; heartbeats do not count, nor the time that the consumer
+    takes. Some models are silent for minutes while they reason."""
     attempt: float | None = None
     """One attempt, from its start to the end of the response."""
     total: float | None = None
@@ -104,7 +119,7 @@ class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
                 )
 
 
-class ProviderOptions(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class ProviderOptions(Checked, frozen=True, gc=False):
     """Base class of options that only one protocol has, such as `AnthropicOptions`. Unset fields are not sent."""
 
     protocol: ClassVar[str] = ""
@@ -122,8 +137,7 @@ class OptionParams(TypedDict, total=False):
 
     `response.report` lists every option that was set: as sent, adapted, emulated or dropped, with reasons.
 
-    - `max_tokens`: the largest number of tokens to generate, reasoning included. Default: the provider's own; where
-      one is required (Anthropic), a value that the report states.
+    - `max_tokens`: the most tokens to generate, reasoning included. Default: the provider's, or as reported.
     - `temperature`: randomness of sampling, from 0; the upper bound is the provider's, usually 1 or 2.
     - `top_p`: nucleus sampling: only the most likely tokens whose probabilities sum to this (0 to 1).
     - `top_k`: only this many of the most likely tokens.
@@ -134,14 +148,12 @@ class OptionParams(TypedDict, total=False):
     - `reasoning`: how much the model reasons, as an effort ("off" to "max") or a `Reasoning` with a token budget.
     - `parallel_tool_calls`: whether one response may contain several tool calls.
     - `cache`: a `CacheStrategy`: where prompt-cache breakpoints are placed.
-    - `provider_options`: options of one protocol, such as `AnthropicOptions(…)`, or several; those of another
-      protocol than the model's are reported as dropped.
+    - `provider_options`: options of one protocol, or several, such as `AnthropicOptions(…)`; others' are not sent.
     - `extra_body`: fields to merge into the request's JSON body, after everything else.
     - `extra_headers`: HTTP headers to add or replace. Keys belong in the client's `api_key` or `headers`.
     - `extra_query`: parameters to add to the URL.
     - `timeouts`: `Timeouts`, in seconds. Default: connect 10, first_event 600, idle 300.
-    - `strict`: raise UnsupportedError for an option that would be emulated or dropped. Default: false, which reports
-      it.
+    - `strict`: raise UnsupportedError for an option of which less would be sent; see `Report`. Default: report it.
     """
 
     max_tokens: int
@@ -163,10 +175,11 @@ class OptionParams(TypedDict, total=False):
     strict: bool
 
 
-class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Options(Guarded, Checked, frozen=True, gc=False):
     """Options as a value: for a client's defaults (`Client(options=…)`), or for one call (`options=…`).
 
-    The fields are the keywords of `OptionParams`, which describes each. None: not set, so not sent.
+    The fields are the keywords of `OptionParams`, which describes each. None: not set, so not sent. A list may be
+    given for a tuple. Raises TypeError for a value of another type, ValueError for one out of its range.
     """
 
     max_tokens: int | None = None
@@ -187,6 +200,31 @@ class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     timeouts: Timeouts | None = None
     strict: bool | None = None
 
+    def __post_init__(self) -> None:
+        check(self)
+        for name, least, most in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                bounds = f"{least} or more" if most == inf else f"{least} to {most}"
+                raise ValueError(f"{name} takes a number, {bounds}, not {value}")
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The fields that are set, without the secrets in headers and query."""
+        shown = {name: getattr(self, name) for name in self.set_fields()}
+        for name in shown.keys() & {*_SECRETIVE}:
+            secret = {key for key, _ in secret_fields(shown[name])}
+            shown[name] = {key: "[redacted]" if key in secret else shown[name][key] for key in shown[name]}
+        return list(shown.items())
+
+    def __reduce__(self) -> Any:
+        for name in _SECRETIVE:
+            if any(secret_fields(getattr(self, name))):
+                self._refuse_pickling(name)
+        return Struct.__reduce__(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(*(deepcopy(getattr(self, name), memo) for name in self.__struct_fields__))
+
     def set_fields(self) -> tuple[str, ...]:
         """The names of the options that are set."""
         if self is NO_OPTIONS or self == NO_OPTIONS:
@@ -194,32 +232,49 @@ class Options(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
         return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 
-class ChatParams(OptionParams, total=False):
-    """Every keyword of `chat`, `stream`, `prepare`, `count_tokens` and `conversation`: these, and `OptionParams`.
+_RANGES = (("max_tokens", 0, inf), ("temperature", 0, inf), ("top_p", 0, 1))
+
+
+class ChatParams(OptionParams, PolicyParams, total=False):
+    """The keywords of `chat`, `stream`, `prepare`, `count_tokens` and `conversation`, but for `output`.
+
+    These, and those of `OptionParams` and `PolicyParams`:
 
     - `model`: `"provider:model"`, or a name of the configuration's `[models]`. Default: the client's model.
     - `system`: the system prompt. Default: none.
-    - `tools`: the tools that the model may call. Default: none.
-    - `tool_choice`: "auto" (the model decides), "none", "required" (at least one call), or a `ToolChoice`. Default:
-      not sent.
-    - `output`: a `JSONSchema` that the response's text must match, or "json" for any JSON object. Default: free text.
+    - `tools`: the tools that the model may call; functions too, see `tool`. Default: none.
+    - `tool_choice`: "auto" (the model decides), "none", "required" (a call), or a `ToolChoice`. Default: none.
     - `options`: `Options` for this call. A keyword overrides its field, and it overrides the client's own options.
     """
 
     model: str
     system: str
-    tools: Sequence[Tool | HostedTool]
+    tools: Sequence[Tool | HostedTool | Callable[..., Any]]
     tool_choice: ToolChoice | Literal["auto", "none", "required"]
-    output: JSONSchema | Literal["json"]
     options: Options
+
+
+class OutputParams(ChatParams, total=False):
+    """The keywords of `ChatParams`, and `output`, which the overloads of `chat` and `stream` have by name.
+
+    - `output`: the type of `response.output`; or a `JSONSchema` or "json" for the text alone. Default: free text.
+    """
+
+    output: Any
 
 
 NO_OPTIONS = Options()
 
 
 def merge_options(*layers: Options | None) -> Options:
-    """Combine several Options field by field; where more than one sets a field, the last one is used."""
+    """Combine several Options field by field; where more than one sets a field, the last one is used.
+
+    Raises TypeError for anything but Options.
+    """
     given = [layer for layer in layers if layer is not None]
+    for layer in given:
+        if not isinstance(layer, Options):
+            raise misfit("options", (Options, NoneType), layer)
     if len(given) < 2:
         return given[0] if given else NO_OPTIONS
     merged: dict[str, Any] = {}

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import base64
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import fields, force_setattr
+
+from brainwires_provider.types.checked import Checked, check, shown
 
 __all__ = [
     "Cache",
@@ -43,7 +45,7 @@ class ToolArgumentsError(ValueError):
     """A tool call's arguments are not a JSON object. The message can be sent to the model as the tool's result."""
 
 
-class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Origin(Checked, frozen=True, gc=False):
     """The model that produced a part, which decides where the part may be sent back."""
 
     protocol: str
@@ -56,14 +58,14 @@ class Origin(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, g
     """The model's name in the response; often more specific."""
 
 
-class Cache(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Cache(Checked, frozen=True, gc=False):
     """A prompt-cache breakpoint after this part or tool."""
 
     ttl: str | None = None
     """Its time to live, as the provider writes it, such as `"5m"`. None: the provider's default."""
 
 
-class Citation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Citation(Checked, frozen=True, gc=False):
     """A source that a text cites."""
 
     url: str | None = None
@@ -81,8 +83,11 @@ class Citation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
     raw: Any = None
     """The provider's whole item, unchanged."""
 
+    def _is_searched(self) -> bool:
+        return False
 
-class _Part(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+
+class _Part(Checked, frozen=True, gc=False):
     """Equality for parts: all fields but the cache mark."""
 
     def __eq__(self, other: object) -> bool:
@@ -133,7 +138,10 @@ class RefusalPart(_Part, frozen=True, tag="refusal", gc=False):
 
 
 class _Media(_Part, frozen=True, gc=False):
-    """Media, given by exactly one of: its bytes, a URL (sent as it is, never fetched here), a provider's file id."""
+    """Media, given by exactly one of: its bytes, a URL (sent as it is, never fetched here), a provider's file id.
+
+    A `data:` URL holds the bytes, and is decoded.
+    """
 
     data: bytes | None = None
     url: str | None = None
@@ -143,6 +151,9 @@ class _Media(_Part, frozen=True, gc=False):
     def __post_init__(self) -> None:
         if self.data is not None and not isinstance(self.data, bytes):
             force_setattr(self, "data", _bytes(self.data, type(self).__name__))
+        check(self)
+        if self.url is not None and self.url[:5].lower() == "data:":
+            self._decode_url(self.url)
         given = [name for name in ("data", "url", "file_id") if getattr(self, name) is not None]
         if len(given) != 1:
             what = "none was" if not given else " and ".join(given) + " were"
@@ -151,6 +162,22 @@ class _Media(_Part, frozen=True, gc=False):
             )
         if self.data is not None and self.media_type is None:
             force_setattr(self, "media_type", sniff_media_type(self.data))
+
+    def _decode_url(self, url: str) -> None:
+        head, comma, payload = url[5:].partition(",")
+        try:
+            if not comma:
+                raise ValueError
+            is_base64 = head.lower().endswith(";base64")
+            data = base64.b64decode(payload, validate=True) if is_base64 else unquote_to_bytes(payload)
+        except ValueError:
+            if getattr(self, "origin", None) is None:
+                raise ValueError(f"{type(self).__name__}.url is a data: URL that cannot be decoded") from None
+            return  # as a service sent it
+        force_setattr(self, "data", data)
+        force_setattr(self, "url", None)
+        if self.media_type is None:
+            force_setattr(self, "media_type", head.partition(";")[0] or None)
 
     @classmethod
     def from_path(cls, path: str | PathLike[str]) -> Self:
@@ -239,7 +266,7 @@ class ToolCallPart(_Part, frozen=True, tag="tool_call", gc=False):
             return {}
         try:
             value = msgspec.json.decode(self.arguments)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise ToolArgumentsError(
                 f"The arguments of {self.name!r} are not valid JSON ({error}). Call it again with a JSON object."
             ) from None
@@ -264,9 +291,22 @@ class ToolResultPart(_Part, frozen=True, tag="tool_result", gc=False):
     extra: Extra | None = None
     origin: Origin | None = None
 
+    if TYPE_CHECKING:  # what is taken, which is more than what is kept
+
+        def __init__(  # noqa: PLR0917
+            self,
+            call_id: str,
+            content: str | Part | Sequence[str | Part] = (),
+            is_error: bool = False,
+            name: str | None = None,
+            cache: Cache | None = None,
+            extra: Extra | None = None,
+            origin: Origin | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        content = as_parts(self.content, "ToolResultPart.content")
-        force_setattr(self, "content", content)
+        force_setattr(self, "content", as_parts(self.content, "ToolResultPart.content"))
+        check(self)
 
     @property
     def text(self) -> str:
@@ -313,7 +353,7 @@ def as_parts(content: object, where: str) -> tuple[Any, ...]:
     if isinstance(content, (str, _Part)):
         content = (content,)
     if not isinstance(content, (list, tuple)):
-        raise TypeError(f"{where} takes text, parts, or a list of them, not {type(content).__name__}")
+        raise TypeError(f"{where} takes text, parts, or a list of them, not {shown(content)}")
     return tuple(_as_part(item, where) for item in content)
 
 
@@ -322,14 +362,15 @@ def _as_part(item: object, where: str) -> Any:
         return TextPart(item)
     if isinstance(item, _Part):
         return item
-    raise TypeError(f"{where} takes text and parts (TextPart, ImagePart, …), not {type(item).__name__}")
+    raise TypeError(f"{where} takes text and parts (TextPart, ImagePart, …), not {shown(item)}")
 
 
 def _bytes(data: object, owner: str) -> bytes:
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)
     raise TypeError(
-        f"{owner}.data takes bytes, not {type(data).__name__}; for base64 text use {owner}.from_base64"
+        f"{owner}.data takes bytes, not {shown(data)}: {owner}.from_path reads a file, {owner}.from_base64 decodes "
+        f"base64 text, and {owner}(url=…) takes an address"
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
+from brainwires_provider.types.checked import Checked
+from brainwires_provider.types.costs import Cost
 from brainwires_provider.types.messages import Message
 from brainwires_provider.types.options import NO_OPTIONS, Options
-from brainwires_provider.types.parts import Citation, Extra, OpaquePart, TextPart, ToolCallPart
+from brainwires_provider.types.parts import Citation, Extra, OpaquePart, Origin, Part, TextPart, ToolCallPart
 from brainwires_provider.types.tools import HostedTool, JSONSchema, Tool, ToolChoice
 from brainwires_provider.types.usage import Usage
 
@@ -23,11 +25,19 @@ __all__ = [
     "FinishReason",
     "Lifecycle",
     "Model",
+    "O_co",
     "PreparedRequest",
     "Report",
     "Request",
     "Response",
 ]
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    O_co = DefaultTypeVar("O_co", covariant=True, default=Any)
+else:
+    O_co = TypeVar("O_co", covariant=True)
 
 FinishReason: TypeAlias = Literal[
     "stop",
@@ -58,8 +68,11 @@ Lifecycle: TypeAlias = Literal["active", "preview", "deprecated", "retired"]
 """The state of a model: "deprecated" models have an announced end, "retired" ones are no longer served."""
 
 
-class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One call's input as a value, accepted wherever a client accepts messages."""
+class Request(Checked, frozen=True, gc=False):
+    """One call's input as a value, accepted wherever a client accepts messages.
+
+    Raises TypeError for a field of another type; a list may be given for a tuple.
+    """
 
     messages: tuple[Message, ...]
     """The conversation so far, oldest message first."""
@@ -76,7 +89,8 @@ class Request(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     options: Options = NO_OPTIONS
     """Sampling, limits, reasoning, timeouts, …"""
     extra: Extra | None = None
-    """A protocol's handles to state that the provider stores, by their wire names."""
+    """A protocol's handles to state that the provider stores, by their wire names. A conversation repeats them by
+    itself; by hand, for Anthropic's code execution: `extra={"container": response.extra["container"]}`."""
 
 
 class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
@@ -85,8 +99,8 @@ class Deviation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True
     field: str
     """The option's name, or the place of a mark or extra, such as `"messages[0].content[1].cache"`."""
     outcome: Literal["adapted", "emulated", "dropped"]
-    """`adapted`: sent in another form with the same meaning. `emulated`: reached by other means. `dropped`: not
-    sent."""
+    """`adapted`: sent in another form or with another value. `emulated`: reached by other means. `dropped`: not sent.
+    `strict=True` takes an adapted field only where its form gives all that was asked for."""
     reason: str
     """Why, as a sentence for people."""
 
@@ -105,7 +119,15 @@ class Continuation(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=T
 
 
 class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """What happened to each option that was set: sent as it is, adapted, emulated or dropped, with reasons."""
+    """What happened to each option that was set: sent as it is, adapted, emulated or dropped, with reasons.
+
+    `strict=True` refuses what is dropped or emulated, and of what is adapted all that may give less than was asked
+    for: another effort, "auto" for a forced tool choice, a limit of a schema that is only described, a shorter time
+    to live, a system message that is moved or sent as the user's. It takes a form in which nothing is possible that
+    was not before: an effort as a budget, a schema in another notation, a limit that the API demands. Of messages,
+    their `cache`, `extra`, `name`, `role` and `detail` count; their content is only reported, since a history has to
+    go on.
+    """
 
     sent: tuple[str, ...] = ()
     """The fields that are in the request as they were given. Cache marks and `extra` are named by their place, such as
@@ -117,7 +139,7 @@ class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, g
 
     @property
     def adapted(self) -> tuple[Deviation, ...]:
-        """Sent in another form with the same meaning."""
+        """Sent in another form or with another value; strict requests refuse what may give less than was asked for."""
         return self._with("adapted")
 
     @property
@@ -135,7 +157,7 @@ class Report(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, g
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One attempt at a request that failed before the one that produced the response."""
+    """One attempt at a request that failed."""
 
     error: str
     """What went wrong."""
@@ -143,10 +165,22 @@ class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     """The HTTP status, if there was a response."""
     request_id: str | None = None
     """The provider's id of this attempt, if it sent one."""
+    delay: float | None = None
+    """The wait before the next attempt, in seconds. None: it followed at once, or there was none."""
+    usage: Usage | None = None
+    """Token counts, if the provider had sent any before the failure."""
+    model: str | None = None
+    """The model that was asked, `"provider:model"`, where the call has others to fall back to."""
+    superseded: tuple[Part, ...] = ()
+    """What the caller of a stream had received of it, which counts no more: reasoning only."""
+    is_cancelled: bool = False
+    """Whether it was cancelled, because the other request of a hedged call was answered first."""
+    cost: Cost | None = None
+    """What it cost, if the client computes costs and its usage and price are known."""
 
 
-class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
-    """One complete response of a model."""
+class Response(Struct, Generic[O_co], frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+    """One complete response of a model; `Response[T]` where `output=T` asked for a type."""
 
     id: str | None
     """The provider's id of the response, if it has one."""
@@ -171,7 +205,11 @@ class Response(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
     headers: Mapping[str, str] = field(default_factory=dict)
     """The HTTP headers of the response."""
     attempts: tuple[Attempt, ...] = ()
-    """Earlier attempts that failed; empty if the first one succeeded."""
+    """The attempts that failed, in order; empty if the first one succeeded."""
+    cost: Cost | None = None
+    """The price, with `Client(prices=True)`. None where it is not known, never 0."""
+    output: O_co = None  # type: ignore[assignment]
+    """The value of the type that `output=` asked for. None without one, and where the model calls tools instead."""
 
     @property
     def text(self) -> str:
@@ -244,6 +282,8 @@ class PreparedRequest(Struct, frozen=True, omit_defaults=True, repr_omit_default
     headers: Mapping[str, str]
     body: bytes
     report: Report
+    origin: Origin | None = None
+    """The protocol, provider and model that `"provider:model"`, or a name of the configuration, stands for."""
 
     def curl(self) -> str:
         """The same request as a shell command, with "[redacted]" in place of the key.

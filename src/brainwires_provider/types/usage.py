@@ -58,7 +58,16 @@ class Usage(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc
     @property
     def total_tokens(self) -> int:
         """The provider's own total, which equals the sum of all counts."""
-        return self.input_tokens + self.output_tokens + self.unattributed
+        return (
+            self.uncached_input
+            + self.cache_read
+            + self.cache_write
+            + self.output_text
+            + self.reasoning
+            + self.tool_input
+            + self.audio_input
+            + self.unattributed
+        )
 
 
 class TokenCount(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
@@ -68,6 +77,21 @@ class TokenCount(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
     """System prompt, tools and messages together."""
     raw: Mapping[str, Any] | None = None
     """The provider's response body, unchanged."""
+
+
+def add_usage(*counts: Usage) -> Usage:
+    """The sum of several responses' counts, complete if each of them is; `raw` is none's."""
+    counted = [each for each in counts if each != Usage()]
+    sums: dict[str, Any] = {name: sum(getattr(each, name) for each in counted) for name in _COUNTS}
+    return Usage(
+        **sums,
+        passes=tuple(item for each in counted for item in each.passes),
+        anomalies=tuple(item for each in counted for item in each.anomalies),
+        complete=bool(counted) and all(each.complete for each in counted),
+    )
+
+
+_COUNTS = Usage.__struct_fields__[: Usage.__struct_fields__.index("passes")]
 
 
 def split_usage(

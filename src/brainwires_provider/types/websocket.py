@@ -8,16 +8,21 @@ Reference: OpenAI's WebSocket mode guide.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from msgspec import Struct, field
 from msgspec.structs import replace
+
+from brainwires_provider.types.checked import Checked
 
 __all__ = ["WebSocketCounters", "WebSocketOptions", "WebSocketStats"]
 
 _SHORTEST = 300.0  # an error about the limit may be wrong; connections for one request each would be worse
 
+_REFUSALS = 3
 
-class WebSocketOptions(Struct, frozen=True, kw_only=True):
+
+class WebSocketOptions(Checked, frozen=True, kw_only=True):
     """What a server supports over a WebSocket, and how connections are kept. Times in seconds, sizes in bytes."""
 
     multiplexing: bool = False
@@ -31,6 +36,16 @@ class WebSocketOptions(Struct, frozen=True, kw_only=True):
     shared_store: bool = False
     """The server finds a stored response from any connection. If not, a response is continued only on the connection
     that it was received on: another one may answer as if there were no history, without reporting it."""
+    continues: Literal["all", "stored", "none"] = "all"
+    """Which responses the server continues: all, on the connection that they were received on; only those that it
+    stores (`store=True`); or none."""
+    repeats_instructions: bool = True
+    """The system prompt is sent again with a request that continues a response. If not, the server keeps that of the
+    response, and refuses another."""
+    connection_headers: tuple[str, ...] = ("openai-organization", "openai-project", "openai-beta")
+    """Headers of `extra_headers`, in lower case, that belong to the connection: requests share a connection only if
+    these are equal. Keys always do, and so do the provider's own `headers`. Others cannot be sent with one request,
+    and are reported as dropped."""
     max_request_bytes: int = 15 * 1024 * 1024
     """The largest request that is sent over the WebSocket; a larger one goes over HTTP."""
     max_buffered_bytes: int = 64 * 1024 * 1024
@@ -53,7 +68,17 @@ class WebSocketOptions(Struct, frozen=True, kw_only=True):
     http_fallback: bool = True
     """Send requests over HTTP if no WebSocket can be opened."""
     fallback_cooldown: float = 600.0
-    """How long requests are then sent over HTTP before a WebSocket is tried again."""
+    """The longest time that requests are then sent over HTTP before one of them tries a WebSocket again. The first
+    wait is 10 s, and each is twice the last."""
+
+    def without_parent(self, fault: str, times: int) -> WebSocketOptions:
+        """The same options, for a server that refused to continue a response, for the `times`th successive time."""
+        if fault == "no_parents":
+            return replace(self, continues="none")
+        if fault == "instructions":
+            return replace(self, repeats_instructions=False)
+        is_usual = times >= _REFUSALS and self.continues == "all"
+        return replace(self, continues="stored") if is_usual else self
 
     def with_age_limit(self, limit: float) -> WebSocketOptions:
         """The same options, for a server that ends its connections at the age `limit`."""
@@ -82,7 +107,7 @@ class WebSocketStats(Struct, frozen=True):
     orphaned: int = 0
     """Events that belonged to no request in progress, and were dropped."""
     misses: Mapping[str, int] = field(default_factory=dict)
-    """Why requests were sent in full, by the kind of reason."""
+    """Why requests were sent in full, by the kind of reason; a field that differs is named, as `"field:tools"`."""
 
 
 class WebSocketCounters:
@@ -92,13 +117,6 @@ class WebSocketCounters:
         self.full = self.incremental = self.connected = self.reconnected = self.resent = 0
         self.http_fallbacks = self.rotated = self.abandoned = self.orphaned = 0
         self.misses: dict[str, int] = {}
-
-    def count_sent(self, *, continued: bool) -> None:
-        """A request was sent, in full or continuing."""
-        if continued:
-            self.incremental += 1
-        else:
-            self.full += 1
 
     def snapshot(self) -> WebSocketStats:
         """The figures as they stand."""

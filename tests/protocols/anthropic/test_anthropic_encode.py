@@ -21,9 +21,10 @@ from brainwires_provider.protocols.anthropic import (
     AnthropicOptions,
     AnthropicQuirks,
 )
-from brainwires_provider.protocols.base.claude import ClaudeFacts, claude_facts
+from brainwires_provider.protocols.base.facts import ModelFacts
 from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
+from brainwires_provider.providers.models import facts_of
 from brainwires_provider.types import (
     HostedTool,
     JSONSchema,
@@ -36,22 +37,33 @@ from brainwires_provider.types import (
     ToolChoice,
 )
 from corpus import records
+from known import count_known
 
 QUIRKS = {"messages": AnthropicQuirks(), "bedrock": BEDROCK_INVOKE, "vertex": VERTEX}
+CLOSED = {**SCHEMA, "additionalProperties": False}
 TIME = Tool("time", "", {}, strict=True, extra={"defer_loading": True, "input_examples": [{}]})
 SEARCH = HostedTool("web_search_20250305", {"name": "web_search", "max_uses": 2})
 
 # -- what a model takes --------------------------------------------------------------------------------------
 
-COMPATIBLE = ClaudeFacts()
+COMPATIBLE = ModelFacts()
 
 
-def claude(**told: Any) -> ClaudeFacts:
+def claude(**told: Any) -> ModelFacts:
     """What all of them have in common, and these."""
-    return ClaudeFacts(samples_thinking=False, forced_tools_thinking=False, signed_thinking=True, **told)
+    return ModelFacts(
+        family="claude",
+        samples_thinking=False,
+        forced_tools_thinking=False,
+        signed_thinking=True,
+        result_status=True,
+        cache_points=True,
+        tool_cache_points=True,
+        **told,
+    )
 
 
-ABLE: list[tuple[str, ClaudeFacts]] = [
+ABLE: list[tuple[str, ModelFacts]] = [
     ("SmolLM2-135M", COMPATIBLE),
     ("claude-3-haiku-20240307", claude(budgets=False, adaptive=False, schema=False, max_output=4096)),
     ("claude-3-5-sonnet-20241022", claude(budgets=False, adaptive=False, schema=False, max_output=8192)),
@@ -65,8 +77,8 @@ ABLE: list[tuple[str, ClaudeFacts]] = [
     ("claude-sonnet-4-0", claude(adaptive=False, schema=False, max_output=64000)),
     ("claude-opus-4-1-20250805", claude(adaptive=False, both_samplers=False, max_output=32000)),
     ("claude-haiku-4-5", claude(adaptive=False, both_samplers=False, max_output=64000)),
-    ("eu.anthropic.claude-sonnet-4-6", claude(both_samplers=False, max_output=128000)),
-    ("claude-opus-4-6-v1", claude(both_samplers=False, max_output=128000)),
+    ("eu.anthropic.claude-sonnet-4-6", claude(both_samplers=False, prefill=False, max_output=128000)),
+    ("claude-opus-4-6-v1", claude(both_samplers=False, prefill=False, max_output=128000)),
 ]
 NEWER = claude(
     sampling=False,
@@ -74,12 +86,14 @@ NEWER = claude(
     budgets=False,
     system_turns=True,
     bedrock_schema=False,
+    bedrock_strict=False,
+    prefill=False,
     max_output=128000,
 )
 ABLE += [
     ("claude-opus-4-7", msgspec.structs.replace(NEWER, system_turns=False)),
     ("claude-opus-4-8", NEWER),
-    ("claude-opus-5", NEWER),
+    ("claude-opus-5", msgspec.structs.replace(NEWER, bedrock_strict=True)),
     ("claude-sonnet-5", NEWER),
     ("claude-haiku-5-5", NEWER),
     ("claude-opus-5-5", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
@@ -87,14 +101,14 @@ ABLE += [
     ("claude-fable-5-1", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-mythos-preview", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-opus-12", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
-    ("claude-opus-next", NEWER),
+    ("claude-opus-next", msgspec.structs.replace(NEWER, thinking_off=None, forced_tools=False)),
     ("claude-x", NEWER),
 ]
 
 
 @pytest.mark.parametrize(("model", "expected"), ABLE)
-def test_what_a_model_takes(model: str, expected: ClaudeFacts) -> None:
-    assert claude_facts(model) == expected
+def test_what_a_model_takes(model: str, expected: ModelFacts) -> None:
+    assert facts_of(model) == expected
 
 
 THINK = {"type": "adaptive"}
@@ -384,18 +398,18 @@ WORDS = "Answer with one JSON object, p (A person.), that follows this JSON Sche
 @pytest.mark.parametrize(
     ("model", "output", "config", "system", "outcomes"),
     [
-        (NEW, JSONSchema("p", SCHEMA), {"format": {"type": "json_schema", "schema": SCHEMA}}, "S", []),
+        (NEW, JSONSchema("p", CLOSED), {"format": {"type": "json_schema", "schema": CLOSED}}, "S", []),
         (
             NEW,
-            JSONSchema("p", SCHEMA, strict=True),
-            {"format": {"type": "json_schema", "schema": SCHEMA}},
+            JSONSchema("p", CLOSED, strict=True),
+            {"format": {"type": "json_schema", "schema": CLOSED}},
             "S",
             [],
         ),
         (
             NEW,
-            JSONSchema("p", {"type": "object"}, "A person.", strict=False),
-            {"format": {"type": "json_schema", "schema": {"type": "object", "description": "A person."}}},
+            JSONSchema("p", CLOSED, "A person.", strict=False),
+            {"format": {"type": "json_schema", "schema": {**CLOSED, "description": "A person."}}},
             "S",
             ["adapted"],
         ),
@@ -433,13 +447,13 @@ def test_output(model: str, output: Any, config: Any, system: Any, outcomes: lis
 
 def test_output_and_effort_and_own_fields_share_an_object() -> None:
     own = AnthropicOptions(output_config={"effort": "xhigh", "task_budget": {"type": "tokens", "total": 9}})
-    call = encode(output=JSONSchema("p", SCHEMA), options={"reasoning": "low", "provider_options": own})
+    call = encode(output=JSONSchema("p", CLOSED), options={"reasoning": "low", "provider_options": own})
     assert call.body["output_config"] == {
-        "format": {"type": "json_schema", "schema": SCHEMA},
+        "format": {"type": "json_schema", "schema": CLOSED},
         "effort": "xhigh",
         "task_budget": {"type": "tokens", "total": 9},
     }
-    assert encode(quirks=AnthropicQuirks(schema=False), output=JSONSchema("p", SCHEMA)).body["system"]
+    assert encode(quirks=AnthropicQuirks(schema=False), output=JSONSchema("p", CLOSED)).body["system"]
 
 
 # -- the clouds ----------------------------------------------------------------------------------------------
@@ -601,7 +615,7 @@ def test_containers(extra: dict[str, Any], sent: Any, deviations: list[tuple[str
 
 def count(quirks: AnthropicQuirks | None = None, **fields: Any) -> Call:
     origin = Origin("anthropic_messages", "anthropic", NEW)
-    return AnthropicMessages(quirks).count_call(Request(HI, NEW, **fields), origin)
+    return count_known(AnthropicMessages(quirks), Request(HI, NEW, **fields), origin)
 
 
 COUNTED = {"model": NEW, "system": "S", "messages": [{"role": "user", "content": "Hi"}], "thinking": THINK}
@@ -637,7 +651,7 @@ def test_the_count() -> None:
     assert read(b'{"input_tokens": 7, "context_management": {}}').input_tokens == 7
     assert read(b'{"inputTokens": 8}').input_tokens == 8
     for body in (b"{}", b"[]", b"<html>", b'{"input_tokens": "7"}'):
-        with pytest.raises(ProtocolError, match="no count of input tokens"):
+        with pytest.raises(ProtocolError, match=r"no count of input tokens|the count of tokens is not"):
             read(body)
 
 

@@ -32,7 +32,12 @@ anthropic = pytest.importorskip("anthropic")
 
 MODEL = "claude-opus-5"
 OLD = "claude-haiku-4-5"
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 WEATHER = Tool("weather", "Tells the weather.", SCHEMA)
 NAMED = {"name": "weather", "description": "Tells the weather.", "input_schema": SCHEMA}
 CALL = ToolCallPart("toolu_1", "weather", '{"city":"Paris"}')

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anthropic_answers import (
@@ -39,9 +39,8 @@ from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.anthropic.errors import decode_error
 from brainwires_provider.protocols.anthropic.response import EVENTS, AnthropicDecoder
 from brainwires_provider.protocols.base.protocol import Reply
-from brainwires_provider.types import (
-    OpaquePart,
-)
+from brainwires_provider.types import OpaquePart, TextPart, dump_messages, load_messages
+from decoder_fuzz import check_grammar
 
 # -- cut, and refused ----------------------------------------------------------------------------------------
 
@@ -204,17 +203,33 @@ EVENT = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(EVENT, max_size=8))
 @pytest.mark.many
-def test_any_events_are_a_response_or_a_typed_error(told: list[dict[str, Any]]) -> None:
-    decoder, events = AnthropicDecoder(ORIGIN), []
-    try:
-        for event in told:
-            events += decoder.feed(WireMessage(json.dumps(event).encode()))
-        events += decoder.finish()
-    except ProviderError:
-        msgspec.json.encode(decoder.partial())
-        return
-    msgspec.json.encode(collect(events))
-    assistant_blocks(collect(events).message, ORIGIN, 1)
+def test_any_events_are_a_response_or_a_typed_error() -> None:
+    outcomes: set[str] = set()
+
+    @settings(max_examples=200, deadline=None)
+    @example(RICH)
+    @given(st.lists(EVENT, max_size=8))
+    def check(told: list[dict[str, Any]]) -> None:
+        decoder, events = AnthropicDecoder(ORIGIN), []
+        try:
+            for event in told:
+                events += decoder.feed(WireMessage(json.dumps(event).encode()))
+            events += decoder.finish()
+        except ProviderError as error:
+            check_grammar(events, whole=False)
+            answer = decoder.partial().message
+            outcomes.add(type(error).__name__)
+        else:
+            check_grammar(events, whole=True)
+            answer = collect(events).message
+            assert answer == decoder.partial().message
+            blocks, reasons = assistant_blocks(answer, ORIGIN, 1)
+            assert bool(blocks or reasons) >= any(
+                part.text for part in answer.content if type(part) is TextPart
+            )
+            outcomes.add("read")
+        assert load_messages(dump_messages([answer])) == [answer]
+
+    check()
+    assert {"read", "ProtocolError", "StreamInterrupted"} <= outcomes

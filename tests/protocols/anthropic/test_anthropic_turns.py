@@ -100,14 +100,14 @@ TURNS: list[tuple[str, tuple[Message, ...], Any, list[Any], list[tuple[str, str]
         (*ASKED, LATER, SUNNY, RAIN, Message.user("And?")),
         None,
         ["user: Hi", "calls", f"user: {C1} {C2}", "system: Now in French.", "user: And?"],
-        [("messages[2]", "adapted")],
+        [("messages[3]", "adapted"), ("messages[4]", "adapted")],
     ),
     (
         NEW,
         (*ASKED, SUNNY, LATER, RAIN),
         None,
         ["user: Hi", "calls", f"user: {C1} {C2}", "system: Now in French."],
-        [("messages[3]", "adapted")],
+        [("messages[4]", "adapted")],
     ),
     (  # a model has answered behind it, so it is not sent behind the next user's turn
         NEW,
@@ -243,8 +243,9 @@ turns = st.lists(
 def test_a_longer_history_begins_with_a_shorter_one(rounds: list[tuple[Message, ...]], model: str) -> None:
     history: tuple[Message, ...] = ()
     before: list[Any] = []
+    answer = Message("assistant", (TextPart("ok", origin=Origin("anthropic_messages", "anthropic", model)),))
     for said in rounds:
-        history += (*said, Message.assistant("ok"))
+        history += (*said, answer)
         now = encode((Message.user("first"), *history), model).body["messages"]
         asked = encode((Message.user("first"), *history[:-1]), model).body["messages"]
         assert now[: len(before)] == before

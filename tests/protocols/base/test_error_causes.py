@@ -14,6 +14,7 @@ from brainwires_provider.errors import (
     AuthenticationError,
     ContextLengthError,
     InvalidRequestError,
+    NotFoundError,
     OverloadedError,
     PermissionDeniedError,
     RateLimitError,
@@ -22,6 +23,47 @@ from brainwires_provider.errors import (
 from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.providers import PROVIDERS
+
+CODES: dict[type[APIError], str] = {
+    AuthenticationError: "authentication_error invalid_api_key invalid_authentication invalid_authentication_error "
+    "unauthorized",
+    PermissionDeniedError: "forbidden permission_denied permission_error",
+    NotFoundError: "DeploymentNotFound model_not_found not_found not_found_error",
+    ContextLengthError: "1261 context_length_exceeded exceed_context_size_error model_max_prompt_tokens_exceeded",
+    RateLimitError: "billing_error exceeded_current_quota_error insufficient_quota rate_limit rate_limit_error "
+    "rate_limit_exceeded rate_limit_reached_error RateLimitReached too_many_requests too_many_requests_error",
+    OverloadedError: "engine_overloaded engine_overloaded_error model_overloaded overloaded overloaded_error "
+    "server_is_overloaded server_overloaded service_unavailable service_unavailable_error slow_down unavailable_error",
+    ServerError: "internal_error internal_server_error server_error timeout_error api_error",
+    InvalidRequestError: "request_too_large invalid_request_error invalid_request bad_request invalid_value "
+    "unsupported_value",
+}
+"""By what they mean: the codes of OpenAI, Azure, Anthropic, Mistral, Moonshot, Groq, Z.AI, llama.cpp, and gateways."""
+
+
+MINIMAX: dict[type[APIError], tuple[int, ...]] = {
+    ServerError: (1000, 1001, 1013, 1024, 1033),
+    RateLimitError: (1002, 1008, 1039, 1041, 2056),
+    AuthenticationError: (1004, 2049),
+    InvalidRequestError: (2013,),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(kind, code) for kind, codes in MINIMAX.items() for code in codes]
+)
+def test_a_code_of_minimax_is_its_kind(kind: type[APIError], code: int) -> None:
+    body = {"choices": None, "base_resp": {"status_code": code, "status_msg": "no"}}
+    assert type(error_in_body(body, status=None)) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(kind, c) for kind, codes in CODES.items() for c in codes.split()]
+)
+def test_a_code_under_status_200_is_its_kind(kind: type[APIError], code: str) -> None:
+    for error in ({"message": "no", "code": code}, {"message": "no", "type": code}):
+        assert type(error_in_body({"error": error}, status=None)) is kind
+
 
 OVERLOADED = (
     "server_is_overloaded",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from brainwires_provider.protocols.base.json import decode_json, fast_decode
+from brainwires_provider.protocols.base.json import decode_json, fast_decode, grown
 
 PADDING = " " * 100
 """Makes a text long enough that its brackets are counted."""
@@ -45,3 +47,48 @@ def test_what_is_nested_too_deeply_is_refused(depth: int) -> None:
 def test_many_values_side_by_side_are_not_deep() -> None:
     text = "[" + ",".join(["[{}]"] * 300) + "]"
     assert fast_decode(text) == fast_decode(text.encode()) == [[{}]] * 300
+
+
+@pytest.mark.parametrize("item", ["{}", "[]", '{"a":1}', "[[]]"])
+def test_what_would_take_many_times_its_size_is_refused(item: str) -> None:
+    """Without being read: four million bytes of empty lists are a hundred megabytes of values."""
+    text = "[" + ",".join([item] * (2_000_000 // len(item))) + "]"
+    for read in (fast_decode, decode_json):
+        with pytest.raises(ValueError, match="too many small objects and lists"):
+            read(text.encode())
+
+
+@pytest.mark.parametrize("item", ['"a"', '""'])
+def test_a_large_text_of_very_short_texts_is_refused(item: str) -> None:
+    """A text of one character takes fifty bytes in memory. What is smaller, or has longer texts, is read."""
+    text = "[" + ",".join([item] * (1_200_000 // len(item))) + "]"
+    for data in (text, text.encode()):
+        with pytest.raises(ValueError, match="too many short texts"):
+            fast_decode(data)
+    assert len(fast_decode("[" + ",".join(['"a"'] * 100_000) + "]")) == 100_000
+    assert len(fast_decode("[" + ",".join(['"abc"'] * 200_000) + "]")) == 200_000
+
+
+def test_log_probabilities_of_a_long_answer_are_read() -> None:
+    one = {"token": "a", "logprob": -0.25, "bytes": [97], "top_logprobs": []}
+    text = json.dumps([one] * 100_000, separators=(",", ":"))
+    assert len(fast_decode(text.encode())) == 100_000
+    assert len(fast_decode("[" + "[]," * 190_000 + "0]")) == 190_001
+
+
+@pytest.mark.parametrize(
+    ("known", "value", "name", "both"),
+    [
+        ({"a": "x", "b": 1}, {"a": "y", "c": 2}, "", {"a": "xy", "b": 1, "c": 2}),
+        ("ab", "abc", "", "abc"),
+        ("ab", "c", "", "abc"),
+        ("ab", "c", "call_id", "c"),
+        ([1], [2], "", [1, 2]),
+        ([1], [1, 2], "", [1, 2]),
+        (1, None, "", 1),
+        (1, 2, "", 2),
+        ("a", 5, "", 5),
+    ],
+)
+def test_what_a_delta_adds_to(known: object, value: object, name: str, both: object) -> None:
+    assert grown(known, value, name) == both

@@ -23,9 +23,10 @@ from brainwires_provider.types import (
     ToolChoice,
     ToolResultPart,
 )
+from known import encode_known
 
 PROVIDER_NAMES = ("anthropic", "bedrock", "bedrock-anthropic", "bedrock-invoke", "vertex-anthropic")
-SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
 TOOLS = (Tool("weather", "Tells the weather.", SCHEMA),)
 HI = (Message.user("Hi"),)
 MODELS = (
@@ -71,7 +72,7 @@ def reported(provider: str, model: str, given: dict[str, Any]) -> list[tuple[str
     made = protocol()
     name = f"us.anthropic.{model}-v1:0" if "bedrock" in provider else model
     fields = {**given, "options": Options(**{"max_tokens": 9_000, **given.get("options", {})})}
-    call = made.encode(Request(HI, name, **fields), Origin(made.name, provider, name), stream=False)
+    call = encode_known(made, Request(HI, name, **fields), Origin(made.name, provider, name), stream=False)
     return sorted((d.field, d.outcome) for d in call.deviations if "under version" not in d.reason)
 
 
@@ -145,7 +146,8 @@ def sent(
 ) -> tuple[list[Any], list[tuple[str, str]]]:
     """The turns, and what is reported of them."""
     made = PROVIDERS[provider].protocol()
-    call = made.encode(
+    call = encode_known(
+        made,
         Request(messages, model, tools=TOOLS, options=Options(max_tokens=9)),
         Origin(made.name, provider, model),
         stream=False,

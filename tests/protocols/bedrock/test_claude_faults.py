@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ from brainwires_provider.types import (
     dump_messages,
     load_messages,
 )
+from known import encode_known
+from work import is_in_proportion
 
 CONVERSE, MESSAGES = BedrockConverse(), AnthropicMessages()
 CONVERSE_ORIGIN = Origin("bedrock_converse", "bedrock", "m")
@@ -125,7 +127,9 @@ def test_odd_blocks_do_not_poison_the_history(odd: dict[str, Any]) -> None:
     message = whole(odd, {"type": "text", "text": "Hello"}).message
     (loaded,) = load_messages(dump_messages([message]))
     assert loaded == message
-    MESSAGES.encode(Request((Message.user("Hi"), loaded, Message.user("Go on")), "m"), ORIGIN, stream=False)
+    encode_known(
+        MESSAGES, Request((Message.user("Hi"), loaded, Message.user("Go on")), "m"), ORIGIN, stream=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,9 @@ def test_fragments_of_another_type_are_a_protocol_error(start: dict[str, Any], d
 def test_own_media_without_its_block_are_sent_by_their_media_type(extra: dict[str, Any] | None) -> None:
     image = ImagePart(data=b"x", media_type="image/png", extra=extra, origin=CONVERSE_ORIGIN)
     request = Request((Message.user("Hi"), Message("assistant", (image,))), "m")
-    sent = CONVERSE.encode(request, CONVERSE_ORIGIN, stream=False).body["messages"][1]["content"][0]["image"]
+    sent = encode_known(CONVERSE, request, CONVERSE_ORIGIN, stream=False).body["messages"][1]["content"][0][
+        "image"
+    ]
     assert (sent["format"], sent["source"]) == ("png", {"bytes": "eA=="})
 
 
@@ -251,36 +257,29 @@ def test_what_is_no_object_is_no_part() -> None:
     assert collect(feed(stream(*block(0, 5), *block(1, {"type": "text", "text": "Hello"})))).text == "Hello"
 
 
-def seconds(work: Any) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
+def cited(count: int) -> None:
+    delta = {"type": "citations_delta", "citation": {"type": "x", "cited_text": "y"}}
+    feed(stream(*block(0, {"type": "text", "text": "a"}, *[delta] * count)))
 
 
-def test_many_citations_and_fragments_cost_in_proportion() -> None:
-    def cited(count: int) -> float:
-        delta = {"type": "citations_delta", "citation": {"type": "x", "cited_text": "y"}}
-        events = stream(*block(0, {"type": "text", "text": "a"}, *[delta] * count))
-        return seconds(lambda: feed(events))
+def opaque(count: int) -> None:
+    feed(stream(*block(0, {"type": "novel"}, *[{"type": "text_delta", "text": "x" * 50}] * count)))
 
-    def opaque(count: int) -> float:
-        events = stream(*block(0, {"type": "novel"}, *[{"type": "text_delta", "text": "x" * 50}] * count))
-        return seconds(lambda: feed(events))
 
-    def redacted(count: int) -> float:
-        piece = {"contentBlockIndex": 0, "delta": {"reasoningContent": {"redactedContent": "AAAA" * 10}}}
-        frames = [("contentBlockDelta", piece)] * count
-        return seconds(lambda: converse(BEGIN, *frames, STOP, COST))
+def redacted(count: int) -> None:
+    piece = {"contentBlockIndex": 0, "delta": {"reasoningContent": {"redactedContent": "AAAA" * 10}}}
+    converse(BEGIN, *[("contentBlockDelta", piece)] * count, STOP, COST)
 
-    def pictured(count: int) -> float:
-        piece = {"contentBlockIndex": 0, "delta": {"image": {"source": {"bytes": "AAAA" * 10}}}}
-        frames = [("contentBlockDelta", piece)] * count
-        return seconds(lambda: converse(BEGIN, *frames, STOP, COST))
 
-    for work in (cited, opaque, redacted, pictured):
-        few = min(work(1_000) for _ in range(3))
-        many = min(work(8_000) for _ in range(2))
-        assert many < 8 * few * 3, (work.__name__, few, many)
+def pictured(count: int) -> None:
+    piece = {"contentBlockIndex": 0, "delta": {"image": {"source": {"bytes": "AAAA" * 10}}}}
+    converse(BEGIN, *[("contentBlockDelta", piece)] * count, STOP, COST)
+
+
+@pytest.mark.parametrize("case", [cited, opaque, redacted, pictured])
+def test_many_fragments_are_work_in_proportion(case: Callable[[int], None]) -> None:
+    fits, small, large = is_in_proportion(case, 500)
+    assert fits, (small, large)
 
 
 def test_citations_stream_into_the_partial_and_the_part() -> None:
@@ -336,6 +335,15 @@ def test_thinking_tokens_that_were_asked_for_are_counted() -> None:
 )
 def test_other_fields_of_the_model_are_no_counts(fields: Any) -> None:
     assert converse_whole(usage=USAGE, additionalModelResponseFields=fields).usage.reasoning == 0
+
+
+@pytest.mark.parametrize(
+    "use", [{"input": {}}, [], 5, None, {"name": []}, {"name": {}, "type": "server_tool_use"}]
+)
+def test_a_call_without_a_name_does_not_poison_the_history(use: Any) -> None:
+    answer = converse_whole(output={"message": {"role": "assistant", "content": [{"toolUse": use}]}}).message
+    history = (Message.user("Hi"), answer, Message.user("And?"))
+    CONVERSE.encode(Request(history, "m"), CONVERSE_ORIGIN, stream=False)
 
 
 def test_an_opaque_part_is_still_sent_as_it_came() -> None:

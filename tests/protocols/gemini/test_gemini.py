@@ -49,6 +49,7 @@ from brainwires_provider.types import (
     ToolCallPart,
     ToolResultPart,
 )
+from known import count_known, encode_known
 
 ORIGIN = Origin("gemini", "google", "gemini-3-flash")
 PLACEHOLDER = GeminiQuirks().placeholder
@@ -58,7 +59,7 @@ def encoded(
     *messages: Message, model: str = "gemini-3-flash", quirks: GeminiQuirks | None = None, **fields: Any
 ) -> Any:
     request = Request(messages or (Message.user("Hi"),), model=model, **fields)
-    return Gemini(quirks).encode(request, Origin("gemini", "google", model), stream=False)
+    return encode_known(Gemini(quirks), request, Origin("gemini", "google", model), stream=False)
 
 
 def decoded(*chunks: Any) -> Response:
@@ -91,12 +92,12 @@ END = chunk(finishReason="STOP")
 )
 def test_the_model_is_in_the_path(model: str, path: str) -> None:
     protocol, request = Gemini(), Request((Message.user("Hi"),), model=model)
-    whole = protocol.encode(request, ORIGIN, stream=False)
+    whole = encode_known(protocol, request, ORIGIN, stream=False)
     assert (whole.path, whole.query) == (f"{path}:generateContent", {})
-    stream = protocol.encode(request, ORIGIN, stream=True)
+    stream = encode_known(protocol, request, ORIGIN, stream=True)
     assert (stream.path, stream.query) == (f"{path}:streamGenerateContent", {"alt": "sse"})
     assert stream.body == whole.body
-    assert protocol.count_call(request, ORIGIN).path == f"{path}:countTokens"
+    assert count_known(protocol, request, ORIGIN).path == f"{path}:countTokens"
 
 
 def test_a_count_holds_the_whole_request_or_its_fields() -> None:
@@ -109,9 +110,9 @@ def test_a_count_holds_the_whole_request_or_its_fields() -> None:
         "systemInstruction": {"parts": [{"text": "S"}]},
         "tools": [{"googleSearch": {}}],
     }
-    studio = Gemini().count_call(request, ORIGIN)
+    studio = count_known(Gemini(), request, ORIGIN)
     assert studio.body == {"generateContentRequest": {"model": "models/m", **fields, "safetySettings": []}}
-    vertex = Gemini(GeminiQuirks(counting="fields")).count_call(request, ORIGIN)
+    vertex = count_known(Gemini(GeminiQuirks(counting="fields")), request, ORIGIN)
     assert vertex.body == fields
 
 
@@ -454,14 +455,34 @@ def test_a_proxys_own_words_are_an_error_too(told: Any) -> None:
 # -- answers -------------------------------------------------------------------------------------------------
 
 
+OURS = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "pause",
+    **dict.fromkeys(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"), "malformed_tool_call"),
+    **dict.fromkeys(
+        (
+            *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION", "MODEL_ARMOR"),
+            *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+        ),
+        "content_filter",
+    ),
+}
+"""What Google's reference says of each; the others say only that it ended in some other way."""
+
+
+def test_every_finish_reason_of_google_genai_is_known() -> None:
+    theirs = {reason.value for reason in pytest.importorskip("google.genai.types").FinishReason}
+    assert theirs <= FINISH_REASONS.keys() and OURS.keys() <= FINISH_REASONS.keys()
+
+
 @pytest.mark.parametrize("raw", [*FINISH_REASONS, "NEVER_HEARD_OF"])
 def test_every_finish_reason(raw: str) -> None:
+    expected = OURS.get(raw, "other")
     response = decoded(chunk({"text": "a"}), chunk(finishReason=raw))
-    assert response.raw_finish_reason == raw
-    assert response.finish_reason == FINISH_REASONS.get(raw, "other")
+    assert (response.finish_reason, response.raw_finish_reason) == (expected, raw)
     with_call = decoded(chunk({"functionCall": {"name": "f"}}), chunk(finishReason=raw))
-    expected = "tool_calls" if raw == "STOP" else FINISH_REASONS.get(raw, "other")
-    assert with_call.finish_reason == expected
+    assert with_call.finish_reason == ("tool_calls" if raw == "STOP" else expected)
 
 
 def test_a_finish_reason_of_the_candidate_wins_over_a_block_reason() -> None:
@@ -552,7 +573,16 @@ def test_metadata_that_goes_on_is_one() -> None:
         "groundingChunks": [3, {"odd": {}}],
     }
     assert response.extra["logprobsResult"] == "odd"
-    assert [c.raw for c in response.citations] == [3, {"odd": {}}]
+    assert [c.raw for c in response.citations] == [{"odd": {}}]
+
+
+def test_sources_with_half_a_character_are_cited_once_each() -> None:
+    named = [b'{"web":{"title":"\\ud83d%d"}}' % place for place in (1, 2, 2)]
+    text = (
+        b'{"candidates":[{"content":{"parts":[{"text":"a"}]},"groundingMetadata":{"groundingChunks":[%s]}}]}'
+    )
+    cited = collect(Gemini().decoder(ORIGIN).feed_whole(text % b",".join(named))).citations
+    assert [each.title for each in cited] == ["\ufffd1", "\ufffd2"]
 
 
 def test_odd_grounding_cites_nothing() -> None:
@@ -570,6 +600,7 @@ def test_odd_grounding_cites_nothing() -> None:
         ({"text": "one", "startIndex": 0}, 0),
         ({"text": "three", "startIndex": 0, "partIndex": 1}, 1),
         ({"text": "two", "startIndex": 90}, 0),
+        ({"text": "o", "startIndex": 7}, 1),
         ({"text": "three", "startIndex": 90}, 1),
         ({"text": "one", "partIndex": 7}, 0),
         ({"text": "one", "partIndex": "odd"}, 0),
@@ -606,6 +637,22 @@ def test_usage_without_counts_is_incomplete() -> None:
     assert decode_usage({}).raw is None
     told = decode_usage({"responseTokenCount": 4, "promptTokensDetails": [3, {"modality": "AUDIO"}]})
     assert (told.output_text, told.total_tokens, told.audio_input) == (4, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "bucket"),
+    [
+        ("promptTokenCount", "uncached_input"),
+        ("candidatesTokenCount", "output_text"),
+        ("responseTokenCount", "output_text"),
+        ("thoughtsTokenCount", "reasoning"),
+        ("toolUsePromptTokenCount", "tool_input"),
+        ("totalTokenCount", "unattributed"),
+    ],
+)
+def test_a_count_alone_is_usage(name: str, bucket: str) -> None:
+    usage = decode_usage({name: 5})
+    assert (usage.total_tokens, usage.complete, getattr(usage, bucket)) == (5, True, 5)
 
 
 # -- results stay with their calls, and what models take ----------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from brainwires_provider.protocols.base.schemas import compile_schema
 from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
 from brainwires_provider.types import JSONSchema, Message, Origin, Request, Tool
+from known import encode_known
 
 ITEMS = {"items": {"type": "STRING"}}
 UNSAID_ITEMS = "$: an array must say its items: they are said to be texts"
@@ -42,6 +43,12 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         {"properties": {}},
         {"type": "OBJECT", "properties": {}},
         ("$: type object is told by its keywords",),
+        (),
+    ),
+    "a list without its type": (
+        {"items": {"type": "integer"}},
+        {"type": "ARRAY", "items": {"type": "INTEGER"}},
+        ("$: type array is told by its keywords",),
         (),
     ),
     "properties that are none": (
@@ -505,7 +512,7 @@ def encoded(protocol: Gemini, model: str, schema: dict[str, Any]) -> tuple[Any, 
     request = Request(
         (Message.user("hi"),), model=model, tools=(Tool("f", "", schema),), output=JSONSchema("f", schema)
     )
-    call = protocol.encode(request, Origin("gemini", "google", model), stream=False)
+    call = encode_known(protocol, request, Origin("gemini", "google", model), stream=False)
     return call.body, [(d.field, d.outcome, d.reason) for d in call.deviations]
 
 

@@ -46,6 +46,33 @@ def encoded(prompt: Any = "Hi", **fields: Any) -> Call:
     return LlamaCpp().encode(Request(messages, options=Options(**fields), **own), ORIGIN, stream=False)
 
 
+def test_one_of_some_texts_is_asked_for_by_a_grammar() -> None:
+    call = operations.constrained_call([1, 2], ["yes", "no"], "m")
+    assert (call.path, call.body) == (
+        "/completion",
+        {
+            "prompt": [1, 2],
+            "n_predict": 4,
+            "temperature": 0.0,
+            "grammar": 'root ::= "yes" | "no"',
+            "cache_prompt": True,
+            "stream": False,
+            "model": "m",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shared", "ways"),
+    [
+        ({"a": (1, 3), "b": (2, 3)}, (), {1: ["a"], 2: ["b"]}),
+        ({"a": (1, 3), "b": (1, 4), "c": (1, 3)}, (1,), {3: ["a", "c"], 4: ["b"]}),
+    ],
+)
+def test_where_labels_part(tokens: Any, shared: tuple[int, ...], ways: dict[int, list[str]]) -> None:
+    assert operations._parting(tuple(tokens), tokens) == (shared, ways)
+
+
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]] = {
     "nothing": ({}, {}, []),
     "a model": ({"model": "m"}, {"model": "m"}, []),
@@ -92,6 +119,11 @@ BODIES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]] 
     "a schema": ({"output": JSONSchema("n", {"type": "array"})}, {"json_schema": {"type": "array"}}, []),
     "a strict schema": (
         {"output": JSONSchema("n", {"type": "array"}, strict=True)},
+        {"json_schema": {"type": "array"}},
+        [("output", "adapted")],
+    ),
+    "a schema with a description": (
+        {"output": JSONSchema("n", {"type": "array"}, description="Numbers.")},
         {"json_schema": {"type": "array"}},
         [("output", "adapted")],
     ),

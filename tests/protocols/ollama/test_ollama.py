@@ -5,7 +5,6 @@ What a chat is encoded to, and how answers are decoded, stands in `fixtures/olla
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ollama._client import _parse_host
 
@@ -33,7 +32,6 @@ from brainwires_provider.errors import (
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
-from brainwires_provider.protocols.base.bodies import feed_rest
 from brainwires_provider.protocols.ollama import (
     Ollama,
     OllamaDecoder,
@@ -56,7 +54,10 @@ from brainwires_provider.types import (
     Tool,
     ToolCallPart,
 )
-from brainwires_provider.types.ollama import OllamaProgress
+from brainwires_provider.types.ollama import OllamaEmbeddings, OllamaLoad, OllamaModelInfo, OllamaProgress
+from decoder_fuzz import check_grammar
+from known import count_known, encode_known
+from reading import read_stream
 
 ORIGIN = Origin("ollama", "ollama", "m")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -147,13 +148,8 @@ CHAT = lines(
 
 
 def read(decoder: Any, chunks: list[bytes]) -> list[Event]:
-    """The events of a stream that comes in these pieces, as the road reads it."""
-    framing, events = NDJSONFraming(), []
-    for chunk in chunks:
-        for message in framing.feed(chunk):
-            events += decoder.feed(message)
-    feed_rest(decoder, *framing.finish(), events)
-    return events
+    """The events of a stream that comes in these pieces."""
+    return read_stream(NDJSONFraming(), decoder, chunks, [])
 
 
 @settings(max_examples=60)
@@ -186,7 +182,7 @@ def test_calls_without_ids_get_their_own_that_are_not_sent_back() -> None:
     assert first.message == again.message
     assert all(call.id is None for call in first.tool_calls)
     history = (Message.user("?"), first.message, Message.tool_result(first.tool_calls[1], "4"))
-    body = Ollama().encode(Request(history, "m"), ORIGIN, stream=False).body
+    body = encode_known(Ollama(), Request(history, "m"), ORIGIN, stream=False).body
     assert body["messages"][1]["tool_calls"] == [{"function": {"name": "f", "arguments": {}}}] * 2
     assert body["messages"][2] == {"role": "tool", "content": "4", "tool_name": "f"}
 
@@ -203,7 +199,9 @@ def test_a_longer_history_begins_with_a_shorter_one() -> None:
     ]
 
     def encoded(count: int) -> Any:
-        return Ollama().encode(Request(tuple(history[:count]), "m"), ORIGIN, stream=True).body["messages"]
+        return encode_known(Ollama(), Request(tuple(history[:count]), "m"), ORIGIN, stream=True).body[
+            "messages"
+        ]
 
     whole = encoded(len(history))
     for count in range(len(history)):
@@ -280,7 +278,8 @@ def test_a_server_that_only_switches_thinking() -> None:
         ("off", False),
         (Reasoning(effort="minimal", budget_tokens=9), True),
     ):
-        call = Ollama(quirks).encode(
+        call = encode_known(
+            Ollama(quirks),
             Request((Message.user("?"),), "m", options=Options(reasoning=wanted)),  # type: ignore[arg-type]
             ORIGIN,
             stream=False,
@@ -292,7 +291,7 @@ def test_a_server_that_only_switches_thinking() -> None:
 
 def test_nothing_counts_tokens() -> None:
     with pytest.raises(UnsupportedError, match="no call that counts tokens"):
-        Ollama().count_call(Request((Message.user("?"),), "m"), ORIGIN)
+        count_known(Ollama(), Request((Message.user("?"),), "m"), ORIGIN)
     with pytest.raises(UnsupportedError, match="no call that counts tokens"):
         Ollama().decode_count(b"{}")
 
@@ -359,6 +358,14 @@ def test_progress_at_every_split_point() -> None:
             assert read(ProgressDecoder(ORIGIN), [body[:at], body[at:]]) == whole, at
     assert ProgressDecoder(ORIGIN).feed_whole(PULL) == whole
     assert ProgressDecoder(ORIGIN).feed_whole(b'{\n "status": "success"\n}') == whole[-2:]
+
+
+def test_a_listed_error_is_an_error_and_nothing_follows_an_end() -> None:
+    with pytest.raises(APIError, match="boom"):
+        OllamaDecoder(ORIGIN).feed(WireMessage(b'[{"error": "boom"}]'))
+    decoder = ProgressDecoder(ORIGIN)
+    decoder.feed(WireMessage(b'{"status": "success"}'))
+    assert decoder.feed(WireMessage(b'{"status": "again"}')) == []
 
 
 def test_progress_that_stops_at_any_byte_is_never_success() -> None:
@@ -514,39 +521,75 @@ def test_what_is_no_name(name: Any) -> None:
             call(name)
 
 
-@settings(max_examples=60)
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(
-                st.sampled_from(
-                    ["message", "content", "tool_calls", "function", "name", "models", "details", "done"]
-                )
-                | st.text(max_size=4),
-                inner,
-                max_size=4,
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["message", "content", "tool_calls", "function", "name", "models", "details", "done"]
             )
-        ),
-        max_leaves=12,
-    )
+            | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
 )
-def test_whatever_comes_is_read_or_a_typed_error(value: Any) -> None:
-    body = json.dumps(value).encode()
-    readers: list[Callable[[bytes], Any]] = [
-        lambda body: OllamaDecoder(ORIGIN).feed_whole(body),
-        lambda body: read(OllamaDecoder(ORIGIN), [body]),
-        lambda body: read(ProgressDecoder(ORIGIN), [body]),
-        models.decode_list,
-        operations.decode_running,
-        lambda body: operations.decode_info(body, "m"),
-        operations.decode_load,
+
+
+def events_of(body: bytes, decoder: Any, *, whole: bool) -> list[Event]:
+    """The events of a body, which keep the grammar."""
+    events = decoder.feed_whole(body) if whole else read(decoder, [body])
+    check_grammar(events, whole=True)
+    return events
+
+
+# By what reads it: the reader, the type of what it gives, and a body that it takes.
+READERS: dict[str, tuple[Callable[[bytes], Any], type, Any]] = {
+    "a whole body": (
+        lambda body: events_of(body, OllamaDecoder(ORIGIN), whole=True),
+        list,
+        {"message": {"content": "a"}, "done": True},
+    ),
+    "a stream": (
+        lambda body: events_of(body, OllamaDecoder(ORIGIN), whole=False),
+        list,
+        {"message": {"content": "a"}, "done": True},
+    ),
+    "progress": (lambda body: read(ProgressDecoder(ORIGIN), [body]), list, {"status": "success"}),
+    "a list": (models.decode_list, tuple, {"models": []}),
+    "what runs": (operations.decode_running, tuple, {"models": []}),
+    "a model": (lambda body: operations.decode_info(body, "m"), OllamaModelInfo, {"details": {}}),
+    "loading": (operations.decode_load, OllamaLoad, {"done": True}),
+    "embeddings": (
         lambda body: operations.decode_embeddings(body, "a"),
-    ]
-    for reader in readers:
-        with contextlib.suppress(ProtocolError, StreamInterrupted, APIError):
-            reader(body)
+        OllamaEmbeddings,
+        {"embeddings": [[1.0]]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_whatever_comes_is_read_or_a_typed_error(name: str) -> None:
+    reader, kind, good = READERS[name]
+    outcomes: set[str] = set()
+
+    @settings(max_examples=60)
+    @example(good)
+    @example([])
+    @given(ANYTHING)
+    def check(value: Any) -> None:
+        try:
+            found = reader(json.dumps(value).encode())
+        except (ProtocolError, StreamInterrupted, APIError) as error:
+            outcomes.add(type(error).__name__)
+        else:
+            assert isinstance(found, kind)
+            outcomes.add("read")
+
+    check()
+    assert "read" in outcomes and len(outcomes) > 1
 
 
 def test_a_text_part_keeps_its_surrogates_out() -> None:

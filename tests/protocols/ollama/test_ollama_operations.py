@@ -105,6 +105,8 @@ BEGIN: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
             parameters={"num_ctx": 9},
             messages=[Message.user("Hi", ImagePart(data=b"GIF8")), Message.assistant("Hello")],
             quantize="q4_K_M",
+            renderer="qwen3-coder",
+            parser="qwen3-coder",
         ),
         {
             "model": "b",
@@ -118,6 +120,8 @@ BEGIN: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
                 {"role": "assistant", "content": "Hello"},
             ],
             "quantize": "q4_K_M",
+            "renderer": "qwen3-coder",
+            "parser": "qwen3-coder",
         },
     ),
 }

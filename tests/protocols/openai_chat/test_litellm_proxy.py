@@ -21,7 +21,9 @@ from brainwires_provider import (
     Client,
     OpenAIResponsesOptions,
     ProviderConfig,
+    ProviderError,
     Response,
+    Retry,
     WebSocketOptions,
     WebSocketStats,
 )
@@ -186,6 +188,31 @@ def test_ten_turns_while_the_proxy_is_killed_twice(
     assert counts.full == 1 + len(KILLED_BEFORE)
     assert counts.incremental == TURNS - counts.full + refused
     assert (counts.resent, counts.http_fallbacks, counts.orphaned) == (refused, 0, 0)
+
+
+def test_a_turn_in_which_the_proxy_is_killed_is_an_error_and_can_be_asked_again(served: Served) -> None:
+    proxy, relay = served
+    system = rule("killed in a turn")
+
+    async def ask() -> list[Response]:
+        async with AsyncClient(ROW, providers=providers(proxy), retry=Retry(attempts=1)) as client:
+            talk = client.conversation(system=system, **FIXED)
+            answers = [await talk.chat(question(turn)) for turn in range(2)]
+            relay.at_first_piece = proxy.kill
+            with pytest.raises(ProviderError):
+                await talk.chat(question(2))
+            assert len(talk.messages) == 4  # what failed is no part of it
+            await asyncio.to_thread(proxy.restart)
+            return answers + [await talk.chat(question(turn)) for turn in range(2, TURNS)]
+
+    answers = asyncio.run(ask())
+
+    check_answers(answers)
+    asked = [body for body in relay.asked if body.get("instructions") == system]
+    before, after = ([texts(item) for item in body["input"]] for body in asked[2:4])
+    assert before == after  # the turn, before the kill and after
+    relay.asked.remove(asked[2])
+    check_what_the_engine_saw(relay, system, answers, refused=0)
 
 
 def test_what_the_doctor_finds(served: Served) -> None:

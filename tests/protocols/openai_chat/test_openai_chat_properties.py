@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from brainwires_provider.errors import APIError, ProtocolError, StreamInterrupted, UnsupportedError
 from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.replay import MERGED, MOVED
 from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
 from brainwires_provider.types import (
     FilePart,
@@ -207,13 +208,20 @@ def test_any_bytes_are_a_typed_error(data: bytes, event: str | None) -> None:
 OTHER = Origin("gemini", "google", "g")
 origins = st.sampled_from([None, ORIGIN, Origin("openai_chat", "openai-chat", "x", "m"), OTHER])
 short = st.text(max_size=4)
+sayable = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | short
+)
 extras = st.none() | st.fixed_dictionaries(
     {},
     optional={
         "fields": st.lists(
             st.sampled_from(["reasoning", "reasoning_content", "reasoning_details", "content"])
         ),
-        "reasoning_details": st.lists(st.dictionaries(short, leaf, max_size=2), max_size=2),
+        "reasoning_details": st.lists(st.dictionaries(short, sayable, max_size=2), max_size=2),
         "thinking": st.lists(short, max_size=2),
         "id": short,
         "extra_content": short,
@@ -234,7 +242,7 @@ told_parts = (
     st.builds(TextPart, short, extra=extras, origin=origins)
     | st.builds(lambda m, e, o: ImagePart(**m, extra=e, origin=o), media, extras, origins)
     | st.builds(lambda m, e, o: FilePart(**m, extra=e, origin=o), media, extras, origins)
-    | st.builds(OpaquePart, short, st.dictionaries(short, leaf, max_size=2) | leaf, origin=origins)
+    | st.builds(OpaquePart, short, st.dictionaries(short, sayable, max_size=2) | sayable, origin=origins)
 )
 parts = (
     told_parts
@@ -248,7 +256,7 @@ turns = st.builds(
     st.sampled_from(["system", "developer", "user", "assistant", "tool"]),
     st.lists(parts, max_size=4),
     name=st.none() | short,
-    extra=st.none() | st.dictionaries(short, leaf, max_size=2),
+    extra=st.none() | st.dictionaries(short, sayable, max_size=2),
 )
 quirks = st.sampled_from(
     [
@@ -260,13 +268,15 @@ quirks = st.sampled_from(
 
 
 def encoded(protocol: OpenAIChat, history: list[Message]) -> list[Any] | None:
-    """The wire's messages, or None where the protocol cannot say them."""
+    """The wire's messages, or None where the protocol cannot say them, or reports that it arranged the turns anew."""
     try:
         call = protocol.encode(Request(tuple(history), "m", "Be brief."), ORIGIN, stream=True)
     except UnsupportedError as error:
         assert str(error).startswith("messages[")
         return None
     msgspec.json.encode(call.body)
+    if any(deviation.reason in (MERGED, MOVED) for deviation in call.deviations):
+        return None
     told: list[Any] = call.body["messages"]
     return told
 

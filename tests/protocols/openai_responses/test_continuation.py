@@ -22,6 +22,7 @@ from brainwires_provider.protocols.openai_responses.continuation import (
 from brainwires_provider.protocols.openai_responses.parts import BY_KIND
 from brainwires_provider.protocols.openai_responses.ws import SocketRequest
 from brainwires_provider.types import Origin
+from brainwires_provider.types.websocket import WebSocketOptions
 
 HI = {"role": "user", "content": "Hi"}
 HELLO = {
@@ -164,7 +165,11 @@ def test_every_form_of_input_is_items(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["stream", "stream_options", "stream_id", "generate", "background", "background_options", "type"]
+    "name",
+    [
+        *("stream", "stream_options", "stream_id", "generate", "background", "background_options", "type"),
+        *("metadata", "client_metadata", "user", "safety_identifier", "prompt_cache_key"),
+    ],
 )
 def test_how_a_request_is_sent_is_no_field(name: str) -> None:
     assert outline(body(HI, **{name: True})).fingerprint == outline(body(HI)).fingerprint
@@ -176,7 +181,7 @@ def test_how_a_request_is_sent_is_no_field(name: str) -> None:
         ("temperature", 0.5),
         ("temperature", None),
         ("tools", [{"type": "web_search"}]),
-        ("metadata", {"a": "\ud800"}),
+        ("text", {"a": "\ud800"}),
         ("store", True),
         ("model", "n"),
         ("previous_response_id", "resp_1"),
@@ -223,7 +228,9 @@ def test_a_warm_up_is_a_head() -> None:
     assert found(heads, body()) == Miss(
         "nothing_new", "the history ends with the last answer: there is nothing new to send"
     )
-    assert found(heads, body(HI, temperature=1)) == Miss("field", "field 'temperature' differs")
+    assert found(heads, body(HI, temperature=1)) == Miss(
+        "field", "field 'temperature' differs", "temperature"
+    )
 
 
 def test_the_longest_head_is_found_and_of_equals_the_newest() -> None:
@@ -325,6 +332,13 @@ def test_a_history_begins_at_its_last_compaction(before: list[Any]) -> None:
         assert match.tail == len(before) + 2
 
 
+def test_an_answer_that_begins_with_a_compaction_is_the_whole_history() -> None:
+    """What was asked before it is not sent again."""
+    match = found(one(held(body(HI), COMPACTION, HELLO)), body(COMPACTION, HELLO, MORE))
+    assert isinstance(match, Match)
+    assert match.tail == 2
+
+
 # -- misses --------------------------------------------------------------------------------------------------
 
 KNOWN = body(HI, HELLO, MORE, temperature=1)  # and HELLO after it
@@ -336,13 +350,16 @@ MISSES: dict[str, tuple[dict[str, Any], Miss]] = {
     ),
     "a field": (
         {**KNOWN, "input": [*KNOWN["input"], HELLO, HI], "temperature": 2},
-        Miss("field", "field 'temperature' differs"),
+        Miss("field", "field 'temperature' differs", "temperature"),
     ),
     "a field more": (
         {**KNOWN, "input": [*KNOWN["input"], HELLO, HI], "top_p": 1},
-        Miss("field", "field 'top_p' differs"),
+        Miss("field", "field 'top_p' differs", "top_p"),
     ),
-    "a field less": (body(*KNOWN["input"], HELLO, HI), Miss("field", "field 'temperature' differs")),
+    "a field less": (
+        body(*KNOWN["input"], HELLO, HI),
+        Miss("field", "field 'temperature' differs", "temperature"),
+    ),
     "a message": (
         body(HI, HELLO, HI, HELLO, HI, temperature=1),
         Miss("item", "item 2 (message, user) differs"),
@@ -394,23 +411,24 @@ def test_the_head_that_shares_the_most_explains_a_miss() -> None:
 
     assert found(heads, body(HI, HELLO, MORE, MORE)) == Miss("item", "item 3 (message, user) differs")
     heads.remove(1)
-    assert found(heads, body(HI, HELLO, MORE, HELLO, HI)) == Miss("field", "field 'top_p' differs")
+    assert found(heads, body(HI, HELLO, MORE, HELLO, HI)) == Miss("field", "field 'top_p' differs", "top_p")
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_heads_that_share_as_much_one_of_equal_fields_explains_a_miss(order: tuple[int, int]) -> None:
+def test_a_head_that_is_all_in_the_history_explains_a_miss(order: tuple[int, int]) -> None:
     known = held(body(HI, temperature=1), HELLO), held(body(HI), HELLO, COMPACTION | {"type": "other"})
     heads: Heads[int] = Heads()
     for place in order:
         heads.add(known[place], place)
 
-    assert found(heads, body(HI, HELLO, MORE)) == Miss("item", "item 2 (message, user) differs")
+    miss = Miss("field", "field 'temperature' differs", "temperature")
+    assert found(heads, body(HI, HELLO, MORE)) == miss  # and not that an item of the other differs
 
 
 def test_a_head_of_a_request_with_a_handle_is_never_continued() -> None:
     for handle in ("previous_response_id", "conversation"):
         heads = one(held(body(HI, **{handle: "x"}), HELLO))
-        assert found(heads, body(HI, HELLO, MORE)) == Miss("field", f"field {handle!r} differs")
+        assert found(heads, body(HI, HELLO, MORE)) == Miss("field", f"field {handle!r} differs", handle)
 
 
 @pytest.mark.parametrize(
@@ -426,11 +444,12 @@ def test_only_an_answer_that_can_be_named_and_was_seen_whole_is_a_head(
     fields: dict[str, Any], id: str | None, head: str | None
 ) -> None:
     request = SocketRequest(body(HI, **fields), Origin("openai_responses", "p", "m"), ResponsesQuirks())
-    assert request.head() is None
+    assert request.head(WebSocketOptions()) is None
     response = {"id": id, "status": "completed", "output": [HELLO]}
     told = json.dumps({"type": "response.completed", "response": response}).encode()
     decoder = request.decoder()
     decoder.feed(WireMessage(told))
     assert (decoder.ended, decoder.partial().text) == (True, "Hello")
-    found = request.head()
+    assert request.head(WebSocketOptions(continues="none")) is None
+    found = request.head(WebSocketOptions())
     assert (found and found.response_id) == head

@@ -52,6 +52,7 @@ from brainwires_provider.types import (
 )
 from corpus import turns
 from corpus_responses import response_of, their_items, why_not
+from known import encode_known
 from paths import FIXTURES
 
 pytestmark = [pytest.mark.long, pytest.mark.many]
@@ -209,7 +210,7 @@ def conversations(draw: st.DrawFn) -> list[Message]:
 
 def encoded(history: Sequence[Message], **fields: Any) -> tuple[Item, list[str]]:
     """The body, and the places that the report names."""
-    call = RESPONSES.encode(Request(tuple(history), model="m", **fields), ORIGIN, stream=False)
+    call = encode_known(RESPONSES, Request(tuple(history), model="m", **fields), ORIGIN, stream=False)
     return call.body, [f"{d.field} {d.outcome}" for d in call.deviations]
 
 
@@ -281,7 +282,9 @@ def test_what_the_caller_received_is_continued(
         k: v for k, v in body.items() if k != "input"
     }
     other, _ = encoded([*history, answer, *tail], options=replace(options, temperature=0.5))
-    assert heads.find(outline(other), other["input"]) == Miss("field", "field 'temperature' differs")
+    assert heads.find(outline(other), other["input"]) == Miss(
+        "field", "field 'temperature' differs", "temperature"
+    )
 
 
 # -- (d) what the encoder drops is in the report -------------------------------------------------------------

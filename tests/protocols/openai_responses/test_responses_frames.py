@@ -10,12 +10,14 @@ import pytest
 
 from brainwires_provider.errors import APIError, UnsupportedError
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.protocol import Reply
+from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.openai_responses import OpenAIResponses
+from brainwires_provider.protocols.openai_responses.continuation import Miss, head_of, outline
 from brainwires_provider.protocols.openai_responses.response import EVENTS
 from brainwires_provider.protocols.openai_responses.ws import (
     TERMINAL,
     Peek,
+    ResponsesOverWebSocket,
     answer_items,
     create_frame,
     fault_of,
@@ -23,7 +25,9 @@ from brainwires_provider.protocols.openai_responses.ws import (
     steer_frame,
 )
 from brainwires_provider.types import Message, Origin, Request, TextPart
+from brainwires_provider.types.websocket import WebSocketOptions
 from corpus_responses import documents_of, good, response_of
+from known import encode_known
 
 ORIGIN = Origin("openai_responses", "p", "m")
 RESPONSES = OpenAIResponses()
@@ -51,9 +55,11 @@ GLANCES: dict[str, tuple[bytes, tuple[str, str | None, str | None, str | None] |
     "an id that is a number": (b'{"type":"a","response":{"id":7}}', ("a", None, "7", None)),
     "a lane that is a number": (b'{"type":"a","stream_id":7}', ("a", "7", None, None)),
     "an empty response": (b'{"type":"a","response":{}}', ("a", None, None, None)),
-    "no type": (b'{"error":{"message":"no"}}', None),
-    "a type that is a number": (b'{"type":1}', None),
-    "a type that is null": (b'{"type":null}', None),
+    "no type": (b'{"no":{"message":"no"}}', ("", None, None, None)),
+    "an error without a type": (b'{"error":{"message":"no"}}', ("error", None, None, None)),
+    "an error without a type that is a text": (b'{"error":"no"}', ("", None, None, None)),
+    "a type that is a number": (b'{"type":1}', ("", None, None, None)),
+    "a type that is null": (b'{"type":null}', ("", None, None, None)),
     "a list": (b'["type"]', None),
     "a text": (b'"type"', None),
     "nothing": (b"", None),
@@ -85,17 +91,27 @@ def test_a_glance_at_every_recorded_event() -> None:
     assert count > 3000
 
 
+# What any event needs.
+FULL = {
+    "response": {"id": "r", "output": []},
+    "error": {"message": "no"},
+    "item": {"type": "message", "role": "assistant", "content": []},
+    "part": {"type": "output_text", "text": ""},
+    "annotation": {"type": "file_citation"},
+    "delta": "YQ==",
+    "text": "YQ==",
+    "arguments": "{}",
+}
+
+
 def test_the_terminals_are_those_that_the_decoder_ends_at() -> None:
     ends = set()
     for kind in EVENTS:
         decoder = RESPONSES.decoder(ORIGIN)
-        event = {"type": kind, "response": {"id": "r", "output": []}, "error": {"message": "no"}}
         try:
-            decoder.feed(WireMessage(msgspec.json.encode(event)))
+            decoder.feed(WireMessage(msgspec.json.encode({**FULL, "type": kind})))
         except APIError:
             assert decoder.ended
-        except Exception:
-            continue  # it wants more than that, so it is no end
         if decoder.ended:
             ends.add(kind)
     assert ends == TERMINAL
@@ -213,7 +229,12 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (failed("codex_previous_response_stale"), "not_found"),
     (nested("codex_previous_response_stale"), "not_found"),
     (nested(None, NOT_FOUND, param="previous_response_id"), "not_found"),
-    (nested(None, "Invalid 'previous_response_id'", param="previous_response_id"), "other"),
+    (nested(None, "Invalid 'previous_response_id'", param="previous_response_id"), "not_found"),
+    (nested(None, "Invalid previous_response_id."), "not_found"),
+    ({"error": {"message": "gRPC error: Response with id=r1 not found", "type": "api_error"}}, "not_found"),
+    (flat(None, "Forbidden. This response id was not issued by this proxy."), "not_found"),
+    (nested("unsupported_parameter", "no retention", param="previous_response_id"), "no_parents"),
+    ({"error": {"message": "Not supported: instructions and previous_response_id together"}}, "instructions"),
     (nested("websocket_connection_limit_reached"), "connection_limit"),
     (flat("websocket_connection_limit_reached"), "connection_limit"),
     (nested("websocket_stream_limit_reached", param="stream_id"), "lane_limit"),
@@ -265,7 +286,7 @@ def test_an_answer_is_said_as_a_longer_history_says_it() -> None:
     for record in good():
         answer = response_of(record).message
         history = (Message.system("s"), Message.user("a"), answer, Message.user("b"))
-        call = RESPONSES.encode(Request(history, model=record.model), record.origin, stream=True)
+        call = encode_known(RESPONSES, Request(history, model=record.model), record.origin, stream=True)
         items = answer_items(answer, record.origin, RESPONSES.quirks)
         assert call.body["input"][1:-1] == items, record.id
         said += len(items)
@@ -275,5 +296,95 @@ def test_an_answer_is_said_as_a_longer_history_says_it() -> None:
 def test_a_made_up_answer() -> None:
     answer = Message("assistant", (TextPart("a"),))
 
-    assert answer_items(answer, ORIGIN, RESPONSES.quirks) == [{"role": "assistant", "content": "a"}]
+    assert answer_items(answer, ORIGIN, RESPONSES.quirks) == [
+        {"type": "message", "role": "assistant", "content": "a"}
+    ]
     assert peek(b'{"type":"a"}') == Peek("a")
+
+
+# -- what a connection asks about frames ---------------------------------------------------------------------
+
+SOCKET = ResponsesOverWebSocket(RESPONSES.quirks)
+
+
+@pytest.mark.parametrize(
+    ("frame", "lane"),
+    [
+        (b'{"stream_id": "a.1", "type"', "a.1"),
+        (b'{"type":"x","stream_id":"lane-3","delta":"\xff', "lane-3"),
+        (b'{"type": "x', None),
+        (b'{"stream_id": null, ', None),
+    ],
+)
+def test_the_lane_of_what_cannot_be_read(frame: bytes, lane: str | None) -> None:
+    assert SOCKET.lane_of(frame) == lane
+
+
+def ending(*ids: Any) -> bytes:
+    output = [{"id": id, "type": "message"} for id in ids]
+    return msgspec.json.encode({"type": "response.completed", "response": {"id": "r", "output": output}})
+
+
+ITEM = msgspec.json.encode({"type": "response.output_item.done", "item": {"id": "m1"}})
+
+
+@pytest.mark.parametrize(
+    ("end", "item", "lists"),
+    [
+        (ending("m0", "m1"), ITEM, True),
+        (ending("m2"), ITEM, False),
+        (ending(), ITEM, False),
+        (ending(), None, True),
+        (ending("m1"), None, False),
+        (ending(None), b'{"item": {"type": "message"}}', False),
+        (b'{"response": 5}', ITEM, False),
+        (ending("m1"), b"garbage", False),
+    ],
+)
+def test_whether_an_end_lists_an_item(end: bytes, item: bytes | None, lists: bool) -> None:
+    assert SOCKET.lists(end, item) is lists
+
+
+@pytest.mark.parametrize(
+    ("event", "is_limit"),
+    [
+        (nested("websocket_connection_limit_reached"), True),
+        (failed("websocket_connection_limit_reached"), True),
+        (nested("server_error", "websocket_connection_limit_reached"), False),
+    ],
+)
+def test_the_age_limit_is_the_errors_own_code(event: dict[str, Any], is_limit: bool) -> None:
+    assert SOCKET.is_age_limit(msgspec.json.encode(event)) is is_limit
+    assert not SOCKET.is_age_limit(b"websocket_connection_limit_reached")
+    assert not SOCKET.is_lane_limit(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("continues", "store", "reason"),
+    [
+        ("all", False, None),
+        ("stored", False, "the server continues only responses that it stores (store=True)"),
+        ("stored", True, None),
+        ("none", True, "the server continues no response"),
+    ],
+)
+def test_a_server_that_does_not_continue_every_response(continues: Any, store: bool, reason: Any) -> None:
+    request = SOCKET.request(Call("/responses", {"model": "m", "input": "a", "store": store}), ORIGIN)
+    found = request.find(SOCKET.held(), WebSocketOptions(continues=continues))
+
+    assert isinstance(found, Miss)
+    assert (found.reason, found.kind) == ((reason, "unsupported") if reason else (found.reason, "first"))
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_instructions_beside_a_parent_where_the_server_takes_them(repeats: bool) -> None:
+    options = WebSocketOptions(repeats_instructions=repeats)
+    body = {"model": "m", "instructions": "Be brief.", "input": [{"role": "user", "content": "a"}]}
+    held = SOCKET.held()
+    held.add(head_of(outline(body), [], "r1", stored=False), "lane")
+    body["input"] = [*body["input"], {"role": "user", "content": "b"}]
+    request = SOCKET.request(Call("/responses", body), ORIGIN)
+    frame = msgspec.json.decode(request.frame(None, request.find(held, options), options))
+
+    assert frame["previous_response_id"] == "r1" and ("instructions" in frame) is repeats
+    assert "instructions" in msgspec.json.decode(request.frame(None, None, options))

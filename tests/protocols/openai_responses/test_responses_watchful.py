@@ -145,6 +145,21 @@ def test_what_services_really_do_is_none(name: str) -> None:
     assert read(WELL[name], watchful=True) == "hello"
 
 
+@pytest.mark.parametrize("said", [delta("b", "X"), done("b", text="X")], ids=["a fragment", "an end"])
+def test_what_goes_on_with_an_item_by_a_new_id_must_be_the_next_event(said: Event) -> None:
+    for number, is_taken in ((2, True), (7, False), (1, False), (None, True)):
+        decoder = ResponsesDecoder(ORIGIN, watchful=True)
+        numbers = (0, 1, number)
+        for event, place in zip([CREATED, added("a"), said], numbers, strict=True):
+            frame = msgspec.json.encode({**event, "sequence_number": place})
+            if event is said and not is_taken:
+                with pytest.raises(ProtocolError):
+                    decoder.feed(WireMessage(frame))
+            else:
+                decoder.feed(WireMessage(frame))
+        assert decoder.partial().text == ("X" if is_taken else "")
+
+
 @pytest.mark.parametrize("name", MIXED)
 def test_over_http_nothing_is_watched(name: str) -> None:
     """There a stream carries one answer, and what was streamed stands."""

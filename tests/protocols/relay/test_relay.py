@@ -460,7 +460,7 @@ def test_a_body_that_lists_nothing(body: bytes) -> None:
 
 
 def test_it_counts_no_tokens() -> None:
-    with pytest.raises(UnsupportedError, match="an answer's usage has the count"):
+    with pytest.raises(UnsupportedError, match="a response's usage has the count"):
         BrainwiresRelay().count_call(Request((Message.user("hi"),), "m"), ORIGIN)
     with pytest.raises(UnsupportedError):
         BrainwiresRelay().decode_count(b"{}")

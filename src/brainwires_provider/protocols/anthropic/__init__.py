@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from brainwires_provider.errors import APIError
-from brainwires_provider.framing.base import Framing
 from brainwires_provider.framing.eventstream import EventStreamFraming
-from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.anthropic.errors import decode_error
 from brainwires_provider.protocols.anthropic.models import (
     decode_count,
@@ -22,7 +20,8 @@ from brainwires_provider.protocols.anthropic.options import (
 )
 from brainwires_provider.protocols.anthropic.request import encode_count, encode_request
 from brainwires_provider.protocols.anthropic.response import AnthropicDecoder, BedrockAnthropicDecoder
-from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
+from brainwires_provider.protocols.base.protocol import Call, Decoder, ProtocolBase, Reply
 from brainwires_provider.types import Model, Origin, Request, TokenCount
 
 __all__ = [
@@ -35,23 +34,22 @@ __all__ = [
 ]
 
 
-class AnthropicMessages:
+class AnthropicMessages(ProtocolBase[AnthropicQuirks]):
     """See `base.protocol.ChatProtocol`. The quirks are those of one cloud or service."""
 
     name = "anthropic_messages"
+    state_fields = ("container",)
+    """The fields of a response that the next request of a conversation repeats."""
+    quirks_type = AnthropicQuirks
 
     def __init__(self, quirks: AnthropicQuirks | None = None) -> None:
-        self.quirks = quirks or AnthropicQuirks()
+        super().__init__(quirks)
+        if self.quirks.cloud == "bedrock":  # InvokeModel's stream is an AWS event stream
+            self.framing = EventStreamFraming
 
-    def framing(self, max_message: int) -> Framing:
-        """Server-sent events; InvokeModel's stream is an AWS event stream."""
-        if self.quirks.cloud == "bedrock":
-            return EventStreamFraming(max_message)
-        return SSEFraming(max_message)
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
         """Raises UnsupportedError for what the Messages API cannot express."""
-        return encode_request(request, origin, self.quirks, stream=stream)
+        return encode_request(request, origin, self.quirks, facts, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
         """A decoder for one response."""
@@ -68,9 +66,9 @@ class AnthropicMessages:
             return bedrock_errors.decode_error(reply)
         return decode_error(reply)
 
-    def count_call(self, request: Request, origin: Origin) -> Call:
+    def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
         """The request that counts. Raises UnsupportedError where the service has none."""
-        return encode_count(request, origin, self.quirks)
+        return encode_count(request, origin, self.quirks, facts)
 
     def decode_count(self, body: bytes) -> TokenCount:
         """Raises ProtocolError."""

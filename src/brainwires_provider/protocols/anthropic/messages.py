@@ -19,10 +19,9 @@ from typing import Any
 
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed, thinking_block
-from brainwires_provider.protocols.base.claude import ClaudeFacts, claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import part_name, wire_id
-from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder
+from brainwires_provider.protocols.base.replay import is_text_file, part_name, tool_name, wire_id
+from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder, is_plain
 from brainwires_provider.types import (
     Cache,
     FilePart,
@@ -39,18 +38,10 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-__all__ = ["MessageEncoder", "encode_messages"]
+__all__ = ["TOOL_NAME", "MessageEncoder", "encode_messages"]
 
-_TEXT_TYPES = frozenset(
-    (
-        "application/javascript",
-        "application/json",
-        "application/toml",
-        "application/x-yaml",
-        "application/xml",
-        "application/yaml",
-    )
-)
+TOOL_NAME = "[a-zA-Z0-9_-]{1,128}"
+"""2026-11: https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools"""
 
 
 class MessageEncoder(TurnEncoder):
@@ -59,11 +50,10 @@ class MessageEncoder(TurnEncoder):
     The content of a turn is a list of blocks, or the text of a single plain one, unless a cache mark may be put on it.
     """
 
-    def __init__(
-        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, quirks: AnthropicQuirks
-    ) -> None:
-        super().__init__(origin, reader, facts, quirks.system_turns)
+    def __init__(self, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks) -> None:
+        super().__init__(origin, reader, quirks.system_turns)
         self._quirks = quirks
+        self.is_on_bedrock = quirks.cloud == "bedrock"
         self._toolsets: dict[str, Any] = {}
         self._holds_results_only = False
         strategy = reader.take("cache")
@@ -104,7 +94,7 @@ class MessageEncoder(TurnEncoder):
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """`cache_control` on the block."""
         blocks[-1]["cache_control"] = cache_control(cache)
-        self.marked[id(blocks[-1])] = self.place()
+        self.marked[id(blocks[-1])] = self.where
 
     # -- media -----------------------------------------------------------------------------------------------
 
@@ -119,8 +109,8 @@ class MessageEncoder(TurnEncoder):
             raise self.unsupported(f"the Messages API takes no {media_type.partition('/')[0]}")
         if media_type.startswith("image/"):
             return {"type": "image", "source": self._source(part, media_type)}
-        if part.data is not None and (media_type.startswith("text/") or media_type in _TEXT_TYPES):
-            source = {"type": "text", "media_type": "text/plain", "data": self._decoded(part.data)}
+        if part.data is not None and is_text_file(part):
+            source = {"type": "text", "media_type": "text/plain", "data": self.text_of(part)}
         elif part.file_id is None and media_type not in ("", "application/pdf"):
             raise self.unsupported(
                 f"the Messages API takes no file of type {media_type}: upload it to the Files API and pass its file_id"
@@ -146,19 +136,16 @@ class MessageEncoder(TurnEncoder):
         data = base64.b64encode(part.data or b"").decode()
         return {"type": "base64", "media_type": media_type, "data": data}
 
-    def _decoded(self, data: bytes) -> str:
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise self.unsupported("a text file must be UTF-8") from None
-
     # -- tool results ----------------------------------------------------------------------------------------
 
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache mark can be on the whole, not inside it."""
-        block: Block = {"type": "tool_result", "tool_use_id": wire_id(part.call_id)}
-        if part.content:
-            block["content"] = collapsed(self.encode_parts(part.content))
+        id, content = part.call_id, part.content
+        block: Block = {"type": "tool_result", "tool_use_id": self.ids.get(id) or wire_id(id)}
+        if len(content) == 1 and is_plain(content[0]):
+            block["content"] = content[0].text
+        elif content:
+            block["content"] = collapsed(self.encode_parts(content))
         if part.is_error:
             block["is_error"] = True
             if not block.get("content"):
@@ -214,10 +201,16 @@ class MessageEncoder(TurnEncoder):
         if part.kind != "function":
             self.report_kind(part)
         call_id = part.call_id
-        id = wire_id(call_id)
+        id = self.ids[call_id] = wire_id(call_id)
         if id != call_id:
             self.adapted("this API takes letters, digits, _ and - in ids only", ".id")
-        return {"type": "tool_use", "id": id, "name": part.name, "input": self.arguments_object(part)}
+        name = part.name
+        if name not in self.tool_names:
+            name = tool_name(name, TOOL_NAME, self)
+            self.tool_names[name] = None
+        is_object = part.kind != "custom"
+        input = self.as_object(part.arguments) if is_object else self.arguments_object(part)
+        return {"type": "tool_use", "id": id, "name": name, "input": input}
 
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """See `TurnEncoder`."""
@@ -226,19 +219,29 @@ class MessageEncoder(TurnEncoder):
         if results and self._holds_results_only and not fields:
             self.turns[-1]["content"] += blocks
         else:
-            self.places.append(self._at[0])
-            content = blocks if self.marks_turns else collapsed(blocks)
-            self.turns.append({"role": role, "content": content})
+            is_short = len(blocks) == 1 and not (results or self.marks_turns)
+            turn = {"role": role, "content": collapsed(blocks) if is_short else blocks}
             if fields:
-                self.turns[-1].update(fields)
+                turn.update(fields)
+            self.turns.append(turn)
+            self.places.append(self.at[0])
         self._holds_results_only = results and blocks[-1].get("type") == "tool_result"
+
+    def add_plain(self, role: str, part: TextPart, message: Message) -> None:
+        """See `TurnEncoder`."""
+        if message.extra or self.marks_turns:
+            super().add_plain(role, part, message)
+            return
+        self.turns.append({"role": role, "content": part.text})
+        self.places.append(self.at[0])
+        self._holds_results_only = False
 
 
 def encode_messages(
     request: Request, origin: Origin, reader: OptionReader, quirks: AnthropicQuirks
 ) -> MessageEncoder:
     """The encoded history. Raises UnsupportedError for what the API cannot express."""
-    encoder = MessageEncoder(origin, reader, claude_facts(str(request.model)), quirks)
+    encoder = MessageEncoder(origin, reader, quirks)
     system = encoder.take_system()
     if system:
         encoder.system.append({"type": "text", "text": system})

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from brainwires_provider.errors import ProtocolError, UnsupportedError
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
-from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.errors import count_in
+from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.protocols.base.models import (
     able,
     count_of,
@@ -33,15 +34,8 @@ _NO_LIST = "this service lists no models through the Messages API"
 
 
 def decode_count(body: bytes) -> TokenCount:
-    """The count of `{"input_tokens": …}`, or of Bedrock's `{"inputTokens": …}`. Raises ProtocolError."""
-    try:
-        value = object_of(decode_json(body))
-    except ValueError:
-        value = {}
-    count = value.get("input_tokens", value.get("inputTokens"))
-    if type(count) is not int:
-        raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
-    return TokenCount(count, value)
+    """The count of `{"input_tokens": …}`, or of Bedrock's `{"inputTokens": …}`. Raises ProtocolError, APIError."""
+    return count_in(body, "input_tokens", "inputTokens")
 
 
 def models_call(quirks: AnthropicQuirks, after: str | None) -> Call:
@@ -50,7 +44,7 @@ def models_call(quirks: AnthropicQuirks, after: str | None) -> Call:
         raise UnsupportedError(_NO_LIST)
     # What reads a cloud's own list is loaded by those who ask that cloud.
     if quirks.listing == "publishers":
-        from brainwires_provider.protocols.gemini.models import page_call
+        from brainwires_provider.protocols.base.google import page_call
 
         return page_call(after)
     if quirks.listing == "foundation":
@@ -65,7 +59,7 @@ def models_call(quirks: AnthropicQuirks, after: str | None) -> Call:
 def decode_page(quirks: AnthropicQuirks, body: bytes, provider: str) -> tuple[list[Model], str | None]:
     """One page, and the cursor of the next; None on the last. Raises ProtocolError."""
     if quirks.listing == "publishers":
-        from brainwires_provider.protocols.gemini import models as publishers
+        from brainwires_provider.protocols.base import google as publishers
 
         return publishers.decode_page(body, provider)
     if quirks.listing == "foundation":

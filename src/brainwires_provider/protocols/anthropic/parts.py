@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.decoder import DecoderBase, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, sources, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.protocols.base.turns import Block
@@ -47,7 +47,7 @@ def decode_part(block: Any, origin: Origin) -> Part:
     """The part of a whole block."""
     match block:
         case {"type": "text", "text": str(text)} if isinstance(block.get("citations") or [], list):
-            cited = tuple(decode_citation(item) for item in block.get("citations") or ())
+            cited = sources(block.get("citations"), decode_citation)
             return TextPart(text, cited, extra=_rest(block, "text", "citations"), origin=origin)
         case {"type": "thinking", "thinking": str(text)} if isinstance(block.get("signature"), str | None):
             extra = _rest(block, "thinking", "signature")

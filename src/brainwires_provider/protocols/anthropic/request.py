@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from brainwires_provider.errors import ConfigError, UnsupportedError
+from brainwires_provider.errors import ConfigError
 from brainwires_provider.framing.eventstream import EventStreamFraming
-from brainwires_provider.protocols.anthropic.messages import MessageEncoder, encode_messages
+from brainwires_provider.protocols.anthropic.messages import TOOL_NAME, MessageEncoder, encode_messages
 from brainwires_provider.protocols.anthropic.options import AnthropicOptions, AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed
 from brainwires_provider.protocols.base.caching import (
@@ -33,13 +33,16 @@ from brainwires_provider.protocols.base.caching import (
 )
 from brainwires_provider.protocols.base.claude import (
     SCHEMA_IS_STRICT,
-    ClaudeFacts,
     ClaudeSettings,
-    claude_facts,
+    check_end,
     output_in_words,
+    strict_parameters,
 )
+from brainwires_provider.protocols.base.dialects import CLAUDE, conformed
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, no_count
+from brainwires_provider.protocols.base.replay import tool_name
 from brainwires_provider.types import Cache, HostedTool, JSONSchema, Origin, Request, Tool, ToolChoice
 
 __all__ = ["encode_count", "encode_request"]
@@ -78,9 +81,12 @@ _OVERRIDDEN = {
 Body = dict[str, Any]
 
 
-def encode_request(request: Request, origin: Origin, quirks: AnthropicQuirks, *, stream: bool) -> Call:
+def encode_request(
+    request: Request, origin: Origin, quirks: AnthropicQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+) -> Call:
     """Raises UnsupportedError for content or tools that the Messages API cannot express."""
-    reader = OptionReader(request, AnthropicOptions)
+    reader = OptionReader(request, AnthropicOptions, facts)
+    check_end(reader, request, origin)
     body, _, headers = _encode_body(request, origin, quirks, reader)
     model = str(body.pop("model"))
     if quirks.cloud == "bedrock":
@@ -95,18 +101,17 @@ def encode_request(request: Request, origin: Origin, quirks: AnthropicQuirks, *,
         body = {"model": model, **body}
     if stream and quirks.cloud != "bedrock":
         body["stream"] = True
-    return Call(path, body, headers=headers, deviations=reader.finish(), sent=reader.sent)
+    reported = reader.finish()
+    return Call(path, body, headers=headers, deviations=reported, sent=reader.sent, weakened=reader.weakened)
 
 
-def encode_count(request: Request, origin: Origin, quirks: AnthropicQuirks) -> Call:
+def encode_count(
+    request: Request, origin: Origin, quirks: AnthropicQuirks, facts: ModelFacts = UNKNOWN
+) -> Call:
     """The call that counts. Raises UnsupportedError where the service has none."""
     if not quirks.counting:
-        raise UnsupportedError(
-            "this service has no call that counts tokens; a response's usage has the count",
-            provider=origin.provider,
-            model=origin.model,
-        )
-    reader = OptionReader(request, AnthropicOptions)
+        raise no_count(origin.provider, origin.model)
+    reader = OptionReader(request, AnthropicOptions, facts)
     body, version, headers = _encode_body(request, origin, quirks, reader)
     counted = {name: value for name, value in body.items() if name in _COUNTED}
     path = f"{quirks.prefix}/messages/count_tokens"
@@ -135,19 +140,18 @@ def _encode_body(
     request: Request, origin: Origin, quirks: AnthropicQuirks, reader: OptionReader
 ) -> tuple[Body, str, dict[str, str]]:
     """The body with its model, the version that it is sent under, and the headers."""
-    facts = claude_facts(str(request.model))
     own = reader.provider_options()
     for name, option in _OVERRIDDEN.items():
         if name in own and reader.take(option) is not None:
             reader.dropped(option, f"AnthropicOptions({name}=…) is sent instead")
     history = encode_messages(request, origin, reader, quirks)
-    settings = ClaudeSettings(reader, facts, own.get("max_tokens", reader.take("max_tokens")))
+    settings = ClaudeSettings(reader, own.get("max_tokens", reader.take("max_tokens")))
     body: Body = {"model": request.model, "max_tokens": 0}
     _put_system(body, own, history)
     body["messages"] = history.turns
-    _put_output(reader, facts, quirks, body)
+    _put_output(reader, quirks, body)
     _put_thinking(body, own, settings)
-    body["max_tokens"] = _max_tokens(body, own, reader, facts, quirks)
+    body["max_tokens"] = _max_tokens(body, own, reader, quirks)
     _put_container(reader, request, origin, body)
     headers = _put_own(own, quirks, body, reader)
     _put_tools(reader, own, body, history, settings)
@@ -180,17 +184,15 @@ def _put_thinking(body: Body, own: Body, settings: ClaudeSettings) -> None:
         body["thinking"] = thinking
 
 
-def _max_tokens(
-    body: Body, own: Body, reader: OptionReader, facts: ClaudeFacts, quirks: AnthropicQuirks
-) -> int:
+def _max_tokens(body: Body, own: Body, reader: OptionReader, quirks: AnthropicQuirks) -> int:
     """`max_tokens`: as asked, else the default and a thinking budget on top, as far as the model gives."""
     asked: int | None = own.get("max_tokens", reader.take("max_tokens"))
     if asked is not None:
         return asked
     thinking = own.get("thinking", body.get("thinking")) or {}
     limit: int = quirks.default_max_tokens + (thinking.get("budget_tokens") or 0)
-    if facts.max_output is not None:
-        limit = min(limit, facts.max_output)
+    if reader.facts.max_output is not None:
+        limit = min(limit, reader.facts.max_output)
     reader.adapted("max_tokens", f"the API demands a limit: {limit} tokens unless set")
     return limit
 
@@ -304,13 +306,18 @@ def _tool(tool: Tool | HostedTool, reader: OptionReader, history: MessageEncoder
     if isinstance(tool, HostedTool):
         wire: Body = {"type": tool.type, **tool.fields}
     else:
-        wire = {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
-        if "type" not in tool.parameters:
-            wire["input_schema"] = {"type": "object", **tool.parameters}
+        schema, strict = strict_parameters(reader, tool, on_bedrock=history.is_on_bedrock)
+        wire = {
+            "name": tool_name(tool.name, TOOL_NAME),
+            "description": tool.description,
+            "input_schema": schema,
+        }
+        if "type" not in schema:
+            wire["input_schema"] = {"type": "object", **schema}
             reason = "the API demands the schema's type: an object"
             reader.adapted(f"tools[{tool.name}].parameters", reason)
-        if tool.strict is not None:
-            wire["strict"] = tool.strict
+        if strict is not None:
+            wire["strict"] = strict
         if tool.extra:
             wire.update(reader.take_extra(tool))
     cache = reader.take_cache(tool)
@@ -338,14 +345,18 @@ def _parallel(chosen: Body | None, parallel: bool) -> Body:
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: AnthropicQuirks, body: Body) -> None:
+def _put_output(reader: OptionReader, quirks: AnthropicQuirks, body: Body) -> None:
     output = reader.take("output")
     if output is None:
         return
+    facts = reader.facts
     native = facts.schema and quirks.schema and (facts.bedrock_schema or quirks.cloud != "bedrock")
+    schema = None
     if isinstance(output, JSONSchema) and native:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": _described(output)}}
-        if output.strict is False:
+        schema = conformed(reader, "output", _described(output), CLAUDE)
+    if schema is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        if isinstance(output, JSONSchema) and output.strict is False:
             reader.adapted("output", SCHEMA_IS_STRICT)
         return
     words = output_in_words(reader, output)

@@ -68,14 +68,16 @@ class AnthropicDecoder(DecoderBase):
         try:
             event = fast_decode(message.data)
         except (ValueError, RecursionError):
-            if not message.data.strip() or message.data.startswith(b"[DONE]"):
-                return []
-            event = self.read_json(message.data)
+            event = None
         if type(event) is not dict:
-            self.not_an_object(event, message.data)
+            event = self.read_message(message)
+            if event is None:
+                return []
         kind = event.get("type") or message.event
         handler = EVENTS.get(kind) if isinstance(kind, str) else None
         if handler is None:
+            if message.event == "error":
+                self._on_error(event)
             if kind is None:
                 self._nameless(event, message.data)
             return []

@@ -52,6 +52,8 @@ class MarkPlan(Struct, frozen=True):
 
     marks: Mapping[int, Cache]
     deviations: tuple[Deviation, ...] = ()
+    weaker: tuple[str, ...] = ()
+    """The fields among them that get less than was asked for."""
 
 
 # -- the plan ------------------------------------------------------------------------------------------------
@@ -63,10 +65,9 @@ def plan_marks(slots: Sequence[Slot], strategy: CacheStrategy | None, limit: int
         return MarkPlan({})
     deviations: list[Deviation] = []
     marks = _explicit(slots, limit, deviations)
-    if strategy is not None:
-        _planned(slots, strategy, limit, marks, deviations)
-    _order_ttls(slots, marks, deviations)
-    return MarkPlan(dict(sorted(marks.items())), tuple(deviations))
+    weaker = _planned(slots, strategy, limit, marks, deviations) if strategy is not None else []
+    weaker += _order_ttls(slots, marks, deviations)
+    return MarkPlan(dict(sorted(marks.items())), tuple(deviations), tuple(weaker))
 
 
 def _explicit(slots: Sequence[Slot], limit: int, deviations: list[Deviation]) -> dict[int, Cache]:
@@ -77,7 +78,9 @@ def _explicit(slots: Sequence[Slot], limit: int, deviations: list[Deviation]) ->
         if slot.cacheable:
             marks[index] = slot.mark
         else:
-            reason = "no breakpoint can stand here: on thinking, an empty text or a deferred tool"
+            reason = (
+                "no breakpoint can stand here: on thinking, an empty text, a deferred tool or a text document"
+            )
             deviations.append(Deviation(f"{slot.where}.cache", "dropped", reason))
     for index in sorted(marks)[: max(0, len(marks) - limit)]:
         del marks[index]
@@ -92,18 +95,21 @@ def _planned(
     limit: int,
     marks: dict[int, Cache],
     deviations: list[Deviation],
-) -> None:
+) -> list[str]:
     wanted, lacking = _wanted(slots, strategy)
     planned: list[str] = []
+    weaker: list[str] = []
     for index in wanted:
         if index not in marks:
             if len(marks) >= limit:
                 lacking.append(f"none after {slots[index].where}: all {limit} are taken by explicit marks")
+                weaker = ["cache"]
                 continue
             marks[index] = Cache(strategy.ttl)
         planned.append(slots[index].where)
     summary = f"breakpoints after {', '.join(planned)}" if planned else "no breakpoint"
     deviations.append(Deviation("cache", "adapted", "; ".join([summary, *lacking])))
+    return weaker
 
 
 def _wanted(slots: Sequence[Slot], strategy: CacheStrategy) -> tuple[list[int], list[str]]:
@@ -130,9 +136,10 @@ def _wanted(slots: Sequence[Slot], strategy: CacheStrategy) -> tuple[list[int], 
     return wanted, lacking
 
 
-def _order_ttls(slots: Sequence[Slot], marks: dict[int, Cache], deviations: list[Deviation]) -> None:
+def _order_ttls(slots: Sequence[Slot], marks: dict[int, Cache], deviations: list[Deviation]) -> list[str]:
     """A longer time to live has to stand before a shorter one, so a later one never outlives an earlier."""
     shortest: tuple[int, str | None] | None = None
+    weaker: list[str] = []
     for index in sorted(marks):
         ttl = marks[index].ttl
         seconds = _seconds(ttl)
@@ -141,9 +148,11 @@ def _order_ttls(slots: Sequence[Slot], marks: dict[int, Cache], deviations: list
         if shortest is not None and seconds > shortest[0]:
             marks[index] = Cache(shortest[1])
             reason = f"{ttl} cannot follow {shortest[1] or _DEFAULT_TTL}: longer times to live stand first"
-            deviations.append(Deviation(f"{slots[index].where}.cache", "adapted", reason))
+            weaker.append(f"{slots[index].where}.cache")
+            deviations.append(Deviation(weaker[-1], "adapted", reason))
         else:
             shortest = (seconds, ttl)
+    return weaker
 
 
 def _seconds(ttl: str | None) -> int | None:
@@ -154,7 +163,8 @@ def _seconds(ttl: str | None) -> int | None:
 def report_plan(reader: OptionReader, plan: MarkPlan) -> None:
     """Put what a plan changed on the request's report."""
     for d in plan.deviations:
-        getattr(reader, d.outcome)(d.field, d.reason)
+        report = reader.weaken if d.field in plan.weaker else getattr(reader, d.outcome)
+        report(d.field, d.reason)
 
 
 def tool_place(tool: Tool | HostedTool) -> str:

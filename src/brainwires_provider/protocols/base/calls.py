@@ -97,6 +97,9 @@ class CallBuilder:
         if call is None:
             call = _OpenCall(fragment)
             self._calls.append(call)
+            limit = self._decoder.max_parts
+            if len(self._calls) > limit:
+                self._decoder.broken(f"the response has more than {limit} calls; max_parts sets this limit")
         self._latest_at[fragment.index] = call
         call.name = call.name or fragment.name
         call.id = call.id or fragment.id

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from functools import lru_cache
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.events import (
@@ -32,8 +34,10 @@ from brainwires_provider.events import (
     TextDelta,
     ToolCallDelta,
 )
-from brainwires_provider.protocols.base.json import decode_json, fast_decode, looks_like, merged
+from brainwires_provider.framing.base import DEFAULT_MAX_PARTS, WireMessage
+from brainwires_provider.protocols.base.json import decode_json, fast_decode, looks_like, merged, objects_in
 from brainwires_provider.types import (
+    Citation,
     FilePart,
     Message,
     Origin,
@@ -45,21 +49,32 @@ from brainwires_provider.types import (
     ToolCallPart,
     Usage,
 )
+from brainwires_provider.types.checked import copied
 
-__all__ = ["Assembler", "AudioBuilder", "DecoderBase", "OpenPart", "emptied", "final_text", "well_formed"]
+__all__ = [
+    "Assembler",
+    "AudioBuilder",
+    "DecoderBase",
+    "OpenPart",
+    "emptied",
+    "final_text",
+    "listed_error",
+    "sources",
+    "well_formed",
+    "with_text",
+]
 
 _Delta: TypeAlias = type[TextDelta] | type[ReasoningDelta] | type[RefusalDelta] | type[ToolCallDelta]
+P = TypeVar("P", bound=Part)
 _DELTAS: dict[type[Part], _Delta] = {
     TextPart: TextDelta,
     ReasoningPart: ReasoningDelta,
     RefusalPart: RefusalDelta,
     ToolCallPart: ToolCallDelta,
 }
+_LONGEST_NAME = 200  # of a model that is kept for the next response
 _LONE = re.compile("[\ud800-\udfff]")
-
-
-MAX_PARTS = 10_000
-"""The most parts that one response may have: a small body can hold millions of empty items."""
+_CITATIONS = 5  # for each part that a response may have: one can take ten times the bytes that it is sent in
 
 
 class OpenPart:
@@ -90,23 +105,24 @@ class OpenPart:
             return self.grown()
         if self.delta is None:
             return self.seed
-        if self.delta is ToolCallDelta:
-            return replace(self.seed, arguments=self.joined())
-        return replace(self.seed, text=self.joined())
+        text = self.fragments[0] if len(self.fragments) == 1 else self.joined()
+        return with_text(self.seed, text)
 
 
 class Assembler:
     """One answer's parts. Decoders append their own events to `events` too; `take` empties it.
 
     `ragged` says that a lone surrogate may have come in: then everything is mended on its way out. `kinds` holds the
-    types of the parts that have arrived.
+    types of the parts that have arrived. `limit` is the most parts that one response may have: a small body can hold
+    millions of empty items.
     """
 
-    __slots__ = ("_closed", "_open", "events", "kinds", "ragged")
+    __slots__ = ("_closed", "_open", "events", "kinds", "limit", "ragged")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ragged = False
+        self.limit = DEFAULT_MAX_PARTS
         self._open: dict[int, OpenPart] = {}
         self._closed: dict[int, Part] = {}
         self.kinds: set[type[Part]] = set()
@@ -124,8 +140,8 @@ class Assembler:
     def open(self, seed: Part, grown: Callable[[], Part] | None = None) -> OpenPart:
         """Begin a part. `seed` has everything known so far; its text, if it has one, comes by `add`."""
         index = len(self._open) + len(self._closed)
-        if index >= MAX_PARTS:
-            raise ProtocolError(f"the response has more than {MAX_PARTS} parts")
+        if index >= self.limit:
+            raise ProtocolError(f"the response has more than {self.limit} parts; max_parts sets this limit")
         part = self._open[index] = OpenPart(index, seed, grown)
         self.kinds.add(type(seed))
         self.events.append(PartStart(index, seed))
@@ -159,6 +175,12 @@ class Assembler:
         if text:
             self.add(opened, text)
         return self.close(opened)
+
+    def text(self, seed: TextPart, text: str) -> None:
+        """The first part is a text that arrived at once, and is whole."""
+        part = self._closed[0] = with_text(seed, text)
+        self.kinds.add(TextPart)
+        self.events += (PartStart(0, seed), TextDelta(0, text), PartEnd(0, part))
 
     def catch_up(self, part: OpenPart, *texts: str) -> None:
         """Add what one of the final texts has beyond the fragments so far; another text adds nothing."""
@@ -229,6 +251,13 @@ class AudioBuilder:
         return FilePart(data=b"".join(self._sound), text=text or None, origin=self._origin)
 
 
+def with_text(seed: P, text: str) -> P:
+    """A part that was checked, with its text or arguments: `replace` would check all of its fields again."""
+    part: P = copied(seed)
+    force_setattr(part, "arguments" if type(part) is ToolCallPart else "text", text)
+    return part
+
+
 def final_text(part: Part) -> str:
     """What the deltas of a part add up to: its arguments or its text; empty for a part without deltas."""
     if isinstance(part, ToolCallPart):
@@ -239,9 +268,9 @@ def final_text(part: Part) -> str:
 def emptied(part: Part) -> Part:
     """The part without its text, which comes by deltas."""
     if isinstance(part, ToolCallPart):
-        return replace(part, arguments="")
+        return replace(part, arguments="") if part.arguments else part
     if isinstance(part, (TextPart, ReasoningPart, RefusalPart)):
-        return replace(part, text="")
+        return replace(part, text="") if part.text else part
     return part
 
 
@@ -261,7 +290,14 @@ def _join_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _listed_error(value: Any) -> dict[str, Any] | None:
+@lru_cache(256)
+def _reported(asked: Origin, model: str) -> tuple[Origin, TextPart]:
+    """The origin of parts of the model that a service names, and a text of it that begins."""
+    origin = Origin(asked.protocol, asked.provider, asked.model, model)
+    return origin, TextPart("", origin=origin)
+
+
+def listed_error(value: Any) -> dict[str, Any] | None:
     """The object of an array that holds one error, as some gateways send it."""
     if type(value) is list and value and type(value[0]) is dict and value[0].get("error"):
         error: dict[str, Any] = value[0]
@@ -269,8 +305,18 @@ def _listed_error(value: Any) -> dict[str, Any] | None:
     return None
 
 
+def sources(items: Any, read: Callable[[dict[str, Any]], Citation]) -> tuple[Citation, ...]:
+    """What one text cites. Raises ProtocolError for more citations than a response has."""
+    found = objects_in(items)
+    if len(found) > _CITATIONS * DEFAULT_MAX_PARTS:
+        raise ProtocolError(f"a text has more than {_CITATIONS * DEFAULT_MAX_PARTS} citations")
+    return tuple(map(read, found))
+
+
 def well_formed(value: Any) -> Any:
-    """The same JSON value, part or event without a lone surrogate, so that it can be encoded again."""
+    """The same JSON value, part or event, so that it can be encoded again: no lone surrogate, no NaN, no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, str):
         return _join_surrogates(value) if _LONE.search(value) else value
     if isinstance(value, dict):
@@ -290,10 +336,21 @@ class DecoderBase:
         self.ended = False
         self.parts = Assembler()
         self.origin = origin
+        self.empty_text: TextPart | None = None
+        """A text of this origin that begins, once the service has named its model."""
         self.id: str | None = None
         self.model: str | None = None
         self.extra: dict[str, Any] = {}
         self.message_extra: dict[str, Any] = {}
+
+    @property
+    def max_parts(self) -> int:
+        """The most parts that the response may have."""
+        return self.parts.limit
+
+    @max_parts.setter
+    def max_parts(self, limit: int) -> None:
+        self.parts.limit = limit
 
     def usage(self) -> Usage:
         """The counts so far."""
@@ -322,20 +379,42 @@ class DecoderBase:
             value = self._read_ragged(data)
         if type(value) is dict:
             return value
-        return _listed_error(value) or self.not_an_object(value, data)
+        return listed_error(value) or self.not_an_object(value, data)
 
-    def read_message(self, data: bytes) -> dict[str, Any] | None:
-        """One object of a stream; None for what services send to keep a connection alive: null, a number, a text.
+    def object_in(self, message: WireMessage) -> dict[str, Any] | None:
+        """As `read_message`, which it falls back to."""
+        try:
+            value = fast_decode(message.data)
+        except (ValueError, RecursionError):
+            value = None
+        return value if type(value) is dict else self.read_message(message)
 
-        Raises ProtocolError for JSON that was cut.
+    def read_message(self, message: WireMessage) -> dict[str, Any] | None:
+        """One object of a stream; None for what is no part of an answer: `[DONE]`, nothing, null, a list, a text.
+
+        Services send these to keep a connection alive; in an event named `error` they are an error. Raises
+        ProtocolError for JSON that was cut, and for a page in place of an answer.
         """
+        data = message.data
+        if message.event == "error":
+            return self._read_error(data)
         try:
             value = fast_decode(data)
         except (ValueError, RecursionError):
-            if data.lstrip()[:1] not in (b"{", b"["):
+            first = data.lstrip()[:1]
+            if first == b"<" and not self.started:
+                self.broken(f"the provider sent what is not JSON: {looks_like(data)}")
+            if first not in (b"{", b"[") or data.startswith(b"[DONE]"):
                 return None
             value = self._read_ragged(data)
-        return value if type(value) is dict else _listed_error(value)
+        return value if type(value) is dict else listed_error(value)
+
+    def _read_error(self, data: bytes) -> dict[str, Any]:
+        """What an event named `error` holds, whatever it is."""
+        try:
+            return self.read_json(data)
+        except ProtocolError:
+            return {"error": data.decode("utf-8", "replace")}
 
     def not_an_object(self, value: Any, data: bytes) -> NoReturn:
         """Raise ProtocolError for JSON that is no object."""
@@ -355,6 +434,13 @@ class DecoderBase:
         """A field of the message that no part has a place for."""
         self.message_extra[name] = merged(self.message_extra.get(name), value)
 
+    def check_citations(self, count: int) -> None:
+        """Raise ProtocolError for more citations than a response may have."""
+        limit = _CITATIONS * self.parts.limit
+        if count > limit:
+            rule = f"max_parts sets this limit, {_CITATIONS} for each part"
+            self.broken(f"the response has more than {limit} citations; {rule}")
+
     def start(self) -> None:
         """Announce the answer, once, by what is known of it."""
         if not self.started:
@@ -365,7 +451,8 @@ class DecoderBase:
         """The parts from here on are of the model that the service names, if it names one."""
         if model and model != self.model:
             self.model = str(model)
-            self.origin = Origin(self.origin.protocol, self.origin.provider, self.origin.model, self.model)
+            make = _reported if len(self.model) <= _LONGEST_NAME else _reported.__wrapped__
+            self.origin, self.empty_text = make(self.origin, self.model)
 
     def cut(self, message: str) -> StreamInterrupted:
         """The error of a stream that is over before its answer, with what had arrived."""

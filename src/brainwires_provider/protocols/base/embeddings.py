@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from brainwires_provider.errors import ProtocolError, UnsupportedError
+from brainwires_provider.errors import APIError, ProtocolError, ProviderError, UnsupportedError
+from brainwires_provider.protocols.base.errors import object_in
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import EmbeddingArgs, EmbeddingTask, Usage
@@ -23,6 +24,7 @@ __all__ = [
     "EmbeddingProtocol",
     "checked",
     "counted",
+    "no_embeddings",
     "one_batch",
     "read",
     "set_fields",
@@ -58,7 +60,7 @@ class EmbeddingProtocol(Protocol):
 
 
 def read(body: bytes, kind: type[T]) -> T:
-    """A whole body as a Struct that names its mandatory members. Raises ProtocolError."""
+    """A whole body as a Struct that names its mandatory members. Raises ProtocolError, APIError."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -66,7 +68,18 @@ def read(body: bytes, kind: type[T]) -> T:
     try:  # NaN and lone surrogates, which some servers emit
         return msgspec.convert(decode_json(body), kind)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ProtocolError(f"the answer holds no embeddings: {error}; it is {looks_like(body)}") from None
+        raise no_embeddings(body, str(error)) from None
+
+
+def no_embeddings(body: bytes, why: str) -> ProviderError:
+    """The APIError that a body under status 200 is, or else a ProtocolError."""
+    try:
+        object_in(body, "the answer")
+    except APIError as error:
+        return error
+    except ProtocolError:
+        pass
+    return ProtocolError(f"the answer holds no embeddings: {why}; it is {looks_like(body)}")
 
 
 def checked(vectors: list[list[float]], count: int) -> list[list[float]]:

@@ -25,12 +25,21 @@ from brainwires_provider.errors import (
     RateLimitError,
     ServerError,
 )
-from brainwires_provider.protocols.base.decoder import well_formed
+from brainwires_provider.protocols.base.decoder import listed_error, well_formed
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.protocol import Reply
-from brainwires_provider.types import Response
+from brainwires_provider.types import Response, TokenCount
 
-__all__ = ["api_error", "as_kind", "error_in_body", "error_in_reply", "object_in", "retry_after"]
+__all__ = [
+    "api_error",
+    "as_kind",
+    "count_in",
+    "error_in_body",
+    "error_in_reply",
+    "is_error",
+    "object_in",
+    "retry_after",
+]
 
 _CODES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
     (
@@ -326,12 +335,35 @@ def object_in(
         value = decode_json(body)
     except ValueError as error:
         raise ProtocolError(f"{what} is not JSON ({error}): {looks_like(body)}") from None
+    value = listed_error(value) or value
     if not isinstance(value, dict):
         raise ProtocolError(f"{what} is not an object: {looks_like(body)}")
     mended: dict[str, Any] = well_formed(value)
-    if mended.get("error"):
+    if is_error(mended):
         raise error_in_body(mended, status=None) if refusal is None else refusal(mended)
     return mended
+
+
+def count_in(
+    body: bytes, *names: str, refusal: Callable[[dict[str, Any]], APIError] | None = None
+) -> TokenCount:
+    """The count that a body has under one of these names. Raises as `object_in` does."""
+    value = object_in(body, "the count of tokens", refusal)
+    count = next((value[name] for name in names if name in value), None)
+    if type(count) is not int:
+        raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
+    return TokenCount(count, value)
+
+
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether an object that is not what was asked for is an error of any of the usual shapes."""
+    if body.get("error") or body.get("object") == "error":
+        return True
+    base = body.get("base_resp")
+    if isinstance(base, Mapping) and base.get("status_code"):
+        return True
+    message = body.get("message") or body.get("detail")
+    return isinstance(message, str) and bool(message) and not body.get("id")
 
 
 def error_in_reply(reply: Reply) -> APIError:

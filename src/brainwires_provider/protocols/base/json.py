@@ -8,40 +8,62 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "check_depth",
     "decode_json",
     "fast_decode",
+    "grown",
     "int_or_none",
+    "items_in",
     "looks_like",
     "merged",
+    "objects_in",
     "text_or_none",
 ]
 
 _decode = msgspec.json.Decoder().decode
 _MAX_DEPTH = 200  # of objects and lists; what decoders and encoders do with values is recursive
 _SHALLOW = 2 * _MAX_DEPTH  # bytes: a shorter text cannot be nested more deeply
+_FREE = 200_000  # objects and lists that any text may have
+_DENSEST = 18  # bytes for each of more than that: log probabilities, the densest that services send, have 20
+_LARGE = 1_000_000  # bytes: a smaller text cannot hold so many texts that they matter
+_QUOTES = 3  # bytes for each quotation mark of a large one, at the least: short keys and values have 4
+
+
+class _TooDense(ValueError):
+    pass
 
 
 def fast_decode(data: bytes | str) -> Any:
     """JSON, strictly, for hot paths, which fall back to `decode_json`. Raises ValueError or RecursionError."""
+    if len(data) <= _SHALLOW:
+        return _decode(data)
+    if len(data) > _LARGE and _quotes(data) * _QUOTES > len(data):
+        raise _TooDense("made of too many short texts for its size")
+    is_text = isinstance(data, str)
+    brackets: int = data.count("[" if is_text else b"[") + data.count("{" if is_text else b"{")  # type: ignore[arg-type]
+    if brackets > _MAX_DEPTH:
+        _check_density(brackets, len(data))
     value = _decode(data)
-    if len(data) > _SHALLOW and _brackets(data) > _MAX_DEPTH:
-        _check_depth(value)
+    if brackets > _MAX_DEPTH:
+        check_depth(value)
     return value
 
 
 def decode_json(data: bytes) -> Any:
     """JSON as services send it. Raises ValueError with what is wrong.
 
-    Lone surrogates and NaN, which some services send, are let through; use `well_formed`. Bytes that are no UTF-8
-    become U+FFFD.
+    Lone surrogates, NaN and infinities, which some services send, are let through; use `well_formed`. Bytes that are
+    no UTF-8 become U+FFFD.
     """
     try:
         return fast_decode(data)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    except _TooDense:
+        raise
     except ValueError as error:
         value = _decode_ragged(data, error)
-    _check_depth(value)
+    check_depth(value)
     return value
 
 
@@ -65,14 +87,17 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _brackets(data: bytes | str) -> int:
-    """How many objects and lists a text can hold at the most."""
-    if isinstance(data, str):
-        return data.count("[") + data.count("{")
-    return data.count(b"[") + data.count(b"{")
+def _quotes(data: bytes | str) -> int:
+    return data.count('"') if isinstance(data, str) else data.count(b'"')
 
 
-def _check_depth(value: Any) -> None:
+def _check_density(brackets: int, size: int) -> None:
+    """Raise ValueError for a text whose value would take many times its size, as one of empty lists and objects."""
+    if brackets > max(_FREE, size // _DENSEST):
+        raise _TooDense("made of too many small objects and lists for its size")
+
+
+def check_depth(value: Any) -> None:
     """Raise ValueError for a value that is nested too deeply."""
     level = [value]
     for _ in range(_MAX_DEPTH):
@@ -99,6 +124,23 @@ def merged(known: Any, value: Any) -> Any:
     return both
 
 
+def grown(known: Any, value: Any, name: str = "") -> Any:
+    """A field to which a delta adds: objects are merged, lists and texts continued, of all else the last value wins.
+
+    A value that begins with all that is known is a later copy of it, and ids and signatures are never in pieces.
+    """
+    if type(known) is dict and type(value) is dict:
+        both = dict(known)
+        for field, inner in value.items():
+            both[field] = grown(both[field], inner, field) if field in both else inner
+        return both
+    if type(known) is not type(value) or type(known) not in (list, str):
+        return known if value is None else value
+    if value[: len(known)] == known or name.endswith(("id", "signature", "type")):
+        return value
+    return known + value
+
+
 def looks_like(body: bytes) -> str:
     """What bytes that are not the expected JSON look like, in words for an error message."""
     head = body[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -115,6 +157,18 @@ def looks_like(body: bytes) -> str:
 def _excerpt(head: bytes, limit: int = 120) -> str:
     text = " ".join(head.decode("utf-8", "replace").split())
     return repr(text[:limit] + ("…" if len(text) > limit else ""))
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, in their order; none where it is no list. What is no object is nothing."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def items_in(value: Any) -> list[Any]:
+    """The items of a list, none where there is no value. Raises TypeError for anything else, such as a text."""
+    if value and type(value) is not list:
+        raise TypeError(f"{type(value).__name__} where a list is due")
+    return value or []
 
 
 def text_or_none(value: Any) -> str | None:

@@ -7,18 +7,23 @@ its own, and `Report.sent` names only what the encoder has read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.types import (
     Deviation,
+    Effort,
     HostedTool,
     Message,
     Part,
     ProviderOptions,
+    Reasoning,
     RefusalPart,
     Request,
+    TextPart,
     Tool,
+    ToolChoice,
     ToolResultPart,
 )
 from brainwires_provider.types.options import NO_OPTIONS
@@ -28,6 +33,14 @@ __all__ = ["OptionReader"]
 _OF_THE_REQUEST = ("system", "tools", "tool_choice", "output")
 # Applied by the client, whatever the protocol is.
 _OF_THE_CLIENT = frozenset(("extra_body", "extra_headers", "extra_query", "timeouts", "strict"))
+_SAMPLING = ("sampling", "penalties")
+_FACTS = {
+    **dict.fromkeys(("temperature", "top_p", "top_k"), "sampling"),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty"), "penalties"),
+    "stop": "stop",
+    "parallel_tool_calls": "parallel_tool_calls",
+}
+"""The fact that decides whether an option is taken."""
 _NO_OPTION = "this provider's API has no such option"
 _NO_MARK = "this provider's API takes no cache mark here"
 _NO_EXTRA = "this provider's API takes no other fields here"
@@ -40,10 +53,10 @@ _Mark: TypeAlias = tuple[Item, Literal["cache", "extra"], str]
 class OptionReader:
     """The options of one request, for its encoder.
 
-    `own` is the protocol's class of ProviderOptions. The encoder calls `take`, `provider_options`, `take_cache` and
-    `take_extra` for what it sends, `adapted`, `emulated` and `dropped` for what it sends differently or not at all,
-    and `finish` when the body is written. Fields are named as on the report: `"max_tokens"`,
-    `"provider_options.user"`, `"tools[weather].cache"`, `"messages[0].content[1].extra"`.
+    `own` is the protocol's class of ProviderOptions, `facts` what the model accepts. The encoder calls `take`,
+    `provider_options`, `take_cache` and `take_extra` for what it sends, `adapted`, `emulated` and `dropped` for what
+    it sends differently or not at all, and `finish` when the body is written. Fields are named as on the report:
+    `"max_tokens"`, `"provider_options.user"`, `"tools[weather].cache"`, `"messages[0].content[1].extra"`.
 
     Reading is idempotent: a value may be taken where another option depends on it.
     """
@@ -57,25 +70,29 @@ class OptionReader:
         "_sent_marks",
         "_taken",
         "_values",
+        "_weakened",
+        "facts",
+        "is_empty",
     )
 
-    def __init__(self, request: Request, own: type[ProviderOptions]) -> None:
+    def __init__(self, request: Request, own: type[ProviderOptions], facts: ModelFacts = UNKNOWN) -> None:
         self._request = request
+        self.facts = facts
         self._own = own
         self._values = _values_of(request)
+        self.is_empty = not self._values
+        """No option is set, nor system, tools, tool_choice or output."""
         self._taken: set[str] = set()
         self._is_off_sent = False
         self._items: set[tuple[int, str]] = set()
         self._sent_marks: list[str] = []
         self._deviations: list[Deviation] = []
-
-    @property
-    def is_empty(self) -> bool:
-        """No option is set, nor system, tools, tool_choice or output."""
-        return not self._values
+        self._weakened: list[str] = []
 
     def take(self, field: str) -> Any:
         """The value of a field of Options, or of `system`, `tools`, `tool_choice`, `output`; None if it is not set.
+
+        `reasoning` is a `Reasoning`.
 
         Taking it declares that it is sent.
         """
@@ -83,6 +100,17 @@ class OptionReader:
         if value is not None:
             self._taken.add(field)
         return value
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the model thinks in this response, as far as its facts state."""
+        wanted = self._values.get("reasoning")
+        if wanted is None:
+            return self.facts.thinks_unasked
+        efforts = self.facts.efforts
+        if wanted.effort != "off":
+            return True
+        return self.facts.thinking_off is None or (bool(efforts) and "none" not in (efforts or ()))
 
     def provider_options(self) -> dict[str, Any]:
         """The set fields of this protocol's own ProviderOptions, by their wire names.
@@ -133,8 +161,17 @@ class OptionReader:
         return dict(extra)
 
     def adapted(self, field: str, reason: str) -> None:
-        """Report that a field is sent in another form with the same meaning."""
+        """Report that a field is sent in another form, which gives all that was asked for.
+
+        A strict request takes it. What may give less or something else is for `weaken`: another effort, a limit of a
+        schema that is only described, a shorter time to live.
+        """
         self._deviations.append(Deviation(field, "adapted", reason))
+
+    def weaken(self, field: str, reason: str) -> None:
+        """Report as adapted what is sent, but with less effect than was asked for: a strict request is refused."""
+        self.adapted(field, reason)
+        self._weakened.append(field)
 
     def emulated(self, field: str, reason: str) -> None:
         """Report that a field has no counterpart in this protocol and is reached by other means."""
@@ -144,6 +181,49 @@ class OptionReader:
         """Report that a field is not sent; the reason is better than the one that `finish` could give."""
         self._deviations.append(Deviation(field, "dropped", reason))
 
+    def refuses(self, name: str, *, thinks: bool) -> bool:
+        """Whether the model does not take an option that is set, or not while it thinks; reported as dropped."""
+        fact = _FACTS.get(name)
+        if fact is None:
+            return False
+        facts = self.facts
+        taken: bool = getattr(facts, fact)
+        if taken and (fact not in _SAMPLING or facts.samples_thinking or not thinks):
+            return False
+        self.dropped(name, "not while this model reasons" if taken else "this model takes no such option")
+        return True
+
+    def take_effort(self, effort: Effort, efforts: Sequence[str]) -> str | None:
+        """The nearest of a model's words for an effort, reported; None where it takes none."""
+        if not efforts:
+            if effort != "off":
+                self.dropped("reasoning", "this model takes no effort")
+            return None
+        word = nearest_effort(effort, efforts)
+        if word != ("none" if effort == "off" else effort):
+            self.weaken("reasoning", f"this model's nearest effort is {word!r}")
+        return word
+
+    def forcible(self, choice: ToolChoice | None, *, can_stop: bool) -> tuple[ToolChoice | None, bool]:
+        """A tool choice as the model takes it, and whether its thinking has to be switched off for that.
+
+        `can_stop`: the request can switch it off. It is switched off only where the request asks for no thinking.
+        """
+        facts = self.facts
+        if choice is None or choice.mode != "required" or choice.raw is not None:
+            return choice, False
+        if not facts.forced_tools:
+            reason = "this model takes no forced tool choice: auto is sent"
+        elif facts.forced_tools_thinking or not self.is_thinking:
+            return choice, False
+        elif can_stop and facts.thinking_off is not None and "reasoning" not in self._values:
+            self.adapted("tool_choice", "no tool can be forced while this model thinks: it is switched off")
+            return choice, True
+        else:
+            reason = "no tool can be forced while this model thinks: auto is sent"
+        self.weaken("tool_choice", reason)
+        return ToolChoice("auto", choice.names), False
+
     def absent(self, field: str, reason: str) -> None:
         """Report an option that the API does not have as dropped, if it is set, with a reason of its own."""
         if field in self._values and not (field == "cache" and self._is_cache_off()):
@@ -151,11 +231,12 @@ class OptionReader:
 
     def finish(self) -> tuple[Deviation, ...]:
         """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
-        reported = {d.field for d in self._deviations}
-        if self._is_cache_off() and not self._is_off_sent and "cache" not in reported:
+        reported = set(self._fields_reported) if self._deviations else set()
+        if self._values and self._is_cache_off() and not self._is_off_sent and "cache" not in reported:
             self.adapted("cache", "no cache marks are sent")
             reported.add("cache")
-        reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"
+        if reported:
+            reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"
         for field in self._values:
             if field not in self._taken and field not in reported:
                 self.dropped(field, _NO_OPTION)
@@ -167,11 +248,20 @@ class OptionReader:
         return tuple(self._deviations)
 
     @property
+    def _fields_reported(self) -> frozenset[str]:
+        return frozenset(d.field for d in self._deviations)
+
+    @property
+    def weakened(self) -> tuple[str, ...]:
+        """The fields that are adapted to less than was asked for."""
+        return tuple(self._weakened)
+
+    @property
     def sent(self) -> tuple[str, ...]:
         """The fields that are sent as they were given; complete after `finish`."""
         if not self._values and not self._sent_marks:
             return ()
-        changed = {d.field for d in self._deviations}
+        changed = self._fields_reported
         names = [name for name in self._values if name in self._taken]
         return tuple(name for name in (*names, *self._sent_marks) if name not in changed)
 
@@ -192,6 +282,9 @@ def _values_of(request: Request) -> dict[str, Any]:
     for name in () if options is NO_OPTIONS else options.set_fields():
         if name not in _OF_THE_CLIENT:
             values[name] = getattr(options, name)
+    reasoning = values.get("reasoning")
+    if reasoning is not None and not isinstance(reasoning, Reasoning):
+        values["reasoning"] = Reasoning(reasoning)
     return values
 
 
@@ -203,23 +296,31 @@ def _marks(request: Request) -> Iterator[_Mark]:
     if request.extra:
         yield request, "extra", "extra"
     for tool in request.tools:
-        if tool.cache is not None or (type(tool) is Tool and tool.extra):
+        if tool.cache is not None or (isinstance(tool, Tool) and tool.extra):
             yield from _marks_of(tool, f"tools[{tool.name if isinstance(tool, Tool) else tool.type}]")
     for index, message in enumerate(request.messages):
         if message.extra and not _is_answer(message):
             yield message, "extra", f"messages[{index}].extra"
+        for part in message.content:  # a quick look, since every part of a long history is asked
+            if part.extra and part.origin is None:
+                break
+            if type(part) is ToolResultPart:
+                if part.cache is not None or _holds_marks(part):
+                    break
+            elif (type(part) is TextPart or not isinstance(part, RefusalPart)) and part.cache is not None:
+                break
+        else:
+            continue
         for at, part in enumerate(message.content):
-            if _has_marks(part):
-                yield from _marks_within(part, f"messages[{index}].content[{at}]")
+            yield from _marks_within(part, f"messages[{index}].content[{at}]")
 
 
-def _has_marks(part: Part) -> bool:
-    """A quick look, since every part of a long history is asked: whether `_marks_within` can yield anything."""
-    if part.extra and part.origin is None:
-        return True
-    if type(part) is ToolResultPart:
-        return part.cache is not None or any(map(_has_marks, part.content))
-    return not isinstance(part, RefusalPart) and part.cache is not None
+def _holds_marks(result: ToolResultPart) -> bool:
+    """Whether one of a result's parts has a mark or an `extra`."""
+    for part in result.content:  # noqa: SIM110 - a third of the time of `any`, for every result of a history
+        if part.extra or part.cache is not None:
+            return True
+    return False
 
 
 def _marks_within(part: Part, place: str) -> Iterator[_Mark]:

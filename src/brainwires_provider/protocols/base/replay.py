@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json, fast_decode
@@ -31,10 +34,16 @@ from brainwires_provider.types import (
 
 __all__ = [
     "BROKEN_ARGUMENTS",
+    "MERGED",
+    "MOVED",
     "MessageEncoderBase",
+    "in_order",
+    "is_text_file",
     "local_id",
-    "object_in_text",
     "part_name",
+    "short_id",
+    "take_system",
+    "tool_name",
     "value_in_text",
     "wire_id",
 ]
@@ -48,20 +57,32 @@ _REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 class MessageEncoderBase:
     """Base of the protocols' message encoders.
 
-    `origin` is that of the new request; `where` is the place of the message under way, as reports name it. Places of
-    parts are given below it: `".content[2]"`, `".content[2].citations"`.
+    `origin` is that of the new request; `at` is the place of what is encoded: the index of its message, of its part in
+    that, and of a part within a result. Reports name it (`where`), and places below it: `".citations"`.
     """
+
+    at: tuple[int, ...] = ()
 
     def __init__(self, origin: Origin, reader: OptionReader) -> None:
         self.origin = origin
         self.reader = reader
-        self.where = ""
 
     # -- reports -----------------------------------------------------------------------------------------
+
+    @property
+    def where(self) -> str:
+        """The message or part that is encoded, as reports name it: `messages[3].content[0]`."""
+        if not self.at:
+            return ""
+        return f"messages[{self.at[0]}]" + "".join([f".content[{index}]" for index in self.at[1:]])
 
     def adapted(self, reason: str, place: str = "") -> None:
         """Report that something of this message is sent in another form."""
         self.reader.adapted(self.where + place, reason)
+
+    def weaken(self, reason: str, place: str = "") -> None:
+        """Report that something of this message is sent with less effect than it was to have."""
+        self.reader.weaken(self.where + place, reason)
 
     def emulated(self, reason: str, place: str = "") -> None:
         """Report that something of this message is reached by other means."""
@@ -121,12 +142,12 @@ class MessageEncoderBase:
         return None
 
     def dropped_parts(
-        self, parts: Sequence[Part], *, needs_follower: str, also: Mapping[int, str]
+        self, parts: Sequence[Part], *, needs_follower: str | None, also: Mapping[int, str]
     ) -> dict[int, str]:
         """The places of the parts that are not sent, with the reasons.
 
         `also` are those that the protocol has found by itself. A server tool's call and its result are dropped
-        together. `needs_follower` is the reason to drop reasoning that nothing follows.
+        together. `needs_follower` is the reason to drop reasoning that nothing follows, where the API refuses it.
         """
         dropped = dict(also)
         for index, part in enumerate(parts):
@@ -135,8 +156,18 @@ class MessageEncoderBase:
                 dropped[index] = reason
         if dropped:
             _drop_halves(parts, dropped)
-        _drop_last_reasoning(parts, dropped, needs_follower)
+        if needs_follower is not None:
+            _drop_last_reasoning(parts, dropped, needs_follower)
         return dropped
+
+    # -- media -------------------------------------------------------------------------------------------
+
+    def text_of(self, part: FilePart) -> str:
+        """The text of a text file. Raises UnsupportedError for one in another encoding than UTF-8."""
+        try:
+            return (part.data or b"").decode()
+        except UnicodeDecodeError:
+            raise self.unsupported("a text file must be UTF-8") from None
 
     # -- calls and results -------------------------------------------------------------------------------
 
@@ -174,8 +205,8 @@ class MessageEncoderBase:
 
     def as_object(self, text: str, place: str = "") -> dict[str, Any]:
         """As `arguments_object`, of the text alone."""
-        value = object_in_text(text)
-        if value is not None:
+        value = value_in_text(text)
+        if type(value) is dict:
             return value
         reason = f"the arguments are no JSON object: sent as the text under {BROKEN_ARGUMENTS!r}"
         self.adapted(reason, f"{place}.arguments")
@@ -188,13 +219,23 @@ class MessageEncoderBase:
             self.dropped(reason, f"{place}.citations")
 
 
+def is_text_file(part: FilePart) -> bool:
+    """Whether a file is text, by its media type."""
+    media_type = (part.media_type or "").partition(";")[0].strip().lower()
+    return media_type.startswith("text/") or media_type in _TEXT_TYPES
+
+
+_TEXT_TYPES = frozenset(
+    (
+        "application/javascript",
+        "application/json",
+        "application/toml",
+        "application/x-yaml",
+        "application/xml",
+        "application/yaml",
+    )
+)
 _NO_CITATIONS = "citations cannot be sent back"
-
-
-def object_in_text(text: str) -> dict[str, Any] | None:
-    """The object that arguments are; an empty one for a blank text, None for anything else."""
-    value = value_in_text(text)
-    return value if type(value) is dict else None
 
 
 def value_in_text(text: str) -> Any:
@@ -207,6 +248,66 @@ def value_in_text(text: str) -> Any:
         return decode_json(text.encode("utf-8", "surrogatepass")) if text.strip() else {}
     except ValueError:
         return None
+
+
+def take_system(reader: OptionReader) -> str | None:
+    """The request's own system prompt; an empty one says nothing, and many services refuse it."""
+    system: str | None = reader.take("system")
+    if system is not None and not system.strip():
+        reader.dropped("system", "an empty text is refused")
+        return None
+    return system
+
+
+def in_order(messages: Sequence[Message], encoder: MessageEncoderBase) -> Iterable[tuple[int, Message]]:
+    """The messages with their places, as services want them: results follow their calls at once.
+
+    Results move to the turn with their calls, ahead of what stands between; a turn of the model right behind
+    calls becomes part of the turn with the calls. Both are reported.
+    """
+    kept = dict(enumerate(messages))
+    home: dict[str, int] = {}  # where the turn with a call begins
+    behind: dict[int, int] = {}  # results' messages, and where the turn with their calls begins
+    last, calling, moved = -1, False, False
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            if calling:
+                kept[last] = _merged(kept[last], kept.pop(index))
+                encoder.reader.adapted(f"messages[{index}]", MERGED)
+            else:
+                last = index
+            for part in message.content:
+                if type(part) is ToolCallPart:
+                    home[part.id or part.call_id] = last
+                    calling = True
+            continue
+        at = None
+        for part in message.content:
+            if type(part) is ToolResultPart:
+                at = home.get(part.call_id)
+                break
+        if at is not None:
+            behind[index] = at
+            if at != last:
+                encoder.reader.adapted(f"messages[{index}]", MOVED)
+                moved = True
+                continue
+        else:
+            last = index
+        calling = False
+    if not moved:
+        return kept.items()
+    return sorted(kept.items(), key=lambda placed: behind.get(placed[0], placed[0]))
+
+
+def _merged(turn: Message, later: Message) -> Message:
+    """Two turns of the model as one."""
+    extra = {**(turn.extra or {}), **(later.extra or {})} or None
+    return replace(turn, content=turn.content + later.content, extra=extra)
+
+
+MERGED = "a turn between calls and their results is part of the turn before it"
+MOVED = "results are sent right after the calls that they answer"
 
 
 def _drop_halves(parts: Sequence[Part], dropped: dict[int, str]) -> None:
@@ -239,6 +340,32 @@ def wire_id(call_id: str, refused: re.Pattern[str] = _REFUSED_IN_ID, longest: in
         return call_id
     digest = hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{refused.sub('_', call_id)[:48] or 'call'}_{digest}"
+
+
+def tool_name(name: str, pattern: str, encoder: MessageEncoderBase | None = None, place: str = "") -> str:
+    """A tool's name where the service takes few characters in it; `pattern` is its whole form.
+
+    With an encoder, the name is a call's of the history: other characters are removed, which is reported. Else it is a
+    tool's of the request, whose calls must bear the very name: raises UnsupportedError.
+    """
+    if _is_name(name, pattern):
+        return name
+    if encoder is None:
+        raise UnsupportedError(f"this service takes no tool named {name!r}: a name must match {pattern}")
+    encoder.adapted(f"a tool's name must match {pattern}: what does not is removed", f"{place}.name")
+    return _REFUSED_IN_ID.sub("", name)[:64] or "_"
+
+
+@lru_cache(1024)
+def _is_name(name: str, pattern: str) -> bool:
+    return re.fullmatch(pattern, name) is not None
+
+
+def short_id(call_id: str, length: int = 9) -> str:
+    """A call's id for an API that takes only so many letters and digits; the same for the same id."""
+    if len(call_id) == length and call_id.isascii() and call_id.isalnum():
+        return call_id
+    return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def local_id(response: str | None, index: int, name: str) -> str:

@@ -7,13 +7,14 @@ Reference: the API reference of `Schema`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from msgspec import Struct
 
-__all__ = ["Compiled", "compile_schema"]
+__all__ = ["NOTES", "Compiled", "Compiler", "Schema", "compile_schema", "target_of"]
 
 _MAX_DEPTH = 48
 _MAX_NODES = 5000
@@ -23,7 +24,7 @@ _FORMATS = {
     "integer": frozenset(("int32", "int64")),
     "number": frozenset(("float", "double")),
 }
-_NOTES = frozenset(
+NOTES = frozenset(
     ("$schema", "$id", "id", "$comment", "$anchor", "$vocabulary", "readOnly", "writeOnly", "deprecated")
 )
 _MERGED_DEPTH = 16
@@ -36,29 +37,39 @@ class Compiled(Struct, frozen=True):
     schema: Schema
     changed: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    refused: bool = False
+    """It refers to itself, and the dialect has no such schemas."""
+    is_weaker: bool = False
+    """It lets something through that was not allowed: a limit that is only described."""
 
 
 def compile_schema(schema: Any) -> Compiled:
     """Never fails: what has no place is in `lost`."""
-    compiler = _Compiler(schema)
+    compiler = _Google(schema)
     try:
         made = compiler.node(schema, "$", ())
     except RecursionError:
         return Compiled({}, (), ("$: nested too deeply",))
-    return Compiled(made, tuple(dict.fromkeys(compiler.changed)), tuple(dict.fromkeys(compiler.lost)))
+    changed, lost = tuple(dict.fromkeys(compiler.changed)), tuple(dict.fromkeys(compiler.lost))
+    return Compiled(made, changed, lost, is_weaker=compiler.is_weaker)
 
 
-class _Compiler:
+class Compiler(ABC):
+    """What every dialect shares: references, `allOf`, limits of size, and the notes on what became of a schema."""
+
     def __init__(self, root: Any) -> None:
         self._root = root
         self._nodes = 0
         self.changed: list[str] = []
         self.lost: list[str] = []
+        self.is_weaker = False
 
     def change(self, path: str, what: str) -> None:
+        """Note what is said in another way."""
         self.changed.append(f"{path}: {what}")
 
     def lose(self, path: str, what: str) -> None:
+        """Note what the dialect cannot express."""
         self.lost.append(f"{path}: {what}")
 
     def node(self, schema: Any, path: str, seen: tuple[str, ...], depth: int = 0) -> Schema:
@@ -72,21 +83,22 @@ class _Compiler:
         if not isinstance(schema, Mapping):
             self.lose(path, "nothing is allowed here" if schema is False else "not a schema")
             return {}
-        schema, seen = self._resolved(dict(schema), path, seen)
-        if "allOf" in schema:
-            schema = self._all_of(schema, path, seen)
-        return _Node(self, schema, path, seen, depth).compiled()
+        return self.compiled(dict(schema), path, seen, depth)
+
+    @abstractmethod
+    def compiled(self, schema: Schema, path: str, seen: tuple[str, ...], depth: int) -> Schema:
+        """One schema in this dialect."""
 
     # -- references and allOf --------------------------------------------------------------------------------
 
-    def _resolved(self, schema: Schema, path: str, seen: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
+    def resolved(self, schema: Schema, path: str, seen: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
         """The schema with what it refers to put in its place; its own keywords win."""
         while "$ref" in schema:
             ref = schema.pop("$ref")
             if not isinstance(ref, str) or ref in seen:
                 self.lose(path, f"$ref {ref!r}, which refers to itself" if ref in seen else "$ref")
                 break
-            target = self._target(ref)
+            target = target_of(self._root, ref)
             if not isinstance(target, Mapping):
                 if target is not True:
                     self.lose(path, f"$ref {ref!r}, which is not in the schema")
@@ -100,22 +112,7 @@ class _Compiler:
             schema = {**target, **schema}
         return schema, seen
 
-    def _target(self, ref: str) -> Any:
-        """What a reference within the schema points to; None for any other."""
-        if not ref.startswith("#"):
-            return None
-        place = self._root
-        for step in filter(None, unquote(ref[1:]).split("/")):
-            name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(place, Mapping):
-                place = place.get(name)
-            elif isinstance(place, list) and name.isdecimal() and int(name) < len(place):
-                place = place[int(name)]
-            else:
-                return None
-        return place
-
-    def _all_of(self, schema: Schema, path: str, seen: tuple[str, ...], depth: int = 0) -> Schema:
+    def all_of(self, schema: Schema, path: str, seen: tuple[str, ...], depth: int = 0) -> Schema:
         """One schema for all: keywords that say different things are lost but for the first."""
         branches = schema.pop("allOf")
         self._nodes += 1
@@ -129,9 +126,9 @@ class _Compiler:
             if not isinstance(branch, Mapping):
                 self.lose(path, f"allOf[{index}]")
                 continue
-            other, inner = self._resolved(dict(branch), f"{path}.allOf[{index}]", seen)
+            other, inner = self.resolved(dict(branch), f"{path}.allOf[{index}]", seen)
             if "allOf" in other:
-                other = self._all_of(other, path, inner, depth + 1)
+                other = self.all_of(other, path, inner, depth + 1)
             self._merge(schema, other, f"{path}.allOf[{index}]")
         return schema
 
@@ -147,17 +144,42 @@ class _Compiler:
                 schema[name] = {**value, **known}
             elif name == "required" and _are(list, known, value):
                 schema[name] = [*known, *(v for v in value if v not in known)]
-            elif name in ("title", "description", "default", "examples") or name in _NOTES:
+            elif name in ("title", "description", "default", "examples") or name in NOTES:
                 self.change(path, f"{name} is left out: one is said already")
             else:
                 self.lose(path, f"{name}, of which something else is said already")
+
+
+def target_of(root: Any, ref: str) -> Any:
+    """What a reference within the schema points to; None for any other."""
+    if not ref.startswith("#"):
+        return None
+    place = root
+    for step in filter(None, unquote(ref[1:]).split("/")):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, Mapping):
+            place = place.get(name)
+        elif isinstance(place, list) and name.isdecimal() and int(name) < len(place):
+            place = place[int(name)]
+        else:
+            return None
+    return place
+
+
+class _Google(Compiler):
+    def compiled(self, schema: Schema, path: str, seen: tuple[str, ...], depth: int) -> Schema:
+        """One schema, its references put in place."""
+        schema, seen = self.resolved(schema, path, seen)
+        if "allOf" in schema:
+            schema = self.all_of(schema, path, seen)
+        return _Node(self, schema, path, seen, depth).compiled()
 
 
 class _Node:
     """One schema without references: `out` grows by each keyword."""
 
     def __init__(
-        self, compiler: _Compiler, schema: Schema, path: str, seen: tuple[str, ...], depth: int
+        self, compiler: Compiler, schema: Schema, path: str, seen: tuple[str, ...], depth: int
     ) -> None:
         self._compiler = compiler
         self._schema = schema
@@ -174,7 +196,7 @@ class _Node:
             handler = _HANDLERS.get(name)
             if handler is not None:
                 handler(self, name, value)
-            elif name in _NOTES:
+            elif name in NOTES:
                 self._change(f"{name} is left out: it says nothing of the shape")
             elif name not in ("type", "$defs", "definitions"):
                 self._lose(name)
@@ -400,6 +422,7 @@ class _Node:
             return
         if name == "oneOf":
             self._change("oneOf is said by anyOf")
+            self._compiler.is_weaker = True  # its alternatives do not exclude each other
         branches = [branch for branch in value if not _is_null(branch)]
         if len(branches) < len(value):
             self._out["nullable"] = True

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.claude import ClaudeFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, in_order, take_system
 from brainwires_provider.types import (
     Cache,
     Message,
@@ -22,7 +21,7 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-__all__ = ["EMPTY_RESULT", "Block", "TurnEncoder", "refused_texts"]
+__all__ = ["EMPTY_RESULT", "Block", "TurnEncoder", "is_plain", "refused_texts"]
 
 Block: TypeAlias = dict[str, Any]
 EMPTY_RESULT = "(empty)"
@@ -62,19 +61,20 @@ class TurnEncoder(MessageEncoderBase, ABC):
     refuses_blank = False
     """The API refuses a blank text even beside others."""
 
-    def __init__(
-        self, origin: Origin, reader: OptionReader, facts: ClaudeFacts, takes_system: bool | None
-    ) -> None:
+    def __init__(self, origin: Origin, reader: OptionReader, takes_system: bool | None) -> None:
         super().__init__(origin, reader)
-        self._facts = facts
+        self._facts = reader.facts
         self.system: list[Block] = []
         self.turns: list[Block] = []
         self.places: list[int] = []
         self.marked: dict[int, str] = {}
         self.has_marks = False
-        self._takes_system = facts.system_turns if takes_system is None else takes_system
+        self._takes_system = reader.facts.system_turns if takes_system is None else takes_system
+        self.ids: dict[str, str] = {}
+        """The ids of the history's calls, and what they are sent as."""
+        self.tool_names: dict[str, None] = {}
+        """The tools that are called in the history, in order, by the names that are sent."""
         self._waiting: list[tuple[int, Message]] = []
-        self._at: tuple[int, ...] = (0,)
 
     # -- what a protocol defines -----------------------------------------------------------------------------
 
@@ -94,51 +94,30 @@ class TurnEncoder(MessageEncoderBase, ABC):
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """Add a turn."""
 
+    def add_plain(self, role: str, part: TextPart, message: Message) -> None:
+        """Add a turn that is one text and nothing else."""
+        self.add(role, [self.encode_part(part)], message)
+
     # -- reports ---------------------------------------------------------------------------------------------
-
-    def _locate(self) -> None:
-        """Set `where` to the part that is encoded, or its message: `messages[3].content[0]`."""
-        self.where = f"messages[{self._at[0]}]" + "".join(f".content[{i}]" for i in self._at[1:])
-
-    def dropped(self, reason: str, place: str = "") -> None:
-        """See `MessageEncoderBase`; the place is below the part that is encoded."""
-        self._locate()
-        super().dropped(reason, place)
-
-    def adapted(self, reason: str, place: str = "") -> None:
-        """See `dropped`."""
-        self._locate()
-        super().adapted(reason, place)
-
-    def emulated(self, reason: str, place: str = "") -> None:
-        """See `dropped`."""
-        self._locate()
-        super().emulated(reason, place)
 
     def unsupported(self, message: str) -> UnsupportedError:
         """See `MessageEncoderBase`; the error names the message."""
-        self.where = f"messages[{self._at[0]}]"
+        self.at = self.at[:1]
         return super().unsupported(message)
-
-    def place(self) -> str:
-        """The part that is encoded, or its message, as reports name it."""
-        self._locate()
-        return self.where
 
     # -- messages --------------------------------------------------------------------------------------------
 
     def take_system(self) -> str | None:
         """The request's own system prompt; an empty one is refused by the API."""
-        system: str | None = self.reader.take("system")
-        if system == "":
-            self.reader.dropped("system", "an empty text is refused")
-        return system
+        return take_system(self.reader)
 
     def encode_messages(self, messages: Sequence[Message]) -> None:
         """Fill `system` and `turns`. Raises UnsupportedError for what the API cannot express."""
         leading = True
-        for index, message in enumerate(messages):
-            self._at = (index,)
+        places = in_order(messages, self)
+        messages = [message for _, message in places]
+        for place, (index, message) in enumerate(places):
+            self.at = (index,)
             role = message.role
             if message.name is not None:
                 self.dropped("this protocol has no names for speakers", ".name")
@@ -146,7 +125,7 @@ class TurnEncoder(MessageEncoderBase, ABC):
                 leading = False
                 if self._waiting:  # a model has answered what stands before, so that is where it stays
                     self._release()
-                    self._at = (index,)
+                    self.at = (index,)
                 self.encode_answer(message)
             elif role in _INSTRUCTING:
                 if role == "developer":
@@ -155,11 +134,11 @@ class TurnEncoder(MessageEncoderBase, ABC):
                 if leading:
                     self.system += self.encode_parts(message.content)
                 else:
-                    self._later_system(message, _answers(messages, index + 1))
+                    self._later_system(message, _answers(messages, place + 1))
             else:
                 leading = False
                 self._user(message)
-                if self._waiting and not _answers(messages, index + 1):
+                if self._waiting and not _answers(messages, place + 1):
                     self._release()
         self._release()
         if messages and messages[-1].role == "assistant":
@@ -188,18 +167,21 @@ class TurnEncoder(MessageEncoderBase, ABC):
     def encode_parts(self, parts: tuple[Part, ...]) -> list[Block]:
         """A block for each part, without texts that are refused. If nothing else is there, the API may refuse them."""
         if len(parts) == 1:
-            return self._encode_one(parts[0])
+            return [self.encode_part(parts[0])] if is_plain(parts[0]) else self._encode_one(parts[0])
         refused = refused_texts(parts, blank=self.refuses_blank)
         dropped = _NONE if len(refused) == len(parts) else refused
         return self._encode_all(enumerate(parts), dropped, self.encode_part)
 
     def _encode_one(self, part: Part) -> list[Block]:
         """The block of a part that is alone."""
-        around = self._at
-        self._at = (*around, 0)
+        around = self.at
+        self.at = (*around, 0)
         blocks = [self.encode_part(part)]
-        self._mark(blocks, part)
-        self._at = around
+        if type(part) is ToolResultPart:
+            self._mark_result(blocks, part)
+        else:
+            self._mark(blocks, part)
+        self.at = around
         return blocks
 
     def _encode_all(
@@ -209,23 +191,25 @@ class TurnEncoder(MessageEncoderBase, ABC):
         encode: Callable[[Part], Block],
     ) -> list[Block]:
         blocks: list[Block] = []
-        around = self._at
+        around = self.at
         for index, part in parts:
-            self._at = (*around, index)
+            self.at = (*around, index)
             if index in dropped:
                 self.dropped(dropped[index])
                 continue
             blocks.append(encode(part))
+            if (type(part) is TextPart or type(part) is ToolCallPart) and part.cache is None:
+                continue
             self._mark(blocks, part)
-        self._at = around
+        self.at = around
         return blocks
 
     def _mark(self, blocks: list[Block], part: Part) -> None:
         """Set the mark of a part, but not inside a tool's result, which has it itself."""
-        if isinstance(part, ToolResultPart):
+        if type(part) is ToolResultPart:
             self._mark_result(blocks, part)
             return
-        if isinstance(part, RefusalPart) or part.cache is None or len(self._at) > 2:
+        if isinstance(part, RefusalPart) or part.cache is None or len(self.at) > 2:
             return
         cache = self.reader.take_cache(part)
         if cache is not None:
@@ -248,12 +232,15 @@ class TurnEncoder(MessageEncoderBase, ABC):
     def encode_answer(self, message: Message) -> None:
         """An assistant's message."""
         parts = message.content
+        if len(parts) == 1 and is_plain(parts[0]):
+            self.add_plain("assistant", parts[0], message)
+            return
         dropped = _NONE
         for part in parts:
-            if isinstance(part, TextPart):
+            if type(part) is TextPart:
                 if part.text and not part.text.isspace():
                     continue
-            elif isinstance(part, ToolCallPart):
+            elif type(part) is ToolCallPart:
                 continue
             dropped = self._dropped(parts)  # other parts, and texts that say nothing, may not go back
             break
@@ -270,9 +257,14 @@ class TurnEncoder(MessageEncoderBase, ABC):
 
     def _user(self, message: Message) -> None:
         parts = message.content
-        if len(parts) == 1 and (message.role == "user" or isinstance(parts[0], ToolResultPart)):
-            self.add("user", self._encode_one(parts[0]), message)
-            return
+        if len(parts) == 1:
+            part, is_users = parts[0], message.role == "user"
+            if is_users and is_plain(part):
+                self.add_plain("user", part, message)
+                return
+            if is_users or isinstance(part, ToolResultPart):
+                self.add("user", self._encode_one(part), message)
+                return
         results = [isinstance(part, ToolResultPart) for part in parts]
         if not any(results[1:]) and message.role == "user":
             blocks = self.encode_parts(parts)
@@ -297,13 +289,13 @@ class TurnEncoder(MessageEncoderBase, ABC):
         if self._is_after_user() and not result_follows:
             self._place(message)
         else:
-            self._waiting.append((self._at[0], message))
+            self._waiting.append((self.at[0], message))
 
     def _release(self) -> None:
         """The system messages that waited for a user's turn to stand behind; at the end they wait no longer."""
         waiting, self._waiting = self._waiting, []
         for index, message in waiting:
-            self._at = (index,)
+            self.at = (index,)
             if self._is_after_user():
                 self.adapted("it stands after a user's turn: sent behind the next")
             self._place(message)
@@ -323,6 +315,19 @@ class TurnEncoder(MessageEncoderBase, ABC):
 
 
 _NONE: Mapping[int, str] = {}
+
+
+def is_plain(part: Part) -> TypeGuard[TextPart]:
+    """Whether a part is a text that says something and nothing else: no report can come of it."""
+    return (
+        type(part) is TextPart
+        and not (part.extra or part.citations)
+        and part.cache is None
+        and bool(part.text)
+        and not part.text.isspace()
+    )
+
+
 _INSTRUCTING = frozenset(("system", "developer"))
 
 

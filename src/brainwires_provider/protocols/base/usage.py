@@ -34,6 +34,7 @@ class _Counts(Struct):
     completion_tokens: int | None = None
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
+    prompt_token_details: _Details | None = None  # Mistral
     completion_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: int | None = None
     num_cached_tokens: int | None = None
@@ -53,20 +54,22 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
         told = msgspec.convert(counts, _Counts)
     except (msgspec.ValidationError, UnicodeEncodeError):
         told = msgspec.convert(_mended(counts), _Counts)
-    prompt = told.prompt_tokens_details or _NO_DETAILS
+    prompt = told.prompt_tokens_details or told.prompt_token_details or _NO_DETAILS
     completion = told.completion_tokens_details or _NO_DETAILS
-    read = _first(
-        prompt.cached_tokens,
-        prompt.cache_read_input_tokens,
-        told.prompt_cache_hit_tokens,
-        told.num_cached_tokens,
-        told.cached_tokens,
+    read = (
+        prompt.cached_tokens
+        or prompt.cache_read_input_tokens
+        or told.prompt_cache_hit_tokens
+        or told.num_cached_tokens
+        or told.cached_tokens
+        or 0
     )
-    written = _first(
-        prompt.cache_write_tokens,
-        prompt.cache_creation_tokens,
-        prompt.cache_creation_input_tokens,
-        told.cache_creation_input_tokens,
+    written = (
+        prompt.cache_write_tokens
+        or prompt.cache_creation_tokens
+        or prompt.cache_creation_input_tokens
+        or told.cache_creation_input_tokens
+        or 0
     )
     sent, made = told.prompt_tokens or 0, told.completion_tokens or 0
     if read + written and told.total_tokens == sent + made + read + written:
@@ -81,10 +84,6 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
         reasoning=completion.reasoning_tokens or 0,
         raw=dict(counts),
     )
-
-
-def _first(*counts: int | None) -> int:
-    return next((count for count in counts if count), 0)
 
 
 def _mended(counts: Mapping[str, Any]) -> dict[str, Any]:

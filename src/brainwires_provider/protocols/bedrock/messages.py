@@ -18,10 +18,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from brainwires_provider.protocols.base.claude import claude_facts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import part_name, value_in_text, wire_id
-from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder
+from brainwires_provider.protocols.base.replay import part_name, short_id, tool_name, value_in_text, wire_id
+from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder, is_plain
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS, BedrockQuirks
 from brainwires_provider.protocols.bedrock.parts import cache_point, cited_block, reasoning_block
 from brainwires_provider.types import (
@@ -40,7 +39,10 @@ from brainwires_provider.types import (
     ToolResultPart,
 )
 
-__all__ = ["MessageEncoder", "encode_messages"]
+__all__ = ["TOOL_NAME", "MessageEncoder", "encode_messages"]
+
+TOOL_NAME = "[a-zA-Z0-9_-]{1,64}"
+"""2026-11: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html"""
 
 _REFUSED_IN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
 _LONGEST_ID = 64
@@ -54,10 +56,11 @@ class MessageEncoder(TurnEncoder):
     instructions = (TextPart, OpaquePart)
     refuses_blank = True
 
-    def __init__(self, origin: Origin, reader: OptionReader, quirks: BedrockQuirks, model: str) -> None:
-        super().__init__(origin, reader, claude_facts(model), quirks.system_turns)
-        self._refuses_reasoning = re.search(quirks.own_reasoning_refused, model) is not None
-        self._takes_status = re.search(quirks.result_status, model) is not None
+    def __init__(self, origin: Origin, reader: OptionReader, quirks: BedrockQuirks) -> None:
+        super().__init__(origin, reader, quirks.system_turns)
+        self._refuses_reasoning = not reader.facts.own_reasoning
+        self._takes_status = reader.facts.result_status
+        self._short_ids = re.search(quirks.short_id_models, str(origin.model)) is not None
         self._names: set[str] = set()
         self._results = 0
 
@@ -82,7 +85,7 @@ class MessageEncoder(TurnEncoder):
     def mark(self, blocks: list[Block], cache: Cache) -> None:
         """A cache point behind the block."""
         blocks.append(cache_point(cache))
-        self.marked[id(blocks[-1])] = self.place()
+        self.marked[id(blocks[-1])] = self.where
 
     # -- media -----------------------------------------------------------------------------------------------
 
@@ -137,15 +140,18 @@ class MessageEncoder(TurnEncoder):
 
     # -- tool results ----------------------------------------------------------------------------------------
 
+    def _id(self, call_id: str) -> str:
+        """A call's id as the model takes it."""
+        return short_id(call_id) if self._short_ids else wire_id(call_id, _REFUSED_IN_ID, _LONGEST_ID)
+
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache point can stand behind the whole, not inside it."""
-        content = self.encode_parts(part.content)
-        if not content or (content[0].keys() == {"text"} and not content[0]["text"].strip()):
-            content = [{"text": EMPTY_RESULT}]
-            self.adapted(f"an empty result is refused: sent as {EMPTY_RESULT!r}")
-        block: Block = {"toolUseId": wire_id(part.call_id, _REFUSED_IN_ID, _LONGEST_ID), "content": content}
-        if any("audio" in piece for piece in content):
-            raise self.unsupported("a tool's result takes no audio")
+        id, parts = part.call_id, part.content
+        if len(parts) == 1 and is_plain(parts[0]):
+            content: list[Block] = [{"text": parts[0].text}]
+        else:
+            content = self._result_content(parts)
+        block: Block = {"toolUseId": self.ids.get(id) or self._id(id), "content": content}
         if part.is_error and self._takes_status:
             block["status"] = "error"
         elif part.is_error:
@@ -153,6 +159,16 @@ class MessageEncoder(TurnEncoder):
         if part.extra:
             block.update(self.reader.take_extra(part))
         return {"toolResult": block}
+
+    def _result_content(self, parts: tuple[Part, ...]) -> list[Block]:
+        content = self.encode_parts(parts)
+        if not content or (content[0].keys() == {"text"} and not content[0]["text"].strip()):
+            content = [{"text": EMPTY_RESULT}]
+            self.adapted(f"an empty result is refused: sent as {EMPTY_RESULT!r}")
+        for piece in content:
+            if "audio" in piece:
+                raise self.unsupported("a tool's result takes no audio")
+        return content
 
     # -- answers ---------------------------------------------------------------------------------------------
 
@@ -192,10 +208,15 @@ class MessageEncoder(TurnEncoder):
         if part.kind != "function":
             self.report_kind(part)
         call_id = part.call_id
-        id = wire_id(call_id, _REFUSED_IN_ID, _LONGEST_ID)
+        id = self.ids[call_id] = self._id(call_id)
         if id != call_id:
-            self.adapted("this API takes letters, digits, _, ., : and - in ids only, and 64 of them", ".id")
-        block: Block = {"toolUseId": id, "name": part.name, "input": self._arguments(part)}
+            few = "nine of them" if self._short_ids else "_, ., : and - in ids only, and 64 of them"
+            self.adapted(f"this API takes letters, digits, {few}", ".id")
+        name = part.name
+        if name not in self.tool_names:
+            name = tool_name(name, TOOL_NAME, self)
+            self.tool_names[name] = None  # Converse demands their definitions
+        block: Block = {"toolUseId": id, "name": name, "input": self._arguments(part)}
         if part.extra and self.is_own(part):
             block |= {name: value for name, value in self.reader.take_extra(part).items() if name != "type"}
         return {"toolUse": block}
@@ -208,16 +229,22 @@ class MessageEncoder(TurnEncoder):
                 return value
         return self.arguments_object(part)
 
+    def add_plain(self, role: str, part: TextPart, message: Message) -> None:
+        """See `TurnEncoder`."""
+        self.add(role, [{"text": part.text}], message)
+
     def add(self, role: str, blocks: list[Block], message: Message) -> None:
         """See `TurnEncoder`."""
         results = 0
-        while results < len(blocks) and ("toolResult" in blocks[results] or "cachePoint" in blocks[results]):
+        for block in blocks:
+            if "toolResult" not in block and "cachePoint" not in block:
+                break
             results += 1
         last = self.turns[-1] if self.turns else None
         if last is None or last["role"] != role:
             last = {"role": role, "content": blocks}
             self.turns.append(last)
-            self.places.append(self._at[0])
+            self.places.append(self.at[0])
             self._results = results
         else:
             self._join(last["content"], blocks, results)
@@ -242,7 +269,7 @@ def encode_messages(
     request: Request, origin: Origin, reader: OptionReader, quirks: BedrockQuirks
 ) -> MessageEncoder:
     """The encoded history. Raises UnsupportedError for what Converse cannot express."""
-    encoder = MessageEncoder(origin, reader, quirks, request.model or "")
+    encoder = MessageEncoder(origin, reader, quirks)
     system = encoder.take_system()
     if system:
         encoder.system.append({"text": system})

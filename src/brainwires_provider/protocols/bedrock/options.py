@@ -1,8 +1,7 @@
 """How models and gateways differ behind Converse, and the fields that only this protocol has.
 
 A quirk is a constructor argument; the provider's table entry sets it. Converse is one format for every model, but not
-every model takes all of it. Which one does is decided by patterns over model names; an ARN names no model, so it
-matches them all.
+every model takes all of it: which one does, its facts state.
 """
 
 # ruff: noqa: N815  the fields bear the wire's own names
@@ -74,16 +73,11 @@ MEDIA_FORMATS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 class BedrockQuirks(Struct, frozen=True, kw_only=True):
     """What is different at one service. The defaults are Amazon Bedrock's own."""
 
-    result_status: str = r"claude|nova|^arn:"
-    """Models that take `status` in a tool's result."""
-    prompt_caching: str = r"claude|nova|^arn:"
-    """Models that take cache points."""
-    tool_caching: str = r"claude|^arn:"
-    """Models that take a cache point after tools."""
-    own_reasoning_refused: str = r"deepseek"
-    """Models that refuse to be shown their reasoning again."""
     system_turns: bool | None = None
     """Takes system messages in mid-conversation. None: as the model's facts say."""
+    short_id_models: str = r"mistral|magistral|ministral|pixtral"
+    """A pattern of models that take ids of calls with nine letters and digits only (2026-11:
+    https://github.com/langchain-ai/langchain/pull/24668; the models' own check, whatever service leads to them)."""
     output_schema: bool = True
     """Takes `outputConfig.textFormat`; else the schema is put into words."""
     counting: bool = True

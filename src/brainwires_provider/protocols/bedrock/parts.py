@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, sources, well_formed
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.turns import Block
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS
@@ -49,10 +49,11 @@ _MEDIA_TYPES = {
 
 
 def decode_part(block: Any, origin: Origin) -> Part:
-    """The part that a block is."""
-    if not isinstance(block, dict) or len(block) != 1:
+    """The part that a block is. Some gateways name its one member by a `type` beside it."""
+    members = [item for item in block.items() if item[0] != "type"] if isinstance(block, dict) else []
+    if len(members) != 1:
         return OpaquePart("content", block, origin=origin)
-    (kind, value), *_ = block.items()
+    kind, value = members[0]
     part: Part | None = None
     if kind == "text" and isinstance(value, str):
         return TextPart(value, origin=origin)
@@ -151,7 +152,7 @@ def cited_block(text: str, citations: list[Any]) -> Block:
 def _citing_part(citations: list[Any], origin: Origin, block: Block | None = None) -> OpaquePart:
     """Citations that no text came with; `block` is what they came in."""
     data = cited_block("", citations) if block is None else block
-    return OpaquePart("citations", data, citations=tuple(_citation(c) for c in citations), origin=origin)
+    return OpaquePart("citations", data, citations=sources(citations, _citation), origin=origin)
 
 
 def _cited(value: Block, block: Block, origin: Origin) -> Part | None:
@@ -166,7 +167,7 @@ def _cited(value: Block, block: Block, origin: Origin) -> Part | None:
     is_plain = bool(citations) and cited_block(text, citations) == block
     return TextPart(
         text,
-        tuple(_citation(c) for c in citations),
+        sources(citations, _citation),
         extra=None if is_plain else block,
         origin=origin,
     )
@@ -387,7 +388,7 @@ class PartBuilder:
             if self._citations:
                 parts.whole(_citing_part(self._citations, self._decoder.origin))
         elif self._citations:
-            parts.close(part, citations=tuple(_citation(c) for c in self._citations))
+            parts.close(part, citations=sources(self._citations, _citation))
         else:
             parts.close(part)
         self.part = None

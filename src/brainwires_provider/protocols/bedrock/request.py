@@ -2,8 +2,8 @@
 
 The model is in the path, percent-encoded whole, since an ARN has slashes and colons; so is whether the response is
 streamed. Converse has fields for four options. Others are fields of a model's own in `additionalModelRequestFields`;
-only those that a model's page documents are sent, by the family in its name. What an ARN stands for is not known: for
-that, BedrockOptions takes the fields as they are.
+only those that a model's page documents are sent, by the family of its facts. What an ARN stands for is not known
+unless `models` of the provider's settings state it: for that, BedrockOptions takes the fields as they are.
 Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, and "ConverseStream",
 "CountTokens", "InferenceConfiguration", "OutputConfig" beside it; the user guide's pages on the models' parameters and
 "Prompt caching"; Amazon Nova's guide "Extended thinking"; Anthropic's "Adaptive thinking".
@@ -11,14 +11,12 @@ Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_C
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base.caching import (
     Section,
@@ -30,15 +28,18 @@ from brainwires_provider.protocols.base.caching import (
 )
 from brainwires_provider.protocols.base.claude import (
     SCHEMA_IS_STRICT,
-    ClaudeFacts,
     ClaudeSettings,
-    claude_facts,
+    check_end,
     output_in_words,
+    strict_parameters,
 )
+from brainwires_provider.protocols.base.dialects import CLAUDE, conformed
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.json import merged
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.bedrock.messages import MessageEncoder, encode_messages
+from brainwires_provider.protocols.base.protocol import Call, no_count
+from brainwires_provider.protocols.base.replay import tool_name
+from brainwires_provider.protocols.bedrock.messages import TOOL_NAME, MessageEncoder, encode_messages
 from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
 from brainwires_provider.protocols.bedrock.parts import cache_point
 from brainwires_provider.types import (
@@ -56,9 +57,11 @@ from brainwires_provider.types import (
 __all__ = ["encode_count", "encode_request", "model_path"]
 
 _COUNTED = frozenset(("messages", "system", "toolConfig", "additionalModelRequestFields"))
+_EARLIER_TOOL = {"description": "Called earlier.", "inputSchema": {"json": {"type": "object"}}}
 _ABSENT = ("seed", "presence_penalty", "frequency_penalty", "parallel_tool_calls")
 _OWN_FIELDS = "BedrockOptions(additionalModelRequestFields=…) takes a model's own fields"
 _EFFORTS = ("low", "medium", "high")
+_INFERENCE = (("max_tokens", "maxTokens"), ("temperature", "temperature"), ("top_p", "topP"))
 Body = dict[str, Any]
 
 
@@ -67,38 +70,38 @@ def model_path(model: str, operation: str) -> str:
     return f"/model/{quote(model, safe='')}/{operation}"
 
 
-def encode_request(request: Request, origin: Origin, quirks: BedrockQuirks, *, stream: bool) -> Call:
+def encode_request(
+    request: Request, origin: Origin, quirks: BedrockQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+) -> Call:
     """Raises UnsupportedError for content or tools that Converse cannot express."""
-    reader = OptionReader(request, BedrockOptions)
-    model = request.model or ""
+    reader = OptionReader(request, BedrockOptions, facts)
+    check_end(reader, request, origin)
     history = encode_messages(request, origin, reader, quirks)
     body: Body = {"messages": history.turns} if history.turns else {}
     if history.system:
         body["system"] = history.system
-    facts = claude_facts(model)
-    settings = ClaudeSettings(reader, facts, reader.take("max_tokens"))
-    _put_output(reader, facts, quirks, body)
-    thinking = _put_options(reader, model, body, settings)
+    settings = ClaudeSettings(reader, reader.take("max_tokens"))
+    _put_output(reader, quirks, body)
+    thinking = _put_options(reader, body, settings)
     _put_tools(reader, history, body, settings.tool_choice(reader.take("tool_choice"), thinking))
     for name, value in reader.provider_options().items():
         body[name] = merged(body.get(name), _plain(value))
     if not stream:
         _for_whole(body)
-    _place_cache_points(body, reader, history, quirks, model)
-    path = model_path(model, "converse-stream" if stream else "converse")
+    _place_cache_points(body, reader, history)
+    path = model_path(request.model or "", "converse-stream" if stream else "converse")
     headers = {"Accept": EventStreamFraming.media_type} if stream else {}
-    return Call(path, body, headers=headers, deviations=reader.finish(), sent=reader.sent)
+    reported = reader.finish()
+    return Call(path, body, headers=headers, deviations=reported, sent=reader.sent, weakened=reader.weakened)
 
 
-def encode_count(request: Request, origin: Origin, quirks: BedrockQuirks) -> Call:
+def encode_count(
+    request: Request, origin: Origin, quirks: BedrockQuirks, facts: ModelFacts = UNKNOWN
+) -> Call:
     """`POST /model/{modelId}/count-tokens`. Raises UnsupportedError where the service has no such call."""
     if not quirks.counting:
-        raise UnsupportedError(
-            "this service has no call that counts tokens; a response's usage has the count",
-            provider=origin.provider,
-            model=origin.model,
-        )
-    call = encode_request(request, origin, quirks, stream=False)
+        raise no_count(origin.provider, origin.model)
+    call = encode_request(request, origin, quirks, facts, stream=False)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
     path = model_path(request.model or "", "count-tokens")
     return Call(path, {"input": {"converse": counted}}, deviations=call.deviations, sent=call.sent)
@@ -121,24 +124,18 @@ def _for_whole(body: Body) -> None:
 # -- options -------------------------------------------------------------------------------------------------
 
 
-def _put_options(reader: OptionReader, model: str, body: Body, settings: ClaudeSettings) -> Body | None:
+def _put_options(reader: OptionReader, body: Body, settings: ClaudeSettings) -> Body | None:
     """`inferenceConfig`, the model's own fields, and the effort in `outputConfig`; returns Claude's thinking."""
-    inference: Body = {}
-    limit = reader.take("max_tokens")
-    if limit is not None:
-        inference["maxTokens"] = limit
     fields: Body = {}
-    if "claude" in model:
+    if reader.facts.family == "claude":
         thinking = settings.thinking()
         fields = {} if thinking is None else {"thinking": thinking}
     else:
-        settings.effort = _reason_by_family(reader, model, fields)
+        settings.effort = _reason_by_family(reader, fields)
     sampled = settings.sampling(fields.get("thinking"))
-    inference |= {
-        wire: sampled[n] for n, wire in (("temperature", "temperature"), ("top_p", "topP")) if n in sampled
-    }
+    inference = _inference(reader, sampled, fields)
     if "top_k" in sampled:
-        _put_top_k(reader, model, sampled["top_k"], fields)
+        _put_top_k(reader, sampled["top_k"], fields)
     stop = reader.take("stop")
     if stop is not None:
         inference["stopSequences"] = [stop] if isinstance(stop, str) else list(stop)
@@ -154,41 +151,63 @@ def _put_options(reader: OptionReader, model: str, body: Body, settings: ClaudeS
     return fields.get("thinking")
 
 
-def _put_top_k(reader: OptionReader, model: str, top_k: int, fields: Body) -> None:
-    if "claude" in model or "mistral" in model:
+def _inference(reader: OptionReader, sampled: Body, fields: Body) -> Body:
+    """The limit and the sampling options, unless the model takes none beside its high effort."""
+    limit = reader.take("max_tokens")
+    given = {"max_tokens": limit, **sampled}
+    wanted = {wire: given[name] for name, wire in _INFERENCE if given.get(name) is not None}
+    effort = fields.get("reasoningConfig", {}).get("maxReasoningEffort")
+    if effort != "high" or reader.facts.limits_high_effort:
+        return wanted
+    for name, wire in _INFERENCE:
+        if wire in wanted:
+            reader.dropped(name, "not beside this model's high effort")
+    return {}
+
+
+def _put_top_k(reader: OptionReader, top_k: int, fields: Body) -> None:
+    family = reader.facts.family
+    if family in ("claude", "mistral"):
         fields["top_k"] = top_k
-    elif "nova" in model:
+    elif family == "nova":
         fields["inferenceConfig"] = {"topK": top_k}
     else:
         reader.dropped("top_k", f"no field of this model's is known for it; {_OWN_FIELDS}")
 
 
-def _reason_by_family(reader: OptionReader, model: str, fields: Body) -> str | None:
+def _reason_by_family(reader: OptionReader, fields: Body) -> str | None:
     """The reasoning of models that are not Claude: their own fields, or the effort that Converse has a field for."""
-    wanted: Effort | Reasoning | None = reader.take("reasoning")
+    wanted: Reasoning | None = reader.take("reasoning")
     if wanted is None:
         return None
-    if isinstance(wanted, str):
-        wanted = Reasoning(effort=wanted)
+    facts = reader.facts
     if wanted.summary is not None:
         reader.dropped("reasoning", "Converse has no field for summaries")
     if wanted.budget_tokens is not None:
         reader.dropped("reasoning", f"this model takes no budget; {_OWN_FIELDS}")
-    effort = wanted.effort
-    if effort is None:
+    if wanted.effort is None:
         return None
-    if "nova" in model:
+    if facts.efforts == ():
+        if wanted.effort != "off":
+            reader.dropped("reasoning", "this model does not reason before it answers")
+        return None
+    return _effort_by_family(reader, wanted.effort, fields)
+
+
+def _effort_by_family(reader: OptionReader, effort: Effort, fields: Body) -> str | None:
+    family = reader.facts.family
+    if family == "nova":
         fields["reasoningConfig"] = {"type": "disabled" if effort == "off" else "enabled"}
         if effort != "off":
             fields["reasoningConfig"]["maxReasoningEffort"] = _nearest(reader, effort)
     elif effort == "off":
         reader.dropped("reasoning", f"Converse has no field that stops reasoning; {_OWN_FIELDS}")
-    elif "gpt-oss" in model:
+    elif family == "gpt-oss":
         fields["reasoning_effort"] = _nearest(reader, effort)
-    elif "qwen" in model:
+    elif family == "qwen":
         fields["reasoning_config"] = _nearest(reader, effort)
     elif effort == "minimal":
-        reader.adapted("reasoning", "the lowest effort here is low")
+        reader.weaken("reasoning", "the lowest effort here is low")
         return "low"
     else:
         return effort
@@ -197,9 +216,9 @@ def _reason_by_family(reader: OptionReader, model: str, fields: Body) -> str | N
 
 def _nearest(reader: OptionReader, effort: Effort) -> str:
     """One of three efforts."""
-    near = effort if effort in _EFFORTS else {"minimal": "low", "max": "high"}[effort]
+    near = nearest_effort(effort, _EFFORTS)
     if near != effort:
-        reader.adapted("reasoning", f"this model takes low, medium and high: {near} is sent")
+        reader.weaken("reasoning", f"this model takes low, medium and high: {near} is sent")
     return near
 
 
@@ -226,6 +245,13 @@ def _put_tools(reader: OptionReader, history: MessageEncoder, body: Body, given:
     if not tools:
         if given is not None:
             reader.dropped("tool_choice", "there are no tools")
+        if history.tool_names:
+            entries = [{"toolSpec": {"name": name, **_EARLIER_TOOL}} for name in history.tool_names]
+            body["toolConfig"] = {"tools": entries}
+            reason = (
+                "Converse demands the tools of a history with calls: those called are sent without a schema"
+            )
+            reader.emulated("tools", reason)
         return
     config: Body = {"tools": [entry for tool in tools for entry in _tool(tool, reader, history)]}
     if given is not None:
@@ -238,12 +264,13 @@ def _tool(tool: Tool | HostedTool, reader: OptionReader, history: MessageEncoder
     if isinstance(tool, HostedTool):
         entry: Body = {tool.type: dict(tool.fields)}
     else:
-        spec: Body = {"name": tool.name}
-        if tool.description:
+        spec: Body = {"name": tool_name(tool.name, TOOL_NAME)}
+        if tool.description.strip():
             spec["description"] = tool.description
-        spec["inputSchema"] = {"json": tool.parameters}
-        if tool.strict is not None:
-            spec["strict"] = tool.strict
+        schema, strict = strict_parameters(reader, tool, on_bedrock=True)
+        spec["inputSchema"] = {"json": schema}
+        if strict is not None:
+            spec["strict"] = strict
         if tool.extra:
             spec.update(reader.take_extra(tool))
         entry = {"toolSpec": spec}
@@ -266,15 +293,18 @@ def _choice(choice: ToolChoice) -> Body:
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: BedrockQuirks, body: Body) -> None:
+def _put_output(reader: OptionReader, quirks: BedrockQuirks, body: Body) -> None:
     output = reader.take("output")
     if output is None:
         return
-    native = quirks.output_schema and facts.schema and facts.bedrock_schema
-    if not isinstance(output, JSONSchema) or not native:
+    native = quirks.output_schema and reader.facts.schema and reader.facts.bedrock_schema
+    schema = None
+    if isinstance(output, JSONSchema) and native:
+        schema = conformed(reader, "output", output.schema, CLAUDE)
+    if not isinstance(output, JSONSchema) or schema is None:
         body["system"] = [*body.get("system", ()), {"text": output_in_words(reader, output)}]
         return
-    described: Body = {"name": output.name, "schema": msgspec.json.encode(output.schema).decode()}
+    described: Body = {"name": output.name, "schema": msgspec.json.encode(schema).decode()}
     if output.description is not None:
         described["description"] = output.description
     form = {"type": "json_schema", "structure": {"jsonSchema": described}}
@@ -288,9 +318,7 @@ def _put_output(reader: OptionReader, facts: ClaudeFacts, quirks: BedrockQuirks,
 _MARK = "cachePoint"
 
 
-def _place_cache_points(
-    body: Body, reader: OptionReader, history: MessageEncoder, quirks: BedrockQuirks, model: str
-) -> None:
+def _place_cache_points(body: Body, reader: OptionReader, history: MessageEncoder) -> None:
     """Set and prune the cache points of a whole body: they are read out, planned, and written back."""
     strategy = reader.take("cache")
     sized = strategy is not None and strategy.mode == "system_and_tail_turn"
@@ -298,14 +326,14 @@ def _place_cache_points(
     marked = any(_MARK in block for _, _, blocks in lists for block in blocks)
     if strategy is None and not marked:
         return
-    if re.search(quirks.prompt_caching, model) is None:
+    if not reader.facts.cache_points:
         for _, _, blocks in lists:
             blocks[:] = [block for block in blocks if _MARK not in block]
         for field in (*(f"{place}.cache" for place in history.marked.values()), "cache"):
             if field != "cache" or (strategy is not None and strategy.mode != "off"):
                 reader.dropped(field, "this model takes no cache points")
         return
-    takes_tools = re.search(quirks.tool_caching, model) is not None
+    takes_tools = reader.facts.tool_cache_points
     slots: list[Slot] = []
     for section, where, blocks in lists:
         slots += _slots(section, where, blocks, takes_tools or section != "tools", history.marked)
@@ -360,4 +388,6 @@ def _write(blocks: list[Body], marks: Mapping[int, Cache]) -> None:
 
 
 def _is_cacheable(block: Body) -> bool:
+    if block.get("document", {}).get("format", "pdf") != "pdf":
+        return False  # 2026-03: https://github.com/strands-agents/harness-sdk/issues/1966
     return "reasoningContent" not in block and ("text" not in block or bool(str(block["text"]).strip()))

@@ -12,8 +12,6 @@ Reference: the API reference of `Content`; "Function calling" and "Thought signa
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from brainwires_provider.protocols.base.options import OptionReader
@@ -41,26 +39,28 @@ Wire = dict[str, Any]
 class _Turn:
     """A content of the model, if there is one, and the content of the user that follows it: results come first."""
 
-    __slots__ = ("answer", "extra", "has_calls", "others", "responses")
+    __slots__ = ("answer", "extra", "has_calls", "parts", "results")
 
     def __init__(self, answer: Wire | None) -> None:
         self.answer = answer
         self.has_calls = False
-        self.responses: list[Wire] = []
-        self.others: list[Wire] = []
-        self.extra: Wire = {}
+        self.parts: list[Wire] | None = None
+        """The content of the user, if there is one."""
+        self.results = 0
+        """How many of its parts, the first ones, are results."""
+        self.extra: Wire = _NO_EXTRA
 
-    @property
-    def has_input(self) -> bool:
-        """Whether a content of the user is part of it."""
-        return bool(self.responses or self.others)
+    def add(self, results: list[Wire], others: list[Wire]) -> None:
+        """Add to the content of the user."""
+        if self.parts is None:
+            self.parts = results + others if results else others
+        else:
+            self.parts[self.results : self.results] = results
+            self.parts += others
+        self.results += len(results)
 
-    def contents(self) -> Iterator[Wire]:
-        """One or two contents."""
-        if self.answer is not None:
-            yield self.answer
-        if self.has_input:
-            yield {"role": "user", "parts": self.responses + self.others, **self.extra}
+
+_NO_EXTRA: Wire = {}
 
 
 class HistoryEncoder(PartEncoder):
@@ -71,8 +71,8 @@ class HistoryEncoder(PartEncoder):
         self._calls: dict[str, ToolCallPart] = {}
         self._called: dict[str, _Turn] = {}
         self._turns: list[_Turn] = []
-        self._takes_media = re.search(quirks.media_result_models, str(origin.model)) is not None
-        self._wants_signature = re.search(quirks.signed_models, str(origin.model)) is not None
+        self._takes_media = reader.facts.media_results
+        self._wants_signature = reader.facts.signed_calls
 
     def encode_messages(self, messages: tuple[Message, ...]) -> tuple[list[Wire], list[Wire]]:
         """The parts of the instruction, and the contents in order."""
@@ -82,18 +82,28 @@ class HistoryEncoder(PartEncoder):
         instruction = [part for i in range(leading) for part in self._instruction(messages[i], i)]
         for index in range(leading, len(messages)):
             message = messages[index]
-            self.where = f"messages[{index}]"
-            self.drop_name(message)
+            self.at = (index,)
+            if message.name is not None:
+                self.drop_name(message)
             if message.role == "assistant":
                 self._add_answer(message)
             else:
                 self._add_input(message)
-        return instruction, [content for turn in self._turns for content in turn.contents()]
+        return instruction, self._contents()
+
+    def _contents(self) -> list[Wire]:
+        contents: list[Wire] = []
+        for turn in self._turns:
+            if turn.answer is not None:
+                contents.append(turn.answer)
+            if turn.parts:
+                contents.append({"role": "user", "parts": turn.parts, **turn.extra})
+        return contents
 
     # -- turns -----------------------------------------------------------------------------------------------
 
     def _instruction(self, message: Message, index: int) -> list[Wire]:
-        self.where = f"messages[{index}]"
+        self.at = (index,)
         self.drop_name(message)
         if message.role == "developer":
             reason = "this protocol has no developer role: sent as the system's"
@@ -102,23 +112,23 @@ class HistoryEncoder(PartEncoder):
 
     def _add_input(self, message: Message) -> None:
         """A message of any role but the assistant's. Its results go right after the calls that they answer."""
-        where = self.where
+        at = self.at
         if message.role in ("system", "developer"):
-            self.adapted("only leading ones can be instructions: sent as the user's", ".role")
+            self.weaken("only leading ones can be instructions: sent as the user's", ".role")
         parts: list[Wire] = []
         turn = None
         for index, part in enumerate(message.content):
-            self.where = f"{where}.content[{index}]"
-            if isinstance(part, ToolResultPart):
-                response, *media = self._result(part)
+            self.at = (*at, index)
+            if type(part) is ToolResultPart:
+                response, media = self._result(part)
                 turn = self._turn_of(part.call_id)
-                turn.responses.append(response)
+                turn.add([response], [])
                 parts += media
             elif message.role == "tool":
                 raise self.unsupported(_NO_RESULT)
             else:
                 parts.append(self.encode_part(part))
-        self.where = where
+        self.at = at
         if turn is None:
             turn = self._new_turn()
             parts = parts or [{"text": ""}]
@@ -126,9 +136,9 @@ class HistoryEncoder(PartEncoder):
             self.adapted("results are sent right after the calls that they answer")
             if message.role != "tool" and parts:
                 turn = self._new_turn()
-        turn.others += parts
+        turn.add([], parts)
         if message.extra:
-            turn.extra |= self.reader.take_extra(message)
+            turn.extra = turn.extra | self.reader.take_extra(message)
 
     def _new_turn(self, answer: Wire | None = None) -> _Turn:
         turn = _Turn(answer)
@@ -140,56 +150,58 @@ class HistoryEncoder(PartEncoder):
         turn = self._called.get(call_id)
         if turn is None:
             last = self._turns[-1] if self._turns else None
-            turn = last if last is not None and (last.responses or last.has_calls) else self._new_turn()
+            turn = last if last is not None and (last.results or last.has_calls) else self._new_turn()
         return turn
 
     def _add_answer(self, message: Message) -> None:
         """An assistant's turn; one that follows calls without their results is part of the turn with the calls."""
-        where = self.where
-        content = self._answer(message, where)
+        content, calls = self._answer(message)
         if content is None:
             return
         last = self._turns[-1] if self._turns else None
-        if last is not None and last.answer is not None and last.has_calls and not last.has_input:
-            self.reader.adapted(where, "a turn between calls and their results is part of the turn before it")
+        if last is not None and last.answer is not None and last.has_calls and not last.parts:
+            self.adapted("a turn between calls and their results is part of the turn before it")
             last.answer["parts"] += content["parts"]
             turn = last
         else:
             turn = self._new_turn(content)
-        for call in message.tool_calls:
+        for call_id in calls:
             turn.has_calls = True
-            self._called[call.call_id] = turn
+            self._called[call_id] = turn
 
-    def _answer(self, message: Message, place: str) -> Wire | None:
-        """An assistant's turn."""
+    def _answer(self, message: Message) -> tuple[Wire | None, list[str]]:
+        """An assistant's turn, None if nothing is left of it, and the ids of its calls."""
+        at = self.at
         parts: list[Wire] = []
+        calls: list[str] = []
         unsigned: Wire | None = None
-        called = False
         for index, part in enumerate(message.content):
-            self.where = f"{place}.content[{index}]"
+            self.at = (*at, index)
             wire = self.encode_answer_part(part)
             if wire is None:
                 continue
             parts.append(wire)
-            if isinstance(part, ToolCallPart):
-                self._calls[part.call_id] = part
-                if not called and SIGNATURE not in wire and not self.is_own_model(part):
+            if type(part) is ToolCallPart:
+                call_id = part.call_id
+                if not calls and SIGNATURE not in wire and not self.is_own_model(part):
                     unsigned = wire
-                called = True
+                self._calls[call_id] = part
+                calls.append(call_id)
+        self.at = at
         if unsigned is not None and self._wants_signature:
             unsigned[SIGNATURE] = self.quirks.placeholder
             reason = (
                 "the model requires a signature on the turn's first call: the documented placeholder is sent"
             )
-            self.reader.emulated(place, reason)
+            self.emulated(reason)
         if not parts:
-            self.reader.dropped(place, "nothing is left of this turn, and an empty one is refused")
-            return None
-        return {"role": "model", "parts": parts}
+            self.dropped("nothing is left of this turn, and an empty one is refused")
+            return None, calls
+        return {"role": "model", "parts": parts}, calls
 
     # -- tool results ----------------------------------------------------------------------------------------
 
-    def _result(self, part: ToolResultPart) -> list[Wire]:
+    def _result(self, part: ToolResultPart) -> tuple[Wire, list[Wire]]:
         """A function response; media that the model takes only beside it come after it."""
         call = self._calls.get(part.call_id)
         name = part.name or (call.name if call is not None else None)
@@ -213,7 +225,7 @@ class HistoryEncoder(PartEncoder):
             self.emulated(reason, ".content")
         if part.extra:
             response |= self.own_extra(part)
-        return [{"functionResponse": response}, *media]
+        return {"functionResponse": response}, media
 
     def _response(self, part: ToolResultPart) -> Wire:
         """The texts under the documented keys; an object, passed as an opaque part, as it is."""

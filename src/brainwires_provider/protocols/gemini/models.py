@@ -1,80 +1,34 @@
-"""Lists models, as AI Studio (`models`) and Vertex AI (`publisherModels`) do, and counts tokens.
-
-Reference: `models.list` and `models.get` of the Gemini API; `publishers.models.list` of Vertex AI's v1beta1.
-"""
+"""Counts tokens, before a request and in its response. Lists of models are read by `base.google`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from brainwires_provider.errors import ProtocolError
 from brainwires_provider.protocols.base.errors import object_in
+from brainwires_provider.protocols.base.google import Counts, google_error, split_counts
 from brainwires_provider.protocols.base.json import looks_like
-from brainwires_provider.protocols.base.models import able, count_of, object_of, read_json, stage_of, text_of
-from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.gemini.errors import decode_error_object
-from brainwires_provider.types import Model, TokenCount
+from brainwires_provider.types import TokenCount, Usage
 
-__all__ = ["decode_count", "decode_model", "decode_page", "model_call", "page_call"]
+__all__ = ["decode_count", "decode_usage"]
 
-_PAGE = "1000"
-_FOLDER = re.compile(r"^(publishers/(?P<publisher>[^/]+)/)?models/")
-
-
-def page_call(after: str | None) -> Call:
-    """`GET /models`, the page after a token."""
-    query = {"pageSize": _PAGE} if after is None else {"pageSize": _PAGE, "pageToken": after}
-    return Call("/models", {}, method="GET", query=query)
-
-
-def decode_page(body: bytes, provider: str) -> tuple[list[Model], str | None]:
-    """The models of one page, and the next page's token. Raises ProtocolError."""
-    value = read_json(body, provider)
-    page = object_of(value)
-    entries = page.get("models", page.get("publisherModels"))
-    if not isinstance(entries, list):
-        if entries is not None or value != page or not {"nextPageToken"} >= page.keys():
-            raise ProtocolError(f"the body has no list of models: {looks_like(body)}", provider=provider)
-        entries = []  # an empty page has no members
-    models = [_model(e, provider) for e in entries if isinstance(e, dict) and text_of(e.get("name"))]
-    return models, text_of(page.get("nextPageToken"))
+_COUNTS = Counts(
+    prompt="promptTokenCount",
+    cached="cachedContentTokenCount",
+    output=("candidatesTokenCount", "responseTokenCount"),
+    thoughts="thoughtsTokenCount",
+    tools="toolUsePromptTokenCount",
+    total="totalTokenCount",
+    audio="promptTokensDetails",
+    cached_audio="cacheTokensDetails",
+    modality="tokenCount",
+)
 
 
-def model_call(name: str) -> Call:
-    """`GET /models/MODEL`."""
-    folder = "" if name.startswith(("models/", "tunedModels/")) else "models/"
-    return Call(f"/{folder}{quote(name, safe='/@:-._~')}", {}, method="GET")
-
-
-def decode_model(body: bytes, provider: str) -> Model:
-    """One model. Raises ProtocolError."""
-    value = object_of(read_json(body, provider))
-    if text_of(value.get("name")) is None:
-        raise ProtocolError(f"the body is no model: {looks_like(body)}", provider=provider)
-    return _model(value, provider)
-
-
-def _model(entry: Mapping[str, Any], provider: str) -> Model:
-    name = str(entry["name"])
-    folder = _FOLDER.match(name)
-    methods = entry.get("supportedGenerationMethods")
-    words = [word for word in methods if isinstance(word, str)] if isinstance(methods, list) else []
-    if entry.get("thinking") is True:
-        words.append("thinking")
-    return Model(
-        id=name[folder.end() :] if folder else name,
-        provider=provider,
-        display_name=text_of(entry.get("displayName")),
-        owner=folder["publisher"] if folder else None,
-        context_window=count_of(entry.get("inputTokenLimit")),
-        max_output_tokens=count_of(entry.get("outputTokenLimit")),
-        capabilities=able(words) if isinstance(methods, list) else None,
-        raw=entry,
-        lifecycle=stage_of(entry.get("launchStage")),
-    )
+def decode_usage(counts: Mapping[str, Any], last: Mapping[str, Any] | None = None) -> Usage:
+    """`usageMetadata` as disjoint buckets; see `split_counts`."""
+    return split_counts(_COUNTS, counts, last)
 
 
 def decode_count(body: bytes) -> TokenCount:
@@ -82,7 +36,7 @@ def decode_count(body: bytes) -> TokenCount:
 
     Raises ProtocolError, and the APIError that an error object under status 200 is.
     """
-    value = object_in(body, "the token count", decode_error_object)
+    value = object_in(body, "the token count", google_error)
     count = value.get("totalTokens", 0 if "promptTokensDetails" in value else None)
     if type(count) is not int:
         raise ProtocolError(f"the body has no count of tokens: {looks_like(body)}")

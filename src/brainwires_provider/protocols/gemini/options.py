@@ -2,8 +2,7 @@
 
 AI Studio and Vertex AI speak the same protocol below different base URLs: `https://HOST/v1beta`, and
 `https://HOST/v1/projects/P/locations/L/publishers/google` (with an express key: `https://HOST/v1/publishers/google`).
-What else differs is a quirk. What differs by model is a pattern of its name, since both clouds refuse an unknown
-field but say nothing of it beforehand.
+What else differs is a quirk; what differs by model comes with the model's facts.
 """
 
 from __future__ import annotations
@@ -18,10 +17,6 @@ from brainwires_provider.types import Effort, ProviderOptions
 
 __all__ = ["GENERATION_FIELDS", "GeminiOptions", "GeminiQuirks"]
 
-_GENERATION_3 = r"(^|/)gemini-([3-9]|\d\d|(pro|flash|flash-lite)-latest)"  # and newer
-_LEVELS: Mapping[Effort, str] = MappingProxyType(
-    {"off": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "max": "HIGH"}
-)
 _BUDGETS: Mapping[Effort, int] = MappingProxyType(
     {"off": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "max": 24576}
 )
@@ -32,24 +27,10 @@ class GeminiQuirks(Struct, frozen=True, kw_only=True):
 
     json_schema: bool = True
     """Takes JSON Schema as it is, in `parametersJsonSchema` and `responseJsonSchema`; else schemas are compiled."""
-    compiled_models: str = r"(^|/)gemini-1"
-    """A pattern of models that know only Google's own schema dialect."""
-    level_models: str = _GENERATION_3
-    """A pattern of models that take a level of thinking; the others take a budget in tokens."""
-    low_models: str = r"(^|/)gemini-(3(\.\d+)?-pro|3\.[78]-flash|(pro|flash)-latest)"
-    """A pattern of models whose least level is LOW (2026-11: "Thinking" of the Gemini API's guides)."""
-    thinking_models: str = r"(^|/)gemini-2\.5-pro"
-    """A pattern of models whose thinking cannot be switched off; their least budget is 128 tokens."""
-    instructionless_models: str = r"(^|/)gemma-"
-    """A pattern of models that refuse a system instruction."""
-    levels: Mapping[Effort, str] = _LEVELS
     budgets: Mapping[Effort, int] = _BUDGETS
-    signed_models: str = _GENERATION_3
-    """A pattern of models that refuse a turn's first function call without a thought signature."""
+    """Budgets of thinking in tokens, for the models that take no level."""
     placeholder: str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
     """The documented signature for calls that another model made: base64 of `skip_thought_signature_validator`."""
-    media_result_models: str = _GENERATION_3
-    """A pattern of models that take media inside a function response; for the others it goes beside it."""
     files_url: str | None = "https://generativelanguage.googleapis.com/v1beta/"
     """What a file id (`files/…`) is put behind to make a URI; None where files have no ids."""
     display_names: bool = False

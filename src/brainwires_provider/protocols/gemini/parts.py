@@ -10,16 +10,16 @@ Reference: the API reference of `Part`; "Thought signatures" of the Gemini API's
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
+from brainwires_provider.protocols.base.google import TOOL_NAME, bytes_in, compact
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name, tool_name
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
 from brainwires_provider.types import (
     Citation,
@@ -101,9 +101,8 @@ def _decode_media(wire: Wire, origin: Origin) -> Part | None:
         return None
     if field == "fileUri":
         return kind(url=value, media_type=media_type, extra=extra or None, origin=origin)
-    try:
-        data = base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
-    except (binascii.Error, ValueError):
+    data = bytes_in(value)
+    if data is None:
         return None
     part = kind(data=data, media_type=media_type, extra=extra or None, origin=origin)
     return part if part.media_type is not None else None  # which could not go back
@@ -194,7 +193,7 @@ class Content:
             self._call = PartBuilder(self._decoder, seed)
             self._continue_call({}, call)
         else:
-            arguments = "" if call.get("args") is None else _compact(call["args"])
+            arguments = "" if call.get("args") is None else compact(call["args"])
             self._decoder.parts.whole(msgspec.structs.replace(seed, arguments=arguments))
         return True
 
@@ -230,10 +229,6 @@ class PartBuilder:
         """Close the part."""
         self._decoder.parts.add(self._part, self._writer.finish())
         self._decoder.parts.close(self._part, extra=self._extra or None)
-
-
-def _compact(value: Any) -> str:
-    return msgspec.json.encode(well_formed(value)).decode()
 
 
 # -- Part → wire ---------------------------------------------------------------------------------------------
@@ -327,7 +322,7 @@ class PartEncoder(MessageEncoderBase):
     def _call(self, part: ToolCallPart) -> Wire:
         self.report_kind(part, "")
         call: Wire = {} if part.id is None else {"id": part.id}
-        call["name"] = part.name
+        call["name"] = tool_name(part.name, TOOL_NAME, self)
         beside = self._beside(part)
         if beside:
             call |= beside.pop("functionCall", {})

@@ -5,20 +5,21 @@ Reference: the API reference of `models.generateContent`, `GenerationConfig`, `T
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from msgspec.structs import replace
 
+from brainwires_provider.protocols.base.dialects import report_schema
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
+from brainwires_provider.protocols.base.google import TOOL_NAME, model_path
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.replay import take_system, tool_name
 from brainwires_provider.protocols.base.schemas import compile_schema
 from brainwires_provider.protocols.gemini.messages import HistoryEncoder
 from brainwires_provider.protocols.gemini.options import GENERATION_FIELDS, GeminiOptions, GeminiQuirks
 from brainwires_provider.types import (
-    Effort,
     HostedTool,
     JSONSchema,
     Origin,
@@ -40,22 +41,23 @@ _OPTIONS = (
     ("frequency_penalty", "frequencyPenalty"),
 )
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
-_LEAST_BUDGET = 128
 _COUNTED = ("contents", "systemInstruction", "tools", "generationConfig")
 Body = dict[str, Any]
 
 
-def encode_request(request: Request, origin: Origin, quirks: GeminiQuirks, *, stream: bool) -> Call:
+def encode_request(
+    request: Request, origin: Origin, quirks: GeminiQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+) -> Call:
     """Raises UnsupportedError for content or tools that generateContent cannot express."""
-    path = f"{_model_path(request.model)}:{'streamGenerateContent' if stream else 'generateContent'}"
-    call = _encode(path, request, origin, quirks)
+    path = f"{model_path(str(request.model))}:{'streamGenerateContent' if stream else 'generateContent'}"
+    call = _encode(path, request, origin, quirks, facts)
     return call if not stream else replace(call, query={"alt": "sse"})
 
 
-def encode_count(request: Request, origin: Origin, quirks: GeminiQuirks) -> Call:
+def encode_count(request: Request, origin: Origin, quirks: GeminiQuirks, facts: ModelFacts = UNKNOWN) -> Call:
     """`POST /models/MODEL:countTokens`."""
-    path = _model_path(request.model)
-    call = _encode(f"{path}:countTokens", request, origin, quirks)
+    path = model_path(str(request.model))
+    call = _encode(f"{path}:countTokens", request, origin, quirks, facts)
     if quirks.counting == "request":
         body = {"generateContentRequest": {"model": path.removeprefix("/"), **call.body}}
     else:
@@ -63,42 +65,36 @@ def encode_count(request: Request, origin: Origin, quirks: GeminiQuirks) -> Call
     return replace(call, body=body)
 
 
-def _model_path(model: str | None) -> str:
-    name = str(model)
-    folder = "" if name.startswith(("models/", "tunedModels/")) else "models/"
-    return f"/{folder}{quote(name, safe='/@:-._~')}"
-
-
-def _encode(path: str, request: Request, origin: Origin, quirks: GeminiQuirks) -> Call:
-    reader = OptionReader(request, GeminiOptions)
+def _encode(path: str, request: Request, origin: Origin, quirks: GeminiQuirks, facts: ModelFacts) -> Call:
+    reader = OptionReader(request, GeminiOptions, facts)
     encoder = HistoryEncoder(origin, quirks, reader)
     instruction, contents = encoder.encode_messages(request.messages)
     if not contents:
-        encoder.where = ""
+        encoder.at = ()
         raise encoder.unsupported("generateContent answers a message: pass one that is not the system's")
     body: Body = {"contents": contents}
-    system = reader.take("system")
+    system = take_system(reader)
     if system is not None:
         instruction = [{"text": system}, *instruction]
-    if instruction and re.search(quirks.instructionless_models, str(request.model)):
+    if instruction and not facts.system:
         field = "messages[0].role" if system is None else "system"
-        reader.adapted(
+        reader.weaken(
             field, "this model takes no instruction: sent at the beginning of the first user message"
         )
         _put_first(instruction, contents)
     elif instruction:
         body["systemInstruction"] = {"parts": instruction}
     if not reader.is_empty:
-        takes_json_schema = quirks.json_schema and not re.search(quirks.compiled_models, str(request.model))
-        _tools(request, takes_json_schema, body, reader)
+        takes_json_schema = quirks.json_schema and facts.json_schema
+        _tools(takes_json_schema, body, reader)
         config = _options(reader)
         _output(takes_json_schema, config, reader)
-        _reasoning(request, quirks, config, reader)
+        _reasoning(quirks, config, reader)
         _cache(reader)
         _own(reader.provider_options(), body, config)
     body.update(reader.take_extra(request))
     deviations = reader.finish()
-    return Call(path, body, deviations=deviations, sent=reader.sent)
+    return Call(path, body, deviations=deviations, sent=reader.sent, weakened=reader.weakened)
 
 
 def _put_first(instruction: list[Body], contents: list[Body]) -> None:
@@ -123,38 +119,46 @@ def _options(reader: OptionReader) -> Body:
     return config
 
 
-def _reasoning(request: Request, quirks: GeminiQuirks, config: Body, reader: OptionReader) -> None:
+def _reasoning(quirks: GeminiQuirks, config: Body, reader: OptionReader) -> None:
     """A level for the models that take levels, a budget for the others; a budget that was set is sent as it is."""
-    taken: Effort | Reasoning | None = reader.take("reasoning")
-    if taken is None:
+    wanted: Reasoning | None = reader.take("reasoning")
+    if wanted is None:
         return
-    wanted = taken if isinstance(taken, Reasoning) else Reasoning(effort=taken)
-    thinking: Body = {}
-    effort = wanted.effort
-    if wanted.budget_tokens is not None:
-        thinking["thinkingBudget"] = wanted.budget_tokens
-        if effort is not None:
-            reader.dropped("reasoning.effort", "a budget is set too, and only one of both can be sent")
-    elif effort is not None and re.search(quirks.level_models, str(request.model)):
-        level = quirks.levels[effort]
-        if level == "MINIMAL" and re.search(quirks.low_models, str(request.model)):
-            level = "LOW"
-        thinking["thinkingLevel"] = level
-        if level.lower() != effort:
-            reader.adapted("reasoning", f"this model has no level {effort!r}: the nearest is sent")
-    elif effort == "off" and re.search(quirks.thinking_models, str(request.model)):
-        thinking["thinkingBudget"] = _LEAST_BUDGET
-        reader.adapted("reasoning", f"this model always thinks: its least budget is {_LEAST_BUDGET} tokens")
-    elif effort is not None:
-        thinking["thinkingBudget"] = quirks.budgets[effort]
-        if effort != "off":
-            reader.adapted("reasoning", "this model takes a budget in tokens")
+    facts = reader.facts
+    if not facts.budgets and facts.efforts is None:
+        if wanted.effort != "off":
+            reader.dropped("reasoning", "this model does not think before it answers")
+        return
+    thinking = _thinking(wanted, quirks, reader)
     if wanted.summary is not None:
         thinking["includeThoughts"] = True
         if wanted.summary != "auto":
-            reader.adapted("reasoning.summary", "summaries have one length here")
+            reader.weaken("reasoning.summary", "summaries have one length here")
     if thinking:
         config["thinkingConfig"] = thinking
+
+
+def _thinking(wanted: Reasoning, quirks: GeminiQuirks, reader: OptionReader) -> Body:
+    """The budget or the level."""
+    facts, effort = reader.facts, wanted.effort
+    if wanted.budget_tokens is not None:
+        if effort is not None:
+            reader.dropped("reasoning.effort", "a budget is set too, and only one of both can be sent")
+        return {"thinkingBudget": wanted.budget_tokens}
+    if effort is None:
+        return {}
+    if facts.efforts is not None:
+        level = nearest_effort(effort, facts.efforts)
+        if level != effort:
+            reader.weaken("reasoning", f"this model has no level {effort!r}: the nearest is sent")
+        return {"thinkingLevel": level.upper()}
+    if effort == "off" and facts.least_budget:
+        reason = f"this model always thinks: its least budget is {facts.least_budget} tokens"
+        reader.weaken("reasoning", reason)
+        return {"thinkingBudget": facts.least_budget}
+    if effort != "off":
+        reader.adapted("reasoning", "this model takes a budget in tokens")
+    return {"thinkingBudget": quirks.budgets[effort]}
 
 
 def _cache(reader: OptionReader) -> None:
@@ -188,7 +192,7 @@ def _both(known: Any, value: Any) -> Any:
 # -- tools and output ----------------------------------------------------------------------------------------
 
 
-def _tools(request: Request, json_schema: bool, body: Body, reader: OptionReader) -> None:
+def _tools(json_schema: bool, body: Body, reader: OptionReader) -> None:
     given = reader.take("tools") or ()
     functions = [tool for tool in given if isinstance(tool, Tool)]
     tools: list[Body] = []
@@ -204,7 +208,7 @@ def _tools(request: Request, json_schema: bool, body: Body, reader: OptionReader
 
 
 def _declaration(tool: Tool, json_schema: bool, reader: OptionReader) -> Body:
-    declared: Body = {"name": tool.name, "description": tool.description}
+    declared: Body = {"name": tool_name(tool.name, TOOL_NAME), "description": tool.description}
     if json_schema:
         declared["parametersJsonSchema"] = tool.parameters
     else:
@@ -214,10 +218,7 @@ def _declaration(tool: Tool, json_schema: bool, reader: OptionReader) -> Body:
 
 def _compiled(schema: Any, field: str, reader: OptionReader) -> Body:
     made = compile_schema(schema)
-    if made.changed:
-        reader.adapted(field, f"expressed in Google's schema dialect: {'; '.join(made.changed)}")
-    if made.lost:
-        reader.dropped(field, f"Google's schema dialect cannot express: {'; '.join(made.lost)}")
+    report_schema(reader, field, made, "Google")
     return made.schema
 
 

@@ -9,18 +9,21 @@ Reference: the API reference of `GenerateContentResponse`, `UsageMetadata`, `Gro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+import msgspec
 
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged, text_or_none
-from brainwires_provider.protocols.gemini.errors import decode_error_object
+from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged, objects_in, text_or_none
+from brainwires_provider.protocols.gemini.errors import chunk_error
+from brainwires_provider.protocols.gemini.models import decode_usage
 from brainwires_provider.protocols.gemini.parts import Content
 from brainwires_provider.types import Citation, FinishReason, Origin, Response, ToolCallPart, Usage
 
-__all__ = ["FINISH_REASONS", "GeminiDecoder", "decode_usage"]
+__all__ = ["FINISH_REASONS", "GeminiDecoder"]
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -50,6 +53,7 @@ FINISH_REASONS: dict[str, FinishReason] = {
 }
 """Google's reasons; an unknown one is `other`."""
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
 _TOP = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId"))
 _OURS = _TOP | {"promptFeedback"}
@@ -82,14 +86,11 @@ class GeminiDecoder(DecoderBase):
         """The events of one chunk. An object that is no chunk is ignored."""
         if self.ended:
             return []
-        try:
-            chunk = fast_decode(message.data)
-        except (ValueError, RecursionError):
-            if not message.data.strip() or message.data.startswith(b"[DONE]"):
-                return []
-            chunk = self.read_json(message.data)
-        if type(chunk) is not dict:
-            self.not_an_object(chunk, message.data)
+        chunk = self.object_in(message)
+        if chunk is None:
+            return []
+        if message.event == "error":
+            self._fail(chunk)
         self._read(chunk, message.data, streams=True)
         return self.parts.take()
 
@@ -206,7 +207,9 @@ class GeminiDecoder(DecoderBase):
         cited = self._cited
         try:
             self._content.end(
-                lambda texts: _citations(texts, cited["groundingMetadata"], cited["citationMetadata"])
+                lambda texts: _citations(
+                    texts, cited["groundingMetadata"], cited["citationMetadata"], self.check_citations
+                )
             )
         except _MISSHAPEN as error:
             self.broken(f"not the shape of a generateContent answer ({error!r})")
@@ -231,9 +234,7 @@ class GeminiDecoder(DecoderBase):
     def _fail(self, chunk: dict[str, Any]) -> NoReturn:
         partial = self.partial()
         self.ended = True
-        error = decode_error_object(chunk, partial=partial)
-        error.provider, error.model = self.origin.provider, self.origin.model
-        raise error
+        raise chunk_error(chunk, partial, self.origin)
 
 
 class _Gathered:
@@ -246,7 +247,7 @@ class _Gathered:
     def __init__(self, value: Any, *, repeats: bool) -> None:
         self.value = _copy(value)
         self._repeats = repeats
-        self._keys: dict[tuple[str, ...], set[str]] = {}
+        self._keys: dict[tuple[str, ...], set[_Key]] = {}
 
     def add(self, value: Any) -> None:
         """The field of one more chunk."""
@@ -288,84 +289,12 @@ def _copy(value: Any) -> Any:
     return list(value) if type(value) is list else value
 
 
-def _key(value: Any) -> str:
+def _key(value: Any) -> _Key:
     """A text that is equal for equal JSON values."""
-    return json.dumps(value, sort_keys=True)
-
-
-# -- usage ---------------------------------------------------------------------------------------------------
-
-_PARTS = (
-    "promptTokenCount",
-    "candidatesTokenCount",
-    "responseTokenCount",
-    "thoughtsTokenCount",
-    "toolUsePromptTokenCount",
-)
-_COUNTS = (*_PARTS, "totalTokenCount")
-
-
-def decode_usage(counts: Mapping[str, Any], last: Mapping[str, Any] | None = None) -> Usage:
-    """`usageMetadata` as disjoint buckets. Metadata without any count (a traffic type alone) is incomplete usage.
-
-    The counts of prompt, candidates, thoughts and server tools stand beside each other; only the cached tokens are
-    part of the prompt's, and audio is a modality of the prompt. `raw` has all details by modality.
-
-    `counts` are the last reported of each name, and `last` those of the last chunk. Its total may cover only its own
-    counts: those of an earlier chunk that it does not repeat are then added to it.
-    """
-    if not any(name in counts for name in _COUNTS):
-        return Usage(raw=dict(counts) or None)
-    anomalies: list[str] = []
-
-    def count(name: str) -> int:
-        value = counts.get(name)
-        if type(value) is int and value < 0:
-            anomalies.append(f"{name} is negative: {value}")
-        return _positive(counts, name)
-
-    prompt = left = count("promptTokenCount")
-    inside = {"cache_read": count("cachedContentTokenCount"), "audio_input": _audio(counts)}
-    for name, reported in inside.items():
-        if reported > left:
-            anomalies.append(f"{name} {reported} exceeds the {left} input tokens left")
-            inside[name] = left
-        left -= inside[name]
-    output = count("candidatesTokenCount") or count("responseTokenCount")
-    reasoning, tools = count("thoughtsTokenCount"), count("toolUsePromptTokenCount")
-    used = prompt + output + reasoning + tools
-    total = count("totalTokenCount") if "totalTokenCount" in counts else used
-    if total < used and total != sum(_positive(last or {}, name) for name in _PARTS):
-        anomalies.append(f"total {total} is less than its parts, {used}")
-    return Usage(
-        uncached_input=left,
-        output_text=output,
-        reasoning=reasoning,
-        tool_input=tools,
-        unattributed=max(0, total - used),
-        anomalies=tuple(anomalies),
-        complete=True,
-        raw=dict(counts),
-        cache_read=inside["cache_read"],
-        audio_input=inside["audio_input"],
-    )
-
-
-def _positive(counts: Mapping[str, Any], name: str) -> int:
-    value = counts.get(name)
-    return value if type(value) is int and value > 0 else 0
-
-
-def _audio(counts: Mapping[str, Any]) -> int:
-    """The prompt's audio that did not come from the cache."""
-    return max(0, _modality(counts, "promptTokensDetails") - _modality(counts, "cacheTokensDetails"))
-
-
-def _modality(counts: Mapping[str, Any], name: str) -> int:
-    details = counts.get(name)
-    reported = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
-    numbers = [d.get("tokenCount") for d in reported if d.get("modality") == "AUDIO"]
-    return sum(n for n in numbers if type(n) is int)
+    try:
+        return _encode(value)
+    except ValueError:  # a lone surrogate
+        return json.dumps(value, sort_keys=True)
 
 
 # -- citations -----------------------------------------------------------------------------------------------
@@ -379,12 +308,17 @@ _MAX_SEARCH = (
     50_000_000  # bytes compared to find the texts that are quoted; later quotes belong to the last text
 )
 _CHECK = 100  # what one comparison costs at least
+_Key: TypeAlias = bytes | str
+_Cited: TypeAlias = tuple[tuple[_Key, _Key], Mapping[str, Any], Mapping[str, Any] | None, Any]
+"""A key that distinguishes a citation from the others, its source, the segment that it is of, and the support."""
 
 
 def _citations(
-    texts: Sequence[str], grounding: Iterable[Any], sources: Iterable[Any]
+    texts: Sequence[str], grounding: Iterable[Any], sources: Iterable[Any], check: Callable[[int], None]
 ) -> list[list[Citation]]:
     """The citations of each text. `grounding` and `sources` are the grounding and citation metadata of every chunk.
+
+    `check` is called with the number of the citations so far.
 
     A grounding support names a stretch of the answer in bytes of UTF-8, and the grounding chunks that it is based on.
     The stretch is searched for by the text that the support quotes, since a streamed answer's texts are divided in
@@ -394,48 +328,55 @@ def _citations(
     if not texts:
         return cited
     finder, seen = _Finder(texts), set()
-    for key, citation, segment in _all_citations(grounding, sources):
+    for key, item, segment, support in _all_cited(grounding, sources, check):
         if key not in seen:
             seen.add(key)
-            cited[finder.find(citation, segment)].append(citation)
+            check(len(seen))
+            citation = _source(item) if segment is None else _chunk(item, segment, support)
+            cited[finder.find(citation, segment or {})].append(citation)
     return cited
 
 
-def _all_citations(
-    grounding: Iterable[Any], sources: Iterable[Any]
-) -> Iterator[tuple[tuple[str, str], Citation, Mapping[str, Any]]]:
-    """Every citation with a key that distinguishes it from the others, and the segment that it is of."""
+def _all_cited(
+    grounding: Iterable[Any], sources: Iterable[Any], check: Callable[[int], None]
+) -> Iterator[_Cited]:
     for metadata in grounding:
         if isinstance(metadata, dict):
-            yield from _grounded(metadata)
+            chunks, supports = (
+                _list(metadata.get("groundingChunks")),
+                objects_in(metadata.get("groundingSupports")),
+            )
+            check(len(chunks) + sum(len(_named(support)) for support in supports))
+            yield from _grounded(chunks, supports)
     for metadata in sources:
         if isinstance(metadata, dict):
-            for item in _dicts(metadata.get("citationSources") or metadata.get("citations")):
-                yield ("source", _key(item)), _source(item), {}
+            for item in objects_in(metadata.get("citationSources") or metadata.get("citations")):
+                yield ("source", _key(item)), item, None, None
 
 
-def _grounded(metadata: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Citation, Mapping[str, Any]]]:
+def _grounded(chunks: list[Any], supports: list[dict[str, Any]]) -> Iterator[_Cited]:
     """One citation for each chunk of each support, then the chunks that no support names, without a place."""
-    chunks = _list(metadata.get("groundingChunks"))
-    keys = [_key(chunk) for chunk in chunks]
-    used: set[int] = set()
-    for support in _dicts(metadata.get("groundingSupports")):
+    keys: dict[int, _Key] = {}  # of the chunks that a support names
+    for support in supports:
         segment = support.get("segment")
         segment = segment if isinstance(segment, dict) else {}
         key = _key(support)
-        for index in _list(support.get("groundingChunkIndices"))[:_MAX_CHUNKS]:
-            if type(index) is int and 0 <= index < len(chunks):
-                used.add(index)
-                yield (key, keys[index]), _chunk(chunks[index], segment, support), segment
+        for index in _named(support):
+            if type(index) is int and 0 <= index < len(chunks) and isinstance(chunks[index], dict):
+                if index not in keys:
+                    keys[index] = _key(chunks[index])
+                yield (key, keys[index]), chunks[index], segment, support
     for index, chunk in enumerate(chunks):
-        if index not in used:
-            yield ("", keys[index]), _chunk(chunk, {}, None), {}
+        if isinstance(chunk, dict) and index not in keys:
+            yield ("", _key(chunk)), chunk, {}, None
 
 
-def _chunk(chunk: Any, segment: Mapping[str, Any], support: Any) -> Citation:
-    source: dict[str, Any] = {}
-    if isinstance(chunk, dict):
-        source = next((chunk[k] for k in _KINDS if isinstance(chunk.get(k), dict)), {})
+def _named(support: Mapping[str, Any]) -> list[Any]:
+    return _list(support.get("groundingChunkIndices"))[:_MAX_CHUNKS]
+
+
+def _chunk(chunk: Mapping[str, Any], segment: Mapping[str, Any], support: Any) -> Citation:
+    source: Mapping[str, Any] = next((chunk[k] for k in _KINDS if isinstance(chunk.get(k), dict)), {})
     quote = text_or_none(segment.get("text"))
     return Citation(
         url=text_or_none(source.get("uri")) or text_or_none(source.get("sourceUri")),
@@ -499,10 +440,6 @@ class _Finder:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in _list(value) if isinstance(item, dict)]
 
 
 def _integer(value: Any, default: int | None = None) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import NoneType
+
 from brainwires_provider.errors import APIError
-from brainwires_provider.framing.base import Framing
-from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.errors import error_in_reply
-from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Reply
 from brainwires_provider.protocols.llamacpp.models import count_call, decode_count, decode_models, models_call
 from brainwires_provider.protocols.llamacpp.operations import Route
 from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
@@ -17,28 +18,22 @@ from brainwires_provider.types import Model, Origin, Request, TokenCount
 __all__ = ["CompletionDecoder", "LlamaCpp", "LlamaCppOptions", "Route"]
 
 
-class LlamaCpp:
+class LlamaCpp(ProtocolBase[None]):
     """See `base.protocol.ChatProtocol`. Its base URL is the server's root."""
 
     name = "llamacpp"
+    quirks_type = NoneType
+    decoder = CompletionDecoder
 
-    def framing(self, max_message: int) -> Framing:
-        """Server-sent events."""
-        return SSEFraming(max_message)
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
         """`POST /completion`. Raises UnsupportedError for more than one prompt of text."""
         return encode_request(request, origin, stream=stream)
-
-    def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one answer."""
-        return CompletionDecoder(origin)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
         return error_in_reply(reply)
 
-    def count_call(self, request: Request, origin: Origin) -> Call:
+    def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
         """`POST /tokenize`, reading control tokens as a completion does. Raises UnsupportedError as `encode`."""
         return count_call(request, origin)
 

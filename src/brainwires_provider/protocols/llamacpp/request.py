@@ -46,7 +46,7 @@ def encode_request(request: Request, origin: Origin, *, stream: bool) -> Call:
     reader.absent("cache", "llama.cpp caches by itself")
     reader.absent("reasoning", "a plain completion has no reasoning apart from its text")
     reader.absent("parallel_tool_calls", "a plain completion has no tools")
-    return Call("/completion", body, deviations=reader.finish(), sent=reader.sent)
+    return Call("/completion", body, deviations=reader.finish(), sent=reader.sent, weakened=reader.weakened)
 
 
 def _output(reader: OptionReader, body: dict[str, Any]) -> None:
@@ -57,5 +57,7 @@ def _output(reader: OptionReader, body: dict[str, Any]) -> None:
         body["json_schema"] = _ANY_OBJECT
         return
     body["json_schema"] = output.schema
-    if output.description is not None or output.strict is not None:
+    if output.description is not None:
+        reader.weaken("output", "the schema is sent alone, without its description")
+    elif output.strict is not None:
         reader.adapted("output", "llama.cpp takes the schema alone, and always holds the model to it")

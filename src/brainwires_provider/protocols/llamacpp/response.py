@@ -53,9 +53,10 @@ class CompletionDecoder(DecoderBase):
         """The events of one chunk. An object that is no part of an answer is passed over."""
         if self.ended or message.data == _DONE:
             return []
-        chunk = self.read_message(message.data)
+        chunk = self.read_message(message)
         if chunk is not None:
-            self._read(chunk, message.data)
+            alone = message.event == "error" and "error" not in chunk
+            self._read({"error": chunk} if alone else chunk, message.data)
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import part_name
+from brainwires_provider.protocols.base.replay import in_order, is_text_file, part_name
 from brainwires_provider.protocols.ollama.parts import PartEncoder
 from brainwires_provider.types import (
+    FilePart,
     ImagePart,
     Message,
     Origin,
@@ -43,9 +44,10 @@ class HistoryEncoder(PartEncoder):
     def encode_messages(self, messages: Sequence[Message]) -> list[Wire]:
         """The messages, in order. Raises UnsupportedError for what the API cannot express."""
         encoded: list[Wire] = []
-        for index, message in enumerate(messages):
-            self.where = f"messages[{index}]"
-            self.drop_name(message)
+        for index, message in in_order(messages, self):
+            self.at = (index,)
+            if message.name is not None:
+                self.drop_name(message)
             if message.role == "assistant":
                 encoded.append(self._answer(message))
             elif ToolResultPart in map(type, message.content):
@@ -54,21 +56,28 @@ class HistoryEncoder(PartEncoder):
                 encoded.append(self._plain(message))
         return encoded
 
-    def encode_content(self, parts: Sequence[Part], place: str) -> tuple[str, list[str]]:
+    def encode_content(self, parts: Sequence[Part]) -> tuple[str, list[str]]:
         """The text and the images of a message with nothing else. Raises UnsupportedError."""
+        if len(parts) == 1 and type(parts[0]) is TextPart:
+            return parts[0].text, []
+        at = self.at
         texts: list[str] = []
         images: list[str] = []
         for index, part in enumerate(parts):
             if type(part) is TextPart:
                 texts.append(part.text)
                 continue
-            self.where = f"{place}.content[{index}]"
+            self.at = (*at, index)
+            if isinstance(part, FilePart) and part.data is not None and is_text_file(part):
+                texts.append(self.text_of(part))
+                self.adapted("this API has no files: sent as text")
+                continue
             if not isinstance(part, ImagePart):
                 raise self.unsupported(f"Ollama takes text and images, not {part_name(part)}")
             images.append(self.encode_image(part))
             if any(texts):
                 self.adapted("the images of a message stand before its text")
-        self.where = place
+        self.at = at
         return SEPARATOR.join(texts), images
 
     # -- system, developer, user -----------------------------------------------------------------------------
@@ -81,11 +90,11 @@ class HistoryEncoder(PartEncoder):
             role = "system"
             reason = "this protocol has no developer role: sent as system"
             self.adapted(reason, ".role")
-        wire = self._message(role, message.content, self.where)
+        wire = self._message(role, message.content)
         return wire if not message.extra else {**wire, **self.reader.take_extra(message)}
 
-    def _message(self, role: str, parts: Sequence[Part], place: str) -> Wire:
-        text, images = self.encode_content(parts, place)
+    def _message(self, role: str, parts: Sequence[Part]) -> Wire:
+        text, images = self.encode_content(parts)
         wire: Wire = {"role": role, "content": text}
         if images:
             wire["images"] = images
@@ -95,18 +104,21 @@ class HistoryEncoder(PartEncoder):
 
     def _results(self, message: Message) -> list[Wire]:
         """A wire message for each result; what else a user's turn holds follows as a message of its own."""
-        place = self.where
+        at = self.at
         results, others = self.split_results(message)
-        encoded = [self._result(part, f"{place}.content[{index}]") for index, part in results]
+        encoded = []
+        for index, part in results:
+            self.at = (*at, index)
+            encoded.append(self._result(part))
+        self.at = at
         if others:
-            self.where = place
-            wire = self._message(message.role, [part for _, part in others], place)
+            wire = self._message(message.role, [part for _, part in others])
             encoded.append({**wire, **self.reader.take_extra(message)})
         return encoded
 
-    def _result(self, part: ToolResultPart, place: str) -> Wire:
+    def _result(self, part: ToolResultPart) -> Wire:
         call = self._calls.get(part.call_id)
-        wire = self._message("tool", part.content, place)
+        wire = self._message("tool", part.content)
         name = part.name or (call.name if call is not None else None)
         if name is not None:
             wire["tool_name"] = name
@@ -119,19 +131,21 @@ class HistoryEncoder(PartEncoder):
 
     def _answer(self, message: Message) -> Wire:
         wire: Wire = {"role": "assistant", "content": ""}
-        place = self.where
+        at = self.at
         for index, part in enumerate(message.content):
-            self.where = f"{place}.content[{index}]"
-            self._add(part, wire)
+            self.at = (*at, index)
+            if type(part) is TextPart:
+                wire["content"] += part.text
+                if part.citations:
+                    self.report_citations(part)
+            else:
+                self._add(part, wire)
         if message.extra and all(map(self.is_own, message.content)):
             wire.update(self.reader.take_extra(message))
         return wire
 
     def _add(self, part: Part, wire: Wire) -> None:
         match part:
-            case TextPart():
-                wire["content"] += part.text
-                self.report_citations(part, "")
             case RefusalPart():
                 wire["content"] += part.text
                 self.adapted("this protocol has no refusals: sent as text")

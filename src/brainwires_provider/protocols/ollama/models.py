@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from brainwires_provider.errors import ProtocolError, UnsupportedError
+from brainwires_provider.errors import ProtocolError
 from brainwires_provider.protocols.base.errors import object_in
 from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.protocols.base.models import able, object_of, text_of
@@ -26,16 +26,9 @@ __all__ = [
     "list_call",
     "model_entries",
     "model_name",
-    "no_count",
     "texts_of",
     "time_of",
 ]
-
-
-def no_count(provider: str | None = None, model: str | None = None) -> UnsupportedError:
-    """The error of counting tokens."""
-    reason = "Ollama has no call that counts tokens; a response's usage has the count"
-    return UnsupportedError(reason, provider=provider, model=model)
 
 
 def list_call() -> Call:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.ollama.messages import SEPARATOR, HistoryEncoder
 from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions, OllamaQuirks
-from brainwires_provider.types import Effort, HostedTool, Origin, Reasoning, Request, Tool
+from brainwires_provider.types import HostedTool, Origin, Reasoning, Request, Tool
 
 __all__ = ["encode_generate", "encode_request"]
 
@@ -27,13 +28,16 @@ _OPTIONS = (
     ("presence_penalty", "presence_penalty"),
     ("frequency_penalty", "frequency_penalty"),
 )
-_LEVELS = {"minimal": "low", "max": "high"}
+_LEVELS = ("low", "medium", "high", "max")
+"""The words of `think`; "max" since 2026-04: https://github.com/ollama/ollama/pull/15787."""
 Body = dict[str, Any]
 
 
-def encode_request(request: Request, origin: Origin, quirks: OllamaQuirks, *, stream: bool) -> Call:
+def encode_request(
+    request: Request, origin: Origin, quirks: OllamaQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+) -> Call:
     """`POST /api/chat`. Raises UnsupportedError for content or tools that the API cannot express."""
-    reader = OptionReader(request, OllamaOptions)
+    reader = OptionReader(request, OllamaOptions, facts)
     encoder = HistoryEncoder(origin, reader)
     messages = encoder.encode_messages(request.messages)
     system = reader.take("system")
@@ -49,9 +53,11 @@ def encode_request(request: Request, origin: Origin, quirks: OllamaQuirks, *, st
     return _call("/api/chat", body, request, reader, stream=stream)
 
 
-def encode_generate(request: Request, origin: Origin, quirks: OllamaQuirks, *, stream: bool) -> Call:
+def encode_generate(
+    request: Request, origin: Origin, quirks: OllamaQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+) -> Call:
     """`POST /api/generate` for one prompt, with or without images. Raises UnsupportedError for more than that."""
-    reader = OptionReader(request, OllamaOptions)
+    reader = OptionReader(request, OllamaOptions, facts)
     body: Body = {"model": request.model, **_prompt(request, HistoryEncoder(origin, reader))}
     _common(body, reader.provider_options(), quirks, reader)
     return _call("/api/generate", body, request, reader, stream=stream)
@@ -60,7 +66,14 @@ def encode_generate(request: Request, origin: Origin, quirks: OllamaQuirks, *, s
 def _call(path: str, body: Body, request: Request, reader: OptionReader, *, stream: bool) -> Call:
     body = {**body, **reader.take_extra(request), "stream": stream}
     deviations = reader.finish()
-    return Call(path, body, headers=NDJSON if stream else {}, deviations=deviations, sent=reader.sent)
+    return Call(
+        path,
+        body,
+        headers=NDJSON if stream else {},
+        deviations=deviations,
+        sent=reader.sent,
+        weakened=reader.weakened,
+    )
 
 
 def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
@@ -74,7 +87,8 @@ def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
     systems = [] if system is None else [system]
     body: Body = {}
     for index, message in enumerate(request.messages):
-        text, images = encoder.encode_content(message.content, f"messages[{index}]")
+        encoder.at = (index,)
+        text, images = encoder.encode_content(message.content)
         if message.role != "user":
             systems.append(text)
             continue
@@ -112,32 +126,33 @@ def _format(body: Body, reader: OptionReader) -> None:
         body["format"] = "json"
         return
     body["format"] = output.schema
-    if output.description is not None or output.strict is not None:
+    if output.description is not None:
+        reader.weaken("output", "the schema is sent alone, without its description")
+    elif output.strict is not None:
         reader.adapted("output", "Ollama takes the schema alone, and always constrains the model to it")
 
 
 def _think(quirks: OllamaQuirks, body: Body, reader: OptionReader) -> None:
-    taken: Effort | Reasoning | None = reader.take("reasoning")
-    if taken is None:
+    wanted: Reasoning | None = reader.take("reasoning")
+    if wanted is None:
         return
-    wanted = taken if isinstance(taken, Reasoning) else Reasoning(effort=taken)
-    effort = wanted.effort
-    if effort == "off":
+    effort, efforts = wanted.effort, reader.facts.efforts
+    changes = []
+    if effort == "off" and not efforts:
         body["think"] = False
     elif effort is None or not quirks.think_levels:
         body["think"] = True
+        if effort is not None:
+            changes.append("this server only switches thinking on and off")
     else:
-        body["think"] = _LEVELS.get(effort, effort)
-    changes = []
-    if effort in _LEVELS and quirks.think_levels:
-        changes.append(f"the nearest level that Ollama has is {_LEVELS[effort]!r}")
-    if effort not in (None, "off") and not quirks.think_levels:
-        changes.append("this server only switches thinking on and off")
+        body["think"] = nearest_effort(effort, efforts or _LEVELS)
+        if body["think"] != effort:
+            changes.append(f"the nearest level that this model has is {body['think']!r}")
     unknown = [name for name in ("budget_tokens", "summary") if getattr(wanted, name) is not None]
     if unknown:
         changes.append(f"Ollama has no {' or '.join(unknown)}")
     if changes:
-        report = reader.dropped if unknown and effort is None else reader.adapted
+        report = reader.dropped if unknown and effort is None else reader.weaken
         report("reasoning", "; ".join(changes))
 
 
@@ -157,7 +172,7 @@ def _tools(encoder: HistoryEncoder, body: Body) -> None:
 
 def _tool(tool: Tool | HostedTool, encoder: HistoryEncoder) -> Body:
     if isinstance(tool, HostedTool):
-        encoder.where = ""
+        encoder.at = ()
         raise encoder.unsupported(
             f"Ollama runs no tools itself: {tool.type!r} has to be a Tool that you answer"
         )

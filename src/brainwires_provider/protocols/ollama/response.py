@@ -16,7 +16,7 @@ from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
-from brainwires_provider.protocols.base.json import fast_decode, looks_like
+from brainwires_provider.protocols.base.json import fast_decode, looks_like, objects_in
 from brainwires_provider.protocols.ollama.errors import decode_error_object
 from brainwires_provider.protocols.ollama.parts import decode_call, decode_image
 from brainwires_provider.types import (
@@ -67,14 +67,16 @@ class OllamaDecoder(DecoderBase):
         except (ValueError, RecursionError):
             line = self.read_json(message.data)
         if type(line) is not dict:
-            self.not_an_object(line, message.data)
+            line = self.read_message(message)
+            if line is None:
+                return []
         self._read(line, message.data)
         return self.parts.take()
 
     def feed_whole(self, body: bytes) -> list[Event]:
         """The events of a body: one response, or the lines of a stream."""
         framing = NDJSONFraming(len(body))
-        lines = framing.feed(body) + framing.finish()[0]
+        lines = framing.feed(body) + framing.finish()[0] if b"\n" in body.rstrip() else []
         if len(lines) > 1 and all(line.data.startswith(b"{") for line in lines):
             events = [event for line in lines for event in self.feed(line)]
             return events + self.finish()
@@ -135,7 +137,7 @@ class OllamaDecoder(DecoderBase):
             if line.get(name) is not None:
                 self._counts[name] = line[name]
         if line.get("logprobs"):
-            self._logprobs += line["logprobs"]
+            self._logprobs += objects_in(line["logprobs"])
         if not line.keys() <= _TOP:
             for name, value in line.items():
                 if value is not None and name not in _TOP:

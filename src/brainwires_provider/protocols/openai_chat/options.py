@@ -49,6 +49,16 @@ class ChatQuirks(Struct, frozen=True, kw_only=True):
     """Takes a `tool_choice` of several names; else only those tools are sent."""
     named_choice: bool = True
     """Takes a `tool_choice` of one name; else only that tool is sent, and some call is required."""
+    none_choice: bool = True
+    """Takes a `tool_choice` of "none"; else the tools are not sent."""
+    schemas: Literal["openai", "groq", "mistral"] | None = "openai"
+    """The subset of JSON Schema that it takes where a schema is strict. None: all of it."""
+    json_object: bool = True
+    """Takes `response_format` of type `json_object`; else a schema of any object is sent."""
+    json_word: bool = True
+    """Refuses `json_object` unless a message holds the word JSON."""
+    constrains: bool = False
+    """Holds an answer to a schema whatever the model is, so that tools can be emulated for a model without any."""
     cache_marks: bool = False
     """Takes `cache_control` on content and tools."""
     reasoning: Literal["effort", "object", "thinking", "none"] = "effort"
@@ -63,6 +73,23 @@ class ChatQuirks(Struct, frozen=True, kw_only=True):
     """Takes a budget of tokens for thinking, under this name."""
     replay_reasoning: bool = True
     """Takes reasoning back under the names it came by."""
+    missing_reasoning: str | None = None
+    """The `reasoning_content` of a turn that has calls and no reasoning, where a thinking model refuses a turn
+    without the field. None: the field is not sent."""
+    empty_turns: bool = True
+    """Takes an assistant's turn without content; else it is left out."""
+    one_system: bool = False
+    """Takes one system message, the first; else all are merged into one."""
+    tool_names: str = "[a-zA-Z0-9_-]{1,64}"
+    """The form of a tool's name (2026-11: https://platform.openai.com/docs/api-reference/chat/create)."""
+    short_ids: bool = False
+    """Takes ids of calls with nine letters and digits only; else up to 64 characters of any kind."""
+    prefix: bool = False
+    """Continues a last turn of the assistant that is marked with `prefix`."""
+    media_results: bool = False
+    """Takes media in a tool's result; else they follow the results in a message of the user."""
+    text_files: bool = True
+    """Takes text files in `file`; else their text is sent."""
     file_urls: bool = False
     """Takes a URL where a file's data goes."""
     video: bool = False

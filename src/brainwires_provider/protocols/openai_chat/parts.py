@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.calls import CallFragment
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, is_text_file, part_name
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.types import (
     FilePart,
@@ -41,6 +41,7 @@ __all__ = [
     "encode_image",
     "encode_part",
     "extra_of",
+    "joined_blocks",
 ]
 
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
@@ -291,6 +292,20 @@ def _continues(last: dict[str, Any], fragment: dict[str, Any]) -> bool:
     return known is None or new is None or known == new
 
 
+def joined_blocks(fragments: Any) -> Any:
+    """The `thinking_blocks` of an answer, whole: in a stream, each has a piece of the text, the last the signature."""
+    blocks: list[dict[str, Any]] = []
+    for fragment in fragments if isinstance(fragments, list) else ():
+        last = blocks[-1] if blocks else None
+        is_thinking = isinstance(fragment, dict) and fragment.get("type") == "thinking"
+        if last is None or not is_thinking or last.get("type") != "thinking" or last.get("signature"):
+            blocks.append(fragment)
+            continue
+        text = _text_at(last, "thinking") + _text_at(fragment, "thinking")
+        blocks[-1] = {**last, **fragment, "thinking": text}
+    return blocks or fragments
+
+
 def extra_of(part: OpenPart) -> dict[str, Any]:
     """The `extra` of a part under construction, to add to."""
     if part.seed.extra is None:
@@ -306,7 +321,7 @@ def decode_image(item: Any, origin: Origin) -> ImagePart | None:
     """An image that the model made: `{"type": "image_url", "image_url": {"url": …}}`."""
     inner = item.get("image_url") if isinstance(item, dict) else None
     url = inner.get("url") if isinstance(inner, dict) else inner
-    if not isinstance(url, str) or item.get("type", "image_url") != "image_url":
+    if not isinstance(url, str) or not url or item.get("type", "image_url") != "image_url":
         return None
     rest = {k: v for k, v in item.items() if k not in ("type", "image_url")}
     if isinstance(inner, dict):
@@ -315,8 +330,8 @@ def decode_image(item: Any, origin: Origin) -> ImagePart | None:
     if comma and head.startswith("data:") and head.endswith(";base64"):
         data = _decoded(payload)
         if data is not None:
-            media_type = head[5:-7] or None
-            return ImagePart(data=data, media_type=media_type, extra=rest or None, origin=origin)
+            image = ImagePart(data=data, media_type=head[5:-7] or None, extra=rest or None, origin=origin)
+            return None if image.media_type is None else image  # it could not be sent back
     return ImagePart(url=url, extra=rest or None, origin=origin)
 
 
@@ -352,6 +367,9 @@ def _encode_file(part: FilePart, encoder: MessageEncoderBase, quirks: ChatQuirks
         if not quirks.video or part.file_id is not None:
             raise encoder.unsupported("this service takes no video through Chat Completions")
         return {"type": "video_url", "video_url": {"url": part.url or _data_url(part, encoder)}}
+    if part.data is not None and is_text_file(part) and not quirks.text_files:
+        encoder.adapted("this service has no part for text files: sent as text")
+        return {"type": "text", "text": encoder.text_of(part)}
     if quirks.documents == "file_url":
         if part.file_id is not None:
             raise encoder.unsupported("this service takes files as data or by URL, not by file_id")

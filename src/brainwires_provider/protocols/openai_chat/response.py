@@ -12,6 +12,7 @@ Fields that have no place in a part are kept: the response's and the choice's in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
@@ -20,9 +21,10 @@ from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.calls import CallBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
+from brainwires_provider.protocols.base.errors import is_error
+from brainwires_provider.protocols.base.json import fast_decode, int_or_none, looks_like, merged, objects_in
 from brainwires_provider.protocols.base.usage import usage_of
-from brainwires_provider.protocols.openai_chat.errors import error_event, error_in_stream, is_error
+from brainwires_provider.protocols.openai_chat.errors import error_in_stream
 from brainwires_provider.protocols.openai_chat.parts import (
     AudioBuilder,
     ReasoningBuilder,
@@ -117,9 +119,9 @@ class ChatDecoder(DecoderBase):
         except (ValueError, RecursionError):
             if message.data.startswith(b"[DONE]"):
                 return self._end()
-            chunk = error_event(message.data, self) if message.event == "error" else None
+            chunk = None
         if type(chunk) is not dict:
-            chunk = self.read_message(message.data)
+            chunk = self.read_message(message)
             if chunk is None:
                 return []
         choices = chunk.get("choices")
@@ -145,8 +147,9 @@ class ChatDecoder(DecoderBase):
             self.broken(f"the body has no choices: {looks_like(body)}")
         try:
             self._top(value)
-            for choice in choices:
-                self._choice(choice, choice.get("message") or choice.get("delta"), True)
+            if len(choices) > 1 or not self._takes_at_once(choices[0]):
+                for choice in choices:
+                    self._choice(choice, choice.get("message") or choice.get("delta"), True)
         except _MISSHAPEN as error:
             self._misshapen(error, body)
         if value.get("error"):
@@ -157,6 +160,7 @@ class ChatDecoder(DecoderBase):
         """The stream ended without `[DONE]`: whole if a finish reason came and nothing was cut."""
         if self.ended:
             return []
+        self._adopt()
         if self._raw_finish and clean:
             return self._end()
         if self.started and not self._choice_seen and clean:
@@ -213,7 +217,7 @@ class ChatDecoder(DecoderBase):
         if self._refusal is not None and type(refusal := rest.pop("refusal", None)) is str:
             self.parts.catch_up(self._refusal, refusal)
         if self._calls is not None:
-            for place, call in enumerate(_objects(rest.pop("tool_calls", None))):
+            for place, call in enumerate(objects_in(rest.pop("tool_calls", None))):
                 self._calls.feed_copy(decode_fragment(call), place)
             rest.pop("function_call", None)
         if self._audio is not None:
@@ -236,6 +240,23 @@ class ChatDecoder(DecoderBase):
         reason = choice.get("finish_reason")
         if reason or (whole and reason is not None):
             self._raw_finish = str(reason)
+
+    def _takes_at_once(self, choice: dict[str, Any]) -> bool:
+        """Take a whole message that is a text and nothing else, as most are; False for any other."""
+        message: Any = choice.get("message") or {}
+        text = message.get("content")
+        is_text = type(text) is str and text and not self.parts.ragged and not choice.get("index")
+        is_usual = choice.get("logprobs") is None and choice.keys() <= _USUAL
+        if not (is_text and is_usual and self.extra.keys().isdisjoint(_SEARCHED)):
+            return False
+        for name, value in message.items():
+            is_other = value is not None and name not in _TOLD and (value or name not in _MESSAGE)
+            if is_other or name in _REASONING:
+                return False
+        self._choice_seen = True
+        self._raw_finish = None if (reason := choice.get("finish_reason")) is None else str(reason)
+        self.parts.text(self.empty_text or TextPart("", origin=self.origin), text)
+        return True
 
     def _choice_fields(self, choice: dict[str, Any]) -> None:
         for name, value in choice.items():
@@ -269,7 +290,7 @@ class ChatDecoder(DecoderBase):
         if part is None:
             if self._reasoning is not None and self._reasoning.is_listed:
                 self._reasoning.close()
-            part = self._text = self.parts.open(TextPart("", origin=self.origin))
+            part = self._text = self.parts.open(self.empty_text or TextPart("", origin=self.origin))
         self.parts.add(part, text)
 
     def _reasons(self) -> ReasoningBuilder:
@@ -281,13 +302,16 @@ class ChatDecoder(DecoderBase):
         """Content as a list of typed pieces, in the wire's order."""
         if type(content) is not list:
             raise TypeError(f"content is {type(content).__name__}")
-        for piece in content:
-            kind = piece.get("type") if isinstance(piece, dict) else None
-            if isinstance(piece, str):
-                self._say(piece)
-            elif not isinstance(piece, dict):
-                continue  # what is no object is no part
-            elif kind == "text":
+        for is_text, run in groupby(content, lambda piece: isinstance(piece, str)):
+            if is_text:
+                self._say("".join(run))
+            else:
+                self._typed_pieces(objects_in(list(run)))  # what is no object is no part
+
+    def _typed_pieces(self, pieces: list[dict[str, Any]]) -> None:
+        for piece in pieces:
+            kind = piece.get("type")
+            if kind == "text":
                 self._say_piece(piece)
             elif kind == "thinking":
                 self._close_text()
@@ -309,7 +333,9 @@ class ChatDecoder(DecoderBase):
         for name, value in message.items():
             if value is None or name in _TOLD:
                 continue
-            if name not in _MESSAGE or (value and name in _LISTS and type(value) is not list):
+            if name == "thinking_blocks" and type(value) is list:  # of LiteLLM, in pieces where streamed
+                self.message_extra.setdefault(name, []).extend(value)
+            elif name not in _MESSAGE or (value and name in _LISTS and type(value) is not list):
                 self.keep(name, value)
             elif value:
                 told = True
@@ -322,18 +348,19 @@ class ChatDecoder(DecoderBase):
             self.parts.add(self._refusal, refusal)
         annotations = message.get("annotations")
         if annotations and type(annotations) is list:
+            self.check_citations(len(self._citations) + len(annotations))
             self._citations += citations_of(annotations)
             index = self._text.index if self._text else None
-            self.parts.events += [OpaqueDelta(index, "citation", a) for a in annotations]
+            self.parts.events += [OpaqueDelta(index, "citation", a) for a in objects_in(annotations)]
         if audio := message.get("audio"):
             self._audio = self._audio or AudioBuilder(self)
             self._audio.feed(audio)
         images = message.get("images")
         if images and type(images) is list:
-            for image in _objects(images):
+            for image in objects_in(images):
                 part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
                 self.parts.whole(part)
-        for call in _objects(message.get("tool_calls")):
+        for call in objects_in(message.get("tool_calls")):
             self._calls = self._calls or CallBuilder(self)
             self._calls.feed(decode_fragment(call), whole=whole)
         if legacy := message.get("function_call"):
@@ -358,12 +385,34 @@ class ChatDecoder(DecoderBase):
                 self._citations = []
             self.parts.close(part)
 
+    def _adopt(self) -> None:
+        """Where the first choice has nothing, the answer is the next one: some services count from another number."""
+        others = [choice for choice in objects_in(self.extra.get("choices")) if choice.get("index")]
+        if self.parts.count or not others:
+            return
+        index = others[0]["index"]
+        self.extra["choices"] = [choice for choice in others if choice["index"] != index]
+        if not self.extra["choices"]:
+            del self.extra["choices"]
+        reason = self._raw_finish
+        try:
+            for choice in others:
+                if choice["index"] == index:
+                    self._choice({**choice, "index": 0}, choice.get("delta") or choice.get("message"), False)
+        except _MISSHAPEN as error:
+            self._misshapen(error, repr(others[0]).encode("utf-8", "replace"))
+        self._raw_finish = reason or self._raw_finish
+
     def _end(self) -> list[Event]:
         if self.ended:
             return []
+        if "choices" in self.extra:
+            self._adopt()
         if not self._choice_seen:
             self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
         if not self.extra.keys().isdisjoint(_SEARCHED):
+            found = sum(len(_list(self.extra.get(name))) for name in _SEARCHED)
+            self.check_citations(len(self._citations) + found)
             self._citations += search_citations(self.extra)
         if self._citations and self._text is None:
             self._text = self.parts.open(TextPart("", origin=self.origin))
@@ -413,12 +462,8 @@ class ChatDecoder(DecoderBase):
         self.broken(f"not the shape of a Chat Completions answer ({error}): {looks_like(data)}")
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _joined_texts(content: Any) -> str:
-    texts = (item.get("text") for item in _objects(content) if item.get("type") == "text")
+    texts = (item.get("text") for item in objects_in(content) if item.get("type") == "text")
     return "".join(text for text in texts if isinstance(text, str))
 
 
@@ -435,18 +480,17 @@ def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
 def citations_of(annotations: list[Any]) -> list[Citation]:
     """Citations from a message's `annotations`."""
     found = []
-    for item in annotations:
-        outer = item if isinstance(item, dict) else {}
-        inner = outer.get(str(outer.get("type")))
+    for item in objects_in(annotations):
+        inner = item.get(str(item.get("type")))
         if not isinstance(inner, dict):
-            inner = outer
+            inner = item
         found.append(
             Citation(
                 url=_text(inner.get("url")),
                 title=_text(inner.get("title")) or _text(inner.get("name")),
                 quote=_text(inner.get("content")),
-                start=_whole(inner.get("start_index")),
-                end=_whole(inner.get("end_index")),
+                start=int_or_none(inner.get("start_index")),
+                end=int_or_none(inner.get("end_index")),
                 source=_text(inner.get("file_id")) or _text(inner.get("hash")),
                 raw=item,
             )
@@ -469,10 +513,6 @@ def search_citations(extra: Mapping[str, Any]) -> list[Citation]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None
 
 
 def _list(value: Any) -> list[Any]:

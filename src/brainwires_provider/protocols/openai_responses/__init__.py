@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from brainwires_provider.errors import APIError
-from brainwires_provider.framing.base import Framing
-from brainwires_provider.framing.sse import SSEFraming
-from brainwires_provider.protocols.base.protocol import Call, Decoder, Reply
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Reply
 from brainwires_provider.protocols.openai_chat.models import decode_page
 from brainwires_provider.protocols.openai_responses.errors import decode_error
 from brainwires_provider.protocols.openai_responses.models import decode_count, encode_count, models_call
@@ -18,37 +17,31 @@ from brainwires_provider.types import Model, Origin, Request, TokenCount
 __all__ = ["OpenAIResponses", "OpenAIResponsesOptions", "ResponsesDecoder", "ResponsesQuirks"]
 
 
-class OpenAIResponses:
+class OpenAIResponses(ProtocolBase[ResponsesQuirks]):
     """See `base.protocol.ChatProtocol`. The quirks are how one service differs from OpenAI's.
 
     Requests and responses are the same over HTTP and over a WebSocket; the framing is HTTP's.
     """
 
     name = "openai_responses"
+    quirks_type = ResponsesQuirks
+    decoder = ResponsesDecoder
 
     def __init__(self, quirks: ResponsesQuirks | None = None) -> None:
-        self.quirks = quirks or ResponsesQuirks()
+        super().__init__(quirks)
         self.websocket = ResponsesOverWebSocket(self.quirks)
 
-    def framing(self, max_message: int) -> Framing:
-        """Server-sent events."""
-        return SSEFraming(max_message)
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool) -> Call:
+    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
         """Raises UnsupportedError for content or tools that Responses does not have."""
-        return encode_request(request, origin, self.quirks, stream=stream)
-
-    def decoder(self, origin: Origin) -> Decoder:
-        """A decoder for one response."""
-        return ResponsesDecoder(origin)
+        return encode_request(request, origin, self.quirks, facts, stream=stream)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""
         return decode_error(reply)
 
-    def count_call(self, request: Request, origin: Origin) -> Call:
+    def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
         """`POST /responses/input_tokens`. Raises UnsupportedError where the service has none."""
-        return encode_count(request, origin, self.quirks)
+        return encode_count(request, origin, self.quirks, facts)
 
     def decode_count(self, body: bytes) -> TokenCount:
         """The count of `{"input_tokens": …}`. Raises ProtocolError."""

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name, tool_name, wire_id
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.parts import (
     BY_KIND,
@@ -52,6 +52,9 @@ _BOUND = frozenset((ReasoningPart, OpaquePart, ImagePart, FilePart, ToolResultPa
 _PIECES = frozenset((TextPart, RefusalPart))
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _IDS = ("id", "status")
+_LONGEST_ID = 64  # 2026-09: https://github.com/fawney19/Aether/pull/829
+# How ids of items begin; one that begins otherwise is refused (2026-07: https://github.com/nodetool-ai/nodetool/pull/4252).
+_STARTS = {"function_call": "fc", "custom_tool_call": "ctc", "message": "msg", "reasoning": "rs"}
 _PLACE = ("message", "content_index", "piece")
 _PLAIN = {"type", "text"}
 _Content: TypeAlias = Callable[[Sequence[Part]], "str | list[Item]"]
@@ -91,7 +94,7 @@ class MessageEncoder(MessageEncoderBase):
         items: list[Item] = []
         try:
             for index in range(leading, len(messages)):
-                self.where = f"messages[{index}]"
+                self.at = (index,)
                 items += self._message(messages[index])
         except UnsupportedError as error:
             raise (error if error.provider else self.unsupported(error.message)) from None
@@ -184,6 +187,8 @@ class MessageEncoder(MessageEncoderBase):
         """The item that answers a call; without the call at hand, `extra["type"]` names it, else a function's."""
         call = self._calls.get(part.call_id)
         extra = self.reader.take_extra(part) if part.extra else None
+        if len(part.call_id) > _LONGEST_ID:
+            part = replace(part, call_id=_call_id(part.call_id))
         named = BY_RESULT.get(str(extra.get("type"))) if extra else None
         shape = named or (BY_KIND["function"] if call is None else shape_of(call))
         if part.is_error and shape.kind not in _WITH_ERROR:
@@ -197,9 +202,17 @@ class MessageEncoder(MessageEncoderBase):
 
     # -- assistant -------------------------------------------------------------------------------------------
 
-    def _assistant(self, message: Message) -> list[Item]:
+    def _assistant(self, message: Message) -> Iterable[Item]:
         """A turn's items. A piece is sent in the message that it came in, or that the pieces before it began."""
         content, unbound = message.content, False
+        if (
+            len(content) == 1
+            and type(content[0]) is TextPart
+            and not (content[0].extra or content[0].citations)
+        ):
+            return (
+                self._envelope(message, content[0], None, unbound, content[0].text),
+            )  # what most turns are
         dropped: Container[int] = ()
         for part in content:
             if type(part) in _BOUND:
@@ -214,7 +227,8 @@ class MessageEncoder(MessageEncoderBase):
             origin = part.origin
             is_ours = origin is None or origin.protocol == self._protocol
             extra = part.extra if is_ours else None
-            if type(part) not in _PIECES and not isinstance((extra or {}).get("message"), dict):
+            is_kept_piece = type(part) is OpaquePart and isinstance((extra or {}).get("message"), dict)
+            if type(part) not in _PIECES and not is_kept_piece:
                 pieces = None
                 items.append(self._item(part, extra, unbound))
                 continue
@@ -225,7 +239,7 @@ class MessageEncoder(MessageEncoderBase):
             goes_on = fields is None or (extra is not None and extra.get("content_index"))
             if pieces is None or fields != current or not goes_on:
                 pieces, current = [], fields
-                items.append(self._envelope(message, fields, unbound))
+                items.append(self._envelope(message, part, fields, unbound))
             pieces.append(self._piece_back(part, extra, index))
             items[-1]["content"] = _shortest(pieces) if fields is None and "id" not in items[-1] else pieces
         return items
@@ -239,6 +253,8 @@ class MessageEncoder(MessageEncoderBase):
             is_item = isinstance(part, ImagePart) and "id" in (part.extra or {})
             if reason is None and isinstance(part, (ImagePart, FilePart)) and not is_item:
                 reason = "media of this kind cannot be sent as the assistant's"
+            if isinstance(part, OpaquePart) and part.kind == "image_generation_call" and reason is None:
+                reason = None if (part.data or {}).get("result") else "its image has not arrived"
             if reason is not None:
                 reasons[index] = reason
                 unbound = unbound or (isinstance(part, ReasoningPart) and self.is_own(part))
@@ -268,17 +284,46 @@ class MessageEncoder(MessageEncoderBase):
             self._calls[part.call_id] = part
             if unbound and extra and "id" in extra:
                 extra = {name: value for name, value in extra.items() if name != "id"}
-            if not part.arguments.strip() and part.kind != "custom" and not self.is_own(part):
-                part = replace(part, arguments="{}")
-            self.report_kind(part, "", *BY_KIND)
-        return encode_part(part, extra)
+            part = self._callable(part)
+        return self._as_input(encode_part(part, extra), part)
 
-    def _envelope(self, message: Message, fields: Extra | None, unbound: bool) -> Item:
+    def _callable(self, part: ToolCallPart) -> ToolCallPart:
+        """A call as this API takes it, whichever made it."""
+        if not part.arguments.strip() and part.kind != "custom" and not self.is_own(part):
+            part = replace(part, arguments="{}")
+        self.report_kind(part, "", *BY_KIND)
+        if (name := tool_name(part.name, self._quirks.tool_names, self)) != part.name:
+            part = replace(part, name=name)
+        id = _call_id(part.call_id)
+        if id != part.call_id:
+            self.adapted(f"this API takes up to {_LONGEST_ID} characters in ids of calls", ".id")
+            part = replace(part, id=id)
+        return part
+
+    def _as_input(self, item: Item, part: Part) -> Item:
+        """An item that came as output: without nulls, which are refused, and without the id of another service."""
+        if part.origin is None:
+            return item
+        start = _STARTS.get(str(item.get("type")), "")
+        if part.origin.provider != self.origin.provider and not str(item.get("id")).startswith(start):
+            item = {k: v for k, v in item.items() if k != "id"}
+        if item.get("type") == "image_generation_call":
+            item = {name: item[name] for name in ("type", *_IDS, "result") if name in item}
+        action = item.get("action")
+        if isinstance(action, dict) and None in action.values():
+            item = {**item, "action": {k: v for k, v in action.items() if v is not None}}
+        return {k: v for k, v in item.items() if v is not None} if None in item.values() else item
+
+    def _envelope(
+        self, message: Message, part: Part, fields: Extra | None, unbound: bool, content: Any = ""
+    ) -> Item:
         """The item that holds a message's pieces."""
         if fields is not None:
             item = {"type": "message", "role": "assistant", **fields}
-            return {k: v for k, v in item.items() if k not in _IDS} if unbound else item
-        item = {"role": "assistant", "content": ""}
+            if unbound:
+                return {k: v for k, v in item.items() if k not in _IDS}
+            return self._as_input(item, part)
+        item = {"type": "message", "role": "assistant", "content": content}  # llama.cpp demands the type
         if message.extra and all(part.origin is None for part in message.content):
             item |= self.reader.take_extra(message)
         return item
@@ -307,6 +352,10 @@ class MessageEncoder(MessageEncoderBase):
         cited = [each.raw for each in part.citations if ours and isinstance(each.raw, dict)]
         self.report_citations(part, f".content[{index}]", len(cited))
         return cited
+
+
+def _call_id(call_id: str) -> str:
+    return call_id if len(call_id) <= _LONGEST_ID else wire_id(call_id, longest=_LONGEST_ID)
 
 
 def _shortest(pieces: list[Item]) -> Any:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainwires_provider.errors import ProtocolError, UnsupportedError
-from brainwires_provider.protocols.base.json import decode_json, looks_like
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.errors import count_in
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
+from brainwires_provider.protocols.base.protocol import Call, no_count
 from brainwires_provider.protocols.openai_chat.models import page_query
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.request import encode_request
@@ -36,29 +36,20 @@ _COUNTED = frozenset(
 )
 
 
-def encode_count(request: Request, origin: Origin, quirks: ResponsesQuirks) -> Call:
+def encode_count(
+    request: Request, origin: Origin, quirks: ResponsesQuirks, facts: ModelFacts = UNKNOWN
+) -> Call:
     """`POST /responses/input_tokens`. Raises UnsupportedError where the service has no such call."""
     if not quirks.counting:
-        raise UnsupportedError(
-            "this service has no call that counts tokens; a response's usage has the count",
-            provider=origin.provider,
-            model=origin.model,
-        )
-    call = encode_request(request, origin, quirks, stream=False)
+        raise no_count(origin.provider, origin.model)
+    call = encode_request(request, origin, quirks, facts, stream=False)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
     return Call("/responses/input_tokens", counted, deviations=call.deviations, sent=call.sent)
 
 
 def decode_count(body: bytes) -> TokenCount:
-    """The count of `{"input_tokens": …}`. Raises ProtocolError."""
-    try:
-        value = decode_json(body)
-    except ValueError:
-        value = None
-    count = value.get("input_tokens") if isinstance(value, dict) else None
-    if type(count) is not int:
-        raise ProtocolError(f"the body has no count of input tokens: {looks_like(body)}")
-    return TokenCount(count, value)
+    """The count of `{"input_tokens": …}`. Raises ProtocolError, APIError."""
+    return count_in(body, "input_tokens")
 
 
 def models_call(after: str | None, quirks: ResponsesQuirks) -> Call:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
-from urllib.parse import quote
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,7 +18,7 @@ from msgspec.structs import replace
 from brainwires_provider.errors import ConfigError, ProtocolError
 from brainwires_provider.protocols.base.errors import object_in
 from brainwires_provider.protocols.base.json import looks_like
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, stored_path
 from brainwires_provider.protocols.openai_responses.models import usage_of
 from brainwires_provider.protocols.openai_responses.parts import decode_message, decode_part
 from brainwires_provider.types import Deviation, Extra, Message, OpaquePart, Origin, Part, Report, Usage
@@ -124,11 +123,7 @@ def compact_call(call: Call) -> Call:
 
 
 def _path(id: str) -> str:
-    if not isinstance(id, str) or not id.strip():
-        raise ConfigError(f"a response is named by the id that the service gave it, not by {id!r}")
-    if id in (".", ".."):
-        raise ConfigError(f"{id!r} is no response's id")
-    return "/responses/" + quote(id, safe="")
+    return stored_path("responses", id)
 
 
 def _listed(include: Sequence[str]) -> Mapping[str, str | Sequence[str]]:

@@ -23,9 +23,10 @@ class ResponsesQuirks(Struct, frozen=True, kw_only=True):
     """One service's dialect. The defaults are OpenAI's own."""
 
     encrypted_reasoning: bool = True
-    """Gives reasoning as a ciphertext when asked, so that a turn that is not stored can be continued."""
-    plain_models: str = r"(^|[/:.])(gpt-3|gpt-4|chatgpt-|gpt-oss)|gpt-5[.0-9]*-chat"
-    """A pattern of models that do not reason, or not in ciphertext: they refuse to be asked for it."""
+    """Gives reasoning as a ciphertext when asked, so that a turn that is not stored can be continued; asked are the
+    models whose facts state that they have it."""
+    tool_names: str = "[a-zA-Z0-9_-]{1,128}"
+    """The form of a tool's name (2026-11: https://platform.openai.com/docs/api-reference/responses/create)."""
     store_field: bool = True
     """Takes `store`; the service keeps answers unless asked not to."""
     cache_marks: bool = True
@@ -40,6 +41,10 @@ class ResponsesQuirks(Struct, frozen=True, kw_only=True):
     schema: Literal["text", "response_format", "words"] = "text"
     """Where an output's shape goes: in `text.format`, in Chat's `response_format` (llama.cpp's server, which reads
     no other), or into words, with JSON asked for."""
+    dialect: Literal["openai"] | None = "openai"
+    """The subset of JSON Schema that it takes where a schema is strict. None: all of it."""
+    json_word: bool = True
+    """Refuses plain JSON unless an item of the input holds the word JSON."""
     allowed_tools: bool = True
     """Takes a `tool_choice` of several names; else only those tools are sent."""
     counting: bool = True

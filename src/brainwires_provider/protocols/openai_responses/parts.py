@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.copies import Seen, complete_parts
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, sources, well_formed
 from brainwires_provider.protocols.base.json import decode_json, int_or_none, text_or_none
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import (
@@ -229,17 +230,14 @@ def message_fields(item: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in item.items() if k not in ("type", "content")}
 
 
-def decode_message(item: dict[str, Any], origin: Origin) -> list[Part]:
-    """A part for each piece; one opaque part for a message that is not the assistant's, or has no pieces."""
+def decode_message(item: dict[str, Any], origin: Origin, most: int | None = None) -> list[Part]:
+    """A part for each piece, or `most`; an opaque one for a message that is not the assistant's, or without pieces."""
     content = item.get("content")
     if not isinstance(content, list) or not content or item.get("role", "assistant") != "assistant":
         return [_opaque(item, origin)]
     fields = message_fields(item)
-    return [
-        decode_piece(piece, index, fields, origin)
-        for index, piece in enumerate(content)
-        if isinstance(piece, dict)
-    ]
+    pieces = ((index, piece) for index, piece in enumerate(content) if isinstance(piece, dict))
+    return [decode_piece(piece, index, fields, origin) for index, piece in islice(pieces, most)]
 
 
 def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], origin: Origin) -> Part:
@@ -258,13 +256,12 @@ def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], o
         rest = {"piece": rest}
     if kind == "refusal":
         return RefusalPart(piece[field], extra=extra | rest, origin=origin)
-    cited = tuple(citation(each) for each in annotations) if isinstance(annotations, list) else ()
+    cited = sources(annotations, citation)
     return TextPart(piece[field], cited, extra=extra | rest, origin=origin)
 
 
-def citation(annotation: Any) -> Citation:
-    """An annotation of any kind. `source` is a file's id; a position without an end is its `start`."""
-    given = annotation if isinstance(annotation, dict) else {}
+def citation(given: dict[str, Any]) -> Citation:
+    """An annotation. `source` is a file's id; a position without an end is its `start`."""
     start = int_or_none(given.get("start_index"))
     return Citation(
         url=text_or_none(given.get("url")),
@@ -272,7 +269,7 @@ def citation(annotation: Any) -> Citation:
         start=int_or_none(given.get("index")) if start is None else start,
         end=int_or_none(given.get("end_index")),
         source=text_or_none(given.get("file_id")),
-        raw=None if annotation != annotation else annotation,  # noqa: PLR0124 (NaN, which JSON has not)
+        raw=given,
     )
 
 
@@ -472,7 +469,7 @@ class PartBuilder:
         self._final = item
         if item.get("type") == "message":
             if item.get("content") or not self.pieces:
-                finals = decode_message(item, self._decoder.origin)
+                finals = decode_message(item, self._decoder.origin, self._decoder.max_parts + 1)
                 complete_parts(self._decoder.parts, list(self.pieces.values()), finals)
                 self.pieces = {}
         elif self.part is None:

@@ -7,18 +7,24 @@ Reference: the API reference of "Create a model response".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from brainwires_provider.protocols.base.dialects import (
+    DIALECTS,
+    JSON_WORDS,
+    conformed,
+    holds_json_word,
+)
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.replay import take_system, tool_name
 from brainwires_provider.protocols.openai_responses.messages import encode_messages
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
 from brainwires_provider.types import (
-    Effort,
     HostedTool,
     JSONSchema,
     Origin,
@@ -41,12 +47,14 @@ _HANDLES = ("previous_response_id", "conversation")
 Body = dict[str, Any]
 
 
-def encode_request(request: Request, origin: Origin, quirks: ResponsesQuirks, *, stream: bool) -> Call:
+def encode_request(
+    request: Request, origin: Origin, quirks: ResponsesQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+) -> Call:
     """Raises UnsupportedError for content or tools that Responses does not have."""
-    reader = OptionReader(request, OpenAIResponsesOptions)
+    reader = OptionReader(request, OpenAIResponsesOptions, facts)
     instructions, items = encode_messages(request.messages, origin, quirks, reader)
     body: Body = {"model": request.model, "input": items}
-    system = reader.take("system")
+    system = take_system(reader)
     if system is not None:
         instructions = system if instructions is None else f"{system}\n\n{instructions}"
     if instructions is not None:
@@ -63,16 +71,17 @@ def encode_request(request: Request, origin: Origin, quirks: ResponsesQuirks, *,
     if request.extra:
         _handles(request, origin, body, reader)
     _own(own, body)
-    _stateless(body, quirks)
+    _stateless(body, quirks, facts)
     if not stream and body.pop("stream_options", None) is not None:
         reader.dropped("provider_options.stream_options", "only a streamed response has stream options")
-    return Call("/responses", body, deviations=reader.finish(), sent=reader.sent)
+    return Call("/responses", body, deviations=reader.finish(), sent=reader.sent, weakened=reader.weakened)
 
 
 def _sampling(request: Request, reader: OptionReader, body: Body) -> None:
+    thinks = reader.is_thinking
     for name, wire_name in _FIELDS:
         value = reader.take(name)
-        if value is not None:
+        if value is not None and not reader.refuses(name, thinks=thinks):
             body[wire_name] = value
     strategy = request.options.cache
     if strategy is not None and strategy.mode != "off":
@@ -80,15 +89,16 @@ def _sampling(request: Request, reader: OptionReader, body: Body) -> None:
 
 
 def _reasoning(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
-    wanted: Effort | Reasoning | None = reader.take("reasoning")
+    wanted: Reasoning | None = reader.take("reasoning")
     if wanted is None:
         return
-    if isinstance(wanted, str):
-        wanted = Reasoning(effort=wanted)
     sent: Body = {}
     lost = ["budget_tokens"] if wanted.budget_tokens is not None else []
-    if wanted.effort is not None:
+    efforts = reader.facts.efforts
+    if wanted.effort is not None and efforts is None:
         sent["effort"] = quirks.efforts.get(wanted.effort, wanted.effort)
+    elif wanted.effort is not None and (word := reader.take_effort(wanted.effort, efforts or ())) is not None:
+        sent["effort"] = word
     if wanted.summary is not None:
         if quirks.reasoning_summary:
             sent["summary"] = wanted.summary
@@ -110,17 +120,21 @@ def _own(own: Body, body: Body) -> None:
             body[name] = value
 
 
-def _stateless(body: Body, quirks: ResponsesQuirks) -> None:
-    """Nothing is kept unless asked; a background response has to be, and a conversation is what keeps it."""
+def _stateless(body: Body, quirks: ResponsesQuirks, facts: ModelFacts) -> None:
+    """Nothing is kept unless asked; a background response has to be, and a conversation is what keeps it.
+
+    Reasoning is asked for as a ciphertext where the model is known to give it, and not where `include` is empty.
+    """
     if quirks.store_field and not body.get("background") and body.get("conversation") is None:
         body.setdefault("store", False)
-    if body.get("store") is not False or not quirks.encrypted_reasoning:
+    include = body.get("include")
+    if include is not None and not include:
+        del body["include"]
         return
-    if re.search(quirks.plain_models, str(body["model"])):
+    if body.get("store") is not False or not quirks.encrypted_reasoning or not facts.encrypted_reasoning:
         return
-    include = list(body.get("include") or ())
-    if _ENCRYPTED not in include:
-        body["include"] = [*include, _ENCRYPTED]
+    if _ENCRYPTED not in (include or ()):
+        body["include"] = [*(include or ()), _ENCRYPTED]
 
 
 def _handles(request: Request, origin: Origin, body: Body, reader: OptionReader) -> None:
@@ -147,29 +161,30 @@ def _handles(request: Request, origin: Origin, body: Body, reader: OptionReader)
 
 
 def _tools(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
-    choice: ToolChoice | None = reader.take("tool_choice")
+    choice, _ = reader.forcible(reader.take("tool_choice"), can_stop=False)
     tools: Sequence[Tool | HostedTool] = reader.take("tools") or ()
     if choice is not None and len(choice.names) > 1 and not quirks.allowed_tools and choice.raw is None:
         tools = [t for t in tools if not isinstance(t, Tool) or t.name in choice.names]
         reader.emulated("tool_choice", "only the tools that may be called are sent")
         choice = ToolChoice(choice.mode)
     if tools:
-        body["tools"] = [_tool(tool, reader) for tool in tools]
+        body["tools"] = [_tool(tool, quirks, reader) for tool in tools]
     if choice is not None:
         body["tool_choice"] = _choice(choice, tools)
 
 
-def _tool(tool: Tool | HostedTool, reader: OptionReader) -> Body:
+def _tool(tool: Tool | HostedTool, quirks: ResponsesQuirks, reader: OptionReader) -> Body:
     if isinstance(tool, HostedTool):
         return {"type": tool.type, **tool.fields}
+    place = f"tools[{tool.name}].parameters"
+    dialect = DIALECTS.get(str(quirks.dialect)) if tool.strict else None
     wire: Body = {
         "type": "function",
-        "name": tool.name,
+        "name": tool_name(tool.name, quirks.tool_names),
         "description": tool.description,
-        "parameters": tool.parameters,
+        "parameters": conformed(reader, place, tool.parameters, dialect),
+        "strict": bool(tool.strict),  # the API's default is true, and true makes other demands of a schema
     }
-    if tool.strict is not None:
-        wire["strict"] = tool.strict
     return {**wire, **reader.take_extra(tool)} if tool.extra else wire
 
 
@@ -207,13 +222,18 @@ def _output(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
         body["instructions"] = words if before is None else f"{before}\n\n{words}"
         reader.emulated("output", "this service takes no schema: the instructions describe it")
     elif isinstance(output, JSONSchema):
-        fields: Body = {"name": output.name, "schema": output.schema}
+        dialect = DIALECTS.get(str(quirks.dialect)) if output.strict else None
+        schema = conformed(reader, "output", output.schema, dialect)
+        fields: Body = {"name": output.name, "schema": schema}
         if output.description is not None:
             fields["description"] = output.description
         if output.strict is not None:
             fields["strict"] = output.strict
         inner = fields if quirks.schema == "text" else {"json_schema": fields}
         form = {"type": "json_schema", **inner}
+    elif quirks.json_word and not holds_json_word(body["input"][:1]):
+        body["input"] = [{"role": "developer", "content": JSON_WORDS}, *body["input"]]
+        reader.adapted("output", "the API demands the word JSON in the input: a developer message has it")
     if quirks.schema == "response_format":
         body["response_format"] = form
     else:

@@ -68,6 +68,9 @@ class ResponsesDecoder(DecoderBase):
         super().__init__(origin)
         self._watchful = watchful
         self._counts_up = False
+        self._is_next: bool | None = None
+        """Whether the event's number is the next; None where numbers have not gone up one by one."""
+        self._is_dense = True
         self.sequence: int | None = None
         self._created = False
         self._usage: Any = None
@@ -86,19 +89,19 @@ class ResponsesDecoder(DecoderBase):
         try:
             event = fast_decode(message.data)
         except (ValueError, RecursionError):
-            if not message.data.strip() or message.data.startswith(b"[DONE]"):
-                return []
-            event = self.read_json(message.data)
+            event = None
         if type(event) is not dict:
-            self.not_an_object(event, message.data)
+            event = self.read_message(message)
+            if event is None:
+                return []
         kind = event.get("type")
         if kind is None and message.event is not None:
             kind = event["type"] = message.event
         handler = EVENTS.get(kind) if type(kind) is str else None
-        number = event.get("sequence_number")
-        if number is not None:
-            self._count(number, kind, handler)
+        self._count(event.get("sequence_number"), kind, handler)
         if handler is None:
+            if message.event == "error":
+                self._on_error(event)
             if kind is None:
                 self._nameless(event, message.data)
             return []
@@ -112,8 +115,11 @@ class ResponsesDecoder(DecoderBase):
         """Numbers that have counted up go on to: one that does not is a repeated event, or another response's."""
         last = self.sequence
         if type(number) is not int or type(last) is not int:
-            self.sequence = number
+            self._is_next = None
+            self.sequence = last if number is None else number
             return
+        self._is_next = number == last + 1 if self._is_dense else None
+        self._is_dense = self._is_dense and number == last + 1
         if number > last:
             self._counts_up = True
             self.sequence = number
@@ -157,7 +163,9 @@ class ResponsesDecoder(DecoderBase):
         self._top(response)
 
     def _on_progress(self, event: dict[str, Any]) -> None:
-        self._top(event.get("response") or {})
+        response = event.get("response") or {}
+        if not (self._watchful and self._created and str(response.get("id")) != self.id):
+            self._top(response)
 
     def _top(self, response: dict[str, Any]) -> None:
         """The response-level fields: the last values win."""
@@ -196,9 +204,7 @@ class ResponsesDecoder(DecoderBase):
         self.ended = True
         self._items, self._audio, self._piece = StreamedItems(), None, None  # they refer back to here
         reason, raw = self._finish_reason(response)
-        usage = self.usage()
-        if reason == "pending":
-            usage = replace(usage, complete=False)
+        usage = replace(self.usage(), complete=False) if reason == "pending" else self.usage()
         self.parts.events.append(ResponseEnd(reason, raw, usage, self.id, self.model, self.extra))
 
     def _fill_in(self, items: list[dict[str, Any]]) -> None:
@@ -243,7 +249,8 @@ class ResponsesDecoder(DecoderBase):
     # -- items -----------------------------------------------------------------------------------------------
 
     def _begin(self, item: dict[str, Any], place: Any) -> PartBuilder:
-        self.start()
+        if not self.started:
+            self.start()
         return self._items.begin(PartBuilder(self, item, place))
 
     def _named(self, item: dict[str, Any]) -> PartBuilder | None:
@@ -253,6 +260,11 @@ class ResponsesDecoder(DecoderBase):
             if builder is not None and (name == item.get("id") or builder.kind == item.get("type")):
                 return builder
         return None
+
+    def _check_new(self, event: dict[str, Any], name: Any) -> None:
+        """What goes on with an item by a new id must at least be the next event, where these are counted."""
+        if self._watchful and name is not None and self._is_next is False:
+            self._foreign(event, name)
 
     def _on_item_added(self, event: dict[str, Any]) -> None:
         item, place = event["item"], event.get("output_index")
@@ -272,6 +284,7 @@ class ResponsesDecoder(DecoderBase):
         self._piece = None
         builder = self._named(item)
         if builder is None:
+            self._check_new(event, item.get("id"))
             builder = self._unnamed(item, place, event)
         elif not builder.is_done and builder.kind != item.get("type") and not builder.seen().empty:
             builder.close()
@@ -308,6 +321,8 @@ class ResponsesDecoder(DecoderBase):
         """
         name, place = event.get("item_id"), event.get("output_index")
         found = self._items.named(name)
+        if found is None:
+            self._check_new(event, name)
         if found is None or not found.is_a(kind):
             found = self._items.at(place)
         if found is not None and found.is_done:
@@ -329,8 +344,9 @@ class ResponsesDecoder(DecoderBase):
     # -- pieces ----------------------------------------------------------------------------------------------
 
     def _on_piece_added(self, event: dict[str, Any]) -> None:
-        known = self._of(event, "", begin=False)
-        builder = self._of(event, "message", begin=known is None)
+        builder = self._of(event, "", begin=False)
+        if builder is None or not builder.is_a("message"):
+            builder = self._of(event, "message", begin=builder is None)
         if builder is not None:
             self._piece = None
             builder.open_piece(event.get("content_index", 0), event["part"])

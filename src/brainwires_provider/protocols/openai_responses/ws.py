@@ -32,6 +32,7 @@ from brainwires_provider.protocols.openai_responses.messages import encode_turn
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.types import Continuation, Message, Origin
+from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
     "BEGINS",
@@ -50,7 +51,15 @@ __all__ = [
 
 Item: TypeAlias = dict[str, Any]
 Fault = Literal[
-    "not_found", "connection_limit", "lane_limit", "lane_name", "lanes_unknown", "in_flight", "other"
+    "not_found",
+    "no_parents",
+    "instructions",
+    "connection_limit",
+    "lane_limit",
+    "lane_name",
+    "lanes_unknown",
+    "in_flight",
+    "other",
 ]
 
 TERMINAL = frozenset(
@@ -59,7 +68,6 @@ TERMINAL = frozenset(
         "response.failed",
         "response.incomplete",
         "response.cancelled",
-        "response.done",
         "response.done",
         "error",
     )
@@ -103,7 +111,7 @@ _peek = msgspec.json.Decoder(Peek).decode
 
 
 def peek(frame: bytes) -> Peek | None:
-    """A glance at a frame; None for what is no JSON object with a type. Everything else in it is skipped, not read."""
+    """A glance at a frame; None for what is no JSON object. Everything else in it is skipped, not read."""
     try:
         return _peek(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -116,13 +124,15 @@ def _read(frame: bytes) -> Peek | None:
         value = decode_json(frame)
     except ValueError:
         return None
-    kind = value.get("type") if isinstance(value, dict) else None
-    if not isinstance(kind, str):
+    if not isinstance(value, dict):
         return None
+    kind = value.get("type")
+    if kind is None and isinstance(value.get("error"), dict):
+        kind = "error"  # as xAI sends it
     response = value.get("response")
     told = response if isinstance(response, dict) else {}
     answer = _Answer(_text(told.get("id")), _text(told.get("status"))) if told else None
-    return Peek(kind, _text(value.get("stream_id")), answer)
+    return Peek(kind if isinstance(kind, str) else "", _text(value.get("stream_id")), answer)
 
 
 def _text(value: Any) -> str | None:
@@ -215,11 +225,21 @@ def fault_of(error: APIError) -> Fault:
     if known is not None:
         return known
     param, status = told.get("param"), error.provider_status or error.status or 400
-    if param == "previous_response_id" and "not found" in error.message.lower():
-        return "not_found"
+    if _WITH_INSTRUCTIONS.search(error.message):
+        return "instructions"
+    if _PARENT.search(error.message) or param == "previous_response_id":
+        return "no_parents" if told.get("code") == "unsupported_parameter" else "not_found"
     is_named = param == "stream_id" or (param is None and _UNKNOWN_NAME.search(error.message) is not None)
     return "lanes_unknown" if status in (400, 422) and is_named else "other"
 
+
+# How servers word it that they do not continue a response: `previous_response_id` named (OpenAI, Codex, gateways), the
+# response not found (xAI), or not the caller's (LiteLLM).
+_PARENT = re.compile(
+    r"previous_response_id|\bresponse with id\b.*\bnot found|\bthis response id was not issued\b",
+    re.IGNORECASE,
+)
+_WITH_INSTRUCTIONS = re.compile(r"\binstructions and previous_response_id together", re.IGNORECASE)
 
 _MINUTES = re.compile(rb"\((\d{1,4}) minutes?\)")
 
@@ -242,6 +262,38 @@ def _innermost(body: Any) -> Mapping[str, Any]:
 
 _LIMIT = b"websocket_connection_limit_reached"
 _NAMES_USED_UP = b"websocket_stream_limit_reached"
+_LANE = re.compile(rb'"stream_id"\s*:\s*"([A-Za-z0-9_.-]{1,256})"')
+
+
+class _Named(Struct, gc=False):
+    id: str | None = None
+
+
+class _Output(Struct, gc=False):
+    output: list[_Named] = []
+
+
+class _Ended(Struct, gc=False):
+    response: _Output
+
+
+class _OneItem(Struct, gc=False):
+    item: _Named
+
+
+_End, _Done = msgspec.json.Decoder(_Ended), msgspec.json.Decoder(_OneItem)
+
+
+def _states(frame: bytes, code: bytes) -> bool:
+    """Whether a code is the error's own, and not a part of some text."""
+    try:
+        error = _innermost(decode_json(frame))
+    except ValueError:
+        return False
+    return error.get("code") == code.decode()
+
+
+_CONTINUES = {"stored": "only responses that it stores (store=True)", "none": "no response"}
 
 
 class ResponsesOverWebSocket:
@@ -252,7 +304,8 @@ class ResponsesOverWebSocket:
     begins = BEGINS
     refuses = frozenset(("error", "response.failed"))
     ends = TERMINAL
-    parent_read = frozenset(("response.in_progress",))
+    item_done = "response.output_item.done"
+    parent_unread = frozenset(("response.created", "response.queued", "response.metadata"))
     peek = staticmethod(peek)
     age_limit = staticmethod(limit_told)
 
@@ -269,20 +322,33 @@ class ResponsesOverWebSocket:
 
     def is_age_limit(self, frame: bytes) -> bool:
         """Whether an error says that the connection is too old for another request."""
-        return _LIMIT in frame
+        return _LIMIT in frame and _states(frame, _LIMIT)
 
     def is_lane_limit(self, frame: bytes) -> bool:
         """Whether an error says that the connection takes no more names of lanes."""
-        return _NAMES_USED_UP in frame
+        return _NAMES_USED_UP in frame and _states(frame, _NAMES_USED_UP)
+
+    def lists(self, end: bytes, item: bytes | None) -> bool:
+        """Whether the end of an answer lists the item of another frame; without one, whether it lists none."""
+        try:
+            items = _End.decode(end).response.output
+            name = None if item is None else _Done.decode(item).item.id
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        return not items if item is None else name is not None and any(one.id == name for one in items)
+
+    def lane_of(self, frame: bytes) -> str | None:
+        """The lane that a frame names which cannot be read."""
+        found = _LANE.search(frame)
+        return None if found is None else found[1].decode()
 
     def held(self) -> Heads[Any]:
         """An empty index of what a server holds."""
         return Heads()
 
     def fault(self, error: APIError) -> str:
-        """`fault_of`; a server behind a server that keeps no answers reports it in its own words."""
-        fault = fault_of(error)
-        return "not_found" if fault == "other" and "previous_response_id" in error.message else fault
+        """What an error is about, by the names of `recovery`."""
+        return fault_of(error)
 
     def frame(self, call: Call) -> bytes:
         """The frame that sends all of a call."""
@@ -312,15 +378,26 @@ class SocketRequest:
         self._decoder = ResponsesDecoder(self._origin, watchful=True)
         return self._decoder
 
-    def find(self, held: Heads[Any]) -> Match[Any] | Miss:
+    def find(self, held: Heads[Any], options: WebSocketOptions) -> Match[Any] | Miss:
         """What of the history a server holds."""
+        if not self._is_continued_by(options):
+            return Miss("unsupported", f"the server continues {_CONTINUES[options.continues]}")
         return held.find(self._outline, self._items)
 
-    def frame(self, lane: str | None, found: Match[Any] | Miss | None) -> bytes:
+    def _is_continued_by(self, options: WebSocketOptions) -> bool:
+        return options.continues == "all" or (options.continues == "stored" and self._is_stored)
+
+    @property
+    def _is_stored(self) -> bool:
+        return self._body.get("store") is not False
+
+    def frame(self, lane: str | None, found: Match[Any] | Miss | None, options: WebSocketOptions) -> bytes:
         """The `response.create` of what was not sent before."""
         if isinstance(found, Match):
-            parent, tail = found.head.response_id, self._items[found.tail :]
-            return create_frame(self._body, stream_id=lane, parent=parent, tail=tail)
+            parent, tail, body = found.head.response_id, self._items[found.tail :], self._body
+            if not options.repeats_instructions:
+                body = {name: value for name, value in body.items() if name != "instructions"}
+            return create_frame(body, stream_id=lane, parent=parent, tail=tail)
         return create_frame(self._body, stream_id=lane)
 
     def continuation(self, found: Match[Any] | Miss | None) -> Continuation:
@@ -330,12 +407,14 @@ class SocketRequest:
             return Continuation(count - found.tail, count, found.head.response_id)
         return Continuation(count, count, reason="sent again" if found is None else found.reason)
 
-    def head(self) -> Head | None:
-        """What the answer stands for; None unless it completed."""
+    def head(self, options: WebSocketOptions) -> Head | None:
+        """What the answer stands for; None unless it completed, and can be continued."""
+        if not self._is_continued_by(options):
+            return None
         decoder, asked = self._decoder, self._outline
         if decoder is None or not decoder.ended or decoder.extra.get("status") != "completed":
             return None
         if decoder.id is None or asked.handle is not None:
             return None  # it goes on from something that was never seen here
         items = answer_items(decoder.partial().message, self._origin, self._quirks)
-        return head_of(asked, items, decoder.id, stored=self._body.get("store") is not False)
+        return head_of(asked, items, decoder.id, stored=self._is_stored)

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from brainwires_provider.errors import APIError
-from brainwires_provider.protocols.base.decoder import DecoderBase, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, listed_error, well_formed
 from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 
@@ -24,6 +24,7 @@ decode_error = error_in_reply
 def error_in_stream(data: bytes, decoder: DecoderBase) -> APIError:
     """The error of an `error` event, or of an object in its place. Raises ProtocolError where it was cut."""
     told = _read(data, decoder)
+    told = listed_error(told) or told
     body = told if told and isinstance(told, dict) else {"message": told or _NO_TEXT}
     decoder.ended = True
     error = error_in_body(body, status=None, partial=decoder.partial())

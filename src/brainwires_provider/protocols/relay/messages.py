@@ -47,7 +47,7 @@ def encode_messages(
     instructions: list[str] = []
     turns: list[list[Entry]] = []
     for index, message in enumerate(messages):
-        encoder.where = f"messages[{index}]"
+        encoder.at = (index,)
         if message.name is not None:
             encoder.dropped("this API has no names of speakers", ".name")
         if len(instructions) == index and message.role in _SYSTEM:
@@ -75,7 +75,7 @@ class _MessageEncoder(MessageEncoderBase):
         if message.role == "assistant":
             return self._assistant(message)
         if message.role in _SYSTEM:
-            self.adapted("only leading ones can be instructions: sent as the user's", ".role")
+            self.weaken("only leading ones can be instructions: sent as the user's", ".role")
         self.split_results(message)
         entries: list[Entry] = []
         for index, part in enumerate(message.content):

@@ -65,7 +65,7 @@ def encode_request(request: Request, origin: Origin, quirks: RelayQuirks) -> Cal
     _tools(reader, origin, quirks, body)
     _output(reader, body)
     body = {name: value for name, value in body.items() if value is not None}
-    return Call(PATH, body, deviations=reader.finish(), sent=reader.sent)
+    return Call(PATH, body, deviations=reader.finish(), sent=reader.sent, weakened=reader.weakened)
 
 
 def _unsupported(message: str, origin: Origin) -> UnsupportedError:

@@ -17,7 +17,7 @@ from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.bodies import feed_rest, tell_framing
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
+from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, listed_error, well_formed
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.relay.errors import error_in_stream
 from brainwires_provider.protocols.relay.parts import decode_call
@@ -52,7 +52,7 @@ class RelayDecoder(DecoderBase):
         if read is None:
             self._look_for_error(message)
             return []
-        value = self.read_message(message.data)
+        value = self.read_message(message)
         if value is None:
             return []
         try:
@@ -177,6 +177,7 @@ class RelayDecoder(DecoderBase):
             value = decode_json(message.data)
         except ValueError:
             return
+        value = listed_error(value) or value
         if isinstance(value, dict) and value.get("error"):
             raise error_in_stream(message.data, self)
 

@@ -1,0 +1,468 @@
+"""From a type to its form: see `forms.py`. A type that has none is a TypeError that names it, its place, and a remedy.
+
+Pydantic is never imported here: its models exist only where the user's program has imported it, and they validate
+themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+import typing
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, InitVar, is_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import reduce
+from inspect import cleandoc
+from operator import or_
+from types import NoneType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+from uuid import UUID
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, Meta
+
+from brainwires_provider.types.composites import Array, Dictionary, FixedArray, Member, Object, OneOf, Tagged
+from brainwires_provider.types.forms import (
+    SIMPLE,
+    Alias,
+    Anything,
+    Choice,
+    Form,
+    Noted,
+    Scalar,
+    ScalarFacts,
+    Schema,
+)
+from brainwires_provider.types.validated import Validated
+
+__all__ = ["Builder", "Field", "hints_of", "label", "title"]
+
+_NUMBER = ("gt", "ge", "lt", "le", "multiple_of")
+_TEXT = ("min_length", "max_length", "pattern")
+_SIZE = ("min_length", "max_length")
+_LIMITS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "multiple_of": "multipleOf",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "pattern": "pattern",
+}
+
+
+def _format(name: str) -> Schema:
+    return {"type": "string", "format": name}
+
+
+_DECIMAL = r"^-?[0-9]+(\.[0-9]+)?$"
+_SCALARS: Mapping[Any, ScalarFacts] = {
+    NoneType: ScalarFacts("null", {"type": "null"}, (NoneType,), 0),
+    bool: ScalarFacts("true or false", {"type": "boolean"}, (bool,), 0),
+    int: ScalarFacts("an integer", {"type": "integer"}, (int,), 1, _NUMBER),
+    float: ScalarFacts("a number", {"type": "number"}, (float, int), 2, _NUMBER),
+    str: ScalarFacts("a string", {"type": "string"}, (str,), 3, _TEXT),
+    bytes: ScalarFacts("bytes in Base64", {"type": "string", "contentEncoding": "base64"}, (str,), 1, _SIZE),
+    datetime: ScalarFacts("a date and time (RFC 3339)", _format("date-time"), (str,), 1, ("tz",)),
+    date: ScalarFacts("a date (RFC 3339)", _format("date"), (str,)),
+    time: ScalarFacts("a time (RFC 3339)", _format("time"), (str,), 1, ("tz",)),
+    timedelta: ScalarFacts("a duration (ISO 8601)", _format("duration"), (str,)),
+    UUID: ScalarFacts("a UUID", _format("uuid"), (str,)),
+    Decimal: ScalarFacts("a decimal number", {"type": "string", "pattern": _DECIMAL}, (str, int, float), 2),
+}
+_ARRAYS: Mapping[Any, Callable[[Any], Any]] = {
+    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), list),
+    **dict.fromkeys((set, abc.Set, abc.MutableSet), set),
+    frozenset: frozenset,
+}
+_DICTIONARIES = frozenset((dict, abc.Mapping, abc.MutableMapping))
+_TRANSPARENT = frozenset(("Required", "NotRequired", "ReadOnly", "Final"))
+_REMEDIES: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (lambda hint: getattr(hint, "__module__", "").startswith("pathlib"), "str"),
+    (lambda hint: hint is complex, "a tuple of two floats"),
+    (lambda hint: hint in (re.Pattern, re.Match), "str"),
+)
+
+
+class Field(NamedTuple):
+    """One named value: a parameter of a function, or a field of a class."""
+
+    name: str
+    annotation: Any
+    """Resolved: no text. See `hints_of`."""
+    default: Any = NODEFAULT
+    """NODEFAULT: it is required. UNSET, or a value that is no JSON, is not in the schema."""
+    description: str | None = None
+    """For the model, where the annotation has none."""
+    key: str | None = None
+    """The name in JSON, if it is another."""
+
+
+def hints_of(thing: Any, names: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The annotations of a class or function, resolved; `names` are further names that they may use.
+
+    Raises TypeError for what cannot be resolved.
+    """
+    try:
+        return get_type_hints(thing, include_extras=True)
+    except (NameError, TypeError):
+        pass  # it may refer to itself within a function
+    title = getattr(thing, "__name__", repr(thing))
+    local = {title: thing, **(vars(thing) if isinstance(thing, type) else {}), **(names or {})}
+    try:
+        return get_type_hints(thing, localns=local, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise TypeError(
+            f"the annotations of {title} cannot be resolved ({error}): define what they name at the module's level, "
+            "and import it outside `if TYPE_CHECKING`"
+        ) from None
+
+
+class Builder:
+    """Makes forms. With `coerce`, texts are taken where a number, true, false or null is asked for."""
+
+    def __init__(self, coerce: bool) -> None:
+        self._coerce = coerce
+        self._known: dict[Any, Form] = {}
+
+    def form(self, hint: Any, place: str, description: str | None = None) -> Form:
+        """The form of a type. Raises TypeError."""
+        hint, metas = _peeled(hint)
+        if any(hasattr(meta, "__get_pydantic_core_schema__") for meta in metas):
+            return self._validated(Annotated[hint, *metas], place)
+        limits, notes = _read(metas)
+        form = self._form(hint, place, limits)
+        if unused := limits.values.keys() - limits.used:
+            raise TypeError(f"{place}: {title(hint)} cannot be limited by {', '.join(sorted(unused))}")
+        if description is not None:
+            notes = {"description": description, **notes}
+        return Noted(form, notes) if notes else form
+
+    def _form(self, hint: Any, place: str, limits: _Limits) -> Form:
+        if isinstance(hint, TypeVar):
+            return self.form(_bound(hint), place)
+        origin = get_origin(hint) or hint
+        if origin is Literal:
+            return Choice("", [_literal(each, place) for each in get_args(hint)], self._coerce)
+        if origin is typing.Union or origin is types.UnionType:
+            return self._union(hint, place, limits)
+        if hasattr(origin, "__value__"):
+            return self._alias(hint, origin, place)
+        if hint in (Any, object):
+            return Anything()
+        if isinstance(origin, type):
+            return self._of_class(hint, origin, place, limits)
+        if isinstance(hint, (str, typing.ForwardRef)):
+            raise TypeError(f"{place}: the annotation {hint!r} is a text that was not resolved")
+        raise _unsupported(hint, place)
+
+    def _of_class(self, hint: Any, origin: type, place: str, limits: _Limits) -> Form:
+        args = get_args(hint)
+        if hint in _SCALARS:
+            return self._scalar(hint, limits)
+        if origin in _ARRAYS:
+            return self._array(origin, args[0] if args else Any, place, limits, _ARRAYS[origin])
+        if origin is tuple:
+            if hint is tuple or args[1:] == (...,):
+                return self._array(origin, args[0] if args else Any, place, limits, tuple)
+            return FixedArray([self.form(each, f"{place}[{i}]") for i, each in enumerate(args)])
+        if origin in _DICTIONARIES:
+            return self._dictionary(args or (str, Any), place, limits)
+        known = self._known.get(hint)
+        if known is None:
+            known = self._named(hint, origin, place)
+        return known
+
+    def _named(self, hint: Any, cls: Any, place: str) -> Form:
+        if "pydantic" in sys.modules and _is_pydantic(cls):
+            return self._validated(hint, place)
+        if issubclass(cls, Enum):
+            made: Form = Choice(
+                cls.__name__, [(_simple(each.value, each, place), each) for each in cls], self._coerce
+            )
+            if not made.takes:
+                raise TypeError(f"{place}: the Enum {cls.__name__} has no member")
+            self._known[hint] = made
+            return made
+        found = _fields_of(cls)
+        if found is None:
+            raise _unsupported(hint, place)
+        hints = _substituted(hint, cls)
+        config = getattr(cls, "__struct_config__", None)
+        inner = Object(label(hint), _documented(cls), cls)
+        made = inner
+        if config is not None and config.tag is not None:
+            made = Tagged(inner, label(hint), config.tag_field, config.tag)
+        self._known[hint] = made
+        listed = [each._replace(annotation=hints[each.name]) for each in found]
+        inner.members = self.members(listed, label(hint))
+        return made
+
+    def members(self, found: Iterable[Field], place: str) -> tuple[Member, ...]:
+        """The members of an object. Raises TypeError."""
+        return tuple(
+            Member(
+                each.name,
+                each.key or each.name,
+                self.form(each.annotation, f"{place}.{each.name}", each.description),
+                each.default is NODEFAULT,
+                _default(each.default),
+            )
+            for each in found
+            if get_origin(each.annotation) is not ClassVar and each.annotation is not ClassVar
+        )
+
+    def _scalar(self, hint: Any, limits: _Limits) -> Form:
+        facts = _SCALARS[hint]
+        own = limits.take(facts.limits)
+        listed = {_LIMITS[name]: value for name, value in own.items() if name in _LIMITS}
+        return Scalar(Annotated[hint, Meta(**own)] if own else hint, facts, listed, self._coerce)
+
+    def _array(self, origin: Any, item: Any, place: str, limits: _Limits, make: Callable[[Any], Any]) -> Form:
+        if issubclass(origin, abc.Set) and not _is_hashable(_peeled(item)[0]):
+            raise TypeError(f"{place}: {title(item)} cannot be in a set: use a list, or make it frozen")
+        return Array(self.form(item, f"{place}[]"), make, limits.take(_SIZE))
+
+    def _dictionary(self, args: Sequence[Any], place: str, limits: _Limits) -> Form:
+        key = Builder(coerce=True).form(args[0], f"{place} (its keys)")
+        if not (key.takes & {str, int, float, bool}) or key.takes & {list, dict}:
+            raise TypeError(f"{place}: {title(args[0])} cannot be a key: keys are strings in JSON")
+        return Dictionary(key, self.form(args[1], f"{place}[]"), limits.take(_SIZE))
+
+    def _union(self, hint: Any, place: str, limits: _Limits) -> Form:
+        known = None if limits.values else self._known.get(hint)
+        if known is not None:
+            return known
+        hints = [each for each in get_args(hint) if each is not msgspec.UnsetType]
+        forms: list[Form] = []
+        names: list[str] = []
+        for each in hints:
+            bare_hint, metas = _peeled(each)
+            form = self._form(bare_hint, place, limits) if not metas else self.form(each, place)
+            forms.append(form)
+            names.append(_free(label(bare_hint), names))
+        made = OneOf(forms, names) if len(forms) > 1 else forms[0]
+        if not limits.values:
+            self._known[hint] = made
+        return made
+
+    def _alias(self, hint: Any, origin: Any, place: str) -> Form:
+        known = self._known.get(hint)
+        if known is None:
+            known = alias = Alias(label(hint))
+            self._known[hint] = alias
+            value, args = origin.__value__, get_args(hint)
+            alias.inner = self.form(value[args] if args else value, place)
+        return known
+
+    def _validated(self, hint: Any, place: str) -> Form:
+        return self._known.setdefault(hint, self._known.get(hint) or Validated(hint, place))
+
+
+# -- hints ---------------------------------------------------------------------------------------------------
+
+
+class _Limits:
+    """Annotated limits by msgspec's names, and which of them a form has taken."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self.used: set[str] = set()
+
+    def take(self, names: Iterable[str]) -> dict[str, Any]:
+        taken = {name: self.values[name] for name in names if name in self.values}
+        self.used |= taken.keys()
+        return taken
+
+
+def _peeled(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without `Annotated`, `NewType`, `Required` and the like, and what it was annotated with."""
+    metas: tuple[Any, ...] = ()
+    while True:
+        origin = get_origin(hint)
+        if origin is Annotated:
+            metas = (*hint.__metadata__, *metas)
+            hint = hint.__origin__
+        elif getattr(origin, "_name", None) in _TRANSPARENT:
+            hint = get_args(hint)[0]
+        elif isinstance(hint, InitVar):
+            hint = hint.type
+        elif hasattr(hint, "__supertype__"):
+            hint = hint.__supertype__
+        else:
+            return (NoneType if hint is None else hint), metas
+
+
+def _read(metas: Iterable[Any]) -> tuple[_Limits, Schema]:
+    """The limits and the notes of annotations: msgspec's, Pydantic's and annotated-types' have the same names."""
+    limits: dict[str, Any] = {}
+    notes: Schema = {}
+    for meta in metas:
+        if isinstance(meta, str):
+            notes["description"] = meta
+        elif type(meta).__module__.partition(".")[0] in ("msgspec", "pydantic", "annotated_types"):
+            for each in (meta, *getattr(meta, "metadata", ())):
+                given = {name: getattr(each, name, None) for name in (*_LIMITS, "tz")}
+                limits |= {name: value for name, value in given.items() if value is not None}
+            given = {name: getattr(meta, name, None) for name in ("title", "description", "examples")}
+            notes |= {name: value for name, value in given.items() if value is not None}
+            notes |= getattr(meta, "extra_json_schema", None) or {}
+    return _Limits(limits), notes
+
+
+def _bound(variable: TypeVar) -> Any:
+    """What a variable without a value stands for."""
+    if variable.__constraints__:
+        return reduce(or_, variable.__constraints__)
+    return Any if variable.__bound__ is None else variable.__bound__
+
+
+def _bindings(hint: Any) -> dict[Any, Any]:
+    """The variables of a generic class and its bases, with their values."""
+    origin = get_origin(hint) or hint
+    bound = dict(zip(getattr(origin, "__parameters__", ()), get_args(hint), strict=False))
+    for base in getattr(origin, "__orig_bases__", ()):
+        for variable, value in (
+            _bindings(base).items() if get_origin(base) not in (None, typing.Generic) else ()
+        ):
+            bound.setdefault(variable, _with(value, bound))
+    return bound
+
+
+def _with(hint: Any, bound: Mapping[Any, Any]) -> Any:
+    """A type with the values of its variables."""
+    if isinstance(hint, TypeVar):
+        return bound.get(hint, hint)
+    variables = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
+    generic: Any = hint
+    return generic[tuple(bound.get(each, each) for each in variables)] if variables else hint
+
+
+def _substituted(hint: Any, cls: Any) -> dict[str, Any]:
+    bound = _bindings(hint)
+    return {name: _with(each, bound) for name, each in hints_of(cls).items()}
+
+
+def title(hint: Any) -> str:
+    """A type's name in messages."""
+    return str(hint) if get_args(hint) else getattr(hint, "__qualname__", str(hint))
+
+
+def label(hint: Any) -> str:
+    """A name for a schema, of at most 64 letters, digits and underscores."""
+    hint = _peeled(hint)[0]
+    origin = get_origin(hint) or hint
+    words = [getattr(origin, "__name__", "answer"), *map(str, map(label, get_args(hint)))]
+    if origin is types.UnionType or not (isinstance(origin, type) or hasattr(origin, "__value__")):
+        words = ["answer"]
+    return re.sub(r"[^A-Za-z0-9_]+", "_", "_".join(words)).strip("_")[:64]
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    return name if name not in taken else _free(f"{name}_", taken)
+
+
+def _unsupported(hint: Any, place: str) -> TypeError:
+    remedy = next((words for is_it, words in _REMEDIES if is_it(hint)), None)
+    return TypeError(
+        f"{place}: {title(hint)} has no form in JSON; use "
+        + (remedy or "a dataclass, a TypedDict, a msgspec Struct, a Pydantic model or a built-in type")
+    )
+
+
+def _simple(value: Any, source: Any, place: str) -> Any:
+    if type(value) not in SIMPLE:
+        raise TypeError(f"{place}: {source!r} has no form in JSON; use a string, a number, a boolean or None")
+    return value
+
+
+def _literal(value: Any, place: str) -> tuple[Any, Any]:
+    return _simple(value.value if isinstance(value, Enum) else value, value, place), value
+
+
+def _is_hashable(hint: Any) -> bool:
+    origin = get_origin(hint) or hint
+    config = getattr(origin, "__struct_config__", None)
+    if config is not None:
+        return bool(config.frozen or not config.eq)
+    return getattr(origin, "__hash__", None) is not None
+
+
+def _is_pydantic(cls: type) -> bool:
+    return hasattr(cls, "__pydantic_core_schema__") or hasattr(cls, "__get_pydantic_core_schema__")
+
+
+# -- classes -------------------------------------------------------------------------------------------------
+
+
+def _fields_of(cls: Any) -> list[Field] | None:
+    """The fields of a class, their annotations to follow; None for a class of another kind."""
+    if issubclass(cls, msgspec.Struct):
+        names, defaults = cls.__struct_fields__, cls.__struct_defaults__
+        padded = (NODEFAULT,) * (len(names) - len(defaults)) + defaults
+        listed = zip(names, padded, cls.__struct_encode_fields__, strict=True)
+        return [Field(name, None, default, None, key) for name, default, key in listed]
+    if issubclass(cls, dict) and hasattr(cls, "__required_keys__"):
+        hints = hints_of(cls)
+        return [
+            Field(name, None, NODEFAULT if _is_demanded(cls, name, hints[name]) else UNSET) for name in hints
+        ]
+    if issubclass(cls, tuple) and hasattr(cls, "_field_defaults"):
+        named: Any = cls
+        return [Field(name, None, named._field_defaults.get(name, NODEFAULT)) for name in named._fields]
+    return _fields_of_dataclass(cls) if is_dataclass(cls) else None
+
+
+def _is_demanded(cls: Any, name: str, hint: Any) -> bool:
+    """Whether a TypedDict demands a key. Its own list is wrong where annotations are postponed."""
+    while (origin := get_origin(hint)) is not None:
+        word = getattr(origin, "_name", None)
+        if word in ("Required", "NotRequired"):
+            return bool(word == "Required")
+        if origin is not Annotated and word not in _TRANSPARENT:
+            break
+        hint = get_args(hint)[0]
+    return name in cls.__required_keys__
+
+
+def _fields_of_dataclass(cls: Any) -> list[Field]:
+    found = []
+    for each in cls.__dataclass_fields__.values():
+        if each.init:
+            has_none = each.default is MISSING and each.default_factory is MISSING
+            default = NODEFAULT if has_none else UNSET if each.default is MISSING else each.default
+            words = getattr(each, "doc", None) or each.metadata.get("description")
+            found.append(Field(each.name, None, default, words))
+    return found
+
+
+def _default(value: Any) -> Any:
+    """A default in JSON; UNSET for what has none there."""
+    try:
+        return UNSET if value is UNSET else msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError):
+        return UNSET
+
+
+def _documented(cls: Any) -> Schema:
+    """A class's own description: the first paragraph of its docstring, if it has written one."""
+    text = cls.__dict__.get("__doc__")
+    if not text or text.startswith(f"{cls.__name__}("):
+        return {}
+    return {"description": " ".join(cleandoc(text).split("\n\n")[0].split())}

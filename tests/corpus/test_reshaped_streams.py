@@ -1,0 +1,339 @@
+"""A copy of streamed content is reconciled in every protocol: recorded streams, reshaped, give the same response.
+
+What services do differently, where the protocol has such a thing: indexes are shifted or dropped, ids are sent again,
+dropped or renamed, arguments are sent again, starts and counts are repeated, ends are missing, a whole frame follows.
+The recordings are those of real services; only the reshaping is made. Responses have a file of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from brainwires_provider.errors import ProviderError
+from brainwires_provider.events import collect
+from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, WireMessage
+from brainwires_provider.protocols.base.protocol import ChatProtocol
+from brainwires_provider.providers import PROVIDERS
+from brainwires_provider.types import Part, Response
+from corpus import Record, answers
+
+Document = dict[str, Any]
+Stream = list[tuple[str | None, Document]]  # the event's name, and its JSON
+Reshape = Callable[[Stream], Stream]
+
+ROWS = {
+    "anthropic_messages": "anthropic",
+    "bedrock_converse": "bedrock",
+    "gemini": "google",
+    "openai_chat": "openai-chat",
+}
+
+
+def protocol_of(name: str) -> ChatProtocol:
+    return PROVIDERS[ROWS[name]].protocol()
+
+
+def stream_of(record: Record) -> Stream:
+    framing = protocol_of(record.protocol).framing(DEFAULT_MAX_MESSAGE)
+    messages = framing.feed(record.data) + framing.finish()[0]
+    decoded = []
+    for message in messages:
+        try:
+            decoded.append((message.event, msgspec.json.decode(message.data)))
+        except msgspec.DecodeError:
+            continue  # [DONE]
+    return decoded
+
+
+def decoded(record: Record, stream: Stream) -> Response:
+    decoder = protocol_of(record.protocol).decoder(record.origin)
+    events = []
+    for name, document in stream:
+        if not decoder.ended:
+            events += decoder.feed(WireMessage(msgspec.json.encode(document), name))
+    return collect(events if decoder.ended else events + decoder.finish())
+
+
+def recorded(protocol: str) -> list[tuple[Record, Stream]]:
+    """Every recorded stream that is a whole answer."""
+    found = []
+    for record in answers(protocol):
+        if record.kind == "stream":
+            stream = stream_of(record)
+            with contextlib.suppress(ProviderError):  # a recording of a failure, which other tests read
+                decoded(record, stream)
+                found.append((record, stream))
+    return found
+
+
+def content(part: Part) -> Any:
+    plain = msgspec.to_builtins(part)
+    for name in ("extra", "local_id", "origin"):
+        plain.pop(name, None)
+    return plain
+
+
+def result(response: Response) -> Any:
+    usage = msgspec.structs.replace(response.usage, raw=None)
+    return [content(part) for part in response.message.content], response.finish_reason, usage
+
+
+def on_each(change: Callable[[Document], Any], name: str | None = None) -> Reshape:
+    """Change the documents, or those of one name."""
+
+    def reshape(stream: Stream) -> Stream:
+        for event, document in stream:
+            if name is None or name in (event, document.get("type")):
+                change(document)
+        return stream
+
+    return reshape
+
+
+def twice(name: str) -> Reshape:
+    def reshape(stream: Stream) -> Stream:
+        return [
+            each
+            for event, document in stream
+            for each in [(event, document)] * (2 if name in (event, document.get("type")) else 1)
+        ]
+
+    return reshape
+
+
+def never(name: str) -> Reshape:
+    return lambda stream: [each for each in stream if name not in (each[0], each[1].get("type"))]
+
+
+def shifted(name: str) -> Callable[[Document], Any]:
+    def change(document: Document) -> None:
+        if isinstance(document.get(name), int):
+            document[name] += 3
+
+    return change
+
+
+def without(*names: str) -> Callable[[Document], Any]:
+    return lambda document: [document.pop(name, None) for name in names]
+
+
+# -- Chat Completions --------------------------------------------------------------------------------------
+
+
+def choices(stream: Stream) -> Iterator[Document]:
+    return (choice for _, chunk in stream for choice in chunk.get("choices") or () if not choice.get("index"))
+
+
+def fragments(stream: Stream) -> Iterator[Document]:
+    for choice in choices(stream):
+        yield from (choice.get("delta") or {}).get("tool_calls") or ()
+
+
+def whole_message(stream: Stream) -> Document:
+    """What the deltas of a stream add up to, in the form of a whole body."""
+    message: Document = {"role": "assistant"}
+    calls: dict[Any, Document] = {}
+    for choice in choices(stream):
+        for name, value in (choice.get("delta") or {}).items():
+            if name in ("content", "reasoning_content", "reasoning", "refusal") and isinstance(value, str):
+                message[name] = message.get(name, "") + value
+            elif name in ("annotations", "images", "reasoning_details") and value:
+                message.setdefault(name, []).extend(value)
+    for fragment in copy.deepcopy(list(fragments(stream))):
+        call = calls.setdefault(fragment.get("index"), {"type": "function", "function": {"arguments": ""}})
+        function = fragment.get("function") or {}
+        call["id"] = call.get("id") or fragment.get("id")
+        call["function"]["name"] = call["function"].get("name") or function.get("name")
+        call["function"]["arguments"] += function.get("arguments") or ""
+    if calls:
+        message["tool_calls"] = list(calls.values())
+    return message
+
+
+def with_whole_frame(
+    change: Callable[[list[Document]], Any] = lambda calls: None, *, instead: bool = False
+) -> Reshape:
+    """The whole message after its deltas, its calls changed; instead of the chunk that has the reason, or after it."""
+
+    def reshape(stream: Stream) -> Stream:
+        message = whole_message(stream)
+        change(message.get("tool_calls", []))
+        reason = next(c["finish_reason"] for c in choices(stream) if c.get("finish_reason"))
+        frame = {
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        }
+        if instead:
+            for choice in choices(stream):
+                choice["finish_reason"] = None
+        return [*stream, (None, frame)]
+
+    return reshape
+
+
+def named_again(stream: Stream) -> Stream:
+    """Every fragment of a call has its id and its name."""
+    known: dict[Any, tuple[Any, Any]] = {}
+    for fragment in fragments(stream):
+        function = fragment.setdefault("function", {})
+        id, name = known.get(fragment.get("index"), (None, None))
+        id, name = fragment.get("id") or id, function.get("name") or name
+        known[fragment.get("index")] = id, name
+        fragment["id"], function["name"] = id, name
+    return stream
+
+
+def cumulative_arguments(stream: Stream) -> Stream:
+    so_far: dict[Any, str] = {}
+    for fragment in fragments(named_again(stream)):
+        function = fragment["function"]
+        text = so_far.get(fragment.get("index"), "") + (function.get("arguments") or "")
+        so_far[fragment.get("index")] = function["arguments"] = text
+    return stream
+
+
+def arguments_again(stream: Stream) -> Stream:
+    """Once more at the end, each call whole."""
+    calls = [
+        {**call, "index": index} for index, call in enumerate(whole_message(stream).get("tool_calls", []))
+    ]
+    indexes = list(dict.fromkeys(fragment.get("index") for fragment in fragments(stream)))
+    again = [{**call, "index": index} for call, index in zip(calls, indexes, strict=True)]
+    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": again}}]} if again else {"choices": []}
+    return [*stream, (None, chunk)]
+
+
+def cumulative_details(stream: Stream) -> Stream:
+    so_far: dict[Any, str] = {}
+    for choice in choices(stream):
+        for detail in (choice.get("delta") or {}).get("reasoning_details") or ():
+            if detail.get("type") == "reasoning.text" and isinstance(detail.get("text"), str):
+                key = detail.get("index")
+                so_far[key] = detail["text"] = so_far.get(key, "") + detail["text"]
+    return stream
+
+
+def fragment_shape(change: Callable[[Document], Any]) -> Reshape:
+    def reshape(stream: Stream) -> Stream:
+        for fragment in fragments(stream):
+            change(fragment)
+        return stream
+
+    return reshape
+
+
+def one_call_without_index(stream: Stream) -> Stream:
+    if len({fragment.get("index") for fragment in fragments(stream)}) > 1:
+        return stream
+    return fragment_shape(without("index"))(stream)
+
+
+CHAT: dict[str, Reshape] = {
+    "indexes of calls shifted": fragment_shape(shifted("index")),
+    "no index of the only call": one_call_without_index,
+    "every fragment has the call's id and name": named_again,
+    "all arguments so far in each fragment": cumulative_arguments,
+    "arguments again at the end": arguments_again,
+    "all reasoning so far in each detail": cumulative_details,
+    "no response id after the first chunk": lambda s: (
+        s[:1] + on_each(without("id", "object", "created"))(s[1:])
+    ),
+    "a whole frame after the end": with_whole_frame(),
+    "a whole frame as the end": with_whole_frame(instead=True),
+    "a whole frame without the ids of calls": with_whole_frame(lambda calls: [c.pop("id") for c in calls]),
+    "a whole frame with other ids of calls": with_whole_frame(
+        lambda calls: [c.update(id=f"x_{c['id']}") for c in calls]
+    ),
+    "a whole frame with the calls in another order": with_whole_frame(list.reverse),
+    "the counts twice": lambda s: [
+        *s,
+        *[(None, {"choices": [], "usage": chunk["usage"]}) for _, chunk in s if chunk.get("usage")],
+    ],
+}
+
+# -- the others --------------------------------------------------------------------------------------------
+
+
+def start_again(name: str) -> Reshape:
+    """The start once more after the first block has begun."""
+
+    def reshape(stream: Stream) -> Stream:
+        starts = [each for each in stream if name in (each[0], each[1].get("type"))]
+        return [*stream[:2], *starts[:1], *stream[2:]]
+
+    return reshape
+
+
+def swapped_ends(stream: Stream) -> Stream:
+    names = [name for name, _ in stream]
+    if names[-2:] == ["messageStop", "metadata"]:
+        stream[-2:] = stream[:-3:-1]
+    return stream
+
+
+def pings(stream: Stream) -> Stream:
+    return [each for one in stream for each in (one, ("ping", {"type": "ping"}))]
+
+
+ANTHROPIC: dict[str, Reshape] = {
+    "indexes shifted": on_each(shifted("index")),
+    "the start twice": start_again("message_start"),
+    "the counts twice": twice("message_delta"),
+    "no block ends": never("content_block_stop"),
+    "heartbeats": pings,
+    "types in the event's name alone": lambda s: (
+        on_each(without("type"))(s) if all(name for name, _ in s) else s
+    ),
+}
+BEDROCK: dict[str, Reshape] = {
+    "indexes shifted": on_each(shifted("contentBlockIndex")),
+    "the start twice": start_again("messageStart"),
+    "the counts before the end": swapped_ends,
+    "unknown events": pings,
+}
+GEMINI: dict[str, Reshape] = {
+    "no index of the candidate": on_each(lambda d: [c.pop("index", None) for c in d.get("candidates", [])]),
+    "no names after the first chunk": lambda s: s[:1] + on_each(without("responseId", "modelVersion"))(s[1:]),
+    "an empty chunk after each": lambda s: [
+        each for one in s for each in (one, (None, {"candidates": [{"content": {"parts": []}, "index": 0}]}))
+    ],
+    "the counts again alone": lambda s: [
+        *s,
+        (
+            None,
+            {
+                "usageMetadata": next(
+                    (d["usageMetadata"] for _, d in reversed(s) if d.get("usageMetadata")), {}
+                )
+            },
+        ),
+    ],
+}
+SHAPES = {
+    "openai_chat": CHAT,
+    "anthropic_messages": ANTHROPIC,
+    "bedrock_converse": BEDROCK,
+    "gemini": GEMINI,
+}
+COUNTS = {"openai_chat": 50, "anthropic_messages": 35, "bedrock_converse": 11, "gemini": 25}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shape"), [(p, shape) for p, shapes in SHAPES.items() for shape in shapes]
+)
+def test_a_reshaped_stream_gives_the_same(protocol: str, shape: str) -> None:
+    streams = recorded(protocol)
+    assert len(streams) >= COUNTS[protocol]
+    wrong = [
+        record.id
+        for record, stream in streams
+        if result(decoded(record, SHAPES[protocol][shape](copy.deepcopy(stream))))
+        != result(decoded(record, stream))
+    ]
+    assert wrong == []

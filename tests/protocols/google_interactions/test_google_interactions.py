@@ -1,0 +1,236 @@
+"""The Interactions API beyond its fixtures: what depends on a model, and histories that move between Google's APIs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from brainwires_provider import AsyncClient
+from brainwires_provider.errors import ProtocolError
+from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.google_interactions import GoogleInteractions
+from brainwires_provider.protocols.google_interactions.response import EVENTS
+from brainwires_provider.types import (
+    Citation,
+    Message,
+    OpaquePart,
+    Origin,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+)
+
+HERE = "google-interactions:gemini-3-flash-preview"
+THERE = "google:gemini-3-flash-preview"
+
+
+def prepared(model: str, messages: Any, **args: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The body, and what is reported, by field."""
+    done = AsyncClient(model, api_key="k").prepare(messages, **args)
+    return json.loads(done.body), {d.field: d.outcome for d in done.report.deviations}
+
+
+# -- models --------------------------------------------------------------------------------------------------
+
+MODELS: tuple[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]], ...] = (
+    ("gemini-3-flash-preview", {"reasoning": "medium"}, {"thinking_level": "medium"}, {}),
+    ("gemini-3-flash-preview", {"reasoning": "off"}, {"thinking_level": "minimal"}, {"reasoning": "adapted"}),
+    ("gemini-3-pro-preview", {"reasoning": "medium"}, {"thinking_level": "high"}, {"reasoning": "adapted"}),
+    ("gemini-2.5-flash", {"reasoning": "low"}, {"thinking_level": "low"}, {}),
+    ("gemini-2.0-flash", {"reasoning": "low"}, {}, {"reasoning": "dropped"}),
+    ("gemini-2.0-flash", {"reasoning": "off"}, {}, {}),
+)
+
+
+@pytest.mark.parametrize(("model", "args", "config", "report"), MODELS)
+def test_a_level_is_one_that_the_model_has(
+    model: str, args: dict[str, Any], config: dict[str, Any], report: dict[str, str]
+) -> None:
+    body, reported = prepared(f"google-interactions:{model}", "Hi", **args)
+    assert body.get("generation_config", {}) == config
+    assert reported == report
+
+
+@pytest.mark.parametrize(
+    ("messages", "args", "field"),
+    [
+        ([Message.system("Be brief."), Message.user("Hi")], {}, "messages[0].role"),
+        ([Message.user("Hi")], {"system": "Be brief."}, "system"),
+    ],
+)
+def test_a_model_without_instructions_reads_them_first(messages: Any, args: Any, field: str) -> None:
+    body, reported = prepared("google-interactions:gemma-4-31b-it", messages, **args)
+    assert [step["content"][0]["text"] for step in body["input"]] == ["Be brief.", "Hi"]
+    assert "system_instruction" not in body
+    assert reported == {field: "adapted"}
+
+
+@pytest.mark.parametrize(
+    ("model", "agent"),
+    [
+        ("deep-research-preview-04-2026", "deep-research-preview-04-2026"),
+        ("agents/my-agent", "my-agent"),
+    ],
+)
+def test_an_agent_is_asked_in_the_background(model: str, agent: str) -> None:
+    body, reported = prepared(f"google-interactions:{model}", "Look into it.", max_tokens=5)
+    assert body == {
+        "agent": agent,
+        "input": [{"type": "user_input", "content": [{"type": "text", "text": "Look into it."}]}],
+        "background": True,
+    }
+    assert reported == {"max_tokens": "dropped"}
+
+
+# -- the decoder's edges -------------------------------------------------------------------------------------
+
+
+def test_each_of_the_seven_events_has_a_handler() -> None:
+    types = pytest.importorskip("google.genai._gaos.types.interactions.interactionsseevent")
+    assert EVENTS.keys() == types._INTERACTION_SSE_EVENT_VARIANTS.keys()
+
+
+def test_nothing_follows_the_end() -> None:
+    decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
+    done = b'{"event_type":"interaction.completed","interaction":{"status":"completed"}}'
+    assert len(decoder.feed(WireMessage(done))) == 2
+    assert decoder.feed(WireMessage(done)) == []
+    assert decoder.finish() == []
+
+
+# -- from one of Google's APIs to the other ------------------------------------------------------------------
+
+
+def of(protocol: str, provider: str) -> Origin:
+    return Origin(protocol, provider, "gemini-3-flash-preview")
+
+
+def turn(origin: Origin, *, hosted: dict[str, Any], **beside: Any) -> list[Message]:
+    """A conversation with a thought, a hosted tool, a text that cites, a call and its result."""
+    call = ToolCallPart("c1", "weather", '{"city":"Rome"}', origin=origin, **beside)
+    parts = (
+        ReasoningPart("Hm.", signature="c2ln", origin=origin),
+        OpaquePart("call", hosted, id="s1", role="call", origin=origin),
+        OpaquePart("result", hosted, id="s1", role="result", origin=origin),
+        TextPart("Sun.", citations=(Citation("https://a.example/"),), origin=origin),
+        call,
+    )
+    return [Message.user("?"), Message("assistant", parts), Message.tool_result(call, "sun")]
+
+
+GEMINI = turn(of("gemini", "google"), hosted={"executableCode": {}}, extra={"thoughtSignature": "c2ln"})
+INTERACTIONS = turn(
+    of("google_interactions", "google-interactions"),
+    hosted={"type": "code_execution_call"},
+    extra={"signature": "c2ln"},
+)
+MOVES: dict[str, tuple[str, list[Message], dict[str, str]]] = {
+    "from generateContent": (
+        HERE,
+        GEMINI,
+        {
+            "messages[1].content[0]": "dropped",
+            "messages[1].content[1]": "dropped",
+            "messages[1].content[2]": "dropped",
+            "messages[1].content[3].citations": "dropped",
+            "messages[1].content[4].extra": "dropped",
+        },
+    ),
+    "to generateContent": (
+        THERE,
+        INTERACTIONS,
+        {
+            "messages[1].content[0]": "dropped",
+            "messages[1].content[1]": "dropped",
+            "messages[1].content[2]": "dropped",
+            "messages[1].content[3].citations": "dropped",
+            "messages[1]": "emulated",  # the documented placeholder for the signature
+        },
+    ),
+}
+
+
+def interactions_said(body: dict[str, Any]) -> list[Any]:
+    said: list[Any] = []
+    for step in body["input"]:
+        match step["type"]:
+            case "function_call":
+                said.append((step["id"], step["name"], step["arguments"]))
+            case "function_result":
+                said.append((step["call_id"], step["result"]))
+            case _:
+                said += [content["text"] for content in step["content"]]
+    return said
+
+
+def gemini_said(body: dict[str, Any]) -> list[Any]:
+    said: list[Any] = []
+    for part in (part for content in body["contents"] for part in content["parts"]):
+        match part:
+            case {"functionCall": call}:
+                said.append((call["id"], call["name"], call["args"]))
+            case {"functionResponse": result}:
+                said.append((result["id"], result["response"]["output"]))
+            case _:
+                said.append(part["text"])
+    return said
+
+
+SAID: dict[str, Callable[[dict[str, Any]], list[Any]]] = {HERE: interactions_said, THERE: gemini_said}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_what_is_bound_to_one_api_is_dropped_and_reported_and_the_rest_moves(name: str) -> None:
+    model, messages, report = MOVES[name]
+    body, reported = prepared(model, messages)
+    assert reported == report
+    assert SAID[model](body) == ["?", "Sun.", ("c1", "weather", {"city": "Rome"}), ("c1", "sun")]
+
+
+@pytest.mark.parametrize(("model", "messages"), [(HERE, INTERACTIONS), (THERE, GEMINI)])
+def test_a_history_stays_whole_with_its_own_api(model: str, messages: list[Message]) -> None:
+    _, reported = prepared(model, messages)
+    assert set(reported) <= {"messages[1].content[3].citations"}  # of no annotation that came by the wire
+
+
+# -- fields that are no lists --------------------------------------------------------------------------------
+
+ODD_STEPS = {
+    "contents": {"type": "model_output", "content": "BBBB"},
+    "annotations": {
+        "type": "model_output",
+        "content": [{"type": "text", "text": "a", "annotations": "BBBB"}],
+    },
+    "an object": {"type": "model_output", "content": {"type": "text", "text": "a"}},
+}
+
+
+@pytest.mark.parametrize("name", ODD_STEPS)
+def test_a_text_in_place_of_a_list_is_no_part_a_character(name: str) -> None:
+    body = {"id": "v1_1", "status": "completed", "steps": [ODD_STEPS[name]]}
+    decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
+    with pytest.raises(ProtocolError, match="where a list is due"):
+        decoder.feed_whole(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("kind", ["text", "text_annotation_delta"])
+def test_an_annotation_that_is_no_list_is_no_annotation_a_character(kind: str) -> None:
+    decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
+    started = {
+        "event_type": "step.start",
+        "index": 0,
+        "step": {"type": "model_output", "content": [{"type": "text", "text": "a"}]},
+    }
+    grown = {
+        "event_type": "step.delta",
+        "index": 0,
+        "delta": {"type": kind, "text": "b", "annotations": "BBBB"},
+    }
+    decoder.feed(WireMessage(json.dumps(started).encode()))
+    with pytest.raises(ProtocolError, match="where a list is due") as caught:
+        decoder.feed(WireMessage(json.dumps(grown).encode()))
+    assert caught.value.partial is not None
+    assert caught.value.partial.text.startswith("a")

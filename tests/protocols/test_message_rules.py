@@ -1,0 +1,837 @@
+"""What services refuse although the library could know: each rule is one case, with its source.
+
+A case says which part of the body is looked at, what it must be, and what the report says. What the caller has set and
+is emulated or dropped is refused when strict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import pytest
+
+from brainwires_provider import (
+    PROVIDERS,
+    AsyncClient,
+    Cache,
+    Client,
+    FilePart,
+    ImagePart,
+    Message,
+    OpaquePart,
+    OpenAIResponsesOptions,
+    Origin,
+    PreparedRequest,
+    ProviderConfig,
+    ReasoningPart,
+    Request,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+    UnsupportedError,
+)
+from brainwires_provider.events import collect
+from brainwires_provider.protocols.base.bodies import framing_named, read_body
+from brainwires_provider.protocols.openai_chat import OpenAIChat
+from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
+from chat_answers import chunk
+
+PNG = b"\x89PNG\r\n\x1a\n"
+CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+WEATHER = Tool("weather", "Gives the weather.", {"type": "object"})
+CALL = ToolCallPart("call_1", "weather", '{"city":"Rome"}')
+SECOND = ToolCallPart("call_2", "weather", "{}")
+ASKED = (Message.user("Hi"), Message.assistant(CALL))
+BOTH = (Message.user("Hi"), Message.assistant(CALL, SECOND))
+SUN, RAIN = Message.tool_result(CALL, "sun"), Message.tool_result(SECOND, "rain")
+NOTE = Message.user("A note.")
+
+
+class Case(NamedTuple):
+    model: str
+    messages: tuple[Message, ...]
+    look: Callable[[Any], Any]
+    expected: Any
+    report: tuple[tuple[str, str], ...] = ()
+    request: dict[str, Any] = {}  # noqa: RUF012
+    refused: bool = False
+    """Strictness refuses it."""
+
+
+def roles(body: Any) -> list[str]:
+    return [message["role"] for message in body["messages"]]
+
+
+def at(*path: Any) -> Callable[[Any], Any]:
+    def look(body: Any) -> Any:
+        for step in path:
+            body = body[step]
+        return body
+
+    return look
+
+
+def has(*path: Any) -> Callable[[Any], bool]:
+    return lambda body: path[-1] in at(*path[:-1])(body)
+
+
+def made_by(model: str, protocol: str = "openai_chat") -> Origin:
+    provider, _, name = model.partition(":")
+    return Origin(protocol, provider, name)
+
+
+def ids(body: Any) -> list[str]:
+    """The ids of calls and results in a Chat body."""
+    found: list[str] = []
+    for message in body["messages"]:
+        found += [call["id"] for call in message.get("tool_calls", ())]
+        found += [message["tool_call_id"]] if "tool_call_id" in message else []
+    return found
+
+
+def kinds(body: Any) -> list[str]:
+    """The blocks of a Converse body, or the parts of a Gemini one, by their kinds."""
+    turns = body.get("messages") or body["contents"]
+    blocks = [block for turn in turns for block in turn.get("content", turn.get("parts"))]
+    return [next(iter(block)) for block in blocks]
+
+
+LITELLM, COPILOT = "litellm:claude", "custom:gemini-3-pro"
+SIGNED = [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]
+PIECES = [
+    {"type": "thinking", "thinking": "H", "signature": ""},
+    {"type": "thinking", "thinking": "m."},
+    {"type": "thinking", "thinking": "", "signature": "s"},
+    {"type": "redacted_thinking", "data": "x"},
+]
+JOINED = [
+    {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+    {"type": "redacted_thinking", "data": "x"},
+]
+
+
+def turn_of(
+    model: str, extra: dict[str, Any], call_extra: dict[str, Any] | None = None
+) -> tuple[Message, ...]:
+    origin = made_by(model)
+    call = ToolCallPart("call_1", "weather", "{}", extra=call_extra, origin=origin)
+    answer = Message("assistant", (TextPart("Yes", origin=origin), call), extra=extra)
+    return Message.user("Hi"), answer, SUN
+
+
+PICTURE = ImagePart(data=PNG, media_type="image/png")
+PHOTO = Message("tool", (ToolResultPart("call_1", ("Seen:", PICTURE)),))
+DATA_URL = "data:image/png;base64,iVBORw0KGgo="
+TEXT_FILE = FilePart(data=b"a,b", media_type="text/csv", name="a.csv")
+GENERATED = {
+    "id": "ig_1",
+    "status": "completed",
+    "action": "generate",
+    "background": "opaque",
+    "quality": "high",
+    "output_format": "png",
+}
+OPENAI = "openai-responses:gpt-6"
+BY_OPENAI = Origin("openai_responses", "openai-responses", "gpt-6")
+BY_XAI = Origin("openai_responses", "xai", "grok-4")
+LONG = "call_" + "x" * 78
+
+CASES: dict[str, Case] = {
+    # -- B.2: empty things ---------------------------------------------------------------------------------
+    # https://platform.kimi.ai/docs/api/chat; https://github.com/anomalyco/opencode/issues/37887 (2026-07)
+    "an empty turn, Kimi": Case(
+        "moonshot:kimi-k3",
+        (Message.user("Hi"), Message.assistant(""), Message.user("Well?")),
+        roles,
+        ["user", "user"],
+        (("messages[1]", "dropped"),),
+    ),
+    "an empty turn, OpenAI": Case(
+        "openai-chat:m", (Message.user("Hi"), Message.assistant("")), roles, ["user", "assistant"]
+    ),
+    # https://api-docs.deepseek.com/guides/thinking_mode#tool-calls (2026-11): refused without the field
+    "no reasoning, DeepSeek": Case(
+        "deepseek:deepseek-v4-pro",
+        (*ASKED, SUN),
+        at("messages", 1, "reasoning_content"),
+        "",
+        (("messages[1]", "adapted"),),
+    ),
+    "no reasoning and no calls, DeepSeek": Case(
+        "deepseek:deepseek-v4-pro",
+        (Message.user("Hi"), Message.assistant("Yes"), Message.user("Well?")),
+        has("messages", 1, "reasoning_content"),
+        False,
+    ),
+    # https://github.com/earendil-works/pi/pull/4178 (2026-05): an empty text counts as missing
+    "no reasoning, Kimi": Case(
+        "moonshot:kimi-k3",
+        (*ASKED, SUN),
+        at("messages", 1, "reasoning_content"),
+        " ",
+        (("messages[1]", "adapted"),),
+    ),
+    "no system text": Case(
+        "openai-chat:m",
+        (Message.user("Hi"),),
+        roles,
+        ["user"],
+        (("system", "dropped"),),
+        {"system": ""},
+        True,
+    ),
+    "no system text, Gemini": Case(
+        "google:gemini-3-flash",
+        (Message.user("Hi"),),
+        has("systemInstruction"),
+        False,
+        (("system", "dropped"),),
+        {"system": " "},
+        True,
+    ),
+    "no system text, Claude": Case(
+        "anthropic:claude-sonnet-5",
+        (Message.user("Hi"),),
+        has("system"),
+        False,
+        (("max_tokens", "adapted"), ("system", "dropped")),
+        {"system": ""},
+        True,
+    ),
+    "no system text, Responses": Case(
+        OPENAI,
+        (Message.user("Hi"),),
+        has("instructions"),
+        False,
+        (("system", "dropped"),),
+        {"system": ""},
+        True,
+    ),
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html (2026-11)
+    "a blank description, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (Message.user("Hi"),),
+        has("toolConfig", "tools", 0, "toolSpec", "description"),
+        False,
+        (),
+        {"tools": (Tool("weather", " ", {"type": "object"}),)},
+    ),
+    "a result without text, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (*ASKED, Message.tool_result(CALL, "")),
+        at("messages", 2, "content", 0, "toolResult", "content"),
+        [{"text": "(empty)"}],
+        (("messages[2].content[0]", "adapted"),),
+        {"tools": (WEATHER,)},
+    ),
+    "a result without content, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (*ASKED, Message.tool_result(CALL)),
+        at("messages", 2, "content", 0, "toolResult", "content"),
+        [{"text": "(empty)"}],
+        (("messages[2].content[0]", "adapted"),),
+        {"tools": (WEATHER,)},
+    ),
+    "an empty error, Claude": Case(
+        "anthropic:claude-sonnet-5",
+        (*ASKED, Message.tool_result(CALL, "", is_error=True)),
+        at("messages", 2, "content", 0, "content"),
+        "(empty)",
+        (("max_tokens", "adapted"), ("messages[2].content[0]", "adapted")),
+    ),
+    # -- B.3: order ----------------------------------------------------------------------------------------
+    # https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use-inference-call.html (2026-11)
+    "calls without tools, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (*ASKED, SUN),
+        lambda body: [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]],
+        ["weather"],
+        (("tools", "emulated"),),
+        {},
+        True,
+    ),
+    "a note between calls and results, Chat": Case(
+        "openai-chat:m",
+        (*BOTH, SUN, NOTE, RAIN),
+        roles,
+        ["user", "assistant", "tool", "tool", "user"],
+        (("messages[4]", "adapted"),),
+    ),
+    "a note between calls and results, Claude": Case(
+        "anthropic:claude-sonnet-5",
+        (*BOTH, NOTE, SUN, RAIN),
+        lambda body: [
+            m["content"] if isinstance(m["content"], str) else len(m["content"]) for m in body["messages"]
+        ],
+        ["Hi", 2, 2, "A note."],
+        (("max_tokens", "adapted"), ("messages[3]", "adapted"), ("messages[4]", "adapted")),
+    ),
+    "a note between calls and results, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (*BOTH, NOTE, SUN, RAIN),
+        kinds,
+        ["text", "toolUse", "toolUse", "toolResult", "toolResult", "text"],
+        (("messages[3]", "adapted"), ("messages[4]", "adapted")),
+        {"tools": (WEATHER,)},
+    ),
+    "a note between calls and results, Gemini": Case(
+        "google:gemini-2.5-flash",
+        (*BOTH, NOTE, SUN, RAIN),
+        kinds,
+        ["text", "functionCall", "functionCall", "functionResponse", "functionResponse", "text"],
+        (("messages[3]", "adapted"), ("messages[4]", "adapted")),
+    ),
+    "a note between calls and results, Ollama": Case(
+        "ollama:m",
+        (*ASKED, NOTE, SUN),
+        roles,
+        ["user", "assistant", "tool", "user"],
+        (("messages[3]", "adapted"),),
+    ),
+    "two turns of the model, Chat": Case(
+        "openai-chat:m",
+        (*ASKED, Message.assistant(SECOND), SUN, RAIN),
+        lambda body: (roles(body), len(body["messages"][1]["tool_calls"])),
+        (["user", "assistant", "tool", "tool"], 2),
+        (("messages[2]", "adapted"),),
+    ),
+    "two turns of the model, Claude": Case(
+        "anthropic:claude-sonnet-5",
+        (*ASKED, Message.assistant("So."), SUN),
+        lambda body: [block["type"] for block in body["messages"][1]["content"]],
+        ["tool_use", "text"],
+        (("max_tokens", "adapted"), ("messages[2]", "adapted")),
+    ),
+    "a late result": Case(
+        "openai-chat:m",
+        (*ASKED, NOTE, Message.assistant("Wait."), SUN),
+        roles,
+        ["user", "assistant", "tool", "user", "assistant"],
+        (("messages[4]", "adapted"),),
+    ),
+    # https://github.com/MiniMax-AI/MiniMax-M2/issues/51 (2026-04): error 2013
+    "two system messages, MiniMax": Case(
+        "minimax:MiniMax-M3",
+        (Message.system("A"), Message.user("Hi"), Message.system("B")),
+        at("messages"),
+        [{"role": "system", "content": "S\n\nA\n\nB"}, {"role": "user", "content": "Hi"}],
+        (("messages", "adapted"),),
+        {"system": "S"},
+        True,
+    ),
+    # https://github.com/vllm-project/vllm/issues/41114 (2026-05)
+    "a late system message, vLLM": Case(
+        "vllm:qwen3.6",
+        (Message.user("Hi"), Message.system(TextPart("A", extra={"x": 1}))),
+        at("messages"),
+        [
+            {"role": "system", "content": [{"type": "text", "text": "A", "x": 1}]},
+            {"role": "user", "content": "Hi"},
+        ],
+        (("messages", "adapted"),),
+        refused=True,
+    ),
+    "a list and a text as system messages, vLLM": Case(
+        "vllm:qwen3.6",
+        (Message.system("A"), Message.system("B", "C"), Message.user("Hi")),
+        at("messages", 0, "content"),
+        [{"type": "text", "text": text} for text in "ABC"],
+        (("messages", "adapted"),),
+    ),
+    "one system message, vLLM": Case(
+        "vllm:qwen3.6", (Message.system("A"), Message.user("Hi")), roles, ["system", "user"]
+    ),
+    "two system messages, OpenAI": Case(
+        "openai-chat:m",
+        (Message.system("A"), Message.system("B"), Message.user("Hi")),
+        roles,
+        ["system"] * 2 + ["user"],
+    ),
+    # -- B.4: ids and names --------------------------------------------------------------------------------
+    # https://github.com/langchain-ai/langchain/pull/24668: nine letters and digits
+    "ids, Mistral": Case(
+        "mistral:mistral-large",
+        (*ASKED, SUN),
+        ids,
+        ["74196fe72"] * 2,
+        (("messages[1].content[0].id", "adapted"),),
+    ),
+    "ids, Mistral on Bedrock": Case(
+        "bedrock:mistral.mistral-large-2407-v1:0",
+        (*ASKED, SUN),
+        lambda body: (
+            body["messages"][1]["content"][0]["toolUse"]["toolUseId"],
+            body["messages"][2]["content"][0]["toolResult"]["toolUseId"],
+        ),
+        ("74196fe72", "74196fe72"),
+        (("messages[1].content[0].id", "adapted"),),
+        {"tools": (WEATHER,)},
+    ),
+    "no prefill with calls, Mistral": Case(
+        "mistral:mistral-large",
+        (Message.user("Hi"), Message.assistant(ToolCallPart("D681PevKs", "weather", "{}"))),
+        has("messages", 1, "prefix"),
+        False,
+    ),
+    "an id of Mistral's": Case(
+        "mistral:mistral-large",
+        (Message.user("Hi"), Message.assistant(ToolCallPart("D681PevKs", "weather", "{}"))),
+        ids,
+        ["D681PevKs"],
+    ),
+    # https://github.com/jin-bo/agentao/pull/321 (2026-09): 64 characters
+    "a long id, Chat": Case(
+        "openai-chat:m",
+        (
+            Message.user("Hi"),
+            Message.assistant(ToolCallPart(LONG, "weather", "{}")),
+            Message.tool_result(LONG, "sun"),
+        ),
+        lambda body: (len(set(ids(body))), len(ids(body)[0]) <= 64),
+        (1, True),
+        (("messages[1].content[0].id", "adapted"),),
+    ),
+    # https://github.com/fawney19/Aether/pull/829 (2026-09): 64 characters
+    "a long id, Responses": Case(
+        OPENAI,
+        (
+            Message.user("Hi"),
+            Message.assistant(ToolCallPart(LONG, "weather", "{}")),
+            Message.tool_result(LONG, "sun"),
+        ),
+        lambda body: (
+            len({item["call_id"] for item in body["input"][1:]}),
+            len(body["input"][1]["call_id"]) <= 64,
+        ),
+        (1, True),
+        (("messages[1].id", "adapted"),),
+    ),
+    # https://github.com/nodetool-ai/nodetool/pull/4252 (2026-07): "Expected an ID that begins with 'fc'"
+    "another service's ids, Responses": Case(
+        OPENAI,
+        (
+            Message.user("Hi"),
+            Message.assistant(
+                TextPart("Yes", extra={"message": {"id": "m-1", "role": "assistant"}}, origin=BY_XAI),
+                ToolCallPart(
+                    "call_1", "weather", "{}", extra={"id": "uuid-1", "status": "completed"}, origin=BY_XAI
+                ),
+            ),
+            SUN,
+        ),
+        lambda body: [item.get("id") for item in body["input"]],
+        [None] * 4,
+    ),
+    "its own ids, Responses": Case(
+        OPENAI,
+        (
+            Message.user("Hi"),
+            Message.assistant(
+                ToolCallPart("call_1", "weather", "{}", extra={"id": "fc_1"}, origin=BY_OPENAI)
+            ),
+            SUN,
+        ),
+        at("input", 1, "id"),
+        "fc_1",
+    ),
+    **{
+        f"a foreign tool's name, {model}": Case(
+            model,
+            (Message.user("Hi"), Message.assistant(ToolCallPart("call_1", "$a b", "{}")), SUN),
+            look,
+            "ab",
+            report,
+            {"tools": (WEATHER,)},
+        )
+        for model, look, report in (
+            (
+                f"bedrock:{CLAUDE}",
+                at("messages", 1, "content", 0, "toolUse", "name"),
+                (("messages[1].content[0].name", "adapted"),),
+            ),
+            (
+                "anthropic:claude-sonnet-5",
+                at("messages", 1, "content", 0, "name"),
+                (("max_tokens", "adapted"), ("messages[1].content[0].name", "adapted")),
+            ),
+            (
+                "openai-chat:m",
+                at("messages", 1, "tool_calls", 0, "function", "name"),
+                (("messages[1].content[0].name", "adapted"),),
+            ),
+            (OPENAI, at("input", 1, "name"), (("messages[1].name", "adapted"),)),
+            (
+                "google:gemini-2.5-flash",
+                at("contents", 1, "parts", 0, "functionCall", "name"),
+                (("messages[1].content[0].name", "adapted"),),
+            ),
+        )
+    },
+    "a foreign tool's name without a letter": Case(
+        "openai-chat:m",
+        (Message.user("Hi"), Message.assistant(ToolCallPart("call_1", "$", "{}")), SUN),
+        at("messages", 1, "tool_calls", 0, "function", "name"),
+        "_",
+        (("messages[1].content[0].name", "adapted"),),
+    ),
+    "a named instruction, Gemini": Case(
+        "google:gemini-3-flash",
+        (Message("system", (TextPart("A"),), "ann"), Message.user("Hi")),
+        at("systemInstruction"),
+        {"parts": [{"text": "A"}]},
+        (("messages[0].name", "dropped"),),
+        refused=True,
+    ),
+    # -- B.5: media ----------------------------------------------------------------------------------------
+    # https://platform.openai.com/docs/api-reference/chat/create (2026-11): a tool's message takes text only
+    "an image in a result, Chat": Case(
+        "openai-chat:m",
+        (*ASKED, PHOTO, NOTE),
+        lambda body: body["messages"][2:4],
+        [
+            {"role": "tool", "tool_call_id": "call_1", "content": "Seen:"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "The files of the tool results above:"},
+                    {"type": "image_url", "image_url": {"url": DATA_URL}},
+                ],
+            },
+        ],
+        (("messages[2].content[0]", "emulated"),),
+    ),
+    "only an image in a result, Chat": Case(
+        "openai-chat:m",
+        (*BOTH, Message("tool", (ToolResultPart("call_1", (PICTURE,)),)), RAIN),
+        lambda body: (roles(body), body["messages"][2]["content"]),
+        (
+            ["user", "assistant", "tool", "tool", "user"],
+            "The result's files follow in the next message of the user.",
+        ),
+        (("messages[2].content[0]", "emulated"),),
+    ),
+    "a data URL, Claude": Case(
+        "anthropic:claude-sonnet-5",
+        (Message.user(ImagePart(url=DATA_URL)),),
+        at("messages", 0, "content", 0, "source"),
+        {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+        (("max_tokens", "adapted"),),
+    ),
+    "a data URL, Gemini": Case(
+        "google:gemini-2.5-flash",
+        (Message.user(ImagePart(url=DATA_URL)),),
+        at("contents", 0, "parts", 0, "inlineData", "data"),
+        "iVBORw0KGgo=",
+    ),
+    "a data URL, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (Message.user(ImagePart(url=DATA_URL)),),
+        at("messages", 0, "content", 0, "image", "source", "bytes"),
+        "iVBORw0KGgo=",
+    ),
+    "a data URL, Chat": Case(
+        "openai-chat:m",
+        (Message.user(ImagePart(url=DATA_URL)),),
+        at("messages", 0, "content", 0, "image_url", "url"),
+        DATA_URL,
+    ),
+    "a text file, Kimi": Case(
+        "moonshot:kimi-k3",
+        (Message.user(TEXT_FILE),),
+        at("messages", 0, "content", 0),
+        {"type": "text", "text": "a,b"},
+        (("messages[0]", "adapted"),),
+    ),
+    "a text file, OpenAI": Case(
+        "openai-chat:m",
+        (Message.user(TEXT_FILE),),
+        at("messages", 0, "content", 0, "type"),
+        "file",
+    ),
+    "a text file, Ollama": Case(
+        "ollama:m",
+        (Message.user("What?", TEXT_FILE),),
+        at("messages", 0, "content"),
+        "What?\n\na,b",
+        (("messages[0].content[1]", "adapted"),),
+    ),
+    "a video, any compatible server": Case(
+        "custom:m",
+        (Message.user(FilePart(url="https://a.test/a.mp4", media_type="video/mp4")),),
+        at("messages", 0, "content", 0),
+        {"type": "video_url", "video_url": {"url": "https://a.test/a.mp4"}},
+    ),
+    # -- B.6: cache marks ----------------------------------------------------------------------------------
+    "a mark on a result, Alibaba": Case(
+        "alibaba:qwen3",
+        (*ASKED, Message("tool", (ToolResultPart("call_1", "sun", cache=Cache()),))),
+        at("messages", 2, "content"),
+        [{"type": "text", "text": "sun", "cache_control": {"type": "ephemeral"}}],
+    ),
+    "a mark on a call, OpenRouter": Case(
+        "openrouter:m",
+        (Message.user("Hi"), Message.assistant(ToolCallPart("call_1", "weather", "{}", cache=Cache())), SUN),
+        lambda body: "cache_control" in json.dumps(body),
+        False,
+        (("messages[1].content[0].cache", "dropped"),),
+        {},
+        True,
+    ),
+    "a mark on a system text, OpenRouter": Case(
+        "openrouter:m",
+        (Message.system(TextPart("A", cache=Cache())), Message.user("Hi")),
+        at("messages", 0, "content", 0, "cache_control"),
+        {"type": "ephemeral"},
+    ),
+    "a mark on a system text, Responses": Case(
+        OPENAI,
+        (Message.system(TextPart("A", cache=Cache())), Message.user("Hi")),
+        at("input", 0, "content", 0, "prompt_cache_breakpoint"),
+        {"mode": "explicit"},
+    ),
+    "a mark on a result, Responses": Case(
+        OPENAI,
+        (*ASKED, Message("tool", (ToolResultPart("call_1", "sun", cache=Cache()),))),
+        lambda body: "breakpoint" in json.dumps(body),
+        False,
+        (("messages[2].content[0].cache", "dropped"),),
+        {},
+        True,
+    ),
+    # https://github.com/strands-agents/harness-sdk/issues/1966 (2026-03)
+    "a mark behind a text document, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (Message.user(FilePart(data=b"a", media_type="text/plain", name="a", cache=Cache()), "What?"),),
+        kinds,
+        ["document", "text"],
+        (("messages[0].content[0].cache", "dropped"),),
+        {},
+        True,
+    ),
+    "a mark behind a PDF, Converse": Case(
+        f"bedrock:{CLAUDE}",
+        (Message.user(FilePart(data=b"%PDF-", name="a", cache=Cache()), "What?"),),
+        kinds,
+        ["document", "cachePoint", "text"],
+    ),
+    # -- B.8: replay ---------------------------------------------------------------------------------------
+    # https://github.com/Yeachan-Heo/gajae-code/issues/1688 (2026-07): "Unknown parameter: 'input[1].action'"
+    "what only an output has, Responses": Case(
+        OPENAI,
+        (
+            Message.user("Draw."),
+            Message.assistant(ImagePart(data=PNG, extra=GENERATED, origin=BY_OPENAI)),
+            NOTE,
+        ),
+        at("input", 1),
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgo="},
+    ),
+    # https://github.com/can1357/oh-my-pi/pull/3226 (2026-06): refused with 404
+    "an image that never came, Responses": Case(
+        OPENAI,
+        (
+            Message.user("Draw."),
+            Message.assistant(
+                OpaquePart(
+                    "image_generation_call",
+                    {"type": "image_generation_call", "id": "ig_1", "status": "failed", "result": None},
+                    origin=BY_OPENAI,
+                ),
+                TextPart("Sorry.", origin=BY_OPENAI),
+            ),
+            NOTE,
+        ),
+        lambda body: [item.get("type", item.get("role")) for item in body["input"]],
+        ["user", "message", "user"],
+        (("messages[1].content[0]", "dropped"),),
+    ),
+    "nulls, Responses": Case(
+        OPENAI,
+        (
+            Message.user("Hi"),
+            Message.assistant(
+                ReasoningPart(
+                    "", encrypted="e", extra={"id": "rs_1", "status": None, "content": None}, origin=BY_OPENAI
+                ),
+                TextPart("Yes", extra={"message": {"id": "msg_1", "status": None}}, origin=BY_OPENAI),
+            ),
+            NOTE,
+        ),
+        lambda body: [sorted(item) for item in body["input"][1:3]],
+        [["encrypted_content", "id", "summary", "type"], ["content", "id", "role", "type"]],
+    ),
+    "encrypted reasoning, OpenAI": Case(
+        OPENAI, (Message.user("Hi"),), at("include"), ["reasoning.encrypted_content"]
+    ),
+    "encrypted reasoning, a deployment of any name": Case(
+        "azure:my-deployment", (Message.user("Hi"),), has("include"), False
+    ),
+    "encrypted reasoning, a deployment named for its model": Case(
+        "azure:prod-gpt-5.2", (Message.user("Hi"),), at("include"), ["reasoning.encrypted_content"]
+    ),
+    "encrypted reasoning, a deployment of an older model": Case(
+        "azure:prod-gpt-35-turbo", (Message.user("Hi"),), has("include"), False
+    ),
+    # https://docs.litellm.ai/docs/reasoning_content (2026-10)
+    "thinking blocks, LiteLLM": Case(
+        LITELLM,
+        turn_of(LITELLM, {"thinking_blocks": PIECES}),
+        at("messages", 1, "thinking_blocks"),
+        JOINED,
+    ),
+    "thinking blocks of another model, LiteLLM": Case(
+        "litellm:other",
+        turn_of(LITELLM, {"thinking_blocks": SIGNED}),
+        has("messages", 1, "thinking_blocks"),
+        False,
+        (("messages[1].thinking_blocks", "dropped"),),
+    ),
+    "thinking blocks in no list, LiteLLM": Case(
+        LITELLM,
+        turn_of(LITELLM, {"thinking_blocks": {"odd": 1}}),
+        at("messages", 1, "thinking_blocks"),
+        {"odd": 1},
+    ),
+    # https://docs.litellm.ai/blog/gemini_3 (2026-11)
+    "a call's signature, LiteLLM": Case(
+        LITELLM,
+        turn_of(LITELLM, {}, {"provider_specific_fields": {"thought_signature": "s"}}),
+        at("messages", 1, "tool_calls", 0, "provider_specific_fields"),
+        {"thought_signature": "s"},
+    ),
+    "a call's signature of another model, LiteLLM": Case(
+        "litellm:other",
+        turn_of(LITELLM, {}, {"provider_specific_fields": {"thought_signature": "s"}}),
+        has("messages", 1, "tool_calls", 0, "provider_specific_fields"),
+        False,
+        (("messages[1].content[1].provider_specific_fields", "dropped"),),
+    ),
+    # https://github.com/anomalyco/opencode/pull/8900 (2026-01)
+    "opaque reasoning, Copilot": Case(
+        COPILOT,
+        turn_of(COPILOT, {"reasoning_opaque": "o", "reasoning_text": "Hm."}),
+        lambda body: (body["messages"][1]["reasoning_opaque"], body["messages"][1]["reasoning_text"]),
+        ("o", "Hm."),
+    ),
+    # -- B.9: prefill --------------------------------------------------------------------------------------
+    # https://docs.mistral.ai/capabilities/completion/usage#prefix (2026-11)
+    "prefill, Mistral": Case(
+        "mistral:mistral-large",
+        (Message.user("Hi"), Message.assistant("Dear")),
+        at("messages", 1),
+        {"role": "assistant", "content": "Dear", "prefix": True},
+    ),
+    "no prefill, Mistral": Case(
+        "mistral:mistral-large",
+        (Message.user("Hi"), Message.assistant("Dear"), NOTE),
+        has("messages", 1, "prefix"),
+        False,
+    ),
+    # https://platform.claude.com/docs/en/build-with-claude/prompt-engineering/prefill-claudes-response (2026-11)
+    "prefill, Claude": Case(
+        "anthropic:claude-sonnet-4-5",
+        (Message.user("Hi"), Message.assistant("Dear ")),
+        at("messages", 1, "content"),
+        "Dear",
+        (("max_tokens", "adapted"), ("messages[1]", "adapted")),
+    ),
+}
+
+
+@cache
+def client(provider: str) -> AsyncClient:
+    entry = PROVIDERS[provider]
+    config = ProviderConfig(
+        provider,
+        api_key=None if entry.keyless else "k",
+        base_url=None if entry.base_url else "https://a.test/v1",
+        region="us-east-1" if entry.cloud == "aws" else None,
+    )
+    return AsyncClient(providers=[config])
+
+
+def prepared(case: Case, **args: Any) -> PreparedRequest:
+    return client(case.model.partition(":")[0]).prepare(
+        Request(case.messages, **case.request), model=case.model, **args
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rule_of_a_service_is_kept(name: str) -> None:
+    case = CASES[name]
+    done = prepared(case)
+    assert case.look(json.loads(done.body)) == case.expected
+    assert sorted((d.field, d.outcome) for d in done.report.deviations) == sorted(case.report)
+    if case.refused:
+        with pytest.raises(UnsupportedError, match="strict"):
+            prepared(case, strict=True)
+    else:
+        assert prepared(case, strict=True).body == done.body
+
+
+@pytest.mark.parametrize(
+    "model",
+    [f"bedrock:{CLAUDE}", "anthropic:claude-sonnet-5", "openai-chat:m", OPENAI, "google:gemini-2.5-flash"],
+)
+def test_a_tool_whose_calls_could_not_bear_its_name_is_refused(model: str) -> None:
+    with pytest.raises(UnsupportedError, match="takes no tool named 'a b'"):
+        client(model.partition(":")[0]).prepare(
+            "Hi", model=model, tools=[Tool("a b", "x", {"type": "object"})]
+        )
+
+
+def test_a_conversation_repeats_the_container_of_its_last_answer() -> None:
+    bodies: list[Any] = []
+
+    def answer(request: RecordedRequest) -> Answer:
+        bodies.append(request.json())
+        container = (
+            {"id": f"c_{len(bodies)}", "expires_at": "2027-01-01T00:00:00Z"} if len(bodies) < 3 else None
+        )
+        message = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [{"type": "text", "text": "Yes"}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+            "container": container,
+        }
+        return Answer(body=json.dumps(message).encode())
+
+    with ScriptedServer(answer) as server:
+        config = ProviderConfig("anthropic", api_key="k", base_url=server.url)
+        with Client("anthropic:m", providers=[config]) as own:
+            talk = own.conversation()
+            for _ in range(4):
+                talk.chat("Hi")
+            talk.fork().chat("Hi")
+            request = Request((Message.user("Hi"),), extra={"container": "by_hand"})
+            own.chat(request)
+    assert [body.get("container") for body in bodies] == [None, "c_1", "c_2", "c_2", "c_2", "by_hand"]
+
+
+def test_asking_for_nothing_turns_encrypted_reasoning_off() -> None:
+    asked = OpenAIResponsesOptions(include=[])
+    body = json.loads(client("openai-responses").prepare("Hi", model=OPENAI, provider_options=asked).body)
+    assert "include" not in body
+
+
+def test_a_text_file_in_another_encoding_is_refused() -> None:
+    part = FilePart(data=b"\xff", media_type="text/plain")
+    with pytest.raises(UnsupportedError, match="must be UTF-8"):
+        client("moonshot").prepare(Message.user(part), model="moonshot:kimi-k3")
+
+
+def test_thinking_blocks_of_a_stream_are_gathered() -> None:
+    origin = Origin("openai_chat", "litellm", "claude")
+    deltas = [chunk({"reasoning_content": "x", "thinking_blocks": [piece]}) for piece in PIECES]
+    stream = sse(*deltas, chunk({"content": "Yes"}, "stop"))
+    answer = collect(read_body(OpenAIChat(), origin, stream, framing_named("sse"))).message
+    body = json.loads(client("litellm").prepare([Message.user("Hi"), answer, NOTE], model=LITELLM).body)
+    assert body["messages"][1]["thinking_blocks"] == JOINED

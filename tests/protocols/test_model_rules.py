@@ -1,0 +1,709 @@
+"""What a model or service refuses is settled before anything is sent: the body, the report, and what strict refuses.
+
+Each line is a request that a service refused, or a default that kept it from being useful. Where the rule comes from
+is stated in the table: `providers/models.py` for models, `protocols/base/dialects.py` for schemas.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+from test_strict import refused
+
+from brainwires_provider import (
+    AsyncClient,
+    ConfigError,
+    FilePart,
+    ImagePart,
+    JSONSchema,
+    Message,
+    OpenAIChatOptions,
+    Origin,
+    PreparedRequest,
+    ProviderConfig,
+    Reasoning,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultPart,
+    UnsupportedError,
+)
+from brainwires_provider.protocols.base.dialects import CLAUDE, DIALECTS, conform
+from brainwires_provider.protocols.base.facts import UNKNOWN, nearest_effort
+from brainwires_provider.providers.models import FAMILIES, facts_of
+
+TOOL = Tool(
+    "weather", "Tells the weather.", {"type": "object", "properties": {}, "additionalProperties": False}
+)
+TIME = Tool("time", "Tells the time.", {"type": "object"})
+FORCED: dict[str, Any] = {"tools": [TOOL], "tool_choice": "required"}
+CONFIGS = [
+    ProviderConfig("bedrock", region="us-east-1"),
+    *(
+        ProviderConfig(n, api_key="k")
+        for n in ("openai-chat", "openai-responses", "google", "groq", "deepseek")
+    ),
+    *(ProviderConfig(n, api_key="k") for n in ("alibaba", "moonshot", "zai", "xai", "mistral", "perplexity")),
+    *(ProviderConfig(n, api_key="k") for n in ("anthropic", "openrouter")),
+]
+
+
+def prepared(model: str, args: dict[str, Any], *, strict: bool = False) -> PreparedRequest:
+    return AsyncClient(providers=CONFIGS).prepare("Hi", model=model, strict=strict, **args)
+
+
+def check(model: str, args: dict[str, Any], body: dict[str, Any], report: dict[str, str]) -> None:
+    """`body` are members of the request; None: it has no such member. `report` is outcome by field."""
+    done = prepared(model, args)
+    sent = json.loads(done.body)
+    assert {name: member(sent, name) for name in body} == body
+    assert {d.field: d.outcome for d in done.report.deviations} == report
+    if named := refused(done.report.deviations):
+        with pytest.raises(UnsupportedError, match=re.escape(min(named))):
+            prepared(model, args, strict=True)
+    else:
+        assert prepared(model, args, strict=True).body == done.body
+
+
+def member(body: Any, path: str) -> Any:
+    for name in path.split("."):
+        body = body.get(name) if isinstance(body, dict) else None
+    return body
+
+
+# -- A: models -----------------------------------------------------------------------------------------------
+
+LEVEL = "generationConfig.thinkingConfig.thinkingLevel"
+BUDGET = "generationConfig.thinkingConfig.thinkingBudget"
+EFFORTS: list[tuple[str, Any, dict[str, Any], str | None]] = [
+    ("google:gemini-3-pro-preview", "off", {LEVEL: "LOW"}, "adapted"),
+    ("google:gemini-3-pro-preview", "medium", {LEVEL: "HIGH"}, "adapted"),
+    ("google:gemini-3.1-pro-preview", "medium", {LEVEL: "MEDIUM"}, None),
+    ("google:gemini-3.7-flash", "minimal", {LEVEL: "LOW"}, "adapted"),
+    ("google:gemini-3.8-flash", "off", {LEVEL: "LOW"}, "adapted"),
+    ("google:gemini-3.5-flash", "minimal", {LEVEL: "MINIMAL"}, None),
+    ("google:gemini-flash-latest", "off", {LEVEL: "LOW"}, "adapted"),
+    ("google:gemini-pro-latest", "max", {LEVEL: "HIGH"}, "adapted"),
+    ("google:gemini-2.5-pro", "off", {BUDGET: 128}, "adapted"),
+    ("google:gemini-2.5-flash", "off", {BUDGET: 0}, None),
+    ("google:gemini-2.0-flash", "high", {"generationConfig": None}, "dropped"),
+    ("google:gemini-2.0-flash", "off", {"generationConfig": None}, None),
+    ("bedrock:us.amazon.nova-pro-v1:0", "high", {"additionalModelRequestFields": None}, "dropped"),
+    ("bedrock:us.amazon.nova-pro-v1:0", "off", {"additionalModelRequestFields": None}, None),
+    ("openai-chat:gpt-4o", "high", {"reasoning_effort": None}, "dropped"),
+    ("openai-chat:gpt-4o", "off", {"reasoning_effort": None}, None),
+    ("openai-chat:gpt-5", "off", {"reasoning_effort": "minimal"}, "adapted"),
+    ("openai-chat:gpt-5", "max", {"reasoning_effort": "high"}, "adapted"),
+    ("openai-chat:gpt-5-pro", "low", {"reasoning_effort": "high"}, "adapted"),
+    ("openai-chat:gpt-5.1", "off", {"reasoning_effort": "none"}, None),
+    ("openai-chat:gpt-5.1", "minimal", {"reasoning_effort": "low"}, "adapted"),
+    ("openai-chat:gpt-5.2", "max", {"reasoning_effort": "xhigh"}, "adapted"),
+    ("openai-responses:gpt-5.6-terra", "max", {"reasoning.effort": "max"}, None),
+    ("openai-responses:gpt-6-astra", "off", {"reasoning.effort": "low"}, "adapted"),
+    ("openai-responses:o4-mini", "minimal", {"reasoning.effort": "low"}, "adapted"),
+    ("openai-responses:gpt-4.1", "low", {"reasoning": None}, "dropped"),
+    ("xai:grok-4.5", "off", {"reasoning.effort": "low"}, "adapted"),
+    ("xai:grok-4.3", "off", {"reasoning.effort": "none"}, None),
+    ("xai:grok-3-mini", "medium", {"reasoning.effort": "high"}, "adapted"),
+    ("xai:grok-4-0709", "low", {"reasoning": None}, "dropped"),
+    ("xai:grok-latest", "max", {"reasoning.effort": "high"}, "adapted"),
+    ("groq:qwen/qwen3-32b", "high", {"reasoning_effort": "default"}, "adapted"),
+    ("groq:qwen/qwen3-32b", "off", {"reasoning_effort": "none"}, None),
+    ("groq:openai/gpt-oss-120b", "max", {"reasoning_effort": "high"}, "adapted"),
+    ("groq:llama-3.3-70b-versatile", "low", {"reasoning_effort": None}, "dropped"),
+    ("ollama:deepseek-v4", "max", {"think": "max"}, None),
+    ("ollama:deepseek-v4", "minimal", {"think": "low"}, "adapted"),
+    ("ollama:gpt-oss:20b", "max", {"think": "high"}, "adapted"),
+    ("ollama:gpt-oss:20b", "off", {"think": "low"}, "adapted"),
+]
+
+
+@pytest.mark.parametrize(("model", "effort", "body", "outcome"), EFFORTS)
+def test_an_effort_is_one_that_the_model_takes(
+    model: str, effort: str, body: dict[str, Any], outcome: str | None
+) -> None:
+    check(model, {"reasoning": effort}, body, {} if outcome is None else {"reasoning": outcome})
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["openai-chat:m", "openai-responses:m", "google:m", "bedrock:m", "ollama:m", "zai:m", "openrouter:m"],
+)
+def test_an_effort_that_does_not_exist_is_refused_with_the_nearest(model: str) -> None:
+    with pytest.raises(ValueError, match='did you mean "high"'):
+        prepared(model, {"reasoning": "hgih"})
+
+
+SAMPLED = {"temperature": 0.2, "top_p": 0.5}
+NO_SAMPLING: dict[str, Any] = {"temperature": None, "top_p": None}
+LOST = {"temperature": "dropped", "top_p": "dropped"}
+PENALIZED: dict[str, Any] = {"presence_penalty": 1, "frequency_penalty": 1, "stop": "x"}
+UNPENALIZED: dict[str, Any] = {"presence_penalty": None, "frequency_penalty": None, "stop": None}
+PENALTIES_LOST = {"presence_penalty": "dropped", "frequency_penalty": "dropped"}
+ALL_LOST = {**PENALTIES_LOST, "stop": "dropped"}
+SAMPLING: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
+    ("openai-chat:o3", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-chat:gpt-5-mini", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-chat:gpt-5", {"presence_penalty": 1, "stop": "x"}, {"stop": None, "presence_penalty": None},
+     {"presence_penalty": "dropped", "stop": "dropped"}),
+    ("openai-chat:gpt-5-chat-latest", SAMPLED, SAMPLED, {}),
+    ("openai-chat:gpt-4o-search-preview", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-chat:gpt-4o", SAMPLED, SAMPLED, {}),
+    ("openai-chat:gpt-35-turbo", SAMPLED, SAMPLED, {}),
+    ("openai-chat:gpt-5.1", SAMPLED, SAMPLED, {}),
+    ("openai-chat:gpt-5.1", {**SAMPLED, "reasoning": "low"}, {**NO_SAMPLING, "reasoning_effort": "low"}, LOST),
+    ("openai-responses:gpt-5.5", {**SAMPLED, "reasoning": "off"}, SAMPLED, {}),
+    ("openai-responses:gpt-6", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-responses:o3-mini", {"parallel_tool_calls": True, "tools": [TOOL]}, {"parallel_tool_calls": None},
+     {"parallel_tool_calls": "dropped"}),
+    ("openai-responses:gpt-5.1-codex", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-responses:gpt-5.2-codex", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-responses:gpt-5.2-pro", SAMPLED, NO_SAMPLING, LOST),
+    ("openai-responses:gpt-5.2", SAMPLED, SAMPLED, {}),
+    ("openai-responses:gpt-5.4", {**SAMPLED, "reasoning": "low"}, {**NO_SAMPLING, "reasoning.effort": "low"}, LOST),
+    ("openai-responses:gpt-5.4", {**SAMPLED, "reasoning": "off"}, {**SAMPLED, "reasoning.effort": "none"}, {}),
+    ("openai-chat:grok-4.3", PENALIZED, UNPENALIZED, ALL_LOST),
+    ("openai-chat:grok-3-mini", PENALIZED, UNPENALIZED, ALL_LOST),
+    ("openai-chat:grok-4.20-0309-non-reasoning", PENALIZED, {**UNPENALIZED, "stop": "x"}, PENALTIES_LOST),
+    ("openai-chat:grok-3", PENALIZED, PENALIZED, {}),
+    ("moonshot:kimi-k2.6", SAMPLED, NO_SAMPLING, LOST),
+    ("moonshot:kimi-k3", SAMPLED, SAMPLED, {}),
+    ("bedrock:us.amazon.nova-2-lite-v1:0", {**SAMPLED, "max_tokens": 9, "reasoning": "high"},
+     {"inferenceConfig": None}, {**LOST, "max_tokens": "dropped"}),
+    ("bedrock:us.amazon.nova-2-lite-v1:0", {"max_tokens": 9, "reasoning": "low"},
+     {"inferenceConfig.maxTokens": 9}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "args", "body", "report"), SAMPLING)
+def test_an_option_is_sent_only_where_the_model_takes_it(
+    model: str, args: dict[str, Any], body: dict[str, Any], report: dict[str, str]
+) -> None:
+    check(model, args, body, report)
+
+
+STRICT = Tool(TOOL.name, TOOL.description, TOOL.parameters, strict=True)
+ON_BEDROCK = (
+    ("claude-sonnet-4-5-20250929-v1:0", True),
+    ("claude-opus-4-7", False),
+    ("claude-opus-4-8", False),
+    ("claude-sonnet-5", False),
+    ("claude-opus-5", True),
+    ("claude-opus-5-5", False),
+    ("claude-fable-5", True),
+    ("claude-fable-5-1", False),
+)
+
+
+@pytest.mark.parametrize(("name", "takes"), ON_BEDROCK)
+def test_a_strict_tool_on_bedrock(name: str, takes: bool) -> None:
+    places = {"bedrock": ("toolConfig", "tools", 0, "toolSpec"), "bedrock-invoke": ("tools", 0)}
+    for provider, place in places.items():
+        config = ProviderConfig(provider, region="us-east-1")
+        done = AsyncClient(providers=[config]).prepare(
+            "Hi", model=f"{provider}:us.anthropic.{name}", tools=[STRICT]
+        )
+        tool = json.loads(done.body)
+        for step in place:
+            tool = tool[step]
+        assert tool.get("strict") is (True if takes else None)
+        lost = [each.field for each in done.report.dropped]
+        assert lost == ([] if takes else ["tools[weather].strict"])
+    assert json.loads(prepared(f"anthropic:{name.partition('-2025')[0]}", {"tools": [STRICT]}).body)["tools"][
+        0
+    ]["strict"]
+
+
+WAV, PDF = (
+    FilePart(data=b"RIFF", media_type="audio/wav"),
+    FilePart(data=b"%PDF", media_type="application/pdf"),
+)
+CSV, VIDEO = (
+    FilePart(data=b"a,b", media_type="text/csv"),
+    FilePart(url="https://a.test/v", media_type="video/mp4"),
+)
+PNG = ImagePart(data=b"\x89PNG\r\n\x1a\n", media_type="image/png")
+MEDIA = {"image": PNG, "audio": WAV, "video": VIDEO, "document": PDF}
+
+
+@pytest.mark.parametrize(
+    ("model", "refused"),
+    [
+        ("deepseek:deepseek-v4-pro", ("image", "audio", "video", "document")),
+        ("deepseek:deepseek-flash", ("audio", "video", "document")),
+        ("deepseek:deepseek-chat", ("audio", "video", "document")),
+        ("openai-chat:o3-mini", ("image", "audio", "video")),
+        ("openai-chat:o3", ()),
+        ("groq:openai/gpt-oss-120b", ("image", "audio", "video")),
+        ("bedrock:us.amazon.nova-micro-v1:0", ("image", "audio", "video")),
+        ("bedrock:us.amazon.nova-lite-v1:0", ()),
+    ],
+)
+def test_media_that_a_model_does_not_read_are_refused(model: str, refused: tuple[str, ...]) -> None:
+    name = model.partition(":")[2]
+    assert facts_of(name, model.partition(":")[0]).refused_media == refused
+    client = AsyncClient(providers=CONFIGS)
+    shown = ToolCallPart("call_1", "weather", "{}")
+    for kind in refused:
+        for message in (
+            Message.user("See:", MEDIA[kind]),
+            Message("tool", (ToolResultPart("c", (MEDIA[kind],)),)),
+        ):
+            with pytest.raises(
+                UnsupportedError, match=rf"{re.escape(name)} reads no {kind}; .*refused_media"
+            ):
+                client.prepare([Message.user("Hi"), Message.assistant(shown), message], model=model)
+    if refused:
+        assert b"a,b" in client.prepare(Message.user("See:", CSV), model=model).body.replace(b"YSxi", b"a,b")
+        rules: dict[str, Any] = {name: {"refused_media": []}}
+        assert facts_of(name, rules=rules).refused_media == ()
+
+
+SONNET_5 = "bedrock:us.anthropic.claude-sonnet-5"
+SONNET_45 = "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+THINKING = "additionalModelRequestFields.thinking"
+ON_CONVERSE: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
+    (SONNET_5, SAMPLED, {"inferenceConfig": None}, LOST),
+    (SONNET_45, SAMPLED, {"inferenceConfig": {"temperature": 0.2}}, {"top_p": "dropped"}),
+    (SONNET_5, {"reasoning": Reasoning(budget_tokens=2000)}, {THINKING: {"type": "adaptive"}},
+     {"reasoning": "dropped"}),
+    (SONNET_5, {"reasoning": Reasoning(summary="auto")},
+     {THINKING: {"type": "adaptive", "display": "summarized"}}, {}),
+    (SONNET_5, {"output": JSONSchema("p", TOOL.parameters)}, {"outputConfig": None}, {"output": "emulated"}),
+    ("bedrock:anthropic.claude-3-7-sonnet-20250219-v1:0", {"output": JSONSchema("p", TOOL.parameters)},
+     {"outputConfig": None}, {"output": "emulated"}),
+    ("bedrock:us.anthropic.claude-fable-5-1", FORCED, {"toolConfig.toolChoice": {"auto": {}}},
+     {"tool_choice": "adapted"}),
+    (SONNET_45, {**FORCED, "reasoning": Reasoning(budget_tokens=2000)}, {"toolConfig.toolChoice": {"auto": {}}},
+     {"tool_choice": "adapted"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "args", "body", "report"), ON_CONVERSE)
+def test_claude_on_converse(
+    model: str, args: dict[str, Any], body: dict[str, Any], report: dict[str, str]
+) -> None:
+    check(model, args, body, report)
+
+
+ADAPTED = {"tool_choice": "adapted"}
+CHOICES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
+    ("deepseek:deepseek-v4-pro", FORCED, {"tool_choice": "required", "thinking.type": "disabled"}, ADAPTED),
+    ("deepseek:deepseek-v4-pro", {**FORCED, "reasoning": "high"}, {"tool_choice": "auto"}, ADAPTED),
+    ("deepseek:deepseek-v4-pro", {**FORCED, "reasoning": "off"}, {"tool_choice": "required"}, {}),
+    ("deepseek:deepseek-chat", FORCED, {"tool_choice": "required", "thinking": None}, {}),
+    ("alibaba:qwen3.5-plus", FORCED, {"tool_choice": "required", "enable_thinking": False}, ADAPTED),
+    ("alibaba:qwen3.5-plus", {**FORCED, "reasoning": "medium"}, {"tool_choice": "auto", "enable_thinking": True},
+     ADAPTED),
+    ("alibaba:qwen-plus", FORCED, {"tool_choice": "required", "enable_thinking": None}, {}),
+    ("moonshot:kimi-k2.6", FORCED, {"tool_choice": "required", "thinking.type": "disabled"}, ADAPTED),
+    ("moonshot:kimi-k2-thinking", FORCED, {"tool_choice": "auto", "thinking": None}, ADAPTED),
+    ("moonshot:kimi-k3", {**FORCED, "reasoning": "max"}, {"tool_choice": "required"}, {}),
+    ("zai:glm-5", FORCED, {"tool_choice": "auto"}, ADAPTED),
+    ("zai:glm-5", {"tools": [TOOL], "tool_choice": "none"}, {"tools": None, "tool_choice": None},
+     {"tool_choice": "emulated"}),
+    ("anthropic:claude-opus-5-5", FORCED, {"tool_choice.type": "auto"},
+     {**ADAPTED, "max_tokens": "adapted"}),
+    ("openai-chat:gpt-6", {"tools": [TOOL]}, {"reasoning_effort": "none"}, {"tools": "adapted"}),
+    ("openai-chat:gpt-6-sol", {"tools": [TOOL], "reasoning": "high"}, {"reasoning_effort": "none"},
+     {"reasoning": "dropped"}),
+    ("openai-chat:gpt-5.4", {"tools": [TOOL]}, {"reasoning_effort": None}, {}),
+    ("openai-chat:gpt-5.3", {"tools": [TOOL], "reasoning": "high"}, {"reasoning_effort": "high"}, {}),
+    ("openai-responses:gpt-6", {"tools": [TOOL], "reasoning": "high"}, {"reasoning.effort": "high"}, {}),
+    ("openrouter:openai/gpt-6", {"tools": [TOOL], "reasoning": "high"}, {"reasoning.effort": "high"}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "args", "body", "report"), CHOICES)
+def test_tools_and_the_choice_among_them(
+    model: str, args: dict[str, Any], body: dict[str, Any], report: dict[str, str]
+) -> None:
+    check(model, args, body, report)
+
+
+def test_a_forced_name_stays_the_only_one_that_can_be_called() -> None:
+    args = {"tools": [TOOL, TIME], "tool_choice": ToolChoice.tool("weather")}
+    done = prepared("zai:glm-5", args)
+    body = json.loads(done.body)
+    assert body["tool_choice"] == "auto"
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["weather"]
+
+
+def test_tools_that_a_model_takes_in_another_api_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="openai-responses"):
+        prepared("openai-chat:gpt-6-astra", {"tools": [TOOL]})
+
+
+def test_gemma_gets_its_instruction_in_the_first_message() -> None:
+    report = {"system": "adapted"}
+    check("google:gemma-3-27b-it", {"system": "S"}, {"systemInstruction": None}, report)
+
+
+def test_encrypted_reasoning_is_asked_of_the_models_that_have_it() -> None:
+    def included(model: str) -> Any:
+        return json.loads(prepared(model, {}).body).get("include")
+
+    asked = ["reasoning.encrypted_content"]
+    assert [included(f"openai-responses:{m}") for m in ("gpt-5.2", "o3", "gpt-7")] == [asked] * 3
+    assert [included(f"openai-responses:{m}") for m in ("gpt-4.1", "my-deployment")] == [None] * 2
+    assert included("xai:grok-4.5") == asked
+    assert included("xai:grok-4.20-non-reasoning") is None
+
+
+@pytest.mark.parametrize("provider", ["anthropic:", "bedrock:us.anthropic."])
+def test_an_answer_that_a_model_does_not_continue_is_not_begun(provider: str) -> None:
+    client = AsyncClient(providers=CONFIGS)
+    begun = [Message.user("Hi"), Message.assistant("Once")]
+    with pytest.raises(UnsupportedError, match="end with a user's message"):
+        client.prepare(begun, model=f"{provider}claude-opus-4-6")
+    client.prepare(begun, model=f"{provider}claude-opus-4-5")
+    paused = Message("assistant", (TextPart("Once", origin=Origin("anthropic_messages", "anthropic", "m")),))
+    client.prepare([Message.user("Hi"), paused], model=f"{provider}claude-opus-4-6")
+
+
+def test_the_table_is_loaded_with_the_first_model() -> None:
+    script = (
+        "import sys; from brainwires_provider import Client; c = Client('openai-chat:x', api_key='k'); "
+        "name = 'brainwires_provider.providers.models'; print(name in sys.modules); c.prepare('Hi'); "
+        "print(name in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]
+
+
+# -- the table itself ----------------------------------------------------------------------------------------
+
+
+def test_every_family_has_a_link_and_a_date() -> None:
+    for family in FAMILIES:
+        assert re.match(r"https://", family.link), family.name
+        assert re.fullmatch(r"2026-\d\d-\d\d", family.checked), family.name
+        for change in family.changes:
+            assert change.facts.keys() <= set(UNKNOWN.__struct_fields__), family.name
+            assert not change.link or change.link.startswith("https://")
+
+
+def test_every_dialect_has_a_link_and_a_date() -> None:
+    for dialect in (CLAUDE, *DIALECTS.values()):
+        assert dialect.link.startswith("https://"), dialect.name
+        assert re.fullmatch(r"2026-\d\d-\d\d", dialect.checked), dialect.name
+
+
+def test_what_is_not_known_of_a_model_is_sent() -> None:
+    """A model of Nova's family, of which its user states the efforts alone, gets the options beside the highest."""
+    rules: dict[str, Any] = {"x": {"family": "nova", "efforts": ["high"]}}
+    config = ProviderConfig("bedrock", region="us-east-1", models=rules)
+    done = AsyncClient(providers=[config]).prepare("Hi", model="bedrock:x", reasoning="high", max_tokens=9)
+    assert json.loads(done.body)["inferenceConfig"] == {"maxTokens": 9}
+    assert not done.report.deviations
+
+
+def test_a_name_that_is_newer_than_the_table_has_the_newest_facts() -> None:
+    assert facts_of("claude-sonnet-9") == facts_of("claude-sonnet-5-5")
+    assert facts_of("gpt-7") == facts_of("gpt-6")
+    assert facts_of("gemini-4-flash") == facts_of("gemini-3.8-flash") == facts_of("gemini-flash-latest")
+    assert facts_of("amazon.nova-3-pro-v1:0") == facts_of("amazon.nova-2-pro-v1:0")
+    assert facts_of("something") == UNKNOWN
+    assert facts_of("gpt-5-production") == facts_of("gpt-5") != facts_of("gpt-5-pro")
+
+
+def test_a_rule_of_the_users_comes_first() -> None:
+    rules: dict[str, Any] = {
+        "prod": "claude-opus-5-5",
+        "arn:*": "claude-sonnet-4-5",
+        "arn:aws:x*": {"like": "claude-opus-5-5", "forced_tools": True},
+        "gpt-6": {"sampling": True, "efforts": ["low"]},
+    }
+    assert facts_of("prod", rules=rules) == facts_of("claude-opus-5-5")
+    assert facts_of("arn:other", rules=rules) == facts_of("claude-sonnet-4-5")
+    assert facts_of("arn:aws:x:1", rules=rules).forced_tools
+    assert not facts_of("arn:aws:x:1", rules=rules).sampling
+    assert facts_of("gpt-6", rules=rules).efforts == ("low",)
+    assert facts_of("gpt-6", rules=rules).chat_tools == "unreasoned"
+    assert facts_of("gpt-5", rules=rules) == facts_of("gpt-5")
+    own = ProviderConfig("azure-chat", api_key="k", base_url="https://x", models={"prod": "gpt-5"})
+    done = AsyncClient(providers=[own]).prepare("Hi", model="azure-chat:prod", temperature=1)
+    assert [d.field for d in done.report.dropped] == ["temperature"]
+
+
+def test_a_server_whose_template_has_no_tools_emulates_them() -> None:
+    def made(name: str) -> PreparedRequest:
+        own = ProviderConfig(name, api_key="", models={"*": {"tools": False}})
+        return AsyncClient(providers=[own]).prepare("Hi", model=f"{name}:m", tools=[TOOL])
+
+    done = made("llama-server")
+    assert "tools" not in json.loads(done.body)
+    assert {d.field: d.outcome for d in done.report.deviations} == {"tools": "emulated"}
+    with pytest.raises(UnsupportedError, match="no tools"):
+        made("vllm")
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [({"samplng": True}, "did you mean 'sampling'"), ({"sampling": "yes"}, r"models\['m'\].*sampling")],
+)
+def test_a_rule_that_does_not_fit_is_refused(rule: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        facts_of("m", rules={"m": rule})
+
+
+def test_the_nearest_effort() -> None:
+    assert nearest_effort("minimal", ("none", "low")) == "low"
+    assert nearest_effort("medium", ("low", "high")) == "high"
+    assert nearest_effort("off", ("low", "high")) == "low"
+    assert nearest_effort("high", ("none",)) == "none"
+
+
+# -- B.1: schemas --------------------------------------------------------------------------------------------
+
+
+class Address(BaseModel):
+    zip: int = Field(ge=1, le=99999, description="the code")
+    kind: Literal["home", "work"] = "home"
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str = Field(max_length=10)
+    home: Address = Field(description="where")
+    others: list[Address] = Field(min_length=2)
+    note: str | None = None
+
+
+class Tree(BaseModel):
+    child: Tree | None = None
+
+
+PYDANTIC = JSONSchema("person", Person.model_json_schema(), strict=True)
+FORMAT = "output_config.format"
+
+
+def objects(schema: Any) -> list[dict[str, Any]]:
+    """Every object's schema."""
+    if isinstance(schema, list):
+        return [found for inner in schema for found in objects(inner)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema] if schema.get("type") == "object" else []
+    return own + [found for inner in schema.values() for found in objects(inner)]
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "all_required"),
+    [
+        ("anthropic:claude-sonnet-5", "output_config.format.schema", False),
+        ("openai-chat:gpt-5", "response_format.json_schema.schema", True),
+        ("openai-responses:gpt-5", "text.format.schema", True),
+        ("groq:openai/gpt-oss-20b", "response_format.json_schema.schema", True),
+        ("mistral:mistral-large-latest", "response_format.json_schema.schema", False),
+    ],
+)
+def test_a_plain_pydantic_schema_is_one_that_the_service_takes(
+    model: str, place: str, all_required: bool
+) -> None:
+    done = prepared(model, {"output": PYDANTIC})
+    schema = member(json.loads(done.body), place)
+    assert all(each["additionalProperties"] is False for each in objects(schema))
+    assert all(set(each["required"]) == set(each["properties"]) for each in objects(schema)) is all_required
+    assert {d.outcome for d in done.report.deviations if d.field == "output"} == {"adapted"}
+    if model.startswith(("groq", "mistral")):
+        prepared(model, {"output": PYDANTIC}, strict=True)
+        return
+    with pytest.raises(UnsupportedError, match=r"not all of it binding: .*maxLength in the description"):
+        prepared(model, {"output": PYDANTIC}, strict=True)
+
+
+def test_a_schema_that_is_not_strict_stays_as_it_is() -> None:
+    schema = Person.model_json_schema()
+    for model in ("openai-chat:gpt-5", "groq:openai/gpt-oss-20b", "mistral:m"):
+        done = prepared(model, {"output": JSONSchema("p", schema)})
+        assert member(json.loads(done.body), "response_format.json_schema.schema") == schema
+        assert not done.report.deviations
+
+
+def test_mistral_gets_no_notes_in_the_schema_of_a_tool() -> None:
+    tool = Tool("f", "", {"$schema": "x", "$id": "y", "type": "object"})
+    done = prepared("mistral:mistral-large-latest", {"tools": [tool]})
+    assert json.loads(done.body)["tools"][0]["function"]["parameters"] == {"type": "object"}
+    assert {d.field: d.outcome for d in done.report.deviations} == {"tools[f].parameters": "adapted"}
+
+
+def test_a_strict_schema_is_not_called_strict_where_the_model_has_none() -> None:
+    done = prepared("groq:llama-3.3-70b-versatile", {"output": PYDANTIC})
+    assert "strict" not in json.loads(done.body)["response_format"]["json_schema"]
+    assert {d.field: d.outcome for d in done.report.deviations} == {"output": "adapted"}
+    with pytest.raises(UnsupportedError, match="as well as it can"):
+        prepared("groq:llama-3.3-70b-versatile", {"output": PYDANTIC}, strict=True)
+
+
+STRICT_TOOL = Tool(
+    "f", "", {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}, strict=True
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ("anthropic:claude-sonnet-5", "input_schema"),
+        ("bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0", "toolSpec.inputSchema.json"),
+        ("openai-chat:gpt-5", "function.parameters"),
+        ("openai-responses:gpt-5", "parameters"),
+    ],
+)
+def test_a_strict_tool_has_a_schema_that_can_be_strict(model: str, place: str) -> None:
+    done = prepared(model, {"tools": [STRICT_TOOL], "max_tokens": 9})
+    body = json.loads(done.body)
+    [tool] = body["toolConfig"]["tools"] if "toolConfig" in body else body["tools"]
+    assert member(tool, place)["additionalProperties"] is False
+    assert {d.field: d.outcome for d in done.report.deviations} == {"tools[f].parameters": "adapted"}
+
+
+def test_a_schema_that_refers_to_itself_is_put_into_words_for_claude() -> None:
+    tree = Tree.model_json_schema()
+    done = prepared("anthropic:claude-sonnet-5", {"output": JSONSchema("t", tree), "max_tokens": 9})
+    assert "output_config" not in json.loads(done.body)
+    assert {d.field: d.outcome for d in done.report.deviations} == {"output": "emulated"}
+    tool = Tool("f", "", tree, strict=True)
+    done = prepared("anthropic:claude-sonnet-5", {"tools": [tool], "max_tokens": 9})
+    assert {d.field: d.outcome for d in done.report.dropped} == {"tools[f].strict": "dropped"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "dialect", "expected", "lost"),
+    [
+        (True, "claude", {}, 0),
+        (3, "claude", {}, 1),
+        ({"type": "integer", "minimum": 1, "maximum": 10, "description": "A number"}, "claude",
+         {"type": "integer", "description": "A number\n\n{minimum: 1, maximum: 10}"}, 0),
+        ({"type": "array", "minItems": 1, "items": True}, "claude",
+         {"type": "array", "minItems": 1, "description": "{items: true}"}, 0),
+        ({"type": "string", "format": "uri"}, "claude", {"type": "string", "format": "uri"}, 0),
+        ({"type": "string", "format": "odd"}, "claude", {"type": "string", "description": '{format: "odd"}'}, 0),
+        ({"$schema": "x", "oneOf": [{"type": "null"}]}, "claude", {"anyOf": [{"type": "null"}]}, 0),
+        ({"type": ["string", "null"], "title": "T"}, "claude",
+         {"title": "T", "anyOf": [{"type": "string"}, {"type": "null"}]}, 0),
+        ({"allOf": [{"type": "object"}, {"title": "T"}]}, "claude",
+         {"type": "object", "title": "T", "additionalProperties": False}, 0),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "openai",
+         {"type": "object", "additionalProperties": False}, 1),
+        ({"type": ["object", "null"], "properties": {"a": {}}}, "openai",
+         {"type": ["object", "null"], "properties": {"a": {}}, "additionalProperties": False,
+          "required": ["a"]}, 0),
+        ({"properties": 3, "anyOf": 3}, "openai",
+         {"description": "{properties: 3, anyOf: 3}", "additionalProperties": False}, 0),
+        ({"$id": "x", "type": "object", "oneOf": [{}]}, "mistral, not strict", {"type": "object", "oneOf": [{}]}, 0),
+    ],
+)  # fmt: skip
+def test_a_keyword_is_kept_put_into_words_or_lost(
+    schema: Any, dialect: str, expected: Any, lost: int
+) -> None:
+    made = conform(schema, CLAUDE if dialect == "claude" else DIALECTS[dialect])
+    assert made.schema == expected
+    assert len(made.lost) == lost
+    assert not made.refused
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sampled_from(["object", "#/a", "#"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["type", "properties", "items", "anyOf", "allOf", "oneOf", "$ref", "$defs", "required", "enum",
+                         "format", "minItems", "minimum", "additionalProperties", "description", "title", "a"]),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+))  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_any_value_compiles(schema: Any) -> None:
+    for dialect in (CLAUDE, *DIALECTS.values()):
+        json.dumps(conform(schema, dialect).schema)
+
+
+def test_what_a_schema_loses_is_reported() -> None:
+    schema = {
+        "type": "object",
+        "properties": {str(i): {"type": "object", "additionalProperties": True} for i in range(9)},
+    }
+    done = prepared("openai-chat:gpt-5", {"output": JSONSchema("p", schema, strict=True)})
+    [lost] = done.report.dropped
+    assert lost.field == "output"
+    assert lost.reason.endswith("and 1 more")
+    with pytest.raises(UnsupportedError, match="properties of any name"):
+        prepared("openai-chat:gpt-5", {"output": JSONSchema("p", schema, strict=True)}, strict=True)
+    kept = {"type": "object", "additionalProperties": True}
+    assert conform(kept, DIALECTS["mistral, not strict"]).schema == kept
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+    assert conform({"default": cyclic}, CLAUDE).lost
+
+
+def test_a_schema_of_any_depth_compiles() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(600):
+        deep = {"type": "object", "properties": {"a": deep}}
+    assert conform(deep, CLAUDE).lost
+
+
+# -- B.7: JSON mode ------------------------------------------------------------------------------------------
+
+WORD = {"role": "system", "content": "Answer with one JSON object and nothing else."}
+OBJECT = {"type": "json_schema", "json_schema": {"name": "object", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "adapted", "words"),
+    [
+        ("openai-chat:gpt-4o", {"type": "json_object"}, True, True),
+        ("mistral:mistral-large-latest", {"type": "json_object"}, True, True),
+        ("deepseek:deepseek-chat", {"type": "json_object"}, True, True),
+        ("groq:llama-3.3-70b-versatile", {"type": "json_object"}, True, True),
+        ("alibaba:qwen-plus", {"type": "json_object"}, True, True),
+        ("lmstudio:m", OBJECT, True, False),
+        ("perplexity:sonar", OBJECT, True, False),
+        ("vllm:m", {"type": "json_object"}, False, False),
+    ],
+)
+def test_plain_json_is_asked_for_as_the_service_demands(
+    model: str, form: dict[str, Any], adapted: bool, words: bool
+) -> None:
+    done = prepared(model, {"output": "json"})
+    body = json.loads(done.body)
+    assert body["response_format"] == form
+    assert (body["messages"][0] == WORD) is words
+    assert [d.outcome for d in done.report.deviations] == ["adapted"] * adapted
+    named = AsyncClient(providers=CONFIGS).prepare("Give me Json", model=model, output="json")
+    assert len(json.loads(named.body)["messages"]) == 1
+
+
+def test_plain_json_in_responses() -> None:
+    done = prepared("openai-responses:gpt-5", {"output": "json"})
+    assert json.loads(done.body)["input"][0] == {**WORD, "role": "developer"}
+    assert [d.outcome for d in done.report.deviations] == ["adapted"]
+    parts = Message.user("Give me JSON")
+    named = AsyncClient(providers=CONFIGS).prepare(parts, model="openai-responses:gpt-5", output="json")
+    assert len(json.loads(named.body)["input"]) == 1
+
+
+def test_tools_of_responses_are_strict_only_when_set() -> None:
+    def strict(tool: Tool) -> Any:
+        return json.loads(prepared("openai-responses:gpt-5", {"tools": [tool]}).body)["tools"][0]["strict"]
+
+    assert strict(TOOL) is False
+    assert strict(STRICT_TOOL) is True
+
+
+def test_fields_of_the_protocols_own_win() -> None:
+    own = OpenAIChatOptions(reasoning_effort="high")
+    done = prepared("openai-chat:gpt-6", {"tools": [TOOL], "provider_options": own})
+    assert json.loads(done.body)["reasoning_effort"] == "high"
