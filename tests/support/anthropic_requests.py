@@ -9,6 +9,7 @@ from brainwires_provider.protocols.anthropic.messages import encode_messages
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.types import Deviation, Message, Options, Origin, Request, Tool
+from known import encode_known
 
 NEW, OLD, BOTH, OPUS_41 = "claude-opus-5", "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-1"
 """Thinks as it finds right; by a budget; both; by a budget, with a low limit."""
@@ -27,7 +28,7 @@ def encode(
     if isinstance(fields.get("options"), dict):
         fields["options"] = Options(**fields["options"])
     origin = Origin("anthropic_messages", "anthropic", model)
-    return AnthropicMessages(quirks).encode(Request(messages, model, **fields), origin, stream=stream)
+    return encode_known(AnthropicMessages(quirks), Request(messages, model, **fields), origin, stream=stream)
 
 
 def told(call: Call) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from brainwires_provider.events import Event
 from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
 from brainwires_provider.types import Origin
 from paths import PROJECT
+from reading import read_stream
 
 _LIMIT = 64 * 1024 * 1024
 
@@ -62,6 +63,12 @@ def corpus_dir() -> Path:
     return Path(given) if given else PROJECT.parent / "shared" / "wire"
 
 
+def peer_cases_dir() -> Path:
+    """Where the cases of other clients are, or should be."""
+    given = os.environ.get("BRAINWIRES_PEER_CASES")
+    return Path(given) if given else PROJECT.parent / "shared" / "peercases"
+
+
 @functools.cache
 def records(protocol: str) -> tuple[Record, ...]:
     """Every record of one protocol. Skips the calling test where there is no corpus."""
@@ -97,16 +104,4 @@ def read(
         raise protocol.decode_error(Reply(record.status, record.headers, record.data, 0))
     if record.kind == "whole":
         return decoder.feed_whole(record.data)
-    events: list[Event] = []
-    framing = protocol.framing(_LIMIT)
-    for chunk in [record.data] if chunks is None else chunks:
-        for message in framing.feed(chunk):
-            if decoder.ended:
-                return events
-            events += decoder.feed(message)
-    left, clean = framing.finish()
-    for message in left:
-        if not decoder.ended:
-            events += decoder.feed(message)
-            clean = True
-    return events if decoder.ended else events + decoder.finish(clean)
+    return read_stream(protocol.framing(_LIMIT), decoder, [record.data] if chunks is None else chunks, [])

@@ -11,6 +11,7 @@ from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.openai_responses import OpenAIResponses
 from brainwires_provider.types import Request, Response
 from corpus import Record, answers, read
+from known import encode_known
 
 RESPONSES = OpenAIResponses()
 FILES = ("openai_responses", "openai_compact")
@@ -35,8 +36,18 @@ def good() -> list[Record]:
 def sent_back(record: Record, response: Response) -> tuple[list[dict[str, Any]], list[str]]:
     """The assistant's turn as the items of a next request, and what the report says of it."""
     request = Request((response.message,), model=record.model)
-    call = RESPONSES.encode(request, record.origin, stream=False)
+    call = encode_known(RESPONSES, request, record.origin, stream=False)
     return call.body["input"], [d.reason for d in call.deviations]
+
+
+def as_input(item: dict[str, Any]) -> dict[str, Any]:
+    """An output item as the API takes it back: without nulls, and of an image only what the API describes as input."""
+    item = {name: value for name, value in item.items() if value is not None}
+    if isinstance(item.get("action"), dict):
+        item["action"] = {name: value for name, value in item["action"].items() if value is not None}
+    if item["type"] == "image_generation_call":
+        item = {name: item[name] for name in ("type", "id", "status", "result")}
+    return item
 
 
 def documents_of(record: Record) -> list[Any]:

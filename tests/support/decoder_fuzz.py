@@ -32,10 +32,12 @@ from brainwires_provider.events import (
     collect,
 )
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE, Framing
-from brainwires_provider.protocols.base.bodies import feed_rest, framing_named
+from brainwires_provider.protocols.base.bodies import framing_named
 from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
 from brainwires_provider.types import Message, Origin, Request, Response, dump_messages, load_messages
 from event_streams import raw_message
+from known import encode_known
+from reading import read_stream
 
 SECONDS = 2.0
 """The processor time that one small case may take."""
@@ -317,13 +319,7 @@ def _read(case: Case, decoder: Decoder, events: list[Event]) -> None:
     if framing is None:
         events += decoder.feed_whole(case.body)
         return
-    for chunk in case.chunks:
-        for wire in framing.feed(chunk):
-            events += decoder.feed(wire)
-            if decoder.ended:
-                return
-    messages, clean = framing.finish()
-    feed_rest(decoder, messages, clean, events)
+    read_stream(framing, decoder, case.chunks, events)
 
 
 _TEXT_DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
@@ -369,5 +365,5 @@ def check_replay(answer: Message, seed: Seed) -> None:
     calls = [Message.tool_result(call, "done") for call in answered]
     history = (Message.user("Hi"), answer, *calls, Message.user("And now?"))
     origin = Origin(seed.origin.protocol, seed.origin.provider, "m")
-    call = seed.protocol.encode(Request(history, "m"), origin, stream=True)
+    call = encode_known(seed.protocol, Request(history, "m"), origin, stream=True)
     msgspec.json.encode(call.body)

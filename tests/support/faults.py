@@ -31,6 +31,7 @@ from brainwires_provider import (
     ProviderError,
     RateLimitError,
     RequestTimeout,
+    Retry,
     ServerError,
     StreamInterrupted,
     StreamTimeout,
@@ -300,6 +301,11 @@ CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
     "plain http": ("ROW:x", {"base_url": "http://example.com/v1", "api_key": "k"}, "plain http"),
     "no URL": ("ROW:x", {"base_url": "example.com", "api_key": "k"}, "is not an http"),
     "bad port": ("ROW:x", {"base_url": "https://h:99999/", "api_key": "k"}, "is not an http"),
+    "no host": (
+        "ROW:x",
+        {"base_url": "https:///v1?key=sk-PLANTED", "api_key": "k"},
+        "base_url 'https:///v1' is not an http",
+    ),
     "a password in the URL": (
         "ROW:x",
         {"base_url": "https://me:pw@example.com/api", "api_key": "k"},
@@ -321,6 +327,10 @@ CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
         "character that is not allowed in a header",
     ),
 }
+
+
+UNNAMED = ("no provider", "unknown provider", "no model")
+"""Where no provider is known when the fault is found."""
 
 
 class FaultTests:
@@ -409,7 +419,9 @@ class FaultTests:
         cuts = range(len(text) + 1)
 
         async def ask_all(url: str) -> None:
-            async with AsyncClient(f"{self.dialect.row}:m", base_url=url, api_key=KEY) as client:
+            async with AsyncClient(
+                f"{self.dialect.row}:m", base_url=url, api_key=KEY, retry=Retry(1)
+            ) as client:
                 for n in cuts:
                     try:
                         response = await client.stream("hi").collect()
@@ -499,3 +511,5 @@ class FaultTests:
             run(make(model.replace("ROW", row.name), **settings), stream=False)
 
         assert says.replace("ROW", row.name).replace("KEY_ENV", str(row.key_env)) in str(caught.value)
+        assert "PLANTED" not in str(caught.value)
+        assert caught.value.provider == (None if name in UNNAMED else row.name)

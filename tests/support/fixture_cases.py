@@ -5,10 +5,16 @@
 - `call.json`: what the encoder makes of it, or the error that it raises.
 - `wire.sse`, `.ndjson`, `.bin` or `.json` (a whole body): the answer's bytes. A case may have none.
 - `events.json`: what the decoder makes of them; a failure is the last element, `{"error": {…}}`.
+- `source.toml`: what says so besides the code. `sdk` names the vendor's package that reads the same out of the bytes,
+  which test_fixture_sources.py checks; `page` is the provider's page, `read` the day on which it was read, and `says`
+  what it says in our words. `refuses`, beside `sdk`, is a body that says what we refuse, and that the SDK's types
+  refuse too. `own` says why nothing outside speaks of it: the rule is this library's.
 """
 
 from __future__ import annotations
 
+import datetime
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +27,10 @@ from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import Event
 from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.protocols.anthropic import AnthropicOptions
-from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
+from brainwires_provider.protocols.base.protocol import ChatProtocol, Reply
 from brainwires_provider.protocols.bedrock import BedrockOptions
 from brainwires_provider.protocols.gemini import GeminiOptions
+from brainwires_provider.protocols.google_interactions import GoogleInteractionsOptions
 from brainwires_provider.protocols.ollama import OllamaOptions
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.protocols.openai_responses import OpenAIResponsesOptions
@@ -40,7 +47,9 @@ from brainwires_provider.types import (
     Tool,
     ToolChoice,
 )
+from known import encode_known
 from paths import FIXTURES
+from reading import read_stream
 
 ROOT = FIXTURES
 MODEL = "m"
@@ -48,6 +57,7 @@ PROTOCOLS: dict[str, tuple[str, type[ProviderOptions]]] = {
     "anthropic_messages": ("anthropic", AnthropicOptions),
     "bedrock_converse": ("bedrock", BedrockOptions),
     "gemini": ("google", GeminiOptions),
+    "google_interactions": ("google-interactions", GoogleInteractionsOptions),
     "ollama": ("ollama", OllamaOptions),
     "openai_chat": ("openai-chat", OpenAIChatOptions),
     "openai_responses": ("openai-responses", OpenAIResponsesOptions),
@@ -72,6 +82,26 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     options: Options = Options()
     provider_options: dict[str, Any] | None = None
     answer: Answer = Answer()
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a case is held against."""
+
+    sdk: str | None = None
+    page: str | None = None
+    read: datetime.date | None = None
+    says: str | None = None
+    own: str | None = None
+    refuses: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sdk or self.own:
+            return
+        if not (self.page and self.page.startswith("https://") and self.read and self.says):
+            raise ValueError(
+                "a source is an sdk, or a page (https), the day on which it was read, and what it says, or `own`: why "
+                "there is none"
+            )
 
 
 class Case(Struct, frozen=True):
@@ -110,6 +140,11 @@ class Case(Struct, frozen=True):
         found = sorted(self.folder.glob("wire.*"))
         return (found[0].suffix[1:], found[0].read_bytes()) if found else None
 
+    @property
+    def source(self) -> Source | None:
+        path = self.folder / "source.toml"
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Source) if path.exists() else None
+
     def expected(self, name: str) -> Any:
         return msgspec.json.decode((self.folder / name).read_bytes())
 
@@ -130,7 +165,10 @@ def called(case: Case) -> Any:
     """What call.json should say."""
     try:
         request = replace(case.request, model=MODEL)
-        call = plain(case.protocol.encode(request, case.origin, stream=case.spec.stream))
+        call = plain(encode_known(case.protocol, request, case.origin, stream=case.spec.stream))
+        call.pop("wrap")
+        call.pop("weakened")
+        assert call.pop("content") is None  # the body of a chat is JSON
         call.pop("sent")  # held to the body for every provider and option in test_sent_means_sent
         return call
     except ProviderError as error:
@@ -147,8 +185,8 @@ def failed(error: ProviderError) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "message": str(error), **told}}
 
 
-def decoded(case: Case, cut: Callable[[bytes], list[bytes]]) -> Any:
-    """What events.json should say, the answer coming in these pieces."""
+def read(case: Case, cut: Callable[[bytes], list[bytes]]) -> tuple[list[Event], ProviderError | None]:
+    """The events of the answer, which comes in these pieces, and the failure that ended them."""
     wire = case.wire
     assert wire is not None
     kind, data = wire
@@ -161,34 +199,13 @@ def decoded(case: Case, cut: Callable[[bytes], list[bytes]]) -> Any:
         if kind == "json":
             events += decoder.feed_whole(b"".join(cut(data)))
         else:
-            _stream(protocol, decoder, cut(data), events)
+            read_stream(protocol.framing(DEFAULT_MAX_MESSAGE), decoder, cut(data), events)
     except ProviderError as error:
-        return [*plain(events), failed(error)]
-    return plain(events)
+        return events, error
+    return events, None
 
 
-def _stream(protocol: ChatProtocol, decoder: Decoder, chunks: list[bytes], events: list[Event]) -> None:
-    framing = protocol.framing(DEFAULT_MAX_MESSAGE)
-    for chunk in chunks:
-        for message in framing.feed(chunk):
-            if decoder.ended:
-                return
-            events += decoder.feed(message)
-    left, clean = framing.finish()
-    if not decoder.ended and clean:
-        events += decoder.finish(clean)
-    elif not decoder.ended:
-        _cut_off(decoder, left, events)
-
-
-def _cut_off(decoder: Decoder, left: list[Any], events: list[Event]) -> None:
-    """A stream that ended inside a message: it counts if it is whole all the same."""
-    for message in left:
-        try:
-            events += decoder.feed(message)
-        except ProviderError as error:
-            if type(error).__name__ != "ProtocolError":
-                raise
-            events += decoder.finish(False)
-    if not decoder.ended:
-        events += decoder.finish(True)
+def decoded(case: Case, cut: Callable[[bytes], list[bytes]]) -> Any:
+    """What events.json should say, the answer coming in these pieces."""
+    events, error = read(case, cut)
+    return plain(events) if error is None else [*plain(events), failed(error)]

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,6 +106,8 @@ class Relay:
     def __init__(self, target: str) -> None:
         self.asked: list[dict[str, Any]] = []
         """The bodies of the requests for an answer, in order."""
+        self.at_first_piece: Callable[[], None] | None = None
+        """Called once, when the first piece of an answer has been passed on; the rest of it is not."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Passing, self))
         self._server.daemon_threads = True
         self.target = target.removeprefix("http://")
@@ -152,6 +154,10 @@ class _Passing(BaseHTTPRequestHandler):
         self.end_headers()
         while piece := answer.read1(65_536):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            then, self._relay.at_first_piece = self._relay.at_first_piece, None
+            if then is not None:
+                then()
+                return
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -172,6 +178,7 @@ class Proxy:
         )
         self._log = folder / "litellm.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._killing = threading.Lock()
         self.starts = 0
 
     def start(self) -> None:
@@ -213,11 +220,12 @@ class Proxy:
 
     def kill(self) -> None:
         """End it and its children at once, as a crash would."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(30)
-            self._process = None
+        with self._killing:  # a test restarts it while the relay's thread still waits for its end
+            if self._process is not None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait(30)
+                self._process = None
 
     def restart(self) -> None:
         """Kill, and start again."""

@@ -18,6 +18,7 @@ from brainwires_provider import (
     ProviderConfig,
     ProviderError,
     Response,
+    Retry,
     Timeouts,
     WebSocketOptions,
 )
@@ -83,7 +84,8 @@ def config(base_url: str, traits: WebSocketOptions | None = SINGLE, **more: Any)
 
 @asynccontextmanager
 async def client_of(colour: str, provider: ProviderConfig, **settings: Any) -> AsyncIterator[Any]:
-    settings = {"model": MODEL, "timeouts": CLOCKS, "providers": [provider], **settings}
+    # One attempt: what is tested is the socket's own recovery.
+    settings = {"model": MODEL, "timeouts": CLOCKS, "providers": [provider], "retry": Retry(1), **settings}
     if colour == "async":
         async with AsyncClient(**settings) as client:
             yield client

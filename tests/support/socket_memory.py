@@ -50,6 +50,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
+class _Hurry(selectors.SelectSelector):
+    def select(self, timeout: float | None = None) -> Any:
+        return super().select(None if timeout is None else timeout / FastLoop.SPEED)
+
+
+class FastLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock runs ten times as fast: for waits of a second on real sockets."""
+
+    SPEED = 10.0
+
+    def __init__(self) -> None:
+        super().__init__(_Hurry())
+
+    def time(self) -> float:
+        return super().time() * self.SPEED
+
+
 class MemoryLink:
     def __init__(self, net: MemoryNet, on_frame: Callable[[bytes], None], on_close: Any) -> None:
         self._net = net
@@ -58,7 +75,7 @@ class MemoryLink:
         self._session = net.service.connect(net.now())
         self._is_stepping = False
         self.headers: Mapping[str, str] = {"x-request-id": "r"}
-        self.opened_at = self._loop.time()
+        self.opened_at = self.heard_at = self._loop.time()
         self.closed: Closed | None = None
 
     @property
@@ -101,6 +118,7 @@ class MemoryLink:
 
     def _say(self, event: Mapping[str, Any] | bytes) -> None:
         if self.closed is None:
+            self.heard_at = self._loop.time()
             self._on_frame(event if isinstance(event, bytes) else msgspec.json.encode(event))
 
     def end(self, closed: Closed) -> None:

@@ -193,6 +193,37 @@ def signed(headers: dict[str, str], **changes: Any) -> dict[str, str]:
     return sign("POST", f"{HOST}/model/m/converse", headers, b"{}", **fixed)
 
 
+UNSIGNED = [
+    "Authorization",
+    "Baggage",
+    "Connection",
+    "Expect",
+    "Keep-Alive",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "TE",
+    "Traceparent",
+    "Tracestate",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+    "User-Agent",
+    "X-Amz-Date",
+    "X-Amz-Security-Token",
+    "X-Amzn-Trace-Id",
+]
+
+
+@pytest.mark.parametrize(
+    "name", [*UNSIGNED, "Accept", "Content-Type", "X-Amz-Target", "X-Amzn-Bedrock-Trace"]
+)
+def test_what_a_proxy_may_change_is_not_signed(name: str) -> None:
+    """Nor what signing itself adds: a value of the caller's is replaced."""
+    plain = signed({})["Authorization"]
+    with_it = signed({name: "value"})["Authorization"]
+    assert (with_it == plain) == (name in UNSIGNED)
+
+
 def test_every_part_of_a_request_changes_the_signature() -> None:
     plain = signed({})["Authorization"]
     assert signed({"Content-Type": "a"})["Authorization"] != plain

@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, ConfigError, ProviderError, StreamInterrupted, TransportError
+from brainwires_provider import (
+    AsyncClient,
+    ConfigError,
+    ProviderConfig,
+    ProviderError,
+    Retry,
+    StreamInterrupted,
+    TransportError,
+)
 from brainwires_provider.testing import Answer, Gate, Paced, RecordedRequest, ScriptedServer, Stall, sse
 from brainwires_provider.transports.http import HTTPExchange
 from chat_answers import TEXT, WHOLE, chunk
@@ -23,6 +31,7 @@ from faults import KEY
 
 
 def client(server: ScriptedServer, **settings: Any) -> AsyncClient:
+    settings = {"retry": Retry(1), **settings}  # what the transport does by itself
     return AsyncClient("openai-chat:m", base_url=f"{server.url}/v1", api_key=KEY, **settings)
 
 
@@ -202,19 +211,21 @@ def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     with ScriptedServer([Answer(body=WHOLE)]) as server:
-        asyncio.run(client(server).chat("hi"))
+        ours = client(server)
+        asyncio.run(ours.chat("hi"))
         assert [v for k, v in server.requests[0].headers if k.lower() == "authorization"] == [f"Bearer {KEY}"]
 
 
-@pytest.mark.parametrize("how", ["env", "explicit", "off", "no_proxy"])
+@pytest.mark.parametrize("how", ["env", "loopback", "explicit", "off", "no_proxy"])
 def test_proxies(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain http through a proxy is an absolute-URI request that carries the proxy's own credentials."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with ScriptedServer(both) as proxy, ScriptedServer(both) as server:
         address = proxy.url.replace("http://", "http://user:pw@")
+        base = "http://service.test" if how == "env" else server.url
         settings: dict[str, Any] = {}
-        if how in ("env", "no_proxy", "off"):
+        if how in ("env", "loopback", "no_proxy", "off"):
             monkeypatch.setenv("http_proxy", address)
         if how == "no_proxy":
             monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -222,11 +233,13 @@ def test_proxies(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
             settings = {"proxy": address}
         if how == "off":
             settings = {"proxy": None}
-        assert asyncio.run(client(server, **settings).chat("hi")).text == "Hello"
+        place = ProviderConfig("openai-chat", base_url=f"{base}/v1", api_key=KEY, allow_http=True)
+        ours = AsyncClient("openai-chat:m", providers=[place], **settings)
+        assert asyncio.run(ours.chat("hi")).text == "Hello"
         through = how in ("env", "explicit")
         assert (len(proxy.requests), len(server.requests)) == ((1, 0) if through else (0, 1))
         if through:
-            assert proxy.requests[0].target == f"{server.url}/v1/chat/completions"
+            assert proxy.requests[0].target == f"{base}/v1/chat/completions"
             assert proxy.requests[0].header("proxy-authorization") == "Basic dXNlcjpwdw=="
 
 

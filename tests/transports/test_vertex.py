@@ -18,6 +18,7 @@ from brainwires_provider import (
     PermissionDeniedError,
     ProviderConfig,
     RateLimitError,
+    Retry,
 )
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
 from colours import COLOURS
@@ -361,7 +362,8 @@ def test_a_refusal(name: str, row: str, stream: bool, colour: str) -> None:
     answer, kind, says = NOES[name]
     make, run = COLOURS[colour]
     with ScriptedServer(lambda _: answer) as server:
-        client = make(f"{row}:m", providers=[config(row, server, credentials=Given())])
+        providers = [config(row, server, credentials=Given())]
+        client = make(f"{row}:m", providers=providers, retry=Retry(attempts=1))
         with pytest.raises(APIError) as caught:
             run(client, stream=stream)
         server.wait_idle(5)

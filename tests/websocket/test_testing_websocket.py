@@ -321,8 +321,11 @@ def test_the_server_pings_and_notices_silence() -> None:
             await ws.send(create())
             await read_to_end(ws)
             ws.transport.pause_reading()
-            await server.wait_idle_async(5)
+            await asyncio.sleep(0.2)  # a ping comes, and is not answered
             ws.transport.resume_reading()
+            await ws.wait_closed()
+            assert (ws.close_code, ws.close_reason) == (1011, "keepalive ping timeout")
+            await server.wait_idle_async(5)
 
     with ScriptedSocket(ResponsesService(), ping=0.05) as server:
         run(main(server))

@@ -16,6 +16,7 @@ from brainwires_provider import (
     Client,
     ConfigError,
     ProviderError,
+    ResponseEnd,
     StreamInterrupted,
     TextDelta,
     WebSocketOptions,
@@ -189,6 +190,51 @@ def test_an_answer_that_had_ended_costs_nothing(traits: WebSocketOptions) -> Non
         assert client.responses.websocket_stats.abandoned == 0
 
     with ScriptedSocket(ResponsesService(lanes=traits.multiplexing)) as server:
+        played("async", server, scenario, traits)
+    assert server.connections == 1
+
+
+@BOTH
+@IN_BOTH_MODES
+def test_an_answer_left_right_at_its_end_is_continued(traits: WebSocketOptions, colour: str) -> None:
+    """Nobody asks for more after the `ResponseEnd`: leaving gives the lane back with what its server holds."""
+
+    async def scenario(client: Any) -> None:
+        talk = client.conversation()
+        async with talk.stream("hi") as stream:
+            async for event in stream:
+                if isinstance(event, ResponseEnd):
+                    break
+        turn = await talk.chat("and?")
+        assert turn.report.continuation.sent == 1
+        assert client.responses.websocket_stats.abandoned == 0
+
+    with ScriptedSocket(ResponsesService(lanes=traits.multiplexing)) as server:
+        played(colour, server, scenario, traits)
+    assert server.connections == 1
+
+
+def test_the_lane_of_a_left_answer_that_has_ended_is_used_again() -> None:
+    """And its connection outlives the drain period, which is over before the second answer is asked for."""
+    holding = Holding(LANES, "response.output_text.delta")
+
+    async def scenario(client: Any) -> None:
+        left = asyncio.create_task(client.chat("left"))
+        await holding.wait()
+        left.cancel()
+        await asyncio.wait([left])
+        server.open(holding.gate)
+        [[connection]] = [pool.connections for pool in pools(client)]
+        while connection.is_busy:
+            await asyncio.sleep(0.01)
+        drained = asyncio.Event()  # set by a timer that is due after the drain's
+        asyncio.get_running_loop().call_later(0.3, drained.set)
+        await drained.wait()
+        await check(client, "kept")
+        assert (len(connection.lanes), connection.retiring) == (1, False)
+
+    traits = WebSocketOptions(multiplexing=True, reuse_after_error=True, drain_timeout=0.2)
+    with holding.server as server:
         played("async", server, scenario, traits)
     assert server.connections == 1
 

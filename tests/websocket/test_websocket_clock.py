@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from brainwires_provider import Message, OpenAIResponsesOptions, Timeouts, Tool, WebSocketOptions
 from brainwires_provider.testing import Job, ResponsesService, ScriptedSocket, digest, function_call
 from brainwires_provider.transports.websocket.connection import Closed, Handshake
-from brainwires_provider.transports.websocket.pool import Pools
+from brainwires_provider.transports.websocket.pools import Pools
 from socket_clients import LANES, MODES, client_of, config, played
 from socket_memory import MemoryLink, MemoryNet, VirtualLoop
 
@@ -172,6 +172,10 @@ def test_three_hours_without_one_request_lost(traits: WebSocketOptions, seed: in
     assert all(under_way == 0 for _, under_way in rotated)  # between responses only
     assert all(3180 <= age < HOUR for age, _ in rotated), rotated
     assert len({round(age) for age, _ in rotated}) > 1  # the jitter
+    old = [
+        code for (opened, ended, _), code in zip(net.lives, net.codes, strict=True) if ended - opened > 3100
+    ]
+    assert old == [1000] * len(rotated)  # with a closing handshake, also where answers were under way
 
 
 def test_connections_opened_together_are_not_replaced_together() -> None:

@@ -1,16 +1,17 @@
 """Every fault that a survey saw in other clients (November 2026), and the test that ours has it not.
 
-docs/websocket.md has the same table. Most tests lie with their subject; those without one are here.
+docs/websocket-evidence.md has the same table. Most tests lie with their subject; those without one are here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from test_websocket_behaviour import table
+from test_websocket_behaviour import DOCS, table
 
 from brainwires_provider import ConnectError, RequestTimeout, Timeouts, WebSocketOptions
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedSocket, digest
@@ -344,6 +345,20 @@ def test_the_document_has_the_same_faults_and_every_test_is_there() -> None:
     for fault in FAULTS:
         file, _, name = fault.test.partition("::")
         assert f"def {name}(" in (HERE / f"test_websocket_{file}.py").read_text(encoding="utf-8"), fault
+
+
+def test_every_statement_of_the_guide_has_a_test() -> None:
+    """Each item of a list and each row of a table has a number, and each number a test that is there."""
+    guide = (DOCS.parent / "websocket.md").read_text(encoding="utf-8").split("## What it saves")[1]
+    stated = [line for line in guide.splitlines() if re.match(r"- |\| (?!If |What |Statistic )[^-]", line)]
+    tests = {number: test.strip("`") for number, test in table("The tests of the guide's statements")}
+
+    assert len(stated) > 50
+    assert not [line for line in stated if not re.search(r"\[\d+\]", line)]
+    assert set(re.findall(r"\[(\d+)\]", guide)) == set(tests)
+    for test in tests.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (HERE / f"test_websocket_{file}.py").read_text(encoding="utf-8"), test
 
 
 @BOTH

@@ -1,9 +1,10 @@
 """What the server holds as a conversation is the history that the caller passed, whatever happened on the way.
 
 A case is a few conversations over one client, in an order drawn from its number: turns, edits, forks, tools, changed
-settings, cache marks, answers left early, errors, cut connections, hours that pass. After each answer the service is
-asked for its whole conversation, chain and tail, which must be the caller's, item for item. The service's rules are
-OpenAI's: an id with items that it already has, a call without its output, an unknown parent are refused.
+settings, cache marks, headers of each request, answers left early, errors, connections that are cut while several
+answer, hours that pass; servers that ignore lanes, send heartbeats, or change a response's id. After each answer the
+service is asked for its whole conversation, chain and tail, which must be the caller's, item for item. The service's
+rules are OpenAI's: an id with items that it already has, a call without its output, an unknown parent are refused.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ from brainwires_provider.testing import (
     function_call,
     reasoning,
 )
-from brainwires_provider.transports.websocket.pool import Pools
+from brainwires_provider.transports.websocket.pools import Pools
 from socket_memory import MemoryNet, VirtualLoop
 
 MEMORY_CASES = 10_000
 SOCKET_CASES = 500
+MANNERS = (("ignores_lanes",), ("heartbeats",), ("changes_ids",), (), ())
 BLOCK = 500
 WEATHER = Tool("weather", "The weather of a place.", {"type": "object", "properties": {}})
 
@@ -95,7 +97,8 @@ class Case:
 
     async def turn(self, talk: AsyncConversation) -> None:
         said = self._say(talk)
-        args: dict[str, Any] = {"temperature": 0.5} if self.random.random() < 0.05 else {}
+        args: dict[str, Any] = {"max_tokens": 9} if self.random.random() < 0.05 else {}
+        args["extra_headers"] = {"traceparent": f"00-{self.turns}"}
         before = list(talk.messages)
         try:
             if self.random.random() < 0.5:
@@ -128,12 +131,13 @@ class Case:
         *asked, answer = history
         body = msgspec.json.decode(self.client.prepare(list(asked), tools=[WEATHER]).body)
         held = self.service.conversation(response.id)
+        output = self.service.turns[self.service.named(response.id)].output
         assert [plain(item) for item in held] == [plain(item) for item in body["input"]] + [
-            plain(item) for item in self.service.turns[response.id].output
+            plain(item) for item in output
         ]
         assert answer == response.message
         if response.text:
-            assert response.text == digest(held[: -len(self.service.turns[response.id].output)])
+            assert response.text == digest(held[: -len(output)])
 
     async def leave_early(self, talk: AsyncConversation) -> None:
         """The next request works at once, and sees nothing of this one."""
@@ -209,7 +213,10 @@ async def memory_case(number: int) -> tuple[int, int]:
     random = Random(number)
     author = Author(random)
     own = traits(random, http_fallback=False, max_lanes=random.choice((2, 4, 32)), max_connections=4)
-    service = ResponsesService(author, lanes=own.multiplexing, max_lanes=own.max_lanes, piece=64)
+    manner = random.choice(MANNERS if own.multiplexing else MANNERS[1:])
+    service = ResponsesService(
+        author, lanes=own.multiplexing, max_lanes=own.max_lanes, piece=64, **dict.fromkeys(manner, True)
+    )
     net = MemoryNet(service, random)
     config = ProviderConfig("openai-responses-ws", base_url="http://localhost/v1", api_key="k", socket=own)
     async with AsyncClient("openai-responses-ws:gpt-6", providers=[config]) as client:

@@ -50,7 +50,7 @@ def test_raw_events_in_and_out(colour: str) -> None:
         assert not connection.is_connected
         async with connection:
             assert connection.is_connected and connection.headers["upgrade"].lower() == "websocket"
-            await connection.create("hi", stream_id="a", system="Be brief.", temperature=0.5)
+            await connection.create("hi", stream_id="a", system="Be brief.", max_tokens=9)
             events = await read(connection)
             assert [event["sequence_number"] for event in events] == list(range(len(events)))
             assert {event["stream_id"] for event in events} == {"a"}
@@ -70,7 +70,7 @@ def test_raw_events_in_and_out(colour: str) -> None:
     with ScriptedSocket(service) as server:
         played(colour, server, scenario, LANES)
     first = server.requests[0][0]
-    assert (first["instructions"], first["temperature"], first["model"]) == ("Be brief.", 0.5, "gpt-6")
+    assert (first["instructions"], first["max_output_tokens"], first["model"]) == ("Be brief.", 9, "gpt-6")
     assert "stream" not in first and KEY not in str(server.requests)
 
 

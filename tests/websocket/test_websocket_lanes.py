@@ -20,6 +20,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.testing import (
     CloseFrame,
+    Failure,
     Gate,
     Job,
     ResponsesService,
@@ -188,6 +189,31 @@ def test_events_that_nobody_asked_for_are_counted_and_nothing_else(colour: str) 
     assert counts.orphaned == 19 and server.connections == 1
 
 
+@BOTH
+def test_a_lane_whose_request_was_refused_gets_no_other(colour: str) -> None:
+    """What was refused may still be answered. With half of the names gone, the connection goes too."""
+
+    def author(items: Any, body: Mapping[str, Any]) -> Any:
+        return Failure("server_error", "no") if items[-1]["content"] == "bad" else digest(items)
+
+    async def scenario(client: Any) -> None:
+        talk = client.conversation()
+        await talk.chat("hi")
+        for _ in range(3):
+            assert isinstance(await tried(client.chat("bad")), ServerError)
+        assert (await talk.chat("and?")).report.continuation.sent == 1
+        for _ in range(2):
+            assert isinstance(await tried(client.chat("bad")), ServerError)
+        assert (await talk.chat("so?")).report.continuation.sent == 5
+
+    traits = WebSocketOptions(multiplexing=True, reuse_after_error=True, max_lanes=8)
+    with ScriptedSocket(ResponsesService(author)) as server:
+        played(colour, server, scenario, traits)
+    first, second = server.requests
+    assert [event["stream_id"] for event in first] == [f"lane-{n}" for n in (0, 1, 2, 3, 0, 4, 5)]
+    assert len(second) == 1
+
+
 # -- who gives way, and who waits ----------------------------------------------------------------------------
 
 
@@ -217,6 +243,26 @@ def test_the_chain_that_rested_longest_gives_way(traits: WebSocketOptions) -> No
     with ScriptedSocket(ResponsesService(lanes=traits.multiplexing)) as server:
         played("async", server, scenario, few)
     assert server.connections == (1 if traits.multiplexing else 3)
+
+
+@pytest.mark.parametrize(("names", "connections"), [(1, 4), (2, 1), (2, 8), (5, 8)])
+def test_a_server_with_few_names_of_lanes_loses_no_call(names: int, connections: int) -> None:
+    """What one connection is refused is known to all: who is left waits for a lane, or gets another connection."""
+
+    async def scenario(client: Any) -> None:
+        for _ in range(2):
+            found = await asyncio.gather(*(client.chat(f"q{n}") for n in range(20)))
+            assert [each.text for each in found] == [f"a{n}" for n in range(20)]
+            (pool,) = pools(client)
+            assert pool.options.max_lanes == names and pool.options.multiplexing
+            assert all(len(each.lanes) <= names for each in pool.connections)
+        refused = [each for each in found if each.attempts]
+        assert not refused  # the second time it is known
+
+    traits = WebSocketOptions(multiplexing=True, reuse_after_error=True, max_connections=connections)
+    service = ResponsesService(lambda items, _: f"a{items[-1]['content'][1:]}", max_lanes=names)
+    with ScriptedSocket(service) as server:
+        played("async", server, scenario, traits)
 
 
 @IN_BOTH_MODES
@@ -259,6 +305,24 @@ def test_a_stored_answer_is_continued_while_its_own_lane_is_gone() -> None:
         played("async", server, scenario, WebSocketOptions(max_connections=1, max_idle_connections=1))
 
 
+def test_a_stored_answer_is_continued_once() -> None:
+    """Who comes second sends the whole history: the parent of a lane's latest response may be gone there."""
+
+    async def scenario(client: Any) -> None:
+        talk = client.conversation(provider_options=OpenAIResponsesOptions(store=True))
+        await talk.chat("hi")
+        server.play(CloseFrame(1001))
+        await server.wait_idle_async(5)
+        turns = [await fork.chat("and?") for fork in (talk.fork(), talk.fork())]
+        assert [turn.report.continuation.sent for turn in turns] == [1, 3]
+        for turn in turns:
+            assert turn.text == digest(service.conversation(turn.id)[:-1])
+
+    service = ResponsesService()
+    with ScriptedSocket(service) as server:
+        played("async", server, scenario, LANES)
+
+
 def test_a_close_while_it_connects_is_told() -> None:
     async def main() -> None:
         client = AsyncClient(MODEL, providers=[config(server.base_url, LANES)])
@@ -273,14 +337,14 @@ def test_a_close_while_it_connects_is_told() -> None:
         server.wait_idle(5)
 
 
-def test_a_connection_that_ends_as_it_begins_is_tried_once() -> None:
+def test_a_connection_that_ends_as_it_begins_is_tried_twice() -> None:
     """The close frame comes in the same packet as the head of the 101."""
 
     async def scenario(client: Any) -> None:
         found = await asyncio.gather(*(tried(client.chat(f"number {n}")) for n in range(4)))
         assert all(isinstance(error, StreamInterrupted | APIError) for error in found)
 
-    plan = [SocketScript(first=[CloseFrame(1013)])] * 4
+    plan = [SocketScript(first=[CloseFrame(1013)])] * 8
     with ScriptedSocket(plan) as server:
         played("async", server, scenario, WebSocketOptions(http_fallback=False))
-    assert len(server.handshakes) <= 4
+    assert len(server.handshakes) <= 8

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from random import Random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from brainwires_provider import (
     OpenAIResponsesOptions,
     ProtocolError,
     ProviderError,
+    RateLimitError,
     RequestTimeout,
     StreamInterrupted,
     Timeouts,
@@ -37,21 +37,16 @@ from brainwires_provider.testing import (
     SocketScript,
     digest,
 )
-from brainwires_provider.transports.websocket.connection import HandshakeRefused
-from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import (
     COLOURS,
     LANES,
     SINGLE,
     answer,
-    client_of,
-    config,
     played,
     refusal,
     told,
     tried,
 )
-from socket_memory import MemoryNet, VirtualLoop
 
 BOTH = pytest.mark.parametrize("colour", COLOURS)
 KEEPS = WebSocketOptions(reuse_after_error=True)
@@ -197,14 +192,16 @@ def test_each_rung_is_taken_once() -> None:
     assert type(limit.last) is InvalidRequestError and limit.counts.reconnected == 1
     stale = after([[answer("r1"), [STALE], [STALE], answer("r9")]])
     assert type(stale.last) is InvalidRequestError and stale.counts.resent == 1
-    dead = after([[answer("r1"), [Drop()]], [[Drop()]]], traits=WebSocketOptions(http_fallback=False))
+    dead = after(
+        [[answer("r1"), [Drop()]], [[Drop()]], [[Drop()]]], traits=WebSocketOptions(http_fallback=False)
+    )
     assert type(dead.last) is StreamInterrupted and dead.last.how == "1006"
-    assert [len(events) for events in dead.server.requests] == [2, 1]
+    assert [len(events) for events in dead.server.requests] == [2, 1, 1]
 
 
 def test_rungs_follow_each_other() -> None:
-    """The parent is forgotten, then the connection has served its time, then the next one dies: over HTTP it ends."""
-    script: list[Any] = [[answer("r1"), [STALE], [LIMIT]], [[CloseFrame(1001)]]]
+    """The parent is forgotten, then the connection has served its time, then two others die: over HTTP it ends."""
+    script: list[Any] = [[answer("r1"), [STALE], [LIMIT]], [[CloseFrame(1001)]], [[CloseFrame(1001)]]]
     found = after(script, http=ResponsesService())
 
     assert found.last.text.startswith("3 items")
@@ -212,9 +209,10 @@ def test_rungs_follow_each_other() -> None:
     assert [words.split(":")[0] for words in told_] == [
         "sent again whole",
         "sent again on a new connection",
+        "tried again on another connection",
         "sent over HTTP",
     ]
-    assert (found.counts.resent, found.counts.reconnected, found.counts.http_fallbacks) == (1, 1, 1)
+    assert (found.counts.resent, found.counts.reconnected, found.counts.http_fallbacks) == (1, 2, 1)
 
 
 @BOTH
@@ -262,28 +260,28 @@ NO_SOCKETS: Mapping[str, tuple[Any, dict[str, Any]]] = {
 @BOTH
 @pytest.mark.parametrize("case", NO_SOCKETS)
 def test_where_no_websocket_comes_about_http_answers(case: str, colour: str) -> None:
-    """One try, no storm of reconnections; and it is remembered, but for what was only too large."""
+    """Two tries, no storm of reconnections; and it is remembered, but for what was only too large."""
     first, settings = NO_SOCKETS[case]
     service = ResponsesService()
 
     async def scenario(client: Any) -> Any:
-        turns = [await client.chat("hi", temperature=0.7), await client.chat("hi")]
+        turns = [await client.chat("hi", max_tokens=7), await client.chat("hi")]
         return turns, client.responses.websocket_stats
 
-    with ScriptedSocket([first, service], http=service) as server:
+    is_kept = case == "1009"
+    with ScriptedSocket([first, service] if is_kept else [first, first], http=service) as server:
         (one, two), counts = played(colour, server, scenario, **settings)
 
     assert one.text == two.text == digest([{"role": "user", "content": "hi"}])
-    assert len(one.attempts) == 1 and "sent over HTTP" in one.attempts[0].error
-    is_kept = case == "1009"
-    assert len(server.handshakes) == (2 if is_kept else 1)
+    assert len(one.attempts) == (1 if is_kept else 2) and "sent over HTTP" in one.attempts[-1].error
+    assert len(server.handshakes) == 2
     assert (counts.http_fallbacks, len(server.http_requests)) == ((1, 1) if is_kept else (2, 2))
 
 
 def test_without_the_fallback_the_error_is_told() -> None:
     only = WebSocketOptions(http_fallback=False)
     for case, (first, settings) in NO_SOCKETS.items():
-        with ScriptedSocket([first]) as server:
+        with ScriptedSocket([first, first]) as server:
             [error] = played("async", server, lambda c: told(c, "hi"), only, **settings)
         assert isinstance(
             error, APIError | ConnectError | ProtocolError | RequestTimeout | StreamInterrupted
@@ -292,79 +290,6 @@ def test_without_the_fallback_the_error_is_told() -> None:
     with ScriptedSocket([]) as server:
         [error] = played("async", server, lambda c: told(c, "x" * 16_000_000), only)
     assert isinstance(error, ProviderError)
-
-
-class AskedOverHttp(ProviderError):
-    """What HTTP says here."""
-
-
-def by_the_clock(work: Callable[[Any, dict[str, Any]], Awaitable[None]]) -> MemoryNet:
-    """Run with a client whose WebSockets and HTTP do what the dict says, and a clock that costs no time."""
-    net = MemoryNet(ResponsesService(), Random(1))
-    ways: dict[str, Any] = {"socket": None, "http": AskedOverHttp("asked"), "dead": False}
-
-    async def connect(handshake: Any, **callbacks: Any) -> Any:
-        if ways["socket"] is not None:
-            raise ways["socket"]
-        link = await net.connect(handshake, **callbacks)
-        if ways["dead"]:
-            assert net.opened < 9
-            link.abort()
-        return link
-
-    async def transport(target: Any) -> Any:
-        raise ways["http"]
-
-    async def main() -> None:
-        async with client_of(
-            "async", config("http://localhost:9/v1", WebSocketOptions(fallback_cooldown=600))
-        ) as client:
-            client._session.pools = Pools(connect=connect, max_event_bytes=1 << 20, random=Random(1))
-            client._session.transport = transport
-            await work(client, ways)
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(main())
-    return net
-
-
-def test_the_fallback_lasts_for_a_while() -> None:
-    async def work(client: Any, ways: dict[str, Any]) -> None:
-        ways["socket"] = HandshakeRefused(426, {}, b"")
-        assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
-        ways["socket"] = None
-        for pause in (0, 300, 299):
-            await asyncio.sleep(pause)
-            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
-        await asyncio.sleep(2)
-        assert (await client.chat("hi")).text.startswith("1 items")
-        assert client.responses.websocket_stats.http_fallbacks == 4
-
-    assert by_the_clock(work).opened == 1
-
-
-def test_a_server_that_is_down_does_not_banish_the_websocket() -> None:
-    """Neither answers while it restarts; afterwards the next turn goes over a WebSocket at once."""
-
-    async def work(client: Any, ways: dict[str, Any]) -> None:
-        ways.update(socket=ConnectError("no connection"), http=ConnectError("no connection"))
-        talk = client.conversation()
-        for _ in range(3):
-            assert isinstance(await tried(talk.chat("hi")), ConnectError)
-        ways["socket"] = None
-        assert (await talk.chat("hi")).text.startswith("1 items")
-        assert (await talk.chat("and?")).report.continuation.sent == 1
-
-    assert by_the_clock(work).opened == 1
-
-
-def test_a_connection_that_is_dead_on_arrival_is_no_storm() -> None:
-    async def work(client: Any, ways: dict[str, Any]) -> None:
-        ways["dead"] = True
-        for _ in range(3):
-            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
-
-    assert by_the_clock(work).opened == 1
 
 
 # -- handshakes ----------------------------------------------------------------------------------------------
@@ -448,8 +373,8 @@ def test_a_key_that_cannot_be_had_is_the_callers_own_error(colour: str) -> None:
         played(colour, server, scenario, provider={"api_key": key})
 
 
-def test_a_refusal_meets_only_those_who_wait_for_that_connection() -> None:
-    """Many wait for sockets; some are refused, and each request ends by itself."""
+def test_a_refused_handshake_fails_nobody_that_an_open_connection_serves() -> None:
+    """Twelve wait for connections; four are refused, and the other eight serve all."""
 
     def plan(handshake: Any) -> Any:
         return (
@@ -461,6 +386,13 @@ def test_a_refusal_meets_only_those_who_wait_for_that_connection() -> None:
 
     with ScriptedSocket(plan) as server:
         found = played("async", server, scenario, SINGLE)
-    right = [one.text for one in found if not isinstance(one, ProviderError)]
-    assert len(set(right)) == len(right) == 8
-    assert {type(one).__name__ for one in found if isinstance(one, ProviderError)} == {"RateLimitError"}
+    assert len({one.text for one in found}) == 12 and not any(one.attempts for one in found)
+
+
+def test_a_refused_handshake_fails_those_that_nothing_serves() -> None:
+    async def scenario(client: Any) -> list[Any]:
+        return await asyncio.gather(*(tried(client.chat(f"number {n}")) for n in range(12)))
+
+    with ScriptedSocket([Answer(429)] * 12) as server:
+        found = played("async", server, scenario, SINGLE)
+    assert {type(one) for one in found} == {RateLimitError} and len(server.handshakes) == 12

@@ -1,4 +1,4 @@
-"""One attempt at a request: the exchange that was opened for it, and the events of its answer.
+"""One attempt at a request: it is signed and sent, and the events of its answer are read.
 
 Over HTTP and over a WebSocket it is the same code: an `Exchange` gives messages, the decoder makes events of them. The
 start of an answer is held back until something of it comes: until then, another attempt may take its place.
@@ -6,68 +6,143 @@ start of an answer is held back until something of it comes: until then, another
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import TypeVar
-from urllib.parse import urlsplit
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from brainwires_provider._core.continuing import Continued, Held
 from brainwires_provider._core.deadlines import Deadlines
+from brainwires_provider._core.explaining import explain, refusal
 from brainwires_provider._core.plan import Plan
-from brainwires_provider.auth.keys import redact
+from brainwires_provider.auth.keys import resolve_headers, resolve_key
+from brainwires_provider.auth.redaction import conceal, header_secrets, redact, redact_headers
 from brainwires_provider.errors import (
     APIError,
-    AuthenticationError,
-    ContextLengthError,
     FramingError,
-    NotFoundError,
     ProtocolError,
     ProviderError,
-    RateLimitError,
     StreamInterrupted,
 )
-from brainwires_provider.events import Event, ResponseStart
+from brainwires_provider.events import (
+    Collector,
+    Event,
+    OpaqueDelta,
+    PartEnd,
+    PartStart,
+    ReasoningDelta,
+    ResponseEnd,
+    ResponseRestart,
+    ResponseStart,
+)
+from brainwires_provider.framing.base import DEFAULT_MAX_PARTS
 from brainwires_provider.protocols.base.bodies import feed_rest, request_id
+from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import looks_like
-from brainwires_provider.protocols.base.protocol import ChatProtocol, Decoder, Reply
-from brainwires_provider.transports.base import ByteExchange, Exchange
+from brainwires_provider.protocols.base.protocol import Decoder
+from brainwires_provider.providers import Target
+from brainwires_provider.transports.base import ByteExchange, Exchange, Outgoing, Transport
 from brainwires_provider.types import Attempt as Replaced
-from brainwires_provider.types import Report, Response
+from brainwires_provider.types import ReasoningPart, RefusalPart, Report, Response, TextPart
 
-__all__ = ["Attempt", "explain", "refusal"]
+__all__ = ["Attempt", "Connections", "commits"]
+
+if TYPE_CHECKING:
+    from brainwires_provider.transports.websocket.pool import Pool
+    from brainwires_provider.transports.websocket.recovery import Recovery
+
+    Way = Recovery | Continued | None
 
 T = TypeVar("T")
 
 _ERROR_BYTES = 1_048_576
 _ONE_BODY = ("application/json", "text/html")
+_NEVER_COMMIT = frozenset((ResponseStart, ReasoningDelta, OpaqueDelta, ResponseRestart))
+_TEXTS = frozenset((TextPart, RefusalPart))
+
+
+def commits(events: Iterable[Event]) -> bool:
+    """Whether one of these events is part of the answer, so that its attempt cannot be repeated.
+
+    Text, a refusal, a call, or anything that the provider ran is; reasoning alone is not.
+    """
+    for event in events:
+        kind = type(event)
+        if kind in _NEVER_COMMIT:
+            continue
+        if kind is PartStart or kind is PartEnd:
+            part: Any = event.part  # type: ignore[union-attr]
+            if type(part) is ReasoningPart or (type(part) in _TEXTS and not part.text):
+                continue
+        return True
+    return False
+
+
+class Connections(Protocol):
+    """What opening needs of a session."""
+
+    fixed_headers: dict[tuple[Any, str, bool], tuple[dict[str, str], tuple[str, ...]]]
+    observe: Callable[[ByteExchange], ByteExchange] | None
+    held: Held
+
+    def known_transport(self, target: Target) -> Transport | None:
+        """What reaches a target by HTTP, if it is made already."""
+        ...
+
+    async def transport(self, target: Target) -> Transport:
+        """What reaches a target by HTTP."""
+        ...
+
+    def pool(self, plan: Plan, mode: Any) -> Pool:
+        """The WebSockets that a plan's request goes over, as its protocol declares by `mode`."""
+        ...
 
 
 class Attempt:
-    """One exchange, and its answer as far as it was read. `limit` is that of one message or body, in bytes."""
+    """One exchange, and its answer as far as it was read.
+
+    `limit` is that of one message or body, in bytes, and `max_parts` that of an answer's parts.
+    """
 
     __slots__ = (
         "_decoder",
         "_failed",
+        "_heard_at",
         "_limit",
+        "_max_parts",
         "_plan",
         "begun",
+        "continued",
         "ended",
         "exchange",
         "held",
         "replaced",
         "secrets",
+        "sent",
+        "trace_headers",
     )
 
-    def __init__(self, plan: Plan, limit: int, decoder: Decoder | None = None) -> None:
+    def __init__(self, plan: Plan, limit: int, max_parts: int, decoder: Decoder | None = None) -> None:
         self._plan = plan
         self._limit = limit
-        self._decoder = decoder
+        self._max_parts = max_parts
+        self._decoder: Decoder | None = None
+        if decoder is not None:
+            self._decoder = decoder
+            decoder.max_parts = max_parts
         self._failed: ProviderError | None = None
+        self._heard_at = 0.0
         self.exchange: Exchange | None = None
         """None until it was opened."""
+        self.continued: Continued | None = None
+        """How it continues a stored answer over HTTP."""
+        self.sent = False
+        """Something of it may have left: before, nothing can have been used."""
         self.secrets: tuple[str, ...] = ()
         """What no error may show."""
+        self.trace_headers: Mapping[str, str] | None = None
+        """Headers of a trace, for a request over HTTP."""
         self.replaced: tuple[Replaced, ...] = ()
         """The attempts that this one takes the place of."""
         self.begun = decoder is not None
@@ -81,13 +156,78 @@ class Attempt:
         """Made when first needed: while a request waits for its answer, it should weigh little."""
         decoder = self._decoder
         if decoder is None:
-            target = self._plan.target
-            decoder = self._decoder = target.protocol.decoder(target.origin)
+            target, wrap = self._plan.target, self._plan.call.wrap
+            decoder = target.protocol.decoder(target.origin)
+            self._decoder = decoder = decoder if wrap is None else wrap(decoder)
+            if self._max_parts != DEFAULT_MAX_PARTS:
+                decoder.max_parts = self._max_parts
         return decoder
 
     @decoder.setter
     def decoder(self, decoder: Decoder) -> None:
         self._decoder = decoder
+        if self._max_parts != DEFAULT_MAX_PARTS:
+            decoder.max_parts = self._max_parts
+
+    # -- opening -----------------------------------------------------------------------------------------
+
+    async def open(self, connections: Connections, recovery: Way) -> None:
+        """Send the request; there is an exchange then. Raises every ProviderError."""
+        plan = self._plan
+        if isinstance(recovery, Continued):
+            self.continued = recovery
+            plan = recovery.plan()
+        elif recovery is not None and not recovery.over_http:
+            await self._open_lane(recovery)
+            return
+        target = plan.target
+        known = connections.fixed_headers.get((target.key, target.row.auth, plan.stream))
+        if known is None or plan.has_headers:
+            outgoing = await self._signed(plan, connections)
+        else:
+            headers, self.secrets = known
+            outgoing = Outgoing(plan.call.method, plan.url, headers, plan.body(), plan.timeouts.connect)
+        if self.trace_headers:
+            outgoing = replace(outgoing, headers={**outgoing.headers, **self.trace_headers})
+        transport = connections.known_transport(target) or await connections.transport(target)
+        self.sent = True
+        exchange = await transport.open(outgoing)
+        self.exchange = exchange if connections.observe is None else connections.observe(exchange)
+
+    async def _signed(self, plan: Plan, connections: Connections) -> Outgoing:
+        """The request with its key, and a signature where that is needed."""
+        target = plan.target
+        key = "" if target.key is None else await resolve_key(target.key, target.provider)
+        self.secrets = (key,) if key else ()
+        own: Mapping[str, str] = {}
+        if target.headers:
+            own = await resolve_headers(target.headers, target.provider)
+            self.secrets += header_secrets(target.headers, own)
+        if target.row.host_by_key:
+            plan = replace(plan, target=target.at_home_of(key))
+        url, headers, body = plan.url, plan.headers(key, own), plan.body()
+        if target.auth is not None:
+            headers |= await target.auth.headers(plan.call.method, url, headers, body)
+            self.secrets += target.auth.secrets
+        elif type(target.key) is str and not plan.has_headers:
+            connections.fixed_headers[target.key, target.row.auth, plan.stream] = headers, self.secrets
+        return Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect)
+
+    async def _open_lane(self, recovery: Recovery) -> None:
+        from brainwires_provider.transports.websocket.connection import HandshakeRefused
+
+        try:
+            await recovery.open()
+        except HandshakeRefused as refused:
+            protocol = self._plan.target.protocol
+            error = refusal(protocol, refused.status, refused.headers, refused.body)
+            error.request_id = error.request_id or request_id(refused.headers)
+            raise error from None
+        finally:
+            self.exchange = recovery.exchange
+            self.sent = recovery.exchange is not None
+            self.secrets = recovery.pool.dial.secrets
+        self.decoder = recovery.request.decoder()
 
     # -- reading -----------------------------------------------------------------------------------------
 
@@ -104,13 +244,14 @@ class Attempt:
             exchange.framing, exchange.framed = self._plan.target.protocol.framing(self._limit), True
         if exchange.framed:
             return await self._first_of_stream(deadlines)
-        events = self._decode_body(await self.body(deadlines), exchange)
+        body = await exchange.body(self._limit + 1)
+        events = self._decode_body(body if len(body) <= self._limit else self._too_large(), exchange)
         self.release()
         return events
 
     async def _first_of_stream(self, deadlines: Deadlines) -> list[Event]:
         events = self.held = await self._read()
-        deadlines.begin()
+        deadlines.begin(self)
         while len(events) == 1 and type(events[0]) is ResponseStart:
             if self._failed is not None:
                 raise self._failed
@@ -144,12 +285,20 @@ class Attempt:
                     if decoder.ended:
                         break
                     events += decoder.feed(message)
+                if not events:  # a heartbeat, or a part of a message
+                    self._heard_at = asyncio.get_running_loop().time()
         except ProviderError as error:
             if not events:
                 raise
             self._failed = error
         self.begun = True
         return events
+
+    @property
+    def heard_at(self) -> float:
+        """When the server was last heard of without an event, by the loop's clock."""
+        assert self.exchange is not None
+        return max(self._heard_at, self.exchange.heard_at)
 
     async def body(self, _: Deadlines) -> bytes:
         """The whole body of an answer that is one. Raises FramingError for one over the limit, and the refusal."""
@@ -158,9 +307,10 @@ class Attempt:
         if not exchange.ok:
             raise await self._refusal(exchange)
         body = await exchange.body(self._limit + 1)
-        if len(body) > self._limit:
-            raise FramingError(f"the body exceeds {self._limit} bytes; raise max_event_bytes to take it")
-        return body
+        return body if len(body) <= self._limit else self._too_large()
+
+    def _too_large(self) -> NoReturn:
+        raise FramingError(f"the body exceeds {self._limit} bytes; raise max_event_bytes to take it")
 
     def _decode_body(self, body: bytes, exchange: Exchange) -> list[Event]:
         if not body or body.isspace():
@@ -190,6 +340,8 @@ class Attempt:
     def release(self) -> None:
         """The answer was read to its end."""
         self.ended = True
+        if self.continued is not None and self._decoder is not None:
+            self.continued.keep(self._decoder)
         if self.exchange is not None:
             self.exchange.release()
 
@@ -205,9 +357,11 @@ class Attempt:
     @property
     def report(self) -> Report:
         """What became of the request's fields."""
-        continuation = None if self.exchange is None else self.exchange.continuation
-        report = self._plan.report
-        return report if continuation is None else replace(report, continuation=continuation)
+        source, plan = self.continued or self.exchange, self._plan
+        continuation = None if source is None else source.continuation
+        if continuation is None:
+            return plan.http_report if plan.extra_headers else plan.report
+        return replace(plan.report, continuation=continuation)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -215,24 +369,71 @@ class Attempt:
         return {} if self.exchange is None else self.exchange.headers
 
     @property
+    def status(self) -> int | None:
+        """Of the answer; None without one."""
+        return None if self.exchange is None else self.exchange.status
+
+    @property
     def attempts(self) -> tuple[Replaced, ...]:
         """Every try that this attempt, or its exchange, has replaced."""
         return self.replaced if self.exchange is None else (*self.replaced, *self.exchange.attempts)
+
+    def failed(self, error: ProviderError, *, delivered: bool = False) -> Replaced:
+        """This attempt in the list of those that failed. `delivered`: what arrived of it has reached the caller."""
+        partial = self.decoder.partial() if self.begun else None
+        secrets = self.secrets + self._plan.secrets
+        return Replaced(
+            redact(error.message, secrets),
+            (error.status or error.provider_status) if isinstance(error, APIError) else None,
+            redact(error.request_id or request_id(self.headers), secrets),
+            usage=partial.usage if partial is not None and partial.usage.total_tokens else None,
+            superseded=partial.message.content if partial is not None and delivered else (),
+        )
 
     def partial(self) -> Response:
         """What has arrived so far."""
         return self.complete(self.decoder.partial())
 
+    def whole(self, end: ResponseEnd) -> Response:
+        """The answer that ended so, as its consumer collects it."""
+        collector = Collector()
+        collector.end = end
+        decoder = self.decoder
+        if isinstance(decoder, DecoderBase) and not decoder.parts.ragged:
+            content = decoder.parts.parts()
+        else:
+            content = decoder.partial().message.content
+        collector.parts = dict(enumerate(content))
+        return self.collected(collector)
+
     def complete(self, response: Response) -> Response:
         """A response with what the exchange knows."""
-        headers = self.headers
+        report, headers, attempts = self._known()
         return replace(
-            response,
-            report=self.report,
+            response, report=report, request_id=request_id(headers), headers=headers, attempts=attempts
+        )
+
+    def collected(self, collector: Collector) -> Response:
+        """The whole response, of its events and with what the exchange knows."""
+        report, headers, attempts = self._known()
+        return collector.response(
+            provider=self._plan.target.provider,
+            report=report,
             request_id=request_id(headers),
             headers=headers,
-            attempts=self.attempts,
+            attempts=attempts,
         )
+
+    def _known(self) -> tuple[Report, Mapping[str, str], tuple[Replaced, ...]]:
+        exchange, secrets = self.exchange, self.secrets + self._plan.secrets
+        headers = {} if exchange is None else redact_headers(exchange.headers, secrets)
+        attempts = self.replaced if exchange is None else self.replaced + exchange.attempts
+        return self.report, headers, redact(attempts, secrets) if attempts else ()
+
+    def conceal(self, error: ProviderError) -> ProviderError:
+        """The error without secrets: as soon as it is caught, before a policy, a log or a condition sees it."""
+        conceal(error, self.secrets + self._plan.secrets)
+        return error
 
     def explain(self, error: ProviderError) -> ProviderError:
         """The same error with what is known here: where, which request, and what to do; secrets removed."""
@@ -250,49 +451,3 @@ class Attempt:
 def _is_one_body(exchange: Exchange) -> bool:
     """Whether a streamed answer came as one body after all: some services ignore `stream`."""
     return exchange.headers.get("content-type", "").lower().startswith(_ONE_BODY)
-
-
-def refusal(protocol: ChatProtocol, status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    """The error of a status that is none of success, of a handshake too. Redirects are not followed."""
-    if not 300 <= status < 400:
-        return protocol.decode_error(Reply(status, headers, body, time.time()))
-    place = urlsplit(headers.get("location", ""))
-    origin = f"{place.scheme}://{place.hostname}" if place.hostname else ""
-    return APIError(
-        f"the server redirects to {origin + place.path or 'nowhere'} (HTTP {status}), which is not followed, because "
-        "the key would be sent along; set base_url to the address that answers",
-        status=status,
-    )
-
-
-def explain(error: ProviderError, plan: Plan, secrets: tuple[str, ...]) -> ProviderError:
-    """The same error with its provider, and what to do; secrets removed."""
-    target = plan.target
-    error.provider = error.provider or target.provider
-    error.model = error.model or target.model
-    if isinstance(error, APIError):
-        error.body = redact(error.body, secrets)
-        error.code, error.type = redact(error.code, secrets), redact(error.type, secrets)
-    error.message = redact(f"{target.provider}: {error.message}{_advice(error, plan)}", secrets)
-    error.args = (error.message,)
-    return error
-
-
-def _advice(error: ProviderError, plan: Plan) -> str:
-    """What to do, where the error's kind says it."""
-    target = plan.target
-    match error:
-        case AuthenticationError() if target.auth is not None:
-            return f" ({target.auth.advice})"
-        case AuthenticationError():
-            where = f" or {target.row.key_env}" if target.row.key_env else ""
-            return f" (check the key: api_key={where})"
-        case NotFoundError() if plan.subject is not None:
-            return f" (check {plan.subject})"
-        case NotFoundError():
-            return f" (check the model's name, {target.model!r}, and base_url)"
-        case ContextLengthError():
-            return " (shorten the messages, or lower max_tokens)"
-        case RateLimitError(retry_after=float(seconds)):
-            return f" (try again in {seconds:g} s)"
-    return ""

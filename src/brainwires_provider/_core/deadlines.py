@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
-from brainwires_provider.errors import Clock
-from brainwires_provider.types import Timeouts
+from brainwires_provider.errors import Clock, ProviderError, RequestTimeout, StreamTimeout
+from brainwires_provider.types import Response, Timeouts
 
 if TYPE_CHECKING:
     import asyncio  # a seventh of what a client weighs: loaded with the first request
@@ -24,21 +24,42 @@ __all__ = ["Deadlines", "LoopTimer", "Timed", "timer_of"]
 _NEVER = float("inf")
 
 
+class Heard(Protocol):
+    """What a response comes over."""
+
+    @property
+    def heard_at(self) -> float:
+        """When the server last showed that it is there, by the loop's clock; events need not be counted."""
+        ...
+
+
 class Deadlines:
     """When the timeouts of one request run out, in seconds of a monotonic clock; and, once watched, what is done then.
 
     `total` counts from `start`, over all attempts; `first_event` and `attempt` count from the last attempt's start.
     `waiting_since` is when the caller began to wait for the next event, None while it does not wait: a slow consumer
-    does not use up the server's time. `begun` is set by an attempt's first event.
+    does not use up the server's time. `begun` is set by an attempt's first event. `link` knows when it was last heard
+    of the server.
     """
 
-    __slots__ = ("_attempt", "_loop", "_on_expiry", "_start", "_timeouts", "_timer", "begun", "waiting_since")
+    __slots__ = (
+        "_attempt",
+        "_loop",
+        "_on_expiry",
+        "_start",
+        "_timeouts",
+        "_timer",
+        "begun",
+        "link",
+        "waiting_since",
+    )
 
     def __init__(self, timeouts: Timeouts, start: float) -> None:
         self._timeouts = timeouts
         self._start = self._attempt = start
         self.begun = False
         self.waiting_since: float | None = start
+        self.link: Heard | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: LoopTimer | None = None
         self._on_expiry: Callable[[Clock], None] | None = None
@@ -48,27 +69,40 @@ class Deadlines:
     def watch(self, loop: asyncio.AbstractEventLoop, on_expiry: Callable[[Clock], None]) -> None:
         """Call `on_expiry` with the timeout that runs out first, once, unless they are dropped before."""
         self._loop, self._on_expiry = loop, on_expiry
-        self._timer = timer_of(loop)
-        self._arm(loop.time())
+        timer = self._timer = timer_of(loop)
+        due = self.next_due(loop.time() if self.begun else self._attempt)
+        if due is not None:
+            timer.timed.add(self)
+            if due[0] < timer.wakes:
+                timer.sleep_until(due[0])
+
+    def error(self, clock: Clock, partial: Callable[[], Response]) -> ProviderError:
+        """What a request fails with whose timeout has run out; `partial` gives what had arrived."""
+        limit = getattr(self._timeouts, clock)
+        if not self.begun:
+            return RequestTimeout(f"no answer began within {limit} s (Timeouts.{clock})", clock=clock)
+        words = f"the answer stalled: the {clock} clock of {limit} s ran out"
+        return StreamTimeout(words, clock=clock, partial=partial())
 
     def restart(self) -> None:
         """Another attempt begins."""
         assert self._loop is not None
         self._attempt = self.waiting_since = self._loop.time()
-        self.begun = False
+        self.begun, self.link = False, None
 
-    def begin(self) -> None:
-        """The first event of the attempt has come; more of it is waited for."""
+    def begin(self, link: Heard) -> None:
+        """The first event of the attempt has come over this link; more of it is waited for."""
         assert self._loop is not None
         self.begun = True
         self.waiting_since = now = self._loop.time()
         self._arm(now)
+        self.link = link  # heard of until now
 
     def drop(self) -> None:
         """Nothing is waited for any more."""
         self._on_expiry = None
         if self._timer is not None:
-            self._timer.drop(self)
+            self._timer.timed.discard(self)
 
     def _arm(self, now: float) -> None:
         """Be looked at when the next timeout runs out."""
@@ -100,9 +134,13 @@ class Deadlines:
         if not self.begun:
             if limits.first_event is not None:
                 due = self._attempt + limits.first_event, "first_event"
-        elif limits.idle is not None:
+        else:
             since = now if self.waiting_since is None else self.waiting_since
-            due = since + limits.idle, "idle"
+            if limits.idle is not None:
+                heard = since if self.link is None else max(since, self.link.heard_at)
+                due = heard + limits.idle, "idle"
+            if limits.content is not None and (due is None or since + limits.content < due[0]):
+                due = since + limits.content, "content"
         if limits.attempt is not None and (due is None or self._attempt + limits.attempt <= due[0]):
             due = self._attempt + limits.attempt, "attempt"
         if limits.total is not None and (due is None or self._start + limits.total < due[0]):
@@ -130,45 +168,46 @@ class Timed(Protocol):
 class LoopTimer:
     """The timer of one event loop. Nothing global holds it: it lives as long as what it times, or the loop."""
 
-    __slots__ = ("__weakref__", "_loop", "_timed", "_timer", "_wakes")
+    __slots__ = ("__weakref__", "_loop", "_timer", "timed", "wakes")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
-        self._wakes = _NEVER
-        self._timed: set[Timed] = set()
+        self.wakes = _NEVER
+        self.timed: set[Timed] = set()
 
     def add(self, timed: Timed, due: float) -> None:
         """Look at it at this time, or earlier."""
-        self._timed.add(timed)
-        if due < self._wakes:
-            self._sleep_until(due)
+        self.timed.add(timed)
+        if due < self.wakes:
+            self.sleep_until(due)
 
     def drop(self, timed: Timed) -> None:
         """It is done, or has no deadline any more."""
-        self._timed.discard(timed)
+        self.timed.discard(timed)
 
     def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether it is this loop's."""
         return self._loop is loop
 
-    def _sleep_until(self, due: float) -> None:
+    def sleep_until(self, due: float) -> None:
+        """Wake at this time."""
         if self._timer is not None:
             self._timer.cancel()
-        self._wakes = due
+        self.wakes = due
         self._timer = self._loop.call_at(due, self._wake)
 
     def _wake(self) -> None:
-        self._timer, self._wakes = None, _NEVER
+        self._timer, self.wakes = None, _NEVER
         now = self._loop.time()
-        dues = {timed: timed.due_at(now) for timed in self._timed}
+        dues = {timed: timed.due_at(now) for timed in self.timed}
         earliest = min((due for due in dues.values() if due is not None and due > now), default=None)
         if earliest is not None:
-            self._sleep_until(earliest)
+            self.sleep_until(earliest)
         for timed, due in dues.items():
             if due is None:
                 self.drop(timed)
-            elif due <= now and timed in self._timed:  # another's end may have removed it
+            elif due <= now and timed in self.timed:  # another's end may have removed it
                 self.drop(timed)
                 self._expire(timed)
 

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from brainwires_provider import __version__
-from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS, header_fault, key_headers, redact
+from brainwires_provider.auth.keys import header_fault, key_headers
+from brainwires_provider.auth.redaction import REDACTED, field_secrets, redact
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.framing.whole import WholeFraming
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.facts import check_media
+from brainwires_provider.protocols.base.protocol import Call, OverHTTP
 from brainwires_provider.providers import Target
 from brainwires_provider.types import (
-    ChatParams,
     Deviation,
+    Fallback,
+    Hedge,
     HostedTool,
     JSONSchema,
     Message,
     Options,
+    OutputParams,
+    Policies,
     PreparedRequest,
     Report,
     Request,
@@ -33,10 +40,19 @@ from brainwires_provider.types import (
     Tool,
     ToolChoice,
 )
+from brainwires_provider.types.checked import check_json, copied, misfit
 from brainwires_provider.types.options import NO_OPTIONS, merge_options
+from brainwires_provider.types.suspects import (
+    Guarded,
+    is_secret_name,
+    looks_like_key,
+    query_fields,
+    secret_fields,
+)
+from brainwires_provider.types.tools import as_tools
 
 if TYPE_CHECKING:
-    from brainwires_provider.transports.websocket.pool import Endpoint
+    from brainwires_provider.transports.websocket.dialing import Endpoint
 
 __all__ = [
     "Input",
@@ -44,6 +60,7 @@ __all__ = [
     "build_request",
     "check_args",
     "endpoint_of",
+    "is_typed",
     "messages_of",
     "plan",
     "plan_call",
@@ -54,9 +71,14 @@ __all__ = [
 
 Input: TypeAlias = str | Message | Sequence[Message] | Request
 
-_ARGS = frozenset(ChatParams.__annotations__)
+_CHOICE = Literal["auto", "none", "required"]
+_ARGS = frozenset(OutputParams.__annotations__)
 _TUNING = frozenset(Options.__struct_fields__)
 _NOTHING = Request(())
+_TEXT = TextPart("")
+_SAID = Message("user", (_TEXT,))
+_SET_BESIDE = re.compile(r"\.(cache|extra|detail|role)$|^messages\[\d+\]\.name$")
+"""What a caller sets on messages and parts beside their content, by its place on the report."""
 _OF_A_BODY = ("content-type", "accept", "accept-encoding")
 _WHOLE = {
     "Content-Type": "application/json",
@@ -68,10 +90,12 @@ _STREAMED = {
     "Accept": SSEFraming.media_type,
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
+_HEADERS = "extra_headers"
+_NO_REPORT = Report()
 _MERGED = ("extra_body", "extra_headers", "extra_query")
 
 
-class Plan(Struct, frozen=True):
+class Plan(Guarded, Struct, frozen=True, gc=False):
     """One request, encoded but not signed."""
 
     target: Target
@@ -84,6 +108,30 @@ class Plan(Struct, frozen=True):
     subject: str | None = None  # what a 404 means, where it is not the model
     fork: bool = False
     """What this continues is continued by others too."""
+    policies: Policies | None = None
+    """None: the client's."""
+    others: tuple[Fallback, ...] = ()
+    """The models that are asked when this has failed."""
+    other: Callable[[str], Plan] | None = None
+    """Encodes the same call for another model, once it is needed."""
+    expected: Any = None
+    """The type that the answer must have, if one was asked for: an `Expected`."""
+    hedge: Hedge | None = None
+    """What is sent beside this when it is slow."""
+    operation: str = ""
+    """What it does, for telemetry: "chat", "embeddings", or "" for what has no span, and without telemetry."""
+    request: Request | None = None
+    """What it was encoded from, for telemetry."""
+    uses: Literal["output", "input", "nothing"] = "output"
+    """What it uses tokens for: an answer; only what it is given, as embeddings; or nothing, as what lists or looks."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the provider makes and keeps the answer, even when the connection is lost."""
+        return bool(self.call.body) and bool(self.call.body.get("background"))
+
+    def __repr__(self) -> str:
+        return f"Plan({self.call.method} {self.call.path} to {self.target!r})"
 
     @property
     def websocket(self) -> Any:
@@ -91,6 +139,12 @@ class Plan(Struct, frozen=True):
         if self.target.row.transport != "websocket":
             return None
         mode = getattr(self.target.protocol, "websocket", None)
+        return mode if mode is not None and mode.carries(self.call) else None
+
+    @property
+    def stored(self) -> OverHTTP | None:
+        """For a call that may continue a stored answer over HTTP what its protocol declares; else None."""
+        mode: OverHTTP | None = getattr(self.target.protocol, "stored", None)
         return mode if mode is not None and mode.carries(self.call) else None
 
     @property
@@ -102,6 +156,14 @@ class Plan(Struct, frozen=True):
         pairs = {**self.call.query, **(self.extra_query or {})}
         query = "&".join(part for part in (query, urlencode(pairs, doseq=True)) if part)
         return f"{base}{self.call.path}{'?' + query if query else ''}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets in the call's own headers and query, and in the query of the base URL."""
+        query = self.target.base_url.partition("?")[2]
+        if not (query or self.extra_headers or self.extra_query):
+            return ()
+        return field_secrets(self.extra_headers, self.extra_query, query_fields(self.target.base_url))
 
     @property
     def has_headers(self) -> bool:
@@ -119,19 +181,59 @@ class Plan(Struct, frozen=True):
         """The headers to send: a later layer replaces an earlier one, whatever the case of the names.
 
         `own` are the target's headers with their values called for. Raises ConfigError for an extra header that cannot
-        be set.
+        be set, as `handshake_headers` does.
         """
         usual = _STREAMED if self.stream else _WHOLE
         of_key = key_headers(self.target.row.auth, key) if key else {}
         if not (self.call.headers or own or self.extra_headers):
             return usual | of_key
-        for fault in filter(None, map(header_fault, self.extra_headers or ())):
-            raise ConfigError(f"extra_headers: {fault}", provider=self.target.provider)
+        self._check_headers()
         sent = {name.lower(): (name, value) for name, value in usual.items()}
         for layer in (self.call.headers, of_key, own, self.extra_headers or {}):
             for name, value in layer.items():
                 sent[name.lower()] = name, value
         return dict(sent.values())
+
+    def _check_headers(self) -> None:
+        for fault in filter(None, map(header_fault, self.extra_headers or ())):
+            raise ConfigError(f"extra_headers: {fault}", provider=self.target.provider)
+
+    @property
+    def _connection_headers(self) -> dict[str, str]:
+        """Of the extra headers, those in which requests that share a connection have to be equal."""
+        own = {name.lower() for name in self.target.headers}
+        names = own | {name.lower() for name in self.target.socket.connection_headers}
+        return {
+            name: value
+            for name, value in (self.extra_headers or {}).items()
+            if name.lower() in names or is_secret_name(name) or looks_like_key(value)
+        }
+
+    @property
+    def websocket_report(self) -> Report:
+        """The report of a request over a WebSocket, which cannot carry all headers."""
+        report = self.report
+        lost = [name for name in self.extra_headers or () if name not in self._connection_headers]
+        if not lost or self.websocket is None:
+            return report
+        reason = (
+            f"a request over a WebSocket has no headers of its own ({', '.join(lost)}); name those that belong to the "
+            "connection in WebSocketOptions.connection_headers"
+        )
+        sent = tuple(field for field in report.sent if field != _HEADERS)
+        deviations = (*report.deviations, Deviation(_HEADERS, "dropped", reason))
+        return replace(report, sent=sent, deviations=deviations)
+
+    @property
+    def http_report(self) -> Report:
+        """The report of a request that goes over HTTP, where a WebSocket was meant."""
+        report = self.report
+        if not self.extra_headers:
+            return report
+        kept = tuple(d for d in report.deviations if d.field != _HEADERS)
+        if len(kept) == len(report.deviations):
+            return report
+        return replace(report, sent=(*report.sent, _HEADERS), deviations=kept)
 
     @property
     def socket_url(self) -> str:
@@ -139,28 +241,31 @@ class Plan(Struct, frozen=True):
         return "ws" + self.url.removeprefix("http")
 
     def handshake_headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
-        """The headers without those that speak of one request's body."""
-        sent = self.headers(key, own)
+        """The headers without those that speak of one request: of its body, and those that are its own."""
+        self._check_headers()
+        sent = replace(self, extra_headers=self._connection_headers).headers(key, own)
         return {name: value for name, value in sent.items() if name.lower() not in _OF_A_BODY}
 
     def body(self) -> bytes:
         """The JSON body; none for a GET, and where there is nothing to say."""
+        if self.call.content is not None:
+            return self.call.content
         empty = self.call.method == "GET" or not self.call.body
         try:
             return b"" if empty else msgspec.json.encode(self.call.body)
-        except UnicodeEncodeError:
-            raise UnsupportedError(
-                "a text holds half of a surrogate pair, which is no character and cannot be sent; was a string cut in "
-                "the middle of an emoji?",
-                provider=self.target.provider,
-                model=self.target.model,
-            ) from None
+        except (UnicodeEncodeError, TypeError, RecursionError):
+            provider, model = self.target.provider, self.target.model
+            try:
+                check_json(self.call.body, "the request")  # finds the place
+            except (TypeError, ValueError) as error:
+                raise UnsupportedError(str(error), provider=provider, model=model) from None
+            raise
 
 
 # -- a call's arguments --------------------------------------------------------------------------------------
 
 
-def check_args(args: Mapping[str, Any]) -> None:
+def check_args(args: Mapping[str, Any], known: frozenset[str] = _ARGS) -> None:
     """Raises TypeError for a keyword that does not exist, naming the nearest that does."""
     for name in args:
         if name == "stream":
@@ -168,32 +273,45 @@ def check_args(args: Mapping[str, Any]) -> None:
                 "unexpected keyword argument 'stream': client.stream(...) streams a response, "
                 "client.chat(...) returns it whole"
             )
-        if name not in _ARGS:
-            near = get_close_matches(name, _ARGS, 1)
+        if name not in known:
+            near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
+
+
+def is_typed(args: Mapping[str, Any]) -> bool:
+    """Whether the answer must have a Python type, rather than match a schema."""
+    output = args.get("output") if args else None
+    return output is not None and not isinstance(output, JSONSchema) and output != "json"
 
 
 def messages_of(input: Input) -> tuple[Message, ...]:
     """The messages of any form of input. Raises TypeError naming a wrong type."""
     if isinstance(input, str):
-        return (Message("user", (TextPart(input),)),)
+        return (_said(input),)
     if isinstance(input, Message):
         return (input,)
     if isinstance(input, Request):
         return input.messages
     if isinstance(input, (list, tuple)):
-        for item in input:
+        for index, item in enumerate(input):
             if not isinstance(item, Message):
-                raise TypeError(
-                    f"input takes text, messages or a Request; the list holds {type(item).__name__}"
-                )
+                raise misfit(f"input[{index}]", (Message,), item)
         return tuple(input)
-    raise TypeError(f"input takes text, a Message, a list of them, or a Request, not {type(input).__name__}")
+    raise misfit("input", (str, Message, list[Message], Request), input)
+
+
+def _said(text: str) -> Message:
+    """A user's message. Copied, since what is made anew is checked field by field."""
+    part: TextPart = copied(_TEXT)
+    message: Message = copied(_SAID)
+    force_setattr(part, "text", text)
+    force_setattr(message, "content", (part,))
+    return message
 
 
 def build_request(
-    input: Input, args: ChatParams, *, model: str, defaults: Options | None, empty: bool = False
+    input: Input, args: OutputParams, *, model: str, defaults: Options | None, empty: bool = False
 ) -> Request:
     """One Request for `model`, the provider's own name for it; `empty` lets one without a message pass.
 
@@ -203,7 +321,12 @@ def build_request(
     """
     messages = messages_of(input)
     if messages and not args and not isinstance(input, Request):
-        return Request(messages, model, options=defaults or NO_OPTIONS)
+        request: Request = copied(_NOTHING)
+        force_setattr(request, "messages", messages)
+        force_setattr(request, "model", model)
+        if defaults is not None:
+            force_setattr(request, "options", defaults)
+        return request
     check_args(args)
     base = input if isinstance(input, Request) else _NOTHING
     system = args.get("system", base.system)
@@ -239,33 +362,27 @@ def _tools(tools: Any) -> tuple[Tool | HostedTool, ...]:
     if tools is None:
         return ()
     if not isinstance(tools, (list, tuple)):
-        raise TypeError(f"tools takes a list of Tool and HostedTool, not {type(tools).__name__}")
-    for tool in tools:
-        if not isinstance(tool, (Tool, HostedTool)):
-            raise TypeError(f"tools takes Tool and HostedTool, not {type(tool).__name__}")
-    return tuple(tools)
+        raise misfit("tools", (list[Tool | HostedTool],), tools)
+    return as_tools(tools)
 
 
 def _tool_choice(choice: Any) -> ToolChoice | None:
     if choice is None or isinstance(choice, ToolChoice):
         return choice
-    if choice in ("auto", "none", "required"):
+    if choice in get_args(_CHOICE):
         return ToolChoice(choice)
-    raise TypeError(
-        f'tool_choice takes "auto", "none", "required" or a ToolChoice, not {choice!r}; '
-        "for one tool: ToolChoice.tool(name)"
-    )
+    raise misfit("tool_choice", (_CHOICE, ToolChoice), choice)
 
 
 def _output(output: Any) -> Any:
     if output is None or output == "json" or isinstance(output, JSONSchema):
         return output
-    raise TypeError(f'output takes "json" or a JSONSchema(name, schema), not {type(output).__name__}')
+    raise misfit("output", (Literal["json"], JSONSchema), output)
 
 
-def stored_args(first: ChatParams, later: ChatParams) -> ChatParams:
+def stored_args(first: OutputParams, later: OutputParams) -> OutputParams:
     """A conversation's own arguments under those of one turn."""
-    merged: ChatParams = {**first, **later}
+    merged: OutputParams = {**first, **later}
     own, turn = first.get("options"), later.get("options")
     if own is not None and turn is not None:
         merged["options"] = merge_options(own, turn)
@@ -280,7 +397,10 @@ def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) 
 
     Raises UnsupportedError: content that the protocol cannot express or, when strict, an option that it cannot take.
     """
-    call = target.protocol.encode(request, target.origin, stream=stream)
+    facts = target.facts if target.row.transport != "local" else target.facts_for(request)
+    if facts.refused_media:
+        check_media(request, facts.refused_media, target.origin)
+    call = target.protocol.encode(request, target.origin, stream=stream, facts=facts)
     return plan_encoded(call, request, target, stream=stream, timeouts=timeouts)
 
 
@@ -289,27 +409,35 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     options = request.options
     if options.extra_body:
         call = replace(call, body={**call.body, **options.extra_body})
-    report = Report(_sent_fields(call, request), call.deviations)
-    if options.strict and (lost := _lost_options(report)):
+    stream = stream or target.row.streams_only
+    headers, query = options.extra_headers, options.extra_query
+    sent = call.sent if options is NO_OPTIONS else call.sent + _merged_fields(options)
+    report = Report(sent, call.deviations) if sent or call.deviations else _NO_REPORT
+    if headers and target.row.transport == "websocket":
+        report = Plan(target, call, report, timeouts, stream, headers, query).websocket_report
+    if options.strict and (lost := _lost_options(report, call.weakened)):
         lost_fields = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(
             f"strict, and {target.provider} cannot take: {lost_fields}",
             provider=target.provider,
             model=target.model,
         )
-    stream = stream or target.row.streams_only
-    return Plan(
-        target, call, report, options.timeouts or timeouts, stream, options.extra_headers, options.extra_query
-    )
+    return Plan(target, call, report, options.timeouts or timeouts, stream, headers, query)
 
 
-def _lost_options(report: Report) -> list[Deviation]:
-    """What strictness refuses: options and marks that this request sets, not what an earlier answer holds."""
-    return [d for d in report.dropped + report.emulated if _is_set_by_caller(d.field)]
+def _lost_options(report: Report, weakened: tuple[str, ...]) -> list[Deviation]:
+    """What strictness refuses: what is dropped, emulated, or adapted so that it may give less than was asked for.
+
+    Of the messages only what is set beside their content: the history has to go on, whichever models made it.
+    """
+    lost = report.dropped + report.emulated
+    if weakened:
+        lost += tuple(d for d in report.adapted if d.field in weakened)
+    return [d for d in lost if _is_set_by_caller(d.field)]
 
 
 def _is_set_by_caller(field: str) -> bool:
-    return not field.startswith("messages[") or field.endswith((".cache", ".extra"))
+    return not field.startswith("messages[") or _SET_BESIDE.search(field) is not None
 
 
 def plan_call(
@@ -326,15 +454,13 @@ def plan_call(
         extra_headers=options.extra_headers,
         extra_query=options.extra_query,
         subject=subject,
+        uses="nothing",
     )
 
 
-def _sent_fields(call: Call, request: Request) -> tuple[str, ...]:
-    """What the encoder has taken of the request, and what is merged into every request."""
-    options = request.options
-    if options is NO_OPTIONS:
-        return call.sent
-    return call.sent + tuple(name for name in _MERGED if getattr(options, name))
+def _merged_fields(options: Options) -> tuple[str, ...]:
+    """What is merged into every request, whatever its encoder has taken."""
+    return tuple(name for name in _MERGED if getattr(options, name))
 
 
 def prepare(plan: Plan) -> PreparedRequest:
@@ -343,29 +469,33 @@ def prepare(plan: Plan) -> PreparedRequest:
     key = REDACTED if target.key else ""
     own = dict.fromkeys(target.headers, REDACTED)
     headers = plan.headers(key, own) if mode is None else plan.handshake_headers(key, own)
-    secret = {name.lower() for name in target.headers} | SECRET_HEADERS
+    secret = {name.lower() for name in target.headers} | {name.lower() for name, _ in secret_fields(headers)}
     if target.auth is not None:
         headers["Authorization"] = REDACTED
     shown = {k: REDACTED if k.lower() in secret else v for k, v in headers.items()}
-    secrets = (target.key,) if isinstance(target.key, str) else ()
+    secrets = plan.secrets + ((target.key,) if isinstance(target.key, str) else ())
     if mode is not None:
         url, frame = redact(plan.socket_url, secrets), mode.frame(plan.call)
-        return PreparedRequest("GET", url, shown, frame, plan.report)
-    return PreparedRequest(plan.call.method, redact(plan.url, secrets), shown, plan.body(), plan.report)
+        return PreparedRequest("GET", url, shown, frame, plan.report, target.origin)
+    url = redact(plan.url, secrets)
+    return PreparedRequest(plan.call.method, url, shown, plan.body(), plan.report, target.origin)
 
 
 def endpoint_of(plan: Plan) -> Endpoint:
     """Where the WebSockets go that carry requests like this one."""
-    from brainwires_provider.transports.websocket.pool import Endpoint
+    from brainwires_provider.transports.websocket.dialing import Endpoint
 
-    target = plan.target
-    without_body = replace(plan, call=replace(plan.call, body={}))
+    target, url = plan.target, plan.socket_url
+    headers = replace(plan, call=replace(plan.call, body={})).handshake_headers
+    shared = tuple(sorted(headers("", {}).items()))
+    own = tuple(sorted(target.headers.items(), key=itemgetter(0)))
     return Endpoint(
-        plan.socket_url,
+        url,
         target.provider,
         target.key,
         target.headers,
-        without_body.handshake_headers,
+        headers,
         target.socket,
         plan.timeouts.connect,
+        identity=(url, target.key, shared, own, target.socket),
     )

@@ -1,65 +1,82 @@
 """What a client owns and every call needs, and the one way by which every request is sent.
 
-`Session.send` makes a `Sending` of a plan: attempts, one after another, until one gives events, and then that one's
-events to their end. Chat, streams, counting, listing, embedding and all other operations go this way, so a policy that
-is applied here holds for all of them.
+`Session.send` makes a `Sending` of a plan (`sending.py`): attempts, one after another, until one gives events, then
+that one's events to their end. Chat, streams, counting, listing, embedding and all other operations go this way, so a
+policy that is applied there holds for all of them.
 """
 
 from __future__ import annotations
 
-import copy
 import importlib
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
-from brainwires_provider._core.attempt import Attempt, refusal
-from brainwires_provider._core.deadlines import Deadlines
-from brainwires_provider._core.plan import Input, Plan, build_request, endpoint_of, plan, plan_call
-from brainwires_provider.auth.keys import header_secrets, resolve_headers, resolve_key
-from brainwires_provider.errors import (
-    Clock,
-    ConfigError,
-    ProviderError,
-    RequestTimeout,
-    StreamInterrupted,
-    StreamTimeout,
-)
-from brainwires_provider.events import Collector, Event
-from brainwires_provider.protocols.base.bodies import request_id
+from brainwires_provider._core.continuing import Held
+from brainwires_provider._core.fallback import args_for, fallbacks_of, may_be_hedged
+from brainwires_provider._core.hooks import Hooks
+from brainwires_provider._core.lifecycle import abandon, running_loop
+from brainwires_provider._core.plan import Input, Plan, build_request, endpoint_of, is_typed, plan, plan_call
+from brainwires_provider._core.sending import Sending
+from brainwires_provider._core.waits import Waits, closed
+from brainwires_provider.errors import ConfigError
+from brainwires_provider.events import Collector
 from brainwires_provider.protocols.base.protocol import Call, Decoder
 from brainwires_provider.providers import (
+    Config,
     NamedModel,
     ProviderConfig,
     Target,
+    find_row,
     resolve,
     resolve_listing,
     split_model,
 )
-from brainwires_provider.transports.base import ByteExchange, Outgoing, Transport
-from brainwires_provider.types import ChatParams, Options, Request, Response, Timeouts
+from brainwires_provider.transports import base
+from brainwires_provider.transports.base import ByteExchange, Transport
+from brainwires_provider.types import (
+    ClientStats,
+    Fallback,
+    Options,
+    OutputParams,
+    Policies,
+    Request,
+    Response,
+    Telemetry,
+    Timeouts,
+)
+from brainwires_provider.types.checked import misfit
 from brainwires_provider.types.options import merge_options
 
 if TYPE_CHECKING:
-    import asyncio  # a seventh of what a client weighs: loaded with the first request
+    from logging import Logger
 
-    from brainwires_provider.transports.websocket.lanes import LaneExchange
-    from brainwires_provider.transports.websocket.pool import Pool, Pools
-    from brainwires_provider.transports.websocket.recovery import Recovery
+    from brainwires_provider._core.admission import Admission, Ledger
+    from brainwires_provider._core.breaker import Circuit, Circuits
+    from brainwires_provider._core.hedge import Hedged, Share
+    from brainwires_provider._core.telemetry import Instruments
+    from brainwires_provider._core.watch import Watch
+    from brainwires_provider.providers.prices import Prices
+    from brainwires_provider.transports.websocket.pool import Pool
+    from brainwires_provider.transports.websocket.pools import Pools
 
-__all__ = ["Sending", "Session"]
+__all__ = ["Session"]
 
 T = TypeVar("T")
 
 _MODELS_KNOWN = 100
+_INFO = 20  # logging.INFO: the module is loaded with the first request
+_POLICIES = Policies.__struct_fields__
 
 
 class Session:
     """A client's providers, options, transports and connections.
 
     `coded` are the providers that code has set up, whose options go before those of a configuration file (`filed`).
-    `transport` are the settings of connections: `proxy`, `ssl_context`, `max_connections`.
+    `transport` are the settings of connections.
     """
 
     def __init__(
@@ -73,25 +90,65 @@ class Session:
         options: Options | None,
         timeouts: Timeouts,
         transport: Mapping[str, Any],
+        given: Transport | None = None,
         max_event_bytes: int,
+        max_parts: int,
+        policies: Policies,
+        hooks: Hooks | None = None,
+        prices: bool = False,
+        telemetry: Telemetry | None = None,
+        made_at: str,
     ) -> None:
+        self.made_at = made_at
+        self.given = given
+        """What carries the requests in place of the network."""
         self.model = model
         self.named = named
         self.configs = configs
         self.timeouts = timeouts
         self.max_event_bytes = max_event_bytes
+        self.max_parts = max_parts
+        self.policies = policies
+        self._fallbacks: tuple[Policies | None, tuple[Fallback, ...]] = None, ()
+        self.hooks = hooks
+        self.has_prices = prices
+        """Whether responses have a cost."""
+        if prices or (policies.budget is not None and policies.budget.usd is not None):
+            from brainwires_provider.providers.prices import check_installed
+
+            check_installed()
+        self.instruments: Instruments | None = None
+        """What telemetry records with."""
+        if telemetry is not None:
+            from brainwires_provider._core.watch import instruments_of
+
+            self.instruments = instruments_of(telemetry)
+        self._log: Logger | None = None
+        self._ledger: Ledger | None = None
+        self._shares: dict[float, Share] = {}
+        self._circuits: Circuits | None = None
+        self.known_prices: dict[str, Prices] = {}
+        if level := os.environ.get("BRAINWIRES_LOG"):
+            from brainwires_provider._core.watch import log_to_stderr
+
+            log_to_stderr(level)
         self.closed = False
+        self.waits = Waits()
+        """Of calls between two attempts."""
         self.observe: Callable[[ByteExchange], ByteExchange] | None = None
         """Wraps every exchange over HTTP; see `observed`."""
+        self.held = Held()  # what servers hold of conversations over HTTP
         self.fixed_headers: dict[tuple[Any, str, bool], tuple[dict[str, str], tuple[str, ...]]] = {}
         """By key, scheme and form: the headers of requests that have no others, and their secrets."""
-        self._coded = coded
-        self._filed = filed
+        self.forced_outputs: set[tuple[str, str, bytes]] = set()
+        """Provider, model and schema of typed answers that were refused as a format: a forced tool asks for them."""
+        self._coded, self._filed = coded, filed
         self._options = options
         self._transport = dict(transport)
         self._targets: dict[str, Target] = {}
         self._transports: dict[str, Transport] = {}
         self._pools: Pools | None = None
+        self._owner: Session | None = None  # of connections that are another's
 
     # -- which provider ----------------------------------------------------------------------------------
 
@@ -112,6 +169,29 @@ class Session:
         if self.model is None:
             raise ConfigError(f"name the provider {why}")
         return split_model(self.spelt_out(self.model))[0]
+
+    def bind(
+        self, setup: Config, coded: Mapping[str, ProviderConfig], model: str | None, given: dict[str, Any]
+    ) -> None:
+        """Bind the settings `given` to the provider of `model`, never to one that only the configuration names."""
+        if self.model is not None:
+            self.own_provider("of api_key, base_url and headers")
+        if not given:
+            return
+        if model is None:
+            raise ConfigError(
+                f"{', '.join(given)}: these belong to the provider of `model`: name a model, or use "
+                "providers=[ProviderConfig(…)]"
+            )
+        provider = split_model(self.spelt_out(model))[0]
+        known = self.configs.get(provider) or ProviderConfig(provider)
+        if provider not in coded and "base_url" not in given:
+            setup.check_key(provider)
+        if provider not in coded and given.get("base_url") not in (None, known.base_url):
+            known = replace(known, api_key=None, headers={})  # the configuration's stay with its own base URL
+        self.configs[provider] = replace(
+            known, **given | {"headers": {**known.headers, **given.get("headers", {})}}
+        )
 
     def target(self, model: str) -> Target:
         """`resolve`, again only if the environment has changed."""
@@ -135,13 +215,19 @@ class Session:
     def check_open(self) -> None:
         """Raises ConfigError once the client is closed."""
         if self.closed:
-            raise ConfigError("this client is closed; make a new one")
+            raise closed()
 
-    def request(self, input: Input, args: ChatParams, *, empty: bool = False) -> tuple[Target, Request]:
+    def request(self, input: Input, args: OutputParams, *, empty: bool = False) -> tuple[Target, Request]:
         """The request that arguments make, with the options that hold where they set none."""
         model = args.get("model") or getattr(input, "model", None) or self.model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
+        if not isinstance(model, str):
+            raise misfit("model", (str,), model)
+        if args and is_typed(args):
+            from brainwires_provider._core.output import untyped
+
+            args = untyped(args)  # type: ignore[assignment]
         named = self.named.get(model)
         target = self.target(model if named is None else named.model)
         own, by_name = target.options, None if named is None else named.options
@@ -156,73 +242,216 @@ class Session:
             return merge_options(self._filed, by_name, self._options, own)
         return merge_options(self._filed, own, by_name, self._options)
 
-    def plan(self, input: Input, args: ChatParams, *, stream: bool, fork: bool = False) -> Plan:
+    def plan(self, input: Input, args: OutputParams, *, stream: bool, fork: bool = False) -> Plan:
         """Encode a chat. Raises ConfigError, UnsupportedError, TypeError, ValueError."""
         self.check_open()
-        target, request = self.request(input, args)
+        if args and is_typed(args):
+            from brainwires_provider._core.output import plan_typed
+
+            return plan_typed(self, input, args, stream=stream, fork=fork)
+        return self.plan_request(*self.request(input, args), input, args, stream=stream, fork=fork)
+
+    def plan_request(
+        self, target: Target, request: Request, input: Input, args: OutputParams, *, stream: bool, fork: bool
+    ) -> Plan:
+        """The same for the request that `request` made of the input and the arguments."""
         planned = plan(request, target, stream=stream, timeouts=self.timeouts)
-        return replace(planned, fork=True) if fork else planned
+        if fork or self.instruments is not None:
+            planned = self._traced(replace(planned, fork=fork), request)
+        if args:
+            planned = self.with_policies(planned, args)
+        policies = planned.policies or self.policies
+        if policies.fallback is None and policies.hedge is None:
+            return planned
+        known = self._fallbacks  # which another thread may replace meanwhile
+        if known[0] is not policies:
+            known = self._fallbacks = policies, fallbacks_of(self, policies)
+        is_hedged = policies.hedge is not None and may_be_hedged(planned.call.body or {})
+        other = partial(self._other, input, args, planned)
+        return replace(planned, others=known[1], other=other, hedge=policies.hedge if is_hedged else None)
+
+    def check_model(self, model: str, policy: str) -> None:
+        """Raises ConfigError, which names the policy, for the model of an unknown provider."""
+        try:
+            provider = split_model(self.spelt_out(model))[0]
+            if provider not in self.configs:
+                find_row(provider)
+        except ConfigError as error:
+            raise ConfigError(f"{policy}: {error.message}") from None
+
+    def _other(self, input: Input, args: OutputParams, first: Plan, model: str) -> Plan:
+        """The same call for another model."""
+        target = self.target(self.spelt_out(model))
+        own: Any = args_for(args, model, same_provider=target.provider == first.target.provider)
+        input_for = replace(input, model=None) if isinstance(input, Request) else input
+        request = self.request(input_for, own)[1]
+        planned = plan(request, target, stream=first.stream, timeouts=self.timeouts)
+        return replace(self._traced(planned, request), policies=first.policies)
+
+    def _traced(self, plan: Plan, request: Request) -> Plan:
+        return plan if self.instruments is None else replace(plan, operation="chat", request=request)
+
+    def with_policies(self, plan: Plan, args: Mapping[str, Any]) -> Plan:
+        """The plan with what a call sets of the policies, over the client's."""
+        own = {name: args[name] for name in _POLICIES if args.get(name) is not None}
+        return replace(plan, policies=replace(self.policies, **own)) if own else plan
 
     def plan_call(
-        self, call: Call, target: Target, *, request: Request | None = None, subject: str | None = None
+        self,
+        call: Call,
+        target: Target,
+        *,
+        request: Request | None = None,
+        subject: str | None = None,
+        operation: str = "",
     ) -> Plan:
         """A plan for a call that is no chat. `subject` is what to check where it is answered with 404."""
-        return plan_call(call, request, target, timeouts=self.timeouts, subject=subject)
+        planned = plan_call(call, request, target, timeouts=self.timeouts, subject=subject)
+        if not operation:
+            return planned
+        return replace(planned, uses="input", operation=operation if self.instruments is not None else "")
 
     # -- sending -----------------------------------------------------------------------------------------
 
-    def send(self, plan: Plan, decoder: Decoder | None = None) -> Sending:
+    def send(self, plan: Plan, decoder: Decoder | None = None) -> Sending | Hedged:
         """A request, of which nothing is sent before its first events are asked for.
 
         A `decoder` that has begun an answer goes on with it.
         """
-        return Sending(plan, self, decoder)
+        if plan.hedge is None or decoder is not None:
+            return Sending(plan, self, decoder)
+        from brainwires_provider._core.hedge import Hedged, Share
+
+        share = plan.hedge.share
+        return Hedged(plan, self, self._shares.get(share) or self._shares.setdefault(share, Share(share)))
 
     async def chat(self, plan: Plan) -> Response:
         """One whole answer. Raises every ProviderError."""
+        if plan.expected is not None:
+            from brainwires_provider._core.output import chat_typed
+
+            return await chat_typed(self, plan)
         sending = self.send(plan)
         collector = Collector()
         try:
             while not sending.ended:
                 collector.feed_all(await sending.pull())
+                sending = sending.taken or sending
             return sending.finished(collector)
         finally:
-            sending.abort()
+            if not sending.ended:
+                sending.abort()
 
     async def fetch(self, plan: Plan, read: Callable[[bytes], T]) -> T:
         """What `read` makes of the body of a call that is no chat. Raises every ProviderError."""
-        return await self.send(plan).fetch(read)
+        return await Sending(plan, self, None).fetch(read)
+
+    def admission(self, plan: Plan) -> Admission | None:
+        """What a call has to reserve, if it has limits or a budget."""
+        policies = plan.policies or self.policies
+        if policies.limits is None and policies.budget is None:
+            return None
+        if self._ledger is None:
+            from brainwires_provider._core.admission import Ledger
+
+            self._ledger = Ledger()
+        return self._ledger.admission(plan, policies)
+
+    def circuit(self, plan: Plan) -> Circuit | None:
+        """The breaker of what a call asks, if it has one."""
+        policy = (plan.policies or self.policies).breaker
+        if policy is None:
+            return None
+        if self._circuits is None:
+            from brainwires_provider._core.breaker import Circuits
+
+            self._circuits = Circuits()
+        return self._circuits.of(policy, plan.target)
+
+    def stats(self) -> ClientStats:
+        """The state of the policies, and of the connections."""
+        known, budget = ClientStats(), self.policies.budget
+        if self._ledger is not None or budget is not None:
+            from brainwires_provider._core.admission import Ledger
+
+            known = (self._ledger or Ledger()).stats(budget)
+        breakers = () if self._circuits is None else self._circuits.stats()
+        websockets = None if self._pools is None else self._pools.counters.snapshot()
+        return replace(known, breakers=breakers, websockets=websockets)
+
+    async def prices(self, target: Target) -> Prices:
+        """What a target's tokens cost."""
+        from brainwires_provider.providers.prices import prices_at
+
+        return await prices_at(target.base_url, self.known_prices)
+
+    def watch(self, plan: Plan) -> Watch | None:
+        """What reports on a call; None if nobody looks on."""
+        log = self._log
+        if log is None:
+            from logging import getLogger
+
+            log = self._log = getLogger("brainwires_provider")
+        instruments = self.instruments
+        if self.hooks is None and instruments is None and not log.isEnabledFor(_INFO):
+            return None
+        from brainwires_provider._core.watch import Watch
+
+        return Watch(plan, self.hooks, None if instruments is None else instruments.begin(plan))
+
+    def fresh(self) -> Session:
+        """A session with the same settings, and nothing of this one's connections."""
+        other = Session.__new__(Session)
+        vars(other).update(vars(self))
+        other.configs, other.closed, other._owner, other._pools = dict(self.configs), False, None, None
+        other._targets, other._transports, other.fixed_headers, other.held = {}, {}, {}, Held()
+        other.known_prices, other._log, other.forced_outputs = {}, None, set()
+        other._forget_calls()
+        if self.hooks is not None:
+            other.hooks = Hooks(self.hooks.on_request, self.hooks.on_response, self.hooks.on_error)
+        return other
+
+    def __deepcopy__(self, memo: object) -> Session:
+        return self  # a conversation's copy goes on over the same connections
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Session.__new__, (Session,), vars(self.fresh())
 
     def observed(self, observe: Callable[[ByteExchange], ByteExchange], max_event_bytes: int) -> Session:
         """The same session for one that sees each exchange over HTTP, with a limit of its own."""
-        other = copy.copy(self)
-        other.observe, other.max_event_bytes = observe, max_event_bytes
+        other = Session.__new__(Session)
+        vars(other).update(vars(self))
+        other._owner, other.observe, other.max_event_bytes = self, observe, max_event_bytes
         return other
 
     # -- connections -------------------------------------------------------------------------------------
 
+    def known_transport(self, target: Target) -> Transport | None:
+        """What reaches a target by HTTP, if it is made already."""
+        self.check_open()
+        if (given := self.given or base.replacement) is not None:
+            return given
+        return self._transports.get("http" if target.row.transport != "local" else _engine(target))
+
     async def transport(self, target: Target) -> Transport:
         """What reaches a target by HTTP, made at the first request."""
-        if self.closed:
-            self.check_open()
-        is_local = target.row.transport == "local"
-        name = f"local:{target.provider}:{target.model}:{target.local!r}" if is_local else "http"
-        transport = self._transports.get(name)
+        transport = self.known_transport(target)
         if transport is None:
-            # The HTTP engine takes a tenth of a second to import: not on the loop.
-            import asyncio
+            running_loop()
+            import asyncio  # the HTTP engine takes a tenth of a second to import: not on the loop
 
+            is_local = target.row.transport == "local"
             place = "local.transport" if is_local else "transports.http"
             module = await asyncio.to_thread(importlib.import_module, f"brainwires_provider.{place}")
             made = module.make_transport(target.model, target.local, **self._transport)
-            transport = self._transports.setdefault(name, made)
+            transport = self._transports.setdefault(_engine(target) if is_local else "http", made)
         return transport
 
     @property
     def pools(self) -> Pools:
         """This client's WebSockets, made when first asked for."""
         if self._pools is None:
-            from brainwires_provider.transports.websocket.pool import Pools
+            from brainwires_provider.transports.websocket.pools import Pools
 
             settings = {name: value for name, value in self._transport.items() if name != "max_connections"}
             self._pools = Pools(**settings, max_event_bytes=self.max_event_bytes)
@@ -232,266 +461,45 @@ class Session:
     def pools(self, pools: Pools) -> None:
         self._pools = pools
 
-    def pool(self, plan: Plan) -> Pool:
-        """The WebSockets that a plan's request goes over."""
+    def pool(self, plan: Plan, mode: Any) -> Pool:
+        """The WebSockets that a plan's request goes over, as its protocol declares by `mode`."""
         self.check_open()
-        return self.pools.pool(endpoint_of(plan), plan.websocket)
+        if self.given is not None or base.replacement is not None:
+            raise ConfigError(
+                f"{plan.target.provider} uses a WebSocket, which the given transport does not carry; "
+                "use the provider of the same service over HTTP, or a ScriptedSocket"
+            )
+        return self.pools.pool(endpoint_of(plan), mode)
 
     async def aclose(self) -> None:
         """Close the connections. Requests in progress end with a typed error; later calls raise ConfigError."""
         self.closed = True
+        self.waits.close()
         if self._pools is not None:
             await self._pools.aclose()
-        for transport in list(self._transports.values()):
+        for transport in (*self._transports.values(), *([self.given] if self.given is not None else [])):
             await transport.aclose()
+        if self._ledger is not None:
+            await self._ledger.aclose()
+        if self.hooks is not None:
+            await self.hooks.aclose()
+
+    def __del__(self) -> None:
+        if not vars(self).get("closed", True) and self._owner is None:
+            abandon((*self._transports.values(), self._pools), self)
 
     def start_afresh(self) -> tuple[object, ...]:
-        """In a forked child: forget the parent's connections, and return them, to be kept and never closed."""
-        inherited = self._transports, self._pools
+        """In a forked child: forget the parent's calls and connections; these are kept, and never closed."""
+        inherited = self._transports, self._pools, self._ledger
         self._transports, self._pools = {}, None
+        self._forget_calls()
         return inherited
 
+    def _forget_calls(self) -> None:
+        """What the policies know of calls: places, money, shares, failures, waits; with locks that may be held."""
+        self._ledger, self._shares, self._circuits, self.waits = None, {}, None, Waits()
 
-class Sending:
-    """One request: its attempts, its timeouts, and the events of the attempt that succeeds."""
 
-    __slots__ = (
-        "_deadlines",
-        "_decoder",
-        "_expired",
-        "_loop",
-        "_plan",
-        "_session",
-        "_task",
-        "attempt",
-        "ended",
-    )
-
-    def __init__(self, plan: Plan, session: Session, decoder: Decoder | None) -> None:
-        self._plan = plan
-        self._session = session
-        self._decoder = decoder
-        self._expired: Clock | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None  # until there are events: what a timeout cancels
-        self._deadlines: Deadlines | None = None
-        self.attempt = Attempt(plan, session.max_event_bytes, decoder)
-        """The current one."""
-        self.ended = decoder is not None and decoder.ended
-        """Nothing more comes."""
-
-    # -- what the caller sees ----------------------------------------------------------------------------
-
-    async def pull(self) -> list[Event]:
-        """The next events, at least one; none once the answer has ended. A failure ends it."""
-        if self.ended:
-            return []
-        try:
-            deadlines = self._deadlines
-            if deadlines is None:
-                events = await self._within(self._first_events)
-            else:
-                assert self._loop is not None
-                if self._expired is not None:
-                    raise self._timed_out(self._expired)
-                deadlines.waiting_since = self._loop.time()
-                events = await self.attempt.next()
-                deadlines.waiting_since = None
-        except ProviderError as error:
-            self.abort()
-            raise self._explained(error) from None
-        except BaseException:
-            self.abort()
-            raise
-        if self.attempt.ended:
-            self._end()
-        return events
-
-    async def fetch(self, read: Callable[[bytes], T]) -> T:
-        """What `read` makes of the whole body, for calls that are no chat."""
-        try:
-            body = await self._within(self._body)
-            self.attempt.release()
-            return read(body)
-        except ProviderError as error:
-            raise self._explained(error) from None
-        finally:
-            self.abort()
-
-    def partial(self) -> Response:
-        """What has arrived so far."""
-        return self.attempt.partial()
-
-    def finished(self, collector: Collector) -> Response:
-        """The whole answer."""
-        return self.attempt.complete(collector.response(provider=self._plan.target.provider))
-
-    @property
-    def decoder(self) -> Decoder:
-        """That of the current attempt."""
-        return self.attempt.decoder
-
-    def abort(self) -> None:
-        """Leave now. What was read to its end keeps its connection, everything else drops it."""
-        if not self.ended:
-            self._end()
-            self.attempt.abort()
-
-    async def leave(self) -> None:
-        """Leave in good order: after the answer's end the connection is kept, before it dropped."""
-        attempt = self.attempt
-        if not self.ended and attempt.exchange is not None and attempt.is_whole:
-            await attempt.finish()
-        self.abort()
-
-    def _end(self) -> None:
-        self.ended = True
-        if self._deadlines is not None:
-            self._deadlines.drop()
-
-    # -- attempts ----------------------------------------------------------------------------------------
-
-    async def _first_events(self) -> list[Event]:
-        return await self._attempts(Attempt.first)
-
-    async def _body(self) -> bytes:
-        return await self._attempts(Attempt.body)
-
-    async def _attempts(self, read: Callable[[Attempt, Deadlines], Awaitable[T]]) -> T:
-        """Open and read, again for as long as a policy has a reason to: what the caller saw nothing of."""
-        recovery, deadlines = self._recovery(), self._deadlines
-        assert deadlines is not None
-        while True:
-            try:
-                await self._open(recovery)
-                return await read(self.attempt, deadlines)
-            except ProviderError as error:
-                if recovery is None or not recovery.take(error):
-                    raise
-            self._next_attempt(recovery)
-            deadlines.restart()
-
-    def _next_attempt(self, recovery: Recovery) -> None:
-        self.attempt.abort()
-        self.attempt = Attempt(self._plan, self._session.max_event_bytes, self._decoder)
-        self.attempt.replaced = tuple(recovery.attempts)
-
-    async def _open(self, recovery: Recovery | None) -> None:
-        if recovery is None or recovery.over_http:
-            await self._open_http()
-        else:
-            self.attempt.exchange = await self._open_lane(recovery)
-
-    async def _open_http(self) -> None:
-        """Sign and send."""
-        plan, session, attempt = self._plan, self._session, self.attempt
-        known = session.fixed_headers.get((plan.target.key, plan.target.row.auth, plan.stream))
-        if known is None or plan.has_headers:
-            outgoing = await self._signed(attempt)
-        else:
-            headers, attempt.secrets = known
-            outgoing = Outgoing(plan.call.method, plan.url, headers, plan.body(), plan.timeouts.connect)
-        transport = await session.transport(plan.target)
-        exchange = await transport.open(outgoing)
-        attempt.exchange = exchange if session.observe is None else session.observe(exchange)
-
-    async def _signed(self, attempt: Attempt) -> Outgoing:
-        """The request with its key, and a signature where that is needed."""
-        plan, target = self._plan, self._plan.target
-        key = "" if target.key is None else await resolve_key(target.key, target.provider)
-        attempt.secrets = (key,) if key else ()
-        own: Mapping[str, str] = {}
-        if target.headers:
-            own = await resolve_headers(target.headers, target.provider)
-            attempt.secrets += header_secrets(target.headers, own)
-        if target.row.host_by_key:
-            plan = replace(plan, target=target.at_home_of(key))
-        url, headers, body = plan.url, plan.headers(key, own), plan.body()
-        if target.auth is not None:
-            headers |= await target.auth.headers(plan.call.method, url, headers, body)
-            attempt.secrets += target.auth.secrets
-        elif type(target.key) is str and not plan.has_headers:
-            self._session.fixed_headers[target.key, target.row.auth, plan.stream] = headers, attempt.secrets
-        return Outgoing(plan.call.method, url, headers, body, plan.timeouts.connect)
-
-    # -- over a WebSocket --------------------------------------------------------------------------------
-
-    def _recovery(self) -> Recovery | None:
-        """The way over a WebSocket, for a call that goes over one."""
-        plan = self._plan
-        mode = plan.websocket if plan.target.row.transport == "websocket" and self._decoder is None else None
-        if mode is None:
-            return None
-        from brainwires_provider.transports.websocket.recovery import Recovery
-
-        key = plan.target.key
-        recovery = Recovery(
-            self._session.pool(plan),
-            mode.request(plan.call, plan.target.origin),
-            mode.fault,
-            fresh_key=key is not None and not isinstance(key, str),
-            fork=plan.fork,
-        )
-        recovery.wait_for_websocket()
-        self.attempt.replaced = tuple(recovery.attempts)
-        return recovery
-
-    async def _open_lane(self, recovery: Recovery) -> LaneExchange:
-        from brainwires_provider.transports.websocket.connection import HandshakeRefused
-
-        attempt = self.attempt
-        try:
-            exchange = await recovery.open()
-        except HandshakeRefused as refused:
-            error = refusal(self._plan.target.protocol, refused.status, refused.headers, refused.body)
-            error.request_id = error.request_id or request_id(refused.headers)
-            raise error from None
-        finally:
-            attempt.exchange = recovery.exchange
-            attempt.secrets = recovery.pool.secrets
-        attempt.decoder = recovery.request.decoder()
-        return exchange
-
-    # -- timeouts ----------------------------------------------------------------------------------------
-
-    async def _within(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do what comes before the first events, within the timeouts."""
-        import asyncio
-
-        loop = self._loop = asyncio.get_running_loop()
-        task = self._task = asyncio.current_task()
-        assert task is not None
-        others = task.cancelling()
-        self._deadlines = Deadlines(self._plan.timeouts, loop.time())
-        self._deadlines.watch(loop, self._on_expiry)
-        try:
-            return await work()
-        except asyncio.CancelledError:
-            # Ours, unless somebody else has cancelled too: theirs goes first.
-            if self._expired is not None and task.uncancel() <= others:
-                raise self._timed_out(self._expired) from None
-            raise
-        finally:
-            self._task = None
-            self._deadlines.waiting_since = None
-
-    def _on_expiry(self, clock: Clock) -> None:
-        self._expired = clock
-        if self._task is not None:
-            self._task.cancel()
-        elif self.attempt.exchange is not None:
-            self.attempt.exchange.abort()
-
-    def _timed_out(self, clock: Clock) -> ProviderError:
-        limit = getattr(self._plan.timeouts, clock)
-        if self._deadlines is None or not self._deadlines.begun:
-            return RequestTimeout(f"no answer began within {limit} s (Timeouts.{clock})", clock=clock)
-        return StreamTimeout(
-            f"the answer stalled: the {clock} clock of {limit} s ran out", clock=clock, partial=self.partial()
-        )
-
-    def _explained(self, error: ProviderError) -> ProviderError:
-        is_ours = isinstance(error, StreamInterrupted) and not isinstance(error, StreamTimeout)
-        if self._expired is not None and is_ours:
-            error = self._timed_out(self._expired)
-        return self.attempt.explain(error)
+def _engine(target: Target) -> str:
+    """The name of the transport to a model on this machine."""
+    return f"local:{target.provider}:{target.model}:{target.local!r}"

@@ -6,36 +6,24 @@ Nothing happens before it is entered or iterated. It has one consumer, and close
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self
 
+from brainwires_provider._core.lifecycle import call_site, warn_dropped
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.session import Session
-from brainwires_provider.errors import ConfigError
+from brainwires_provider.errors import ConfigError, InvalidRequestError, OutputInvalid
 from brainwires_provider.events import Collector, Event, TextDelta
 from brainwires_provider.protocols.base.protocol import Call, Decoder
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Report, Response, Timeouts
+from brainwires_provider.types.responses import O_co
 
 if TYPE_CHECKING:
-    import asyncio
+    from brainwires_provider._core.partials import Partials
 
-__all__ = ["AsyncStream", "Cut", "call_site"]
-
-_HERE = str(Path(__file__).parent.parent)
-
-
-def call_site() -> str:
-    """The file and line of the nearest caller outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+__all__ = ["AsyncStream", "Cut", "partials_of"]
 
 
 class Cut(NamedTuple):
@@ -53,26 +41,39 @@ class Cut(NamedTuple):
 
     def plan(self, call: Call) -> Plan:
         """The streamed request that goes on, sent as the first one was."""
-        return Plan(self.target, call, self.report, self.timeouts, True, self.extra_headers, self.extra_query)
+        headers, query = self.extra_headers, self.extra_query
+        return Plan(self.target, call, self.report, self.timeouts, True, headers, query, uses="nothing")
 
 
-class AsyncStream(AsyncIterator[Event]):
-    """The events of one answer. Made by `AsyncClient.stream`.
+def partials_of(expected: Any) -> Partials:
+    """What `partial_output` gives its events to. Raises TypeError for a stream without a type."""
+    if expected is None:
+        raise TypeError("partial_output() needs a stream with output=…, a type")
+    partials: Partials = expected.partials()
+    return partials
 
-    Iterating raises every ProviderError; what had arrived stays in `partial`.
+
+class AsyncStream(AsyncIterator[Event], Generic[O_co]):
+    """The events of one answer. Made by `AsyncClient.stream`; `AsyncStream[T]` where `output=T` asked for a type.
+
+    Iterating raises every ProviderError; what had arrived stays in `partial`. An answer that is not of its type raises
+    OutputError at its end.
     """
 
     def __init__(self, plan: Plan, session: Session, cut: Cut | None = None) -> None:
         self._plan = plan
+        self._session = session
         self._sending = session.send(plan, cut.decoder if cut else None)
         self.made_at = call_site()
-        self._buffer: deque[Event] = deque(cut.undelivered if cut else ())
+        self._buffer: list[Event] = (
+            list(cut.undelivered[::-1]) if cut else []
+        )  # in reverse: taken from its end
         self._collector = cut.collector if cut else Collector()
         self._left: tuple[Event, ...] = ()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._taken_over = False
         self._when_whole: Callable[[Response], None] | None = None
+        self._typed: Response[Any] | None = None
 
     def when_whole(self, hook: Callable[[Response], None]) -> None:
         """Call `hook` with the answer once its consumer has come to its end."""
@@ -82,7 +83,7 @@ class AsyncStream(AsyncIterator[Event]):
 
     async def __aenter__(self) -> Self:
         """Send the request, and wait for the answer's first events."""
-        await self._fill()
+        self._buffer = (await self.pull())[::-1]
         return self
 
     async def __aexit__(
@@ -95,14 +96,10 @@ class AsyncStream(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         if not self._buffer:
-            await self._fill()
+            self._buffer = (await self.pull())[::-1]
             if not self._buffer:
                 raise StopAsyncIteration
-        return self._buffer.popleft()
-
-    async def _fill(self) -> None:
-        """The next batch into the buffer; it stays empty once the answer has ended."""
-        self._buffer.extend(await self.pull())
+        return self._buffer.pop()
 
     async def pull(self) -> list[Event]:
         """The next events as one batch, at least one; none once the answer has ended.
@@ -110,25 +107,43 @@ class AsyncStream(AsyncIterator[Event]):
         For those who hand events on in bulk; plain iteration gives the same events one by one.
         """
         if self._buffer:
-            batch = list(self._buffer)
-            self._buffer.clear()
+            batch, self._buffer = self._buffer[::-1], []
             return batch
         if self._ended:
             return []
-        if self._loop is None:
-            from asyncio import get_running_loop
-
-            self._loop = get_running_loop()
         try:
-            batch = await self._sending.pull()
+            batch = await self._next_batch()
         except BaseException:
             self._ended = True
             raise
+        if self._sending.taken is not None:
+            self._sending = self._sending.taken
         if not batch:
             self._ended = True
+            if self._plan.expected is not None and self._collector.end is not None:
+                _ = self.response  # raises OutputError
             self._tell_if_whole()
         self._collector.feed_all(batch)
         return batch
+
+    async def _next_batch(self) -> list[Event]:
+        try:
+            return await self._sending.pull()
+        except InvalidRequestError as error:
+            expected = self._plan.expected
+            plan = None if expected is None else expected.instead(error)
+            if plan is None:
+                raise
+            self._plan = plan
+            self._sending = self._session.send(plan)
+            return await self._sending.pull()
+
+    async def _repaired(self, error: OutputInvalid, begun: float) -> Response[O_co]:
+        """What the model says when it is asked again, after an answer that was not of its type. Raises OutputError."""
+        from brainwires_provider._core.output import repaired
+
+        self._typed = await repaired(self._session, self._plan, error, begun)
+        return self._typed
 
     def _tell_if_whole(self) -> None:
         """The answer has ended, and its consumer has taken the last of it."""
@@ -142,7 +157,19 @@ class AsyncStream(AsyncIterator[Event]):
             if type(event) is TextDelta:
                 yield event.text
 
-    async def collect(self) -> Response:
+    async def partial_output(self) -> AsyncIterator[Any]:
+        """The answer's value as it grows, for a stream with `output=T`: as JSON, and at the end `response.output`.
+
+        A string may be shown in part; a word of a Literal or Enum, a number, a date is shown once it is whole. Raises
+        what iterating raises.
+        """
+        partials = partials_of(self._plan.expected)
+        async for event in self:
+            for value in partials.feed(event):
+                yield value
+        yield self.response.output
+
+    async def collect(self) -> Response[O_co]:
         """Read on to the end, and give the whole answer."""
         self._buffer.clear()
         while await self.pull():
@@ -152,18 +179,28 @@ class AsyncStream(AsyncIterator[Event]):
     # -- what there is -----------------------------------------------------------------------------------
 
     @property
-    def partial(self) -> Response:
+    def partial(self) -> Response[O_co]:
         """What has arrived, at any moment; once the answer has ended, the whole of it."""
+        if self._typed is not None:
+            return self._typed
         if self._collector.end is not None:
             return self._sending.finished(self._collector)
         return self._sending.partial()
 
     @property
-    def response(self) -> Response:
-        """The whole answer. Raises RuntimeError before its end; `partial` is there at any moment."""
+    def response(self) -> Response[O_co]:
+        """The whole answer. Raises RuntimeError before its end; `partial` is there at any moment.
+
+        Raises OutputError for an answer that is not of the type that `output=` asked for.
+        """
         if self._collector.end is None:
             raise RuntimeError("the answer has not ended: iterate to its end first, or use .partial")
-        return self._sending.finished(self._collector)
+        if self._plan.expected is None:
+            return self._sending.finished(self._collector)
+        typed = self._typed
+        if typed is None:
+            typed = self._typed = self._plan.expected.read(self._sending.finished(self._collector))
+        return typed
 
     # -- leaving -----------------------------------------------------------------------------------------
 
@@ -171,7 +208,7 @@ class AsyncStream(AsyncIterator[Event]):
         """Leave. After the answer's end the connection is kept for the next request, before it is dropped."""
         self._ended = True
         self._tell_if_whole()
-        self._left += tuple(self._buffer)
+        self._left += tuple(self._buffer[::-1])
         self._buffer.clear()
         await self._sending.leave()
 
@@ -184,9 +221,9 @@ class AsyncStream(AsyncIterator[Event]):
         """What is left; it holds neither the request's body nor the exchange."""
         plan = self._plan
         return Cut(
-            self._sending.decoder,
+            self._sending.attempt.decoder,
             self._collector,
-            (*self._left, *self._buffer, *self._sending.attempt.held),
+            (*self._left, *self._buffer[::-1], *self._sending.attempt.held),
             plan.target,
             plan.report,
             plan.timeouts,
@@ -206,13 +243,9 @@ class AsyncStream(AsyncIterator[Event]):
         return self._cut()
 
     def __del__(self) -> None:
-        loop = getattr(self, "_loop", None)
-        if loop is None or self._sending.ended or loop.is_closed():
+        sending: Any = getattr(self, "_sending", None)
+        if sending is None or sending.loop is None or sending.ended or sending.loop.is_closed():
             return
-        loop.call_soon_threadsafe(self._sending.abort)  # first: a warning may be made an error
-        warnings.warn(
-            f"a stream made at {self.made_at} was dropped unread; use `async with`, or read it to its end",
-            ResourceWarning,
-            source=self,
-            stacklevel=2,
-        )
+        sending.loop.call_soon_threadsafe(sending.abort)  # first: a warning may be made an error
+        words = "dropped unread; use `async with`, or read it to its end"
+        warn_dropped("a stream", self.made_at, words, self)

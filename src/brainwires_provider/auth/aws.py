@@ -11,11 +11,11 @@ from __future__ import annotations
 import hmac
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib import import_module
-from threading import Lock
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -208,7 +208,7 @@ class BotocoreChain:
 
     def __init__(self, profile: str | None = None) -> None:
         self._profile = profile
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._session: Any = None
         self._found: Any = None
 
@@ -255,7 +255,7 @@ class AWSAuth:
 
     `bearer` is a Bedrock API key; `credentials` may be a function, which is called in a thread whenever new
     credentials are needed. With `profile` the environment's keys are not used, as in botocore. `clock` returns seconds
-    since 1970.
+    since 1970. `provider` is the one that errors name.
     """
 
     def __init__(
@@ -268,9 +268,11 @@ class AWSAuth:
         profile: str | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
+        provider: str | None = None,
     ) -> None:
         self._region = region
         self._service = service
+        self._provider = provider or service
         self._bearer = bearer
         self._given = credentials if isinstance(credentials, Credentials) else None
         self._chain = BotocoreChain(profile)
@@ -311,7 +313,7 @@ class AWSAuth:
         """
         bearer = self._key()
         if bearer is not None:
-            key = await resolve_key(bearer, self._service)
+            key = await resolve_key(bearer, self._provider)
             self._secrets = (key,)
             return key_headers("bearer", key)
         credentials = await self.credentials()

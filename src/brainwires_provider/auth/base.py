@@ -6,9 +6,9 @@ expires, and only once for all requests that wait for it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -64,7 +64,7 @@ class Renewed(Generic[T]):
         self._expires = expires
         self._early = early
         self._clock = clock
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._known: list[T] = []
         self._not_before = 0.0  # after a failed early renewal: the time of the next attempt
         self._renewals: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = WeakKeyDictionary()

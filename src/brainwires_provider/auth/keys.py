@@ -18,26 +18,18 @@ from msgspec import Struct
 from brainwires_provider.errors import ConfigError
 
 __all__ = [
-    "REDACTED",
-    "SECRET_HEADERS",
     "EnvKey",
     "FileKey",
     "Key",
     "KeyringKey",
     "header_fault",
-    "header_secrets",
     "key_headers",
-    "redact",
     "resolve_headers",
     "resolve_key",
 ]
 
 Key: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A key: its text, or a synchronous or asynchronous callable that returns it, such as `EnvKey`."""
-
-REDACTED = "[redacted]"
-SECRET_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key"))
-"""The headers that carry keys, in lower case."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OF_THE_CONNECTION = frozenset(("host", "content-length", "transfer-encoding"))
@@ -206,33 +198,8 @@ def header_fault(name: str) -> str | None:
     return None if _HEADER_NAME.fullmatch(name) else "this is not a valid header name"
 
 
-def header_secrets(given: Mapping[str, Key], resolved: Mapping[str, str]) -> tuple[str, ...]:
-    """The secret values of a provider's headers: those from callables, and those of headers that carry keys.
-
-    A token after a scheme (`Bearer …`) is also listed alone, since a service may repeat it without the scheme.
-    """
-    values = [
-        resolved[name] for name, value in given.items() if callable(value) or name.lower() in SECRET_HEADERS
-    ]
-    return tuple(values + [value.rpartition(" ")[2] for value in values if " " in value])
-
-
 def key_headers(scheme: str, key: str) -> dict[str, str]:
     """The headers that carry a key; `scheme` is `"bearer"` or a header's name. None for an empty key."""
     if not key:
         return {}
     return {"Authorization": f"Bearer {key}"} if scheme == "bearer" else {scheme: key}
-
-
-def redact(value: Any, secrets: tuple[str, ...]) -> Any:
-    """Remove secrets from a value, since some services repeat the key in their errors."""
-    if isinstance(value, str):
-        for secret in secrets:
-            if len(secret) > 3:
-                value = value.replace(secret, REDACTED)
-        return value
-    if isinstance(value, dict):
-        return {redact(k, secrets): redact(v, secrets) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(redact(item, secrets) for item in value)
-    return value

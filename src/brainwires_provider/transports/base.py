@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from brainwires_provider.errors import StreamInterrupted
 from brainwires_provider.framing.base import Framing, WireMessage
 from brainwires_provider.types import Attempt, Continuation
+from brainwires_provider.types.suspects import Guarded
 
-__all__ = ["ByteExchange", "Exchange", "Outgoing", "Transport"]
+__all__ = ["ByteExchange", "Exchange", "Outgoing", "Transport", "close_soon"]
 
 _DRAIN_SECONDS = 1.0
 _DRAIN_BYTES = 65_536
 
 
-class Outgoing(Struct, frozen=True, gc=False):
+class Outgoing(Guarded, Struct, frozen=True, gc=False):
     """One request, final to the byte. Its headers hold the key: never show one of these."""
 
     method: str
@@ -70,6 +71,11 @@ class Exchange(Protocol):
         ...
 
     @property
+    def heard_at(self) -> float:
+        """When the server last sent anything, by the loop's clock; 0 if only its messages show that."""
+        ...
+
+    @property
     def clean(self) -> bool:
         """Once it is over: whether it did not end inside a message."""
         ...
@@ -105,6 +111,7 @@ class ByteExchange:
     attempts: tuple[Attempt, ...]
 
     continuation = None
+    heard_at = 0.0
 
     def __init__(self, status: int, headers: Mapping[str, str], attempts: tuple[Attempt, ...]) -> None:
         self.status = status
@@ -178,3 +185,32 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close this event loop's connections."""
         ...
+
+    def abandon(self) -> bool:
+        """Have every loop close its connections, since nobody else can; whether there are any.
+
+        Does not wait. Callable from any thread, and from a finalizer.
+        """
+        ...
+
+
+replacement: Transport | None = None
+"""What carries the requests of every client in place of the network: set by tests only, see `testing.FakeProvider`."""
+
+
+def close_soon(loop: asyncio.AbstractEventLoop, close: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """Have a loop run `close`, without waiting; False if the loop is closed. From any thread, and a finalizer."""
+
+    def begin() -> None:
+        task = loop.create_task(close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    try:
+        loop.call_soon_threadsafe(begin)
+    except RuntimeError:  # it is closed
+        return False
+    return True
+
+
+_closing: set[asyncio.Task[None]] = set()

@@ -11,38 +11,49 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import payload
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from yarl import URL
 
 from brainwires_provider.errors import (
     ConfigError,
     ConnectError,
     ProtocolError,
-    RequestTimeout,
+    ProviderError,
     StreamInterrupted,
     TransportError,
 )
-from brainwires_provider.transports.base import ByteExchange, Outgoing
+from brainwires_provider.transports.base import ByteExchange, Outgoing, close_soon
+from brainwires_provider.transports.failures import (
+    late,
+    origin,
+    proxy_refused,
+    proxy_unreachable,
+    tls_failure,
+)
 from brainwires_provider.transports.proxies import proxy_for
 from brainwires_provider.types import Attempt
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
 
 __all__ = ["HTTPTransport", "make_transport"]
 
 _HEADER_LIMIT = 65_536
 _KEEPALIVE_SECONDS = 60
+_WAYS_KNOWN = 256
 _LARGE_BODY = 1_000_000  # above it, aiohttp warns about bytes and wants a file
+_lower = str.lower
 _NO_CLOCK = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
@@ -54,7 +65,10 @@ class HTTPExchange(ByteExchange):
     def __init__(
         self, response: aiohttp.ClientResponse, attempts: tuple[Attempt, ...], peers: set[HTTPExchange]
     ) -> None:
-        super().__init__(response.status, {k.lower(): v for k, v in response.headers.items()}, attempts)
+        headers = response.headers
+        super().__init__(
+            response.status, dict(zip(map(_lower, headers), headers.values(), strict=True)), attempts
+        )
         self._response = response
         self._content = response.content
         self._peers = peers
@@ -63,18 +77,38 @@ class HTTPExchange(ByteExchange):
     @property
     def ended(self) -> bool:
         """Whether the body is read to its end."""
-        return self._content.at_eof()
+        return self._content.at_eof() and self._content.exception() is None
+
+    @property
+    def left(self) -> bool:
+        """Whether this side has aborted or released it."""
+        return self not in self._peers
 
     async def read(self) -> bytes:
-        """The next bytes, as they come; empty at the end."""
-        if self._content.at_eof():
+        """The next bytes, as they come; empty at the end. What came before a fault is given first."""
+        content = self._content
+        if self.ended:
             return b""
         try:
-            return await self._content.readany()
-        except (aiohttp.ClientError, OSError, EOFError) as error:
-            raise StreamInterrupted(
-                f"the connection was lost during the response ({_say(error)})", how="reset"
-            ) from None
+            return content._read_nowait(-1) if content._buffer else await content.readany()
+        except Exception as error:  # noqa: BLE001 - the engine's own failures have many types
+            raise self._lost(error) from None
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, or its beginning of at least `limit` bytes."""
+        content = self._content
+        if content.is_eof() and content.exception() is None:  # all of it has come with its head
+            return content.read_nowait()
+        return await super().body(limit)
+
+    def _lost(self, error: Exception) -> ProviderError:
+        if isinstance(error, ContentEncodingError) or isinstance(error.__cause__, ContentEncodingError):
+            coding = self.headers.get("content-encoding")
+            return ProtocolError(f"the body is not what its Content-Encoding, {coding}, says")
+        if isinstance(error, HttpProcessingError):
+            # its own message goes on with the bytes
+            error = ConnectionError(f"its chunks are broken: {error.message.partition(':')[0]}")
+        return StreamInterrupted(f"the connection was lost during the response ({_say(error)})", how="reset")
 
     def abort(self) -> None:
         """Drop the connection; a waiting `read` raises at once."""
@@ -87,8 +121,9 @@ class HTTPExchange(ByteExchange):
     def release(self) -> None:
         """aiohttp takes the connection back by itself once the body is at its end."""
         self._peers.discard(self)
-        if not self._response.closed:
-            self._response.close()
+        response = self._response
+        if not response.closed:
+            response.close()
 
 
 class HTTPTransport:
@@ -107,35 +142,56 @@ class HTTPTransport:
         self._max_connections = max_connections
         self._socket_path = socket_path
         self._proxies: dict[str, str | None] = {}
+        self._ways: dict[str, tuple[str | URL, str | None]] = {}
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
+        self._last: _Session | None = None
 
     async def open(self, outgoing: Outgoing) -> HTTPExchange:
         """Send and wait for the head of the response.
 
         Raises ConnectError, RequestTimeout (connect), TransportError, ProtocolError (not HTTP), ConfigError (URL).
         """
-        proxy = self._proxy_for(outgoing.url)
-        session = self._sessions.get(asyncio.get_running_loop()) or await self._begin_session()
+        url, proxy = self._ways.get(outgoing.url) or self._way(outgoing.url)
+        loop = asyncio.get_running_loop()
+        session = self._last
+        if session is None or session.loop is not loop:
+            session = self._sessions.get(loop) or await self._begin_session()
+            self._last = session
         attempts: tuple[Attempt, ...] = ()
         while True:
             if _fresh.get():
                 _fresh.set(False)  # set by this task's last request
+            connect = outgoing.connect_timeout
             try:
-                response = await session.http.request(
+                response = await session.http._request(  # `request` is the same behind two more objects
                     outgoing.method,
-                    _exact(outgoing.url),
+                    url,
                     data=_body(outgoing.body) if outgoing.body else None,
                     headers=outgoing.headers,
                     allow_redirects=False,
                     proxy=proxy,
-                    timeout=_clock(outgoing.connect_timeout),
+                    timeout=_clocks.get(connect) or _clock(connect),
                 )
             except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as error:
                 if not (_fresh.get() or attempts) and _died(error):
                     attempts = (Attempt(f"a reused connection had died ({_say(error)}); sent once more"),)
                     continue
-                raise _translate(error, outgoing, proxy) from None
+                translated = _translate(error, outgoing, proxy)
+                translated.attempts = attempts
+                raise translated from None
+            if response.status == 407:
+                response.close()
+                refused = proxy_refused(proxy, 407)
+                refused.attempts = attempts
+                raise refused
             return HTTPExchange(response, attempts, session.exchanges)
+
+    def _way(self, url: str) -> tuple[str | URL, str | None]:
+        """The URL as it is sent, and the proxy."""
+        way = _exact(url), self._proxy_for(url)
+        if len(self._ways) < _WAYS_KNOWN:
+            self._ways[url] = way
+        return way
 
     def _proxy_for(self, url: str) -> str | None:
         """Looked up once for each origin: reading the environment costs as much as a request."""
@@ -162,12 +218,24 @@ class HTTPTransport:
 
     async def aclose(self) -> None:
         """Close this loop's connections; those of other loops go with their loops."""
+        self._last = None
         session = self._sessions.pop(asyncio.get_running_loop(), None)
         if session is not None:
             await session.aclose()
         for other in list(self._sessions):
             if other.is_closed():
                 self._sessions.pop(other).forget()
+
+    def abandon(self) -> bool:
+        """See `transports.base.Transport`."""
+        self._last = None
+        closed, known = [], list(self._sessions.items())
+        self._sessions.clear()
+        for loop, session in known:
+            if not close_soon(loop, session.end):
+                closed.append(session)
+                session.forget()
+        return len(closed) < len(known)
 
     def __repr__(self) -> str:
         return "HTTPTransport()"
@@ -194,8 +262,10 @@ class _Session:
             max_line_size=_HEADER_LIMIT,
             max_field_size=_HEADER_LIMIT,
         )
+        self.loop = asyncio.get_running_loop()
         self.exchanges: set[HTTPExchange] = set()  # those that were neither aborted nor released yet
         self._guard = self._until_shutdown()
+        self._ending: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         await anext(self._guard)
@@ -204,10 +274,16 @@ class _Session:
         try:
             yield
         finally:
+            await self.end()
+
+    async def end(self) -> None:
+        """Close the connections. Twice is once: the loop may shut down meanwhile."""
+        if self._ending is None:
             # aiohttp closes its connections without a word to those who wait on them.
             for exchange in list(self.exchanges):
                 exchange.abort()
-            await self.http.close()
+            self._ending = asyncio.ensure_future(self.http.close())
+        await self._ending
 
     async def aclose(self) -> None:
         await self._guard.aclose()  # type: ignore[attr-defined]
@@ -231,20 +307,73 @@ class _Session:
         connector._closed = True
 
 
+_CODED = re.compile(rb"chunked|content-encoding", re.IGNORECASE)
+"""A head before a body that may be broken in its form."""
 _fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
 
 
-class _Connector(aiohttp.BaseConnector):
-    """Reports to the request's task in `_fresh` that its connection is a new one, or would have been.
+class _Handler(ResponseHandler):
+    """Reports to the reader of a body what aiohttp notes on the connection alone, where nobody looks.
 
-    aiohttp's tracing reports it too, for a tenth more CPU time on every request.
+    Without it, a reader waits for its own clock when the chunks of a body are broken, and takes a body without a
+    length for whole when the connection is reset.
     """
+
+    def data_received(self, data: bytes) -> None:
+        """Parse the head alone first: a fault of the body's form in the same segment would take it along."""
+        body = self._payload
+        if body is None or body.is_eof():
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end < len(data) and _CODED.search(data, 0, end):
+                super().data_received(data[:end])
+                if self.exception() is not None:
+                    return
+                data = data[end:]
+        super().data_received(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """A failure to parse is the body's too; a failure to send is not: the answer may explain it."""
+        if isinstance(exc, HttpProcessingError):
+            exc.__cause__ = exc_cause
+            self._fail(exc)
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection is gone, reset where there is an error."""
+        if exc is not None:
+            self._fail(ConnectionResetError(str(exc)))
+        body = self._payload
+        first = None if body is None else body.exception()
+        super().connection_lost(exc)
+        if body is not None and first is not None:
+            body.set_exception(first)  # what follows from a fault does not take its place
+
+    def _fail(self, exc: BaseException) -> None:
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(exc)
+
+
+class _Connector(aiohttp.BaseConnector):
+    """Makes connections under one clock, and reports to the request's task in `_fresh` that it would make one.
+
+    aiohttp's tracing reports it too, for a tenth more CPU time on every request; its own clocks leave out the look-up
+    of the name and a proxy's answer, or count the wait for a free place in the pool.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._factory = cast("partial[ResponseHandler]", partial(_Handler, loop=self._loop))
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         _fresh.set(True)
-        return await super()._create_connection(req, traces, timeout)
+        async with asyncio.timeout(timeout.sock_connect):
+            return await super()._create_connection(req, traces, timeout)
 
 
 class _TCPConnector(_Connector, aiohttp.TCPConnector):
@@ -255,7 +384,6 @@ class _UnixConnector(_Connector, aiohttp.UnixConnector):
     pass
 
 
-@lru_cache(256)
 def _exact(url: str) -> str | URL:
     """As it is, to the letter: aiohttp would write `%3A` in a path as a colon, and break a signature over it."""
     return URL(url, encoded=True) if url.isascii() and " " not in url else url
@@ -287,28 +415,15 @@ def _died(error: Exception) -> bool:
     return isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError))
 
 
-def _translate(error: Exception, outgoing: Outgoing, proxy: str | None) -> Exception:
-    where = _origin(outgoing.url)
+def _translate(error: Exception, outgoing: Outgoing, proxy: str | None) -> ProviderError:
+    where = origin(outgoing.url)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return RequestTimeout(
-            f"no connection to {where} within {outgoing.connect_timeout} s; is the host reachable? "
-            "Timeouts.connect sets this clock",
-            clock="connect",
-        )
-    if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
-        status = getattr(error, "status", None)
-        refused = f"answered {status}" if status else f"cannot be reached ({_say(error)})"
-        return ConnectError(
-            f"the proxy {_origin(proxy or '')} {refused}; check proxy= and the proxy variables of the environment"
-        )
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ConnectError(f"the name in {where} does not resolve; check base_url and the network")
-    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError)):
-        return ConnectError(
-            f"TLS with {where} failed ({_say(error)}); for a private authority pass ssl_context="
-        )
+        by = "" if proxy is None else f"the proxy {origin(proxy)} gave "
+        return late(f"{by}no connection to {where}", outgoing.connect_timeout)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return proxy_refused(proxy, error.status)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ConnectError(f"no connection to {where} ({_say(error)}); is a server listening there?")
+        return _no_connection(error, where, proxy)
     if isinstance(error, aiohttp.InvalidURL) or (isinstance(error, ValueError) and "URL" in str(error)):
         return ConfigError(f"{where!r} is no URL that a request can go to; check base_url")
     if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
@@ -318,6 +433,23 @@ def _translate(error: Exception, outgoing: Outgoing, proxy: str | None) -> Excep
             f"a header or the URL cannot be sent ({type(error).__name__}): check headers= and the key"
         )
     return TransportError(f"{where} closed the connection before it answered ({_say(error)})")
+
+
+def _no_connection(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError,
+    where: str,
+    proxy: str | None,
+) -> ConnectError:
+    """The name, TCP or TLS failed, of the server or of the proxy on the way to it."""
+    at_proxy = proxy is not None and (error.host, error.port) == (URL(proxy).raw_host, URL(proxy).port)
+    if isinstance(error, aiohttp.ClientSSLError):
+        cause = getattr(error, "certificate_error", None) or error.os_error
+        return tls_failure(f"the proxy {origin(proxy or '')}" if at_proxy else where, cause)
+    if at_proxy:
+        return proxy_unreachable(proxy or "", _say(error))
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ConnectError(f"the name in {where} does not resolve; check base_url and the network")
+    return ConnectError(f"no connection to {where} ({_say(error)}); is a server listening there?")
 
 
 def _say(error: BaseException) -> str:
@@ -330,14 +462,3 @@ def _say(error: BaseException) -> str:
         return error.message or type(error).__name__
     text = str(error)
     return text if text and len(text) < 200 and "headers" not in text else type(error).__name__
-
-
-def _origin(url: str) -> str:
-    """Scheme and host: a path may name a tenant, a query hold a key, a proxy's URL a password."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-    except ValueError:
-        return "the URL"

@@ -23,6 +23,13 @@ def chat():
     goes_on(c)
 
 
+def elsewhere():
+    """The signal reaches another thread, so it does not end the wait; one that comes just before the wait neither."""
+    c = client()
+    interrupted(lambda: c.chat("stall"), here=True)
+    goes_on(c)
+
+
 def enter():
     c = client()
     interrupted(c.stream("stall").__enter__)
@@ -81,7 +88,7 @@ def cancels():
 
     c = client(api_key=key)
     interrupted(lambda: c.chat("whole"))
-    until(lambda: told == ["asked", "cancelled"], f"cancelled, but {told}", 0.5)
+    until(lambda: told == ["asked", "cancelled"], f"cancelled, but {told}")
     c.close()
     d = client()
     goes_on(d)
@@ -89,11 +96,11 @@ def cancels():
 
 def closing():
     """The loop itself is held up by somebody's callable, so that `close` has to wait."""
-    held = threading.Event()
+    held, released = threading.Event(), threading.Event()
 
     async def key():
         held.set()
-        time.sleep(1.5)
+        assert released.wait(30)
         return "sk-test"
 
     c, d = client(api_key=key), client()
@@ -102,6 +109,7 @@ def closing():
     other.start()
     held.wait(10)
     interrupted(c.close)
+    released.set()  # and not before: `close` was left while it had to wait
     other.join(10)
     assert not other.is_alive()
     d.close()

@@ -6,12 +6,17 @@ is known to the protocol, which supplies a `FrameRules`, and a `LaneRequest` for
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from brainwires_provider.types import Continuation
 from brainwires_provider.types.websocket import WebSocketCounters, WebSocketOptions
 
-__all__ = ["ConnectionOwner", "FrameRules", "LaneRequest", "Peek"]
+if TYPE_CHECKING:
+    from brainwires_provider.transports.websocket.connection import Closed, Link
+    from brainwires_provider.transports.websocket.fallback import Fallback
+
+__all__ = ["ConnectionOwner", "FrameRules", "LaneOwner", "LaneRequest", "Peek"]
 
 
 class Peek(Protocol):
@@ -62,12 +67,25 @@ class FrameRules(Protocol):
         ...
 
     @property
-    def parent_read(self) -> frozenset[str]:
-        """The types from which on the answer no longer needs the one that it continues."""
+    def item_done(self) -> str:
+        """The type of an event with an item of an answer that is whole."""
+        ...
+
+    @property
+    def parent_unread(self) -> frozenset[str]:
+        """The types during which an answer may still need the one that it continues."""
         ...
 
     def peek(self, frame: bytes) -> Peek | None:
         """A look at a frame; None for what cannot be read."""
+        ...
+
+    def lists(self, end: bytes, item: bytes | None) -> bool:
+        """Whether the end of an answer lists the item of another frame; without one, whether it lists none."""
+        ...
+
+    def lane_of(self, frame: bytes) -> str | None:
+        """The lane that a frame names which cannot be read; None if that is not to be seen."""
         ...
 
     def is_age_limit(self, frame: bytes) -> bool:
@@ -86,7 +104,7 @@ class FrameRules(Protocol):
 class LaneRequest(Protocol):
     """One request as its protocol sends it. `found` is what `find` found, None if it was not asked."""
 
-    def find(self, held: Any) -> Any:
+    def find(self, held: Any, options: WebSocketOptions) -> Any:
         """What this request continues of what a server holds: an object with `place`, None if there is nothing."""
         ...
 
@@ -94,7 +112,7 @@ class LaneRequest(Protocol):
         """A decoder for the answer to the frame that was sent last."""
         ...
 
-    def frame(self, lane: str | None, found: Any) -> bytes:
+    def frame(self, lane: str | None, found: Any, options: WebSocketOptions) -> bytes:
         """The frame that sends it."""
         ...
 
@@ -102,8 +120,91 @@ class LaneRequest(Protocol):
         """How much of the history that frame carries, and why."""
         ...
 
-    def head(self) -> Any:
+    def head(self, options: WebSocketOptions) -> Any:
         """What the server holds once the answer was read to its end; None if that cannot be continued."""
+        ...
+
+
+class LaneOwner(Protocol):
+    """What a lane and its exchanges need of their connection."""
+
+    pool: ConnectionOwner
+    rules: FrameRules
+    link: Link | None
+    closed: Closed | None
+    idle_since: float
+    max_buffered: int
+    has_lanes: bool
+    is_unnamed: bool
+    changes_ids: bool
+    has_repeated_ids: bool
+    works: bool | None
+
+    @property
+    def lanes(self) -> Mapping[Any, Any]:
+        """By name those that the server has taken."""
+        ...
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a request can begin here."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more response may run."""
+        ...
+
+    def exchanges(self) -> Iterator[Any]:
+        """The requests in progress."""
+        ...
+
+    def idle_lanes(self) -> Iterator[Any]:
+        """The lanes that no request holds."""
+        ...
+
+    def new_lane(self) -> Any:
+        """A lane of a name never used here; None when the names are used up."""
+        ...
+
+    def has_ended(self, response_id: str) -> bool:
+        """Whether a response of this id has ended here already."""
+        ...
+
+    def repeats_ids(self) -> bool:
+        """A response starts with the id of one that has ended: whether that is how this server names them."""
+        ...
+
+    def is_over_after_error(self, response_id: str | None) -> bool:
+        """Whether whatever comes of a response after its error will be recognised."""
+        ...
+
+    def spend(self, lane: Any) -> None:
+        """More of a response may come on a lane, so that no other begins there."""
+        ...
+
+    def begun(self, *, continued: bool) -> None:
+        """The server has begun a response."""
+        ...
+
+    def failed(self, closed: Closed) -> None:
+        """The connection is over."""
+        ...
+
+    def count_orphan(self) -> None:
+        """An event that belongs to no request came."""
+        ...
+
+    def answer_ended(self, exchange: Any, stated: str | None, *, is_error: bool) -> None:
+        """The last event of a response has come; it may state another id than the first."""
+        ...
+
+    def free(self, lane: Any, head: Any) -> None:
+        """A lane's exchange is over; `head` is what its server holds."""
+        ...
+
+    def give_up(self, exchange: Any) -> None:
+        """Nobody wants the rest of a response."""
         ...
 
 
@@ -113,10 +214,17 @@ class ConnectionOwner(Protocol):
     options: WebSocketOptions
     counters: WebSocketCounters
     max_event_bytes: int
+    fallback: Fallback
+    parents_lost: int
 
     @property
     def rules(self) -> FrameRules:
         """What the protocol declares."""
+        ...
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether a connection that is not known better carries several requests at once."""
         ...
 
     def lane_free(self, connection: Any, lane: Any, head: Any) -> None:
@@ -135,6 +243,18 @@ class ConnectionOwner(Protocol):
         """The connection is over."""
         ...
 
-    def without_lanes(self) -> None:
-        """The server turned out to have no lanes."""
+    def names_limited(self, most: int) -> None:
+        """The server took no more names of lanes than so many on one connection, perhaps fewer."""
+        ...
+
+    def without_lanes(self, *, for_good: bool) -> None:
+        """The server turned out to have no lanes, or that is in doubt."""
+        ...
+
+    def answer_ended(self) -> None:
+        """A response has ended on some lane."""
+        ...
+
+    def connection_unwanted(self, connection: Any) -> None:
+        """Nobody waits for anything of a retired connection."""
         ...

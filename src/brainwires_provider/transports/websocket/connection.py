@@ -34,6 +34,7 @@ __all__ = ["Closed", "Handshake", "HandshakeRefused", "Link", "LinkLost", "conne
 
 _CLOSE_SECONDS = 0.9
 _PIECE = 65_536
+_PONG = 0x8A  # the first byte of a frame that replies to a ping
 
 
 class Closed(Struct, frozen=True):
@@ -90,6 +91,11 @@ class Link:
     def is_open(self) -> bool:
         """Whether frames can still be sent."""
         return self._connection.closed is None and not self._connection.loop.is_closed()
+
+    @property
+    def heard_at(self) -> float:
+        """When the server last sent anything, the reply to a ping included, by the loop's clock."""
+        return self._connection.heard_at
 
     async def send(self, frame: bytes) -> None:
         """Send one text frame, and wait until the system has taken it. Raises LinkLost.
@@ -157,13 +163,15 @@ class _Connection(asyncio.Protocol):
         self.transport = transport
         self.protocol = protocol
         self.closed: Closed | None = None
-        self.opened_at = self._heard_at = self._moved_at = self._asked_at = self.loop.time()
+        self.opened_at = self.heard_at = self._moved_at = self._asked_at = self.loop.time()
         self._interval, self._patience = handshake.ping_interval, handshake.ping_timeout
         self._on_frame, self._on_close = on_frame, on_close
         self._over: asyncio.Future[None] = self.loop.create_future()
         self._held: bytearray | None = None
         self._parts = bytearray()
         self._out: deque[memoryview] = deque()
+        self._reply: memoryview | None = None
+        """The reply to a ping, while it is the last in `_out`."""
         self._paused = False
         self._senders: set[asyncio.Future[None]] = set()
         self._pings: dict[bytes, asyncio.Future[None]] = {}
@@ -207,7 +215,7 @@ class _Connection(asyncio.Protocol):
         if self._held is not None:
             self._held += data
             return
-        self._heard_at = self.loop.time()
+        self.heard_at = self.loop.time()
         protocol = self.protocol
         protocol.receive_data(data)
         self._flush()
@@ -293,17 +301,28 @@ class _Connection(asyncio.Protocol):
             raise LinkLost(Closed(None, "the event loop ended", "loop"))
 
     def _flush(self) -> None:
-        """Queue what the parser wants sent."""
+        """Queue what the parser wants sent. Of the replies to pings that cannot be sent yet, the last is enough."""
         for data in self.protocol.data_to_send():
-            if data and not self._out and not self._paused and len(data) <= _PIECE:
+            if not data:
+                continue
+            if not self._out and not self._paused and len(data) <= _PIECE and not self.transport.is_closing():
                 self.transport.write(data)
-            elif data:
-                self._out.append(memoryview(data))
-                self._pump()
+                continue
+            is_reply = data[0] == _PONG
+            if is_reply and self._out and self._out[-1] is self._reply:
+                self._out.pop()
+            self._out.append(memoryview(data))
+            self._reply = self._out[-1] if is_reply else None
+            self._pump()
 
     def _pump(self) -> None:
         out = self._out
         while out and not self._paused:
+            if (
+                self.transport.is_closing()
+            ):  # TCP has failed, and the loop does not know yet; it would log each write
+                out.clear()
+                return
             rest = out.popleft()
             if len(rest) > _PIECE:
                 out.appendleft(rest[_PIECE:])
@@ -321,7 +340,7 @@ class _Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         self._flush()
-        if self._out or self._paused:
+        if self.closed is None and (self._out or self._paused or self.transport.is_closing()):
             waiter: asyncio.Future[None] = self.loop.create_future()
             self._senders.add(waiter)
             try:
@@ -360,7 +379,7 @@ class _Connection(asyncio.Protocol):
     def _verdict(self) -> None:
         """Any byte is a sign of life, not only the pong: in either direction."""
         del self._timers["verdict"]
-        if max(self._heard_at, self._moved_at) < self._asked_at:
+        if max(self.heard_at, self._moved_at) < self._asked_at:
             self._end(Closed(1006, f"no sign of life within {self._patience} s of a ping", "keepalive"))
             self.transport.abort()
 

@@ -25,8 +25,16 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
-from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, ProviderError, RequestTimeout
+from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, ProviderError
+from brainwires_provider.transports.failures import (
+    late,
+    origin,
+    proxy_refused,
+    proxy_unreachable,
+    tls_failure,
+)
 from brainwires_provider.transports.proxies import proxy_for
+from brainwires_provider.types.suspects import Guarded
 
 __all__ = ["Answer", "Handshake", "HandshakeRefused", "Opening", "say"]
 
@@ -50,7 +58,7 @@ _SILENT = logging.Logger("brainwires_provider.websocket")
 _SILENT.disabled = True
 
 
-class Handshake(Struct, frozen=True):
+class Handshake(Guarded, Struct, frozen=True):
     """Everything that one connect needs. Its headers hold the key: never show one of these."""
 
     url: str
@@ -68,7 +76,7 @@ class Handshake(Struct, frozen=True):
 
     def __repr__(self) -> str:
         path = self.url.partition("?")[0].partition("#")[0].partition("://")[2].partition("/")[2]
-        return f"Handshake({_origin(self.url)}/{path})"
+        return f"Handshake({origin(self.url)}/{path})"
 
 
 class HandshakeRefused(Exception):
@@ -148,7 +156,7 @@ class Opening:
 
     def __init__(self, handshake: Handshake) -> None:
         self.handshake = handshake
-        self.where = _origin(handshake.url)
+        self.where = origin(handshake.url)
         self.uri = _parse(handshake.url, self.where)
         self.protocol, self._request = _request(self.uri, handshake)
         self.proxy = proxy_for(handshake.url, handshake.proxy)
@@ -171,11 +179,7 @@ class Opening:
             if self.transport is not None:
                 self.transport.abort()
             if clock.expired() and isinstance(error, TimeoutError):
-                raise RequestTimeout(
-                    f"{self._late} within {self.handshake.connect_timeout} s; is the host reachable? "
-                    "Timeouts.connect sets this clock",
-                    clock="connect",
-                ) from None
+                raise late(self._late, self.handshake.connect_timeout) from None
             if isinstance(error, (OSError, UnicodeError)) and not isinstance(error, ProviderError):
                 raise self._translate(error) from None
             raise
@@ -195,24 +199,16 @@ class Opening:
         )
 
     async def _tunnel(self, proxy: str) -> None:
-        name = f"the proxy {_origin(proxy)}"
+        name = f"the proxy {origin(proxy)}"
         self._late = f"{name} gave no connection to {self.where}"
         parts = urlsplit(proxy)
         secure = parts.scheme.lower() == "https"
-        try:
-            host, port = parts.hostname, parts.port or (443 if secure else 80)
-        except ValueError:
-            host, port = None, 0
-        if not host:
-            raise ConfigError('the proxy\'s URL has no host or no valid port; set proxy="http://host:port"')
-        await self._dial(host, port, secure=secure)
+        await self._dial(parts.hostname or "", parts.port or (443 if secure else 80), secure=secure)
         assert self.transport is not None
         self.transport.write(_connect_request(self.uri, parts.username, parts.password))
         status, _ = await self.answer.head(name)
         if not 200 <= status < 300:
-            raise ConnectError(
-                f"{name} answered {status}; check proxy= and the proxy variables of the environment"
-            )
+            raise proxy_refused(proxy, status)
         self._proxy_reached = True
         self.answer = Answer()
         if self.uri.secure:
@@ -241,18 +237,13 @@ class Opening:
             raise ProtocolError(f"{self.where} did not answer as a WebSocket server ({str(problem)[:200]})")
 
     def _translate(self, error: Exception) -> ProviderError:
-        where = self.where if self._proxy_reached else f"the proxy {_origin(self.proxy or '')}"
+        where = self.where if self._proxy_reached else f"the proxy {origin(self.proxy or '')}"
         if isinstance(error, ssl.SSLError):
-            return ConnectError(
-                f"TLS with {where} failed ({say(error)}); for a private authority pass ssl_context="
-            )
+            return tls_failure(where, error)
         if not isinstance(error, OSError):
             return ConfigError(f"{where!r} is no URL that a request can go to; check base_url")
         if not self._proxy_reached:
-            return ConnectError(
-                f"{where} cannot be reached ({say(error)}); "
-                "check proxy= and the proxy variables of the environment"
-            )
+            return proxy_unreachable(self.proxy or "", say(error))
         if isinstance(error, socket.gaierror):
             return ConnectError(f"the name in {where} does not resolve; check base_url and the network")
         return ConnectError(f"no connection to {where} ({say(error)}); is a server listening there?")
@@ -412,12 +403,3 @@ def _looks_like(data: bytes | bytearray) -> str:
 def say(error: Exception) -> str:
     """The reason of a failure, in words."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _origin(url: str) -> str:
-    """Scheme and host: a path may name a tenant, a query hold a key, a proxy's URL a password."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-    except ValueError:
-        return "the URL"

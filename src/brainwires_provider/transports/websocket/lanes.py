@@ -1,289 +1,23 @@
-"""One pooled WebSocket as a set of lanes, and the exchange of one request on a lane.
+"""One pooled WebSocket as a set of lanes.
 
-Where the server multiplexes, a frame names its lane; where it does not, the connection has one lane without a name. A
-lane serves one request at a time. The connection's reader never waits: it puts each frame into the exchange that it
-belongs to, from which a consumer takes them.
+Where the server multiplexes, a frame names its lane; where it does not, the connection has one lane without a name.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from brainwires_provider.errors import FramingError, ProtocolError, StreamInterrupted
-from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.transports.websocket import ConnectionOwner, FrameRules, LaneRequest, Peek
-from brainwires_provider.transports.websocket.connection import Closed, Link, LinkLost
-from brainwires_provider.types import Attempt, Continuation
+from brainwires_provider.transports.websocket import ConnectionOwner, Peek
+from brainwires_provider.transports.websocket.connection import Closed, Link
+from brainwires_provider.transports.websocket.exchange import Lane, LaneExchange
 from brainwires_provider.types.websocket import WebSocketOptions
 
-__all__ = ["Lane", "LaneExchange", "PooledConnection"]
+__all__ = ["PooledConnection"]
 
 _REMEMBERED = 256  # ids of answers that have ended, by which a late event is recognised
-
-
-class Lane:
-    """One after another, the requests that share a name on a connection; `name` is None for the unnamed lane."""
-
-    __slots__ = ("connection", "exchange", "guard", "name", "used")
-
-    def __init__(self, connection: PooledConnection, name: str | None) -> None:
-        self.connection = connection
-        self.name = name
-        self.exchange: LaneExchange | None = None
-        self.used = 0.0
-        self.guard: asyncio.Future[None] | None = None
-        """While a fork reads this lane's last answer: it must not advance."""
-
-    def take(self, now: float) -> LaneExchange:
-        """Begin an exchange."""
-        assert self.exchange is None
-        self.used = now
-        self.exchange = LaneExchange(self)
-        return self.exchange
-
-
-class LaneExchange:
-    """See `transports.base.Exchange`: one request on a lane, from before it is sent until its answer has ended."""
-
-    __slots__ = (
-        "_connection",
-        "_frames",
-        "_size",
-        "_waiter",
-        "aborted",
-        "began",
-        "closed",
-        "continuation",
-        "ended",
-        "found",
-        "guarded",
-        "is_foreign",
-        "is_unnamed",
-        "lane",
-        "over",
-        "overflowed",
-        "oversize",
-        "request",
-        "response_id",
-        "sent",
-    )
-
-    status = None
-    ok = framed = clean = True
-    attempts: tuple[Attempt, ...] = ()
-
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self._connection = lane.connection
-        self._frames: deque[WireMessage] = deque()
-        self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self.request: LaneRequest | None = None
-        self.found: Any = None
-        self.continuation: Continuation | None = None
-        self.sent = False
-        self.began = False
-        """The server has begun to answer."""
-        self.ended = self.over = False
-        self.aborted = False
-        self.oversize = False
-        """The request is larger than what the endpoint takes in one frame."""
-        self.overflowed = False
-        self.is_foreign = False
-        """An event of another answer came, named as this one's: nothing that follows can be trusted."""
-        self.is_unnamed = False
-        """Several requests wait, and an answer does not say whose it is."""
-        self.closed: Closed | None = None
-        self.response_id: str | None = None
-        self.guarded: Lane | None = None
-        """The lane whose last answer this one forks."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Of the answer to the handshake."""
-        link = self._connection.link
-        return {} if link is None else link.headers
-
-    @property
-    def is_continued(self) -> bool:
-        """Whether only the end of the history was sent."""
-        return self.found is not None and self.found.place is not None
-
-    @property
-    def is_reused(self) -> bool:
-        """Whether its connection had answered before."""
-        return self._connection.answered > 0
-
-    # -- the reader's side: never waits ------------------------------------------------------------------
-
-    def deliver(self, frame: bytes, seen: Peek | None) -> None:
-        """A frame of this lane. `seen` is None for one that cannot be read, which the decoder will report."""
-        rules = self._connection.rules
-        if seen is not None and not self._is_ours(seen, rules):
-            self._connection.count_orphan()
-            return
-        kind = "" if seen is None else seen.type
-        if kind in rules.parent_read:
-            self.unguard()
-        if self.is_foreign:
-            self.wake()
-            return
-        if not self.aborted and not self.overflowed:
-            self._put(frame)
-        if kind in rules.ends:
-            self.ended = True
-            self.unguard()
-            self._connection.answer_ended(self, is_error=kind == rules.error)
-
-    def _is_ours(self, seen: Peek, rules: FrameRules) -> bool:
-        stated = seen.answer_id
-        if stated is not None and stated != self.response_id and seen.type.startswith(rules.prefix):
-            if self._connection.has_ended(stated):
-                return False
-            self.is_foreign = self.is_foreign or self.response_id is not None
-        if not self.began:
-            if seen.type in rules.begins or seen.type in rules.refuses:
-                self.began = True
-                self.response_id = stated
-            else:
-                # A piece of an answer that has not begun is another's; what is no answer's is kept.
-                return not seen.type.startswith(rules.prefix)
-        return True
-
-    def _put(self, frame: bytes) -> None:
-        self._size += len(frame)
-        if self._size > self._connection.max_buffered:
-            self.overflowed = True  # what waits already is still read: it had arrived
-        else:
-            self._frames.append(WireMessage(frame))
-        self.wake()
-
-    def lose(self, closed: Closed) -> None:
-        """The connection is over."""
-        if not self.ended:
-            self.closed = closed
-            self.unguard()
-            self.wake()
-
-    def wake(self) -> None:
-        """Let a waiting `messages` look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def unguard(self) -> None:
-        """The answer that this one forks is safe now, or no longer needed."""
-        lane, self.guarded = self.guarded, None
-        if lane is not None and lane.guard is not None:
-            guard, lane.guard = lane.guard, None
-            if not guard.done():
-                guard.set_result(None)
-
-    # -- the consumer's side -----------------------------------------------------------------------------
-
-    async def send(self) -> None:
-        """Send the request. Raises StreamInterrupted, and ProtocolError for one that is too large (`oversize`)."""
-        connection = self._connection
-        if connection.is_unnamed and any(other.sent for other in connection.exchanges()):
-            self.is_unnamed = True
-            raise self._lost()
-        assert self.request is not None
-        frame = self.request.frame(self.lane.name, self.found)
-        limit = connection.pool.options.max_request_bytes
-        if len(frame) > limit:
-            self.oversize = True
-            raise ProtocolError(
-                f"the request is larger than the {limit} bytes that are sent over the WebSocket, and HTTP is switched "
-                "off (WebSocketOptions.http_fallback)"
-            )
-        self.sent = True
-        assert connection.link is not None
-        try:
-            await connection.link.send(frame)
-        except LinkLost as error:
-            self.closed = connection.closed or error.closed
-            raise self._lost() from None
-        self.continuation = self.request.continuation(self.found)
-        connection.pool.counters.count_sent(continued=self.is_continued)
-
-    async def messages(self) -> list[WireMessage]:
-        """The next frames, at least one; none after the answer's end, when it is `over`.
-
-        Raises StreamInterrupted, FramingError (a frame over the limit), ProtocolError (another answer's event).
-        """
-        while not self._frames:
-            if self.ended and not (self.overflowed or self.is_foreign):
-                self.over = True
-                return []
-            self._check()
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        messages = list(self._frames)
-        self._frames.clear()
-        self._size = 0
-        return messages
-
-    def _check(self) -> None:
-        """Raise if nothing more can come."""
-        if self.overflowed:
-            raise StreamInterrupted(
-                f"more than {self._connection.max_buffered} bytes of the answer waited for their consumer "
-                "(WebSocketOptions.max_buffered_bytes): read faster, or raise it",
-                how="overflow",
-            )
-        if self.is_foreign:
-            raise ProtocolError(f"an event of another answer came during {self.response_id}")
-        if self.closed is not None or self.aborted or self.is_unnamed:
-            raise self._lost()
-
-    @property
-    def loss(self) -> str:
-        """Why nothing more comes."""
-        if self.is_unnamed and not self.began:
-            return "the server names no lanes, and several requests were in progress"
-        return "the connection was lost" if self.closed is None else self.closed.words
-
-    def _lost(self) -> Exception:
-        closed = self.closed
-        if closed is not None and closed.how == "too_big_in":
-            limit = self._connection.pool.max_event_bytes
-            return FramingError(f"an event exceeds {limit} bytes; raise max_event_bytes to take it")
-        code = None if closed is None else closed.code
-        return StreamInterrupted(
-            f"{self.loss} before the answer ended", how="reset" if code is None else str(code)
-        )
-
-    async def body(self, limit: int) -> bytes:
-        """There is none: every answer is a series of messages."""
-        return b""
-
-    async def drain(self) -> None:
-        """The answer was read to its end: the lane is free, and holds what can be continued."""
-        if self.lane.exchange is self and not self.aborted:
-            self.unguard()
-            self._connection.free(self.lane, None if self.request is None else self.request.head())
-
-    def release(self) -> None:
-        """Nothing is left to do: `drain` gives the lane back."""
-
-    def abort(self) -> None:
-        """Nobody wants the rest; a waiting `messages` raises. May be called at any time, and more than once."""
-        if self.aborted or self.lane.exchange is not self:
-            return
-        if self.ended:
-            self.unguard()
-            self._connection.free(self.lane, None)
-            return
-        self.aborted = True
-        self._frames.clear()
-        self.unguard()
-        self.wake()
-        self._connection.give_up(self)
 
 
 class PooledConnection:
@@ -301,18 +35,23 @@ class PooledConnection:
         """Its part of the jitter."""
         self.lanes: dict[str | None, Lane] = {}
         self.closed: Closed | None = None
-        self.answered = 0
+        self.works: bool | None = None
+        """Whether the server has begun a response here; None until a request was sent."""
         self.retiring = False
         """No request begins here any more; those in progress go on."""
         self._has_named = False
         """Whether the server has named a lane: else it may know of none."""
+        self.changes_ids = False
+        """Whether events of one answer had different ids: what is late is then recognised by its type only."""
         self.is_unnamed = False
         """Whether it has begun an answer without a name, and so knows of none."""
-        self.fit(pool.options)
+        self.has_repeated_ids = False
+        """Whether it has given several answers one id, which then proves little."""
+        self.fit(pool.options, has_lanes=pool.options.multiplexing)
 
-    def fit(self, options: WebSocketOptions) -> None:
+    def fit(self, options: WebSocketOptions, *, has_lanes: bool) -> None:
         """Take on, before the first request, what is known of the server."""
-        self.has_lanes = options.multiplexing
+        self.has_lanes = has_lanes
         self.max_names = options.max_lanes if self.has_lanes else 1
         self.max_buffered = options.max_buffered_bytes
 
@@ -343,13 +82,14 @@ class PooledConnection:
     def has_room(self) -> bool:
         """Whether one more answer may run."""
         options = self.pool.options
-        most = options.max_concurrent if self.has_lanes and options.multiplexing else 1
+        are_lanes_sure = options.multiplexing if self._has_named else self.pool.has_lanes
+        most = options.max_concurrent if self.has_lanes and are_lanes_sure else 1
         return self.is_usable and sum(1 for _ in self.exchanges()) < most
 
     def idle_lanes(self) -> Iterator[Lane]:
-        """The lanes that no request holds, and no fork reads from."""
+        """The lanes that a request can take: no other holds one, and no fork reads from it."""
         for lane in self.lanes.values():
-            if lane.exchange is None and lane.guard is None:
+            if lane.exchange is None and lane.guard is None and not lane.is_spent:
                 yield lane
 
     def new_lane(self) -> Lane | None:
@@ -367,23 +107,25 @@ class PooledConnection:
         rules = self.rules
         seen = rules.peek(frame)
         if seen is None:
+            named = self.lanes.get(rules.lane_of(frame))
             for exchange in list(self.exchanges()):
-                exchange.deliver(frame, None)
+                if named is None or named.name is None or exchange.lane is named:
+                    exchange.deliver(frame, None, None)
             return
         is_error = seen.type == rules.error
-        if is_error and rules.is_age_limit(frame):
+        if seen.type in rules.refuses and rules.is_age_limit(frame):
             self._limit_reached(frame, seen)
             return
         lane = self.lanes.get(seen.lane)
         if lane is None:
             for exchange in self._meant(seen, is_error=is_error):
-                exchange.deliver(frame, seen)
+                exchange.deliver(frame, seen, seen.answer_id)
             return
         self._has_named = self._has_named or self.has_lanes
         if lane.exchange is None:
             self.count_orphan()
             return
-        lane.exchange.deliver(frame, seen)
+        lane.exchange.deliver(frame, seen, seen.answer_id)
         if is_error and rules.is_lane_limit(frame):
             self._names_used_up(lane)
 
@@ -404,19 +146,19 @@ class PooledConnection:
     def _only(self, seen: Peek, exchanges: list[LaneExchange], *, is_error: bool) -> list[LaneExchange]:
         """Of a frame without a name, from a server that has named none: it is the only request's, or nobody's.
 
-        An answer that begins so, or an error while several wait, ends multiplexing: requests that nothing has come of
-        are sent again, one per connection.
+        An answer that begins so ends multiplexing; an error while several wait proves less, and ends it for a while.
+        Requests that nothing has come of are sent again, one per connection.
         """
         is_answer = is_error or seen.type in self.rules.begins or seen.type in self.rules.ends
         if len(exchanges) == 1:
             if is_answer and not is_error:
                 self.is_unnamed = True
-                self.pool.without_lanes()
+                self.pool.without_lanes(for_good=True)
             return exchanges
         if not exchanges or not is_answer:
             self.count_orphan()
             return []
-        self.pool.without_lanes()
+        self.pool.without_lanes(for_good=not is_error)
         for exchange in exchanges:
             exchange.is_unnamed = True
             exchange.wake()
@@ -425,17 +167,19 @@ class PooledConnection:
 
     def _limit_reached(self, frame: bytes, seen: Peek) -> None:
         """The connection has reached its age: who has not begun goes elsewhere, who has may still end well."""
-        named = self.lanes.get(seen.lane) if seen.lane is not None else None
+        is_of_one = seen.lane is not None or seen.type != self.rules.error
+        named = self.lanes.get(seen.lane) if is_of_one else None
         for exchange in list(self.exchanges()):
             if exchange.sent and (exchange.lane is named or not exchange.began):
-                exchange.deliver(frame, seen)
+                exchange.deliver(frame, seen, seen.answer_id)
         self.retire()
         self.pool.limit_reached(self, self.rules.age_limit(frame))
 
     def _names_used_up(self, lane: Lane) -> None:
-        """The names that the server took before go on; this one was not taken."""
+        """The names that the server took before go on; this one was not taken. Other connections will take no more."""
         del self.lanes[lane.name]
         self.max_names = len(self.lanes)
+        self.pool.names_limited(self.max_names)
         if not self.lanes:
             self.retire()
 
@@ -443,22 +187,62 @@ class PooledConnection:
         """Whether an answer of this id has ended here already."""
         return response_id in self._ended_ids
 
+    def repeats_ids(self) -> bool:
+        """An answer starts with the id of one that has ended. Without lanes that means that the server repeats ids."""
+        if not self.has_lanes:
+            self._ended.clear()
+            self._ended_ids.clear()
+            self.has_repeated_ids = True
+        return not self.has_lanes
+
+    def is_over_after_error(self, response_id: str | None) -> bool:
+        """Whether whatever comes of an answer after its error will be recognised.
+
+        A `failed` may follow, which only its id distinguishes from the next answer's. Without lanes, an error before
+        any answer is the refusal of the only request.
+        """
+        return not self.changes_ids and (response_id is not None or not self.has_lanes)
+
+    def spend(self, lane: Lane) -> None:
+        """More of an answer may come on this lane, so that no other begins there; without lanes, none begins here."""
+        lane.is_spent = True
+        spent = sum(1 for each in self.lanes.values() if each.is_spent)
+        if not self._has_named or 2 * spent > self.max_names:
+            self.retire()
+
+    def begun(self, *, continued: bool) -> None:
+        """The server has begun a response, which continues another, or has refused to."""
+        if continued:
+            self.pool.parents_lost = 0
+        if not self.works:
+            self.works = True
+            self.pool.fallback.connection_works()
+
+    def failed(self, closed: Closed) -> None:
+        """The connection is over: does that mean that no WebSocket works here?"""
+        is_ours = closed.how in ("ours", "loop") or closed.code == 1009
+        if self.works is False and not is_ours:
+            self.works = None
+            self.pool.fallback.connection_failed()
+
     def count_orphan(self) -> None:
         """An event that belongs to no request came."""
         self.pool.counters.orphaned += 1
 
-    def answer_ended(self, exchange: LaneExchange, *, is_error: bool) -> None:
-        """The last event of an answer has come."""
-        self.answered += 1
-        if exchange.response_id is not None:
+    def answer_ended(self, exchange: LaneExchange, stated: str | None, *, is_error: bool) -> None:
+        """The last event of an answer has come; it may state another id than the first."""
+        for name in {exchange.response_id, stated} - {None, *self._ended_ids}:
+            assert name is not None
             if len(self._ended) == self._ended.maxlen:
                 self._ended_ids.discard(self._ended[0])
-            self._ended.append(exchange.response_id)
-            self._ended_ids.add(exchange.response_id)
+            self._ended.append(name)
+            self._ended_ids.add(name)
         if is_error and not self.pool.options.reuse_after_error:
             self.retire()
         if exchange.aborted:
             self.free(exchange.lane, None)
+        elif self.has_lanes:
+            self.pool.answer_ended()
 
     # -- exchanges given back ----------------------------------------------------------------------------
 
@@ -467,8 +251,8 @@ class PooledConnection:
         lane.exchange = None
         lane.used = self.idle_since = self._loop.time()
         if self.retiring and not self.is_wanted:
-            self.abort()
-        self.pool.lane_free(self, lane, head)
+            self.pool.connection_unwanted(self)
+        self.pool.lane_free(self, lane, None if lane.is_spent else head)
 
     def give_up(self, exchange: LaneExchange) -> None:
         """With lanes the rest is read and dropped; without, nothing can follow it but a new connection."""
@@ -478,6 +262,8 @@ class PooledConnection:
         self.pool.counters.abandoned += 1
         if not self.has_lanes or (self.retiring and not self.is_wanted):
             self.abort()
+        elif exchange.lane.is_spent:
+            self.free(exchange.lane, None)
         else:
             self._loop.call_later(self.pool.options.drain_timeout, self._drained, exchange)
 
@@ -492,14 +278,15 @@ class PooledConnection:
         if not self.retiring:
             self.retiring = True
             self.pool.connection_retired(self)
-        if not self.is_wanted:
-            self.abort()
+            if not self.is_wanted:
+                self.pool.connection_unwanted(self)
 
     def on_close(self, closed: Closed) -> None:
         """Called by the link, once."""
         if self.closed is not None:
             return
         self.closed = closed
+        self.failed(closed)
         for lane in self.lanes.values():
             if lane.exchange is not None:
                 lane.exchange.lose(closed)

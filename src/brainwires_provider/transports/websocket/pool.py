@@ -11,30 +11,26 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from operator import itemgetter
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import Key, header_secrets, resolve_headers, resolve_key
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
-from brainwires_provider.transports.websocket import FrameRules, LaneRequest
-from brainwires_provider.transports.websocket.connection import Closed, Handshake, Link, connect
-from brainwires_provider.transports.websocket.lanes import Lane, LaneExchange, PooledConnection
+from brainwires_provider.transports.websocket import FrameRules, LaneOwner, LaneRequest
+from brainwires_provider.transports.websocket.dialing import Dialer
+from brainwires_provider.transports.websocket.exchange import Lane, LaneExchange
+from brainwires_provider.transports.websocket.fallback import Fallback, is_no_websocket
+from brainwires_provider.transports.websocket.lanes import PooledConnection
 from brainwires_provider.types.websocket import WebSocketCounters, WebSocketOptions
 
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-__all__ = ["Connect", "Dialer", "Endpoint", "Pool", "Pools"]
+__all__ = ["Pool", "WebSocketMode"]
 
 _MAX_STORED = 1000
-
-Connect = Callable[..., Awaitable[Link]]
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds without another connection after one that failed
+_DOUBT = 60.0  # seconds of one request a connection after an error that named no lane
 
 
 class Held(Protocol):
@@ -52,130 +48,6 @@ class WebSocketMode(FrameRules, Protocol):
     def held(self) -> Held:
         """An empty index of what a server holds."""
         ...
-
-
-class Endpoint(Struct, frozen=True):
-    """Where connections go, and with which headers. `headers` adds a key and the provider's own to the rest."""
-
-    url: str
-    provider: str
-    key: Key | None
-    own_headers: Mapping[str, Key]
-    headers: Callable[[str, Mapping[str, str]], dict[str, str]]
-    options: WebSocketOptions
-    connect_timeout: float | None
-
-    @property
-    def identity(self) -> Any:
-        """What differs in it never shares a connection."""
-        return (
-            self.url,
-            self.key,
-            tuple(sorted(self.headers("", {}).items())),
-            tuple(sorted(self.own_headers.items(), key=itemgetter(0))),
-            self.options,
-        )
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.provider})"
-
-
-class Dialer:
-    """Opens the connections of one endpoint. The key is called for at each connect. `secrets`: what no error shows."""
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        connect: Connect,
-        proxy: str | Literal["env"] | None,
-        ssl_context: SSLContext | None,
-        max_frame: int,
-    ) -> None:
-        self.secrets: tuple[str, ...] = ()
-        self.connect_timeout = endpoint.connect_timeout
-        self._endpoint = endpoint
-        self._connect = connect
-        self._proxy = proxy
-        self._ssl = ssl_context
-        self._max_frame = max_frame
-
-    async def __call__(
-        self, *, on_frame: Callable[[bytes], None], on_close: Callable[[Closed], None]
-    ) -> Link:
-        """Open one. Raises HandshakeRefused, ProviderError."""
-        endpoint = self._endpoint
-        key = "" if endpoint.key is None else await resolve_key(endpoint.key, endpoint.provider)
-        own = await resolve_headers(endpoint.own_headers, endpoint.provider)
-        secrets = ((key,) if key else ()) + header_secrets(endpoint.own_headers, own)
-        self.secrets += tuple(secret for secret in secrets if secret not in self.secrets)
-        handshake = Handshake(
-            endpoint.url,
-            endpoint.headers(key, own),
-            connect_timeout=self.connect_timeout,
-            proxy=self._proxy,
-            ssl_context=self._ssl,
-            ping_interval=endpoint.options.ping_interval,
-            ping_timeout=endpoint.options.ping_interval,
-            max_frame=self._max_frame,
-        )
-        return await self._connect(handshake, on_frame=on_frame, on_close=on_close)
-
-
-class Pools:
-    """A client's pools: one for each endpoint and event loop. `connect` and `random` are for tests."""
-
-    def __init__(
-        self,
-        *,
-        proxy: str | Literal["env"] | None = "env",
-        ssl_context: SSLContext | None = None,
-        max_event_bytes: int,
-        connect: Connect = connect,
-        random: Random | None = None,
-    ) -> None:
-        self.counters = WebSocketCounters()
-        self.max_event_bytes = max_event_bytes
-        self._proxy = proxy
-        self._ssl = ssl_context
-        self._connect = connect
-        self._random = random or Random()  # noqa: S311 (spreads rotations, guards nothing)
-        self._pools: dict[asyncio.AbstractEventLoop, dict[Any, Pool]] = {}
-
-    def pool(self, endpoint: Endpoint, mode: WebSocketMode) -> Pool:
-        """The running loop's pool for an endpoint."""
-        pools, key = self._pools_here(), endpoint.identity
-        pool = pools.get(key)
-        if pool is None:
-            for unused in [k for k, p in pools.items() if p.is_unused]:
-                del pools[unused]  # headers of one call only, it may be
-            pool = pools[key] = Pool(
-                self.dialer(endpoint),
-                endpoint.options,
-                mode,
-                counters=self.counters,
-                random=self._random,
-                max_event_bytes=self.max_event_bytes,
-            )
-        pool.dial.connect_timeout = endpoint.connect_timeout
-        return pool
-
-    def _pools_here(self) -> dict[Any, Pool]:
-        """This loop's pools; those of loops that have ended are forgotten."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            for ended in [other for other in self._pools if other.is_closed()]:
-                del self._pools[ended]
-            self._pools[loop] = {}
-        return self._pools[loop]
-
-    def dialer(self, endpoint: Endpoint) -> Dialer:
-        """What opens connections to an endpoint."""
-        return Dialer(endpoint, self._connect, self._proxy, self._ssl, self.max_event_bytes)
-
-    async def aclose(self) -> None:
-        """Close this loop's connections."""
-        pools = self._pools.pop(asyncio.get_running_loop(), {})
-        await asyncio.gather(*(pool.aclose() for pool in pools.values()))
 
 
 class Pool:
@@ -196,35 +68,43 @@ class Pool:
         self.counters = counters
         self.max_event_bytes = max_event_bytes
         self.connections: list[PooledConnection] = []
-        self.http_until = float("-inf")
-        """Until then, requests go over HTTP: no WebSocket came about."""
         self.dial = dial
         self._random = random
         self._loop = asyncio.get_running_loop()
+        self.fallback = Fallback(self._loop.time, options.fallback_cooldown)
         self._held = rules.held()
         self._stored = rules.held()
         self._stored_places = count()
+        self.parents_lost = 0
+        """How many successive times a response was not continued."""
+        self.peers: Callable[[], Iterable[Pool]] = lambda: (self,)
+        """The pools that share `max_connections`, this one among them."""
         self._waiting: deque[asyncio.Future[LaneExchange]] = deque()
+        self._waiting_for_room: list[asyncio.Future[None]] = []
+        self._pause = 0.0
+        self._unserved = 0
+        """How many requests the connections were for that failed to open while others were being opened."""
+        self._grows_at = float("-inf")
+        self._doubted_until = float("-inf")
         self._dialing: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    def time(self) -> float:
-        """Of the loop's clock."""
-        return self._loop.time()
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What connections were opened with."""
-        return self.dial.secrets
-
     @property
     def is_unused(self) -> bool:
-        """Whether nothing would be lost without this pool."""
-        return not (self.connections or self._dialing or self._waiting or self._closing) and (
-            self._loop.time() >= self.http_until and not len(self._stored)
-        )
+        """Whether it has no connection, and nobody waits for one."""
+        return not (self.connections or self._dialing or self._waiting or self._closing)
+
+    @property
+    def knows(self) -> bool:
+        """Whether it has found out anything that is worth keeping."""
+        return self.fallback.is_on or len(self._stored) > 0
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether a new connection carries several requests at once."""
+        return self.options.multiplexing and self._loop.time() >= self._doubted_until
 
     # -- an exchange for a request -----------------------------------------------------------------------
 
@@ -240,30 +120,44 @@ class Pool:
         while True:
             if self._is_closed:
                 raise ConfigError("this client is closed; make a new one")
-            found = None if full else request.find(self._held)
+            found = None if full else request.find(self._held, self.options)
             if found is None or found.place is None:
                 break
             if found.place.guard is not None:
                 await asyncio.shield(found.place.guard)  # a fork still reads from there
                 continue
-            return self._begun(self._continued(found.place, fork=fork), request, found)
+            connection = found.place.connection
+            if not connection.has_room and connection.is_usable:
+                await self._room()
+                continue
+            exchange = self._continued(found.place, fork=fork)
+            exchange.request, exchange.found = request, found
+            return exchange
         if not full:
-            stored = request.find(self._stored)
+            stored = request.find(self._stored, self.options)
             if stored.place is not None:
                 self._stored.remove(stored.place)
                 found = stored
-        exchange = self._begun(await self._next_exchange(), request, found)
+        exchange = await self._next_exchange()
+        exchange.request, exchange.found = request, found
         if found is not None and found.place is None:
-            self.counters.misses[found.code] = self.counters.misses.get(found.code, 0) + 1
+            self.counters.misses[found.kind] = self.counters.misses.get(found.kind, 0) + 1
         return exchange
 
-    @staticmethod
-    def _begun(exchange: LaneExchange, request: LaneRequest, found: Any) -> LaneExchange:
-        exchange.request, exchange.found = request, found
-        return exchange
+    async def _room(self) -> None:
+        """Wait until something has ended, somewhere."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiting_for_room.append(waiter)
+        await waiter
+
+    def _more_room(self) -> None:
+        waiters, self._waiting_for_room = self._waiting_for_room, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _continued(self, lane: Lane, *, fork: bool) -> LaneExchange:
-        exchange = self._forked(lane) if fork and self.options.multiplexing else None
+        exchange = self._forked(lane) if fork and lane.connection.has_lanes else None
         if exchange is None:
             self._held.remove(lane)
             exchange = lane.take(self._loop.time())
@@ -304,15 +198,13 @@ class Pool:
             if lane is not None:
                 return lane
         idle = [lane for connection in usable for lane in connection.idle_lanes()]
-        if not idle or len(self.connections) + len(self._dialing) < min(
-            self.options.max_idle_connections, self.options.max_connections
-        ):
+        if not idle or (self._size < self.options.max_idle_connections and self._can_grow()):
             return None
         oldest = min(idle, key=lambda lane: lane.used)
         self._held.remove(oldest)
         return oldest
 
-    def _lane_in(self, connection: PooledConnection) -> Lane | None:
+    def _lane_in(self, connection: LaneOwner) -> Lane | None:
         """A free lane of a connection that holds nothing."""
         held = self._held.places()
         return next((lane for lane in connection.idle_lanes() if lane not in held), None)
@@ -322,12 +214,51 @@ class Pool:
     @property
     def _capacity(self) -> int:
         """How many requests one new connection takes."""
-        return self.options.max_concurrent if self.options.multiplexing else 1
+        return min(self.options.max_concurrent, self.options.max_lanes) if self.has_lanes else 1
+
+    @property
+    def _size(self) -> int:
+        return len(self.connections) + len(self._dialing)
+
+    def _can_grow(self) -> bool:
+        """Whether another connection may be opened, be it in the place of an idle one of another pool."""
+        if self._loop.time() < self._grows_at and self._is_served:
+            return False
+        return not self._is_full or any(pool._spare() for pool in self._others())
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether who waits will get a lane without another connection."""
+        return any(connection.is_usable for connection in self.connections)
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether the pools that share the limit have as many connections as they may."""
+        return self._size + sum(pool._size for pool in self._others()) >= self.options.max_connections
+
+    def _others(self) -> Iterator[Pool]:
+        return (pool for pool in self.peers() if pool is not self)
+
+    def _spare(self) -> PooledConnection | None:
+        """A connection that could go: nobody uses it; one without a conversation first, then the one idle longest."""
+        idle = [c for c in self.connections if not (c.is_busy or self._is_guarded(c))]
+        return min(idle, key=lambda c: (not self._is_idle(c), c.idle_since), default=None)
+
+    @staticmethod
+    def _is_guarded(connection: PooledConnection) -> bool:
+        return any(lane.guard is not None for lane in connection.lanes.values())
+
+    def _make_room(self) -> None:
+        """Close the connection of another pool that is idle longest, where one has to go."""
+        if self._is_full:
+            spares = [spare for pool in self._others() if (spare := pool._spare()) is not None]
+            min(spares, key=lambda spare: spare.idle_since).retire()
 
     def _grow(self) -> None:
         """Open as many connections as those who wait need, and may have."""
         missing = len(self._waiting) - len(self._dialing) * self._capacity
-        while missing > 0 and len(self.connections) + len(self._dialing) < self.options.max_connections:
+        while missing > 0 and self._can_grow():
+            self._make_room()
             task = self._loop.create_task(self._open())
             self._dialing.add(task)
             missing -= self._capacity
@@ -340,6 +271,8 @@ class Pool:
             connection.link = await self.dial(on_frame=connection.on_frame, on_close=connection.on_close)
         except Exception as error:  # noqa: BLE001 - a key's callable may raise anything, and somebody waits for it
             self._dialing.discard(task)
+            if is_no_websocket(error):
+                self.fallback.connection_failed()
             self._not_opened(error)
             return
         finally:
@@ -348,9 +281,11 @@ class Pool:
             connection.abort()
             return
         self.counters.connected += 1
-        connection.fit(self.options)  # which may have been found out meanwhile
+        self._pause, self._unserved = 0.0, 0
+        connection.fit(self.options, has_lanes=self.has_lanes)  # which may have been found out meanwhile
         connection.opened, connection.share = self._loop.time(), self._random.random()
         if not connection.is_usable:  # to open another for those who wait could go on for ever
+            self.fallback.connection_failed()
             self._not_opened(ConnectError("the server closed the connection as soon as it stood"))
             return
         self.connections.append(connection)
@@ -359,8 +294,17 @@ class Pool:
         self._grow()
 
     def _not_opened(self, error: Exception) -> None:
-        """Requests that the connection was for get the error; they do not wait for a lane elsewhere."""
-        for _ in range(min(self._capacity, len(self._waiting))):
+        """Requests that the connection was for get the error, unless another connection will serve them."""
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        self._grows_at = self._loop.time() + self._pause
+        self._unserved += self._capacity
+        if self._dialing:
+            return
+        unserved, self._unserved = self._unserved, 0
+        if self._is_served:
+            self._loop.call_at(self._grows_at, self._grow)
+            return
+        for _ in range(min(unserved, len(self._waiting))):
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(copy.copy(error) if isinstance(error, ProviderError) else error)
@@ -384,9 +328,29 @@ class Pool:
             self._held.add(head, lane)
         elif head is not None:
             self._keep(head)
-        self._serve()
-        self._grow()
+        self._give_way(connection)
+        self._something_ended()
         self._arm()
+
+    def answer_ended(self) -> None:
+        """A response has ended, whether or not its consumer has read it: another one may run."""
+        self._more_room()
+        self._serve()
+
+    def _something_ended(self) -> None:
+        self._more_room()
+        self._serve()
+        for pool in self.peers():
+            if pool._waiting:
+                pool._grow()
+
+    def _give_way(self, connection: PooledConnection) -> None:
+        """Begin nothing more on this connection, where another pool has none and may not open one."""
+        if connection.retiring or any(other.retiring for other in self.connections):
+            return
+        starves = [pool for pool in self.peers() if pool._waiting and not pool._size]
+        if starves and not starves[0]._can_grow():
+            connection.retire()
 
     def _keep(self, head: Any) -> None:
         """What the service stores may be found from any connection."""
@@ -421,14 +385,38 @@ class Pool:
         if connection in self.connections:
             self.connections.remove(connection)
         self._forget_held(connection)
-        self._grow()
+        self._something_ended()
 
-    def without_lanes(self) -> None:
-        """The server turned out to have no lanes: it gets one request per connection from now on."""
-        if self.options.multiplexing:
+    def connection_unwanted(self, connection: PooledConnection) -> None:
+        """Nobody waits for anything of a retired connection: it is closed with a closing handshake."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        task = self._loop.create_task(connection.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def without_lanes(self, *, for_good: bool) -> None:
+        """The server turned out to have no lanes, or that is in doubt: one request per connection from now on."""
+        if not self.options.multiplexing:
+            return
+        if for_good:
             self.options = replace(self.options, multiplexing=False)
             for connection in list(self.connections):
                 connection.retire()
+        else:
+            self._doubted_until = self._loop.time() + _DOUBT
+
+    def names_limited(self, most: int) -> None:
+        """A server took no more names of lanes than so many on one connection, perhaps fewer."""
+        self.options = replace(self.options, max_lanes=max(1, min(self.options.max_lanes, most)))
+        for connection in self.connections:
+            connection.max_names = min(connection.max_names, most)
+
+    def parent_refused(self, fault: str) -> None:
+        """A server did not continue a response. What it never does is not asked of it again."""
+        self.parents_lost += 1
+        self.options = self.options.without_parent(fault, self.parents_lost)
 
     # -- age ---------------------------------------------------------------------------------------------
 
@@ -437,24 +425,14 @@ class Pool:
         for connection in list(self.connections):
             if not connection.retiring and now >= self._expires(connection):
                 self.counters.rotated += 1
-                self._part(connection)
+                connection.retire()
             elif now - connection.idle_since >= options.idle_timeout and self._is_idle(connection):
-                self._part(connection)
+                connection.retire()
 
     def _expires(self, connection: PooledConnection) -> float:
         """When a connection is to be replaced; each has another share of the jitter."""
         options = self.options
         return connection.opened + options.max_connection_age - options.age_jitter * connection.share
-
-    def _part(self, connection: PooledConnection) -> None:
-        """Retire in good order: an idle connection is closed with a closing handshake."""
-        connection.retiring = True
-        self._forget_held(connection)
-        if not connection.is_wanted:
-            self.connections.remove(connection)
-            task = self._loop.create_task(connection.aclose())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
 
     def _is_idle(self, connection: PooledConnection) -> bool:
         held = self._held.places()
@@ -486,6 +464,7 @@ class Pool:
             if not waiter.done():
                 waiter.set_exception(ConfigError("the client was closed while the request waited"))
         self._waiting.clear()
+        self._more_room()
         tasks = list(self._dialing)
         for task in tasks:
             task.cancel()

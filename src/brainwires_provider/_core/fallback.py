@@ -1,0 +1,139 @@
+"""Which failure another model is asked after, and with what: decisions without I/O.
+
+A request goes to the next model when its own model has failed for good, for a cause that another may not have: the
+network, a limit, no capacity, a failure of the server. What is wrong with the request itself is wrong elsewhere too,
+unless the caller knows better (`Fallback.on`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from brainwires_provider._core.plan import Plan
+from brainwires_provider._core.retry import NO_RETRY
+from brainwires_provider.errors import (
+    BudgetExceededError,
+    ConfigError,
+    ConnectError,
+    OverloadedError,
+    ProviderError,
+    RateLimitError,
+    RequestTimeout,
+    ServerError,
+    SharedServerError,
+    TransportError,
+    UnsupportedError,
+)
+from brainwires_provider.types import Attempt, Fallback, Policies
+
+__all__ = [
+    "CANNOT_TAKE",
+    "args_for",
+    "fallbacks_of",
+    "falls_back",
+    "may_be_hedged",
+    "next_plan",
+    "second_plan",
+]
+
+CANNOT_TAKE = (ConfigError, UnsupportedError, BudgetExceededError, SharedServerError)
+"""What a model fails with that nothing was sent to: the next one is asked, for the cause that this one was."""
+
+_ASKS_FOR_MORE = re.compile("search|plugin|mcp|connector|data_source|retriev|code_interpreter", re.IGNORECASE)
+_DECLARED = frozenset(("functionDeclarations", "function_declarations", "toolSpec", "cachePoint"))
+_CAUSES = (TransportError, RateLimitError, OverloadedError, ServerError)
+_OF_ONE_PROVIDER = ("extra_headers", "extra_body", "extra_query")
+
+
+class Models(Protocol):
+    """What is needed of a session."""
+
+    def check_model(self, model: str, policy: str) -> None: ...
+
+
+def fallbacks_of(models: Models, policies: Policies) -> tuple[Fallback, ...]:
+    """Each with its conditions. Raises ConfigError where a policy names a model of an unknown provider."""
+    given = policies.fallback or ()
+    fallbacks = tuple(Fallback(each) if isinstance(each, str) else each for each in given)
+    for each in fallbacks:
+        models.check_model(each.model, "fallback")
+    if policies.hedge is not None and policies.hedge.model is not None:
+        models.check_model(policies.hedge.model, "hedge")
+    return fallbacks
+
+
+def second_plan(first: Plan, client: Policies) -> Plan:
+    """The request beside a first one that is hedged. Raises ConfigError, UnsupportedError."""
+    assert first.hedge is not None and first.other is not None
+    model, policies = first.hedge.model, first.policies or client
+    made = first if model is None else first.other(model)
+    return replace(made, others=(), hedge=None, policies=replace(policies, retry=NO_RETRY))
+
+
+def may_be_hedged(body: Mapping[str, Any]) -> bool:
+    """Whether two requests with this body do no more than one: the provider keeps nothing, and runs nothing."""
+    for name in _names_asking_for_more(tuple(body)):
+        if body[name] not in (None, False):
+            return False
+    if body.get("store") or body.get("background") or body.get("conversation"):
+        return False
+    tools = body.get("tools")
+    if not tools and "toolConfig" in body:
+        tools = _field_of(body["toolConfig"], "tools")
+    return not tools or (isinstance(tools, (list, tuple)) and all(map(_is_callers, tools)))
+
+
+@lru_cache(256)
+def _names_asking_for_more(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of a body's fields those that ask for a search, a plugin, a server."""
+    return tuple(filter(_ASKS_FOR_MORE.search, names))
+
+
+def _is_callers(tool: Any) -> bool:
+    """Whether a tool of a body is one that the caller runs, in any protocol's form."""
+    if not isinstance(tool, Mapping):
+        return False
+    kind = tool.get("type")
+    if kind is None:
+        return "name" in tool or tool.keys() <= _DECLARED
+    return kind in ("function", "custom")
+
+
+def _field_of(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def falls_back(error: ProviderError, fallback: Fallback, *, is_stored: bool) -> bool:
+    """Whether this model is asked after an error. An answer that the provider stores may exist already."""
+    if isinstance(error, RequestTimeout) and error.clock == "total":
+        return False
+    if is_stored and not isinstance(error, ConnectError | RateLimitError | OverloadedError):
+        return False
+    return isinstance(error, _CAUSES) if fallback.on is None else bool(fallback.on(error))
+
+
+def next_plan(
+    failed: Plan, others: tuple[Fallback, ...], error: ProviderError
+) -> tuple[Plan | None, tuple[Fallback, ...], list[Attempt]]:
+    """The request to the first model that is asked after an error, if one is; who is left; who could not take it."""
+    skipped: list[Attempt] = []
+    other = failed.other
+    while others and other is not None:
+        fallback, others = others[0], others[1:]
+        if falls_back(error, fallback, is_stored=failed.is_stored):
+            try:
+                return replace(other(fallback.model), other=other), others, skipped
+            except CANNOT_TAKE as fault:
+                skipped.append(Attempt(fault.message, model=fallback.model))
+    return None, others, skipped
+
+
+def args_for(args: Mapping[str, Any], model: str, *, same_provider: bool) -> dict[str, Any]:
+    """The arguments of the call to another model: what was meant for one provider goes to no other."""
+    left_out = () if same_provider else _OF_ONE_PROVIDER
+    return {name: value for name, value in args.items() if name not in left_out} | {"model": model}

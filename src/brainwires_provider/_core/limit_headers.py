@@ -1,0 +1,95 @@
+"""What a response's headers state of a provider's limits: which, how much is left, and for how long that holds.
+
+Only limits of a minute, or of unstated length with a reset, are read. Read on 2026-11-29, in stored copies:
+https://developers.openai.com/api/docs/guides/rate-limits (of 2026-06-26), https://console.groq.com/docs/rate-limits,
+https://platform.claude.com/docs/en/api/rate-limits (of 2026), https://inference-docs.cerebras.ai/support/rate-limits,
+https://docs.fireworks.ai/serverless/rate-limits, https://github.com/mistralai/client-ts/issues/169 (a response; the
+vendor's own page, https://docs.mistral.ai/deployment/ai-studio/tier, names no headers).
+Not found: a page of xAI (https://docs.x.ai/developers/rate-limits has limits, no headers) or Azure that lists them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+__all__ = ["Stated", "stated_limits"]
+
+_LONGEST_RESET = 86_400.0
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_DURATION = re.compile(rf"(?:{_SPAN.pattern})+")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+# kind: the names of its limit, with {} in place of limit, remaining and reset.
+_HEADERS: dict[str, tuple[str, ...]] = {
+    "requests": ("x-ratelimit-{}-requests", "anthropic-ratelimit-requests-{}", "x-ratelimit-{}-req-minute"),
+    "tokens": (
+        "x-ratelimit-{}-tokens",  # OpenAI, Azure, Groq; unverified: xAI
+        "anthropic-ratelimit-tokens-{}",
+        "x-ratelimit-{}-tokens-minute",  # Mistral, Cerebras
+    ),
+    "input": ("anthropic-ratelimit-input-tokens-{}", "x-ratelimit-{}-tokens-prompt"),  # the second: Fireworks
+    "output": ("anthropic-ratelimit-output-tokens-{}", "x-ratelimit-{}-tokens-generated"),
+}
+
+
+class Stated(Struct, frozen=True, gc=False):
+    """One limit as the provider states it."""
+
+    limit: int | None
+    remaining: int | None
+    reset: float | None
+    """Seconds until it counts less."""
+
+
+def stated_limits(
+    headers: Mapping[str, str], now: float, without: frozenset[str] = frozenset()
+) -> dict[str, Stated]:
+    """The limits by kind; `headers` have names in lower case, `now` is in seconds since 1970.
+
+    `without`: the kinds that are of a day at this provider.
+    """
+    if "ratelimit" not in " ".join(headers):
+        return {}
+    found = {}
+    for kind, names in _HEADERS.items():
+        if kind in without:
+            continue
+        for name in names:
+            limit = _count(headers.get(name.format("limit")), least=1)
+            if limit is not None:
+                remaining = _count(headers.get(name.format("remaining")), least=0)
+                found[kind] = Stated(limit, remaining, _seconds(headers.get(name.format("reset")), now))
+                break
+    return found
+
+
+def _count(text: str | None, *, least: int) -> int | None:
+    """A whole number; some services state -1, or 0 as a limit, where they have none."""
+    try:
+        number = int(float(text or ""))
+    except (ValueError, OverflowError):
+        return None
+    return number if number >= least else None
+
+
+def _seconds(text: str | None, now: float) -> float | None:
+    """A duration (`6m0s`, `172ms`), seconds, or a time by RFC 3339; one that is past is 0, an absurd one None."""
+    if not text:
+        return None
+    if _DURATION.fullmatch(text):
+        seconds = sum(float(count) * _UNITS[unit] for count, unit in _SPAN.findall(text))
+    else:
+        try:
+            seconds = float(text)
+        except ValueError:
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                return None
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    seconds = max(0.0, seconds)
+    return seconds if seconds <= _LONGEST_RESET else None

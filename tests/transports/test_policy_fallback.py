@@ -1,0 +1,348 @@
+"""Fallback to other models and providers: after which failures, with which keys, and what is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    APIError,
+    AsyncClient,
+    Budget,
+    Client,
+    ConfigError,
+    Fallback,
+    Hedge,
+    ImagePart,
+    InvalidRequestError,
+    Limits,
+    Message,
+    OpenAIResponsesOptions,
+    OverloadedError,
+    ProviderConfig,
+    ProviderError,
+    RateLimitError,
+    ResponseRestart,
+    Retry,
+    StreamInterrupted,
+    Timeouts,
+)
+from brainwires_provider._core import session
+from brainwires_provider._core.fallback import args_for, falls_back
+from brainwires_provider.errors import RequestTimeout, ServerError
+from brainwires_provider.providers import prices
+from brainwires_provider.testing import Answer, Drop, FakeProvider, RecordedRequest, ScriptedServer, sse
+from chat_answers import TEXT, WHOLE, chunk
+from waits import noted
+
+BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
+FULL = Answer(429, {}, b'{"error": {"message": "pay first", "code": "insufficient_quota"}}')
+DOWN = Answer(503, {}, b'{"error": {"message": "no capacity"}}')
+WRONG = Answer(400, {}, b'{"error": {"message": "no such field"}}')
+GOOD = Answer(body=WHOLE)
+STREAM = Answer(body=[TEXT])
+CUT_THOUGHT = Answer(body=[sse(chunk({"reasoning_content": "Hm."}), done=False), Drop()])
+CUT_TEXT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
+CLAUDE = Answer(
+    body=json.dumps(
+        {
+            "id": "m1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude",
+            "content": [{"type": "text", "text": "Hello of Claude"}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 3, "output_tokens": 2},
+        }
+    ).encode()
+)
+ONE = Retry(1)
+
+
+@pytest.fixture(autouse=True)
+def no_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+
+
+def run(
+    first: list[Answer], second: list[Answer], *, stream: bool = False, input: Any = "Hi", **settings: Any
+) -> tuple[Any, list[RecordedRequest], list[RecordedRequest], list[float]]:
+    """What became of a call to openai-chat with Anthropic behind it; what both saw, and what was waited."""
+
+    async def main(one: str, two: str) -> tuple[Any, list[float]]:
+        providers = [
+            ProviderConfig("openai-chat", base_url=one, api_key="sk-first"),
+            ProviderConfig("anthropic", base_url=two, api_key="sk-second"),
+        ]
+        args = settings.pop("args", {})
+        settings.setdefault("fallback", ["anthropic:claude"])
+        async with AsyncClient("openai-chat:m", providers=providers, **settings) as client:
+            waits = noted(client)
+            try:
+                call = client.stream(input, **args).collect() if stream else client.chat(input, **args)
+                return await call, waits.slept
+            except ProviderError as error:
+                return error, waits.slept
+
+    with ScriptedServer(first) as one, ScriptedServer(second) as two:
+        found, slept = asyncio.run(main(one.url, two.url))
+        return found, one.requests, two.requests, slept
+
+
+# name: the answers of the first, the settings; requests to the first, and whether the second is asked
+CASES: dict[str, tuple[list[Answer], dict[str, Any], int, bool]] = {
+    "no failure": ([GOOD], {}, 1, False),
+    "after its retries": ([BUSY, DOWN, BUSY], {}, 3, True),
+    "at once, without any": ([DOWN], {"retry": ONE}, 1, True),
+    "a used-up quota": ([FULL], {}, 1, True),
+    "a reset": ([Answer(drop=True)], {"retry": ONE}, 1, True),
+    "no first event": (
+        [Answer(stall_before_headers=True)],
+        {"retry": ONE, "timeouts": Timeouts(first_event=0.15)},
+        1,
+        True,
+    ),
+    "the whole call's time is over": (
+        [Answer(stall_before_headers=True)],
+        {"retry": ONE, "timeouts": Timeouts(total=0.15)},
+        1,
+        False,
+    ),
+    "a wrong request": ([WRONG], {}, 1, False),
+    "a wrong request, if asked": (
+        [WRONG],
+        {"fallback": [Fallback("anthropic:claude", on=lambda e: isinstance(e, InvalidRequestError))]},
+        1,
+        True,
+    ),
+    "not after this error": (
+        [DOWN],
+        {
+            "retry": ONE,
+            "fallback": [Fallback("anthropic:claude", on=lambda e: isinstance(e, RateLimitError))],
+        },
+        1,
+        False,
+    ),
+    "a wait that is too long": ([Answer(429, {"retry-after": "999"})], {}, 1, True),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_when_the_other_model_is_asked(name: str) -> None:
+    answers, settings, requests, asked = CASES[name]
+    found, first, second, _ = run(answers, [CLAUDE], **settings)
+
+    assert (len(first), len(second)) == (requests, int(asked))
+    if asked:
+        assert found.text == "Hello of Claude" and found.provider == "anthropic"
+        assert [each.model for each in found.attempts] == ["openai-chat:m"] * requests
+    elif name != "no failure":
+        assert isinstance(found, ProviderError) and len(found.attempts) == requests
+
+
+def test_keys_and_what_is_meant_for_one_provider_stay_there() -> None:
+    args = {
+        "extra_headers": {"x-own": "1"},
+        "extra_body": {"own": 2},
+        "extra_query": {"own": "3"},
+        "max_tokens": 9,
+    }
+    _, (first,), (second,), _ = run([DOWN], [CLAUDE], retry=ONE, args=args)
+
+    assert first.header("authorization") == "Bearer sk-first" and first.header("x-own") == "1"
+    assert second.header("x-api-key") == "sk-second" and second.header("authorization") is None
+    assert second.header("x-own") is None and "own" not in second.json() and second.query == ""
+    assert second.json()["max_tokens"] == 9 and second.json()["model"] == "claude"
+
+
+def test_all_have_failed() -> None:
+    failing = Answer(529, {}, b'{"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}')
+    found, _, _, slept = run([DOWN, BUSY], [failing] * 2, retry=Retry(2))
+
+    assert isinstance(found, OverloadedError) and found.provider == "anthropic"
+    assert [each.model for each in found.attempts] == ["openai-chat:m"] * 2 + ["anthropic:claude"] * 2
+    assert [each.delay for each in found.attempts] == [
+        0.25,
+        None,
+        0.25,
+        None,
+    ]  # each model has its own retries
+    assert slept == [0.25, 0.25]
+
+
+def test_a_stream_that_was_cut_after_reasoning_goes_to_the_other_and_after_text_does_not() -> None:
+    events = sse(
+        {
+            "type": "message_start",
+            "message": {"id": "m", "model": "claude", "role": "assistant", "content": []},
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+        done=False,
+    )
+    found, _, second, _ = run([CUT_THOUGHT], [Answer(body=[events])], stream=True, retry=ONE)
+    assert found.text == "Hi" and found.reasoning == "" and len(second) == 1
+    assert [part.text for part in found.attempts[0].superseded] == ["Hm."]
+
+    found, _, second, _ = run([CUT_TEXT], [], stream=True, retry=ONE)
+    assert isinstance(found, StreamInterrupted) and not second
+
+
+def test_who_iterates_sees_the_restart() -> None:
+    with ScriptedServer([CUT_THOUGHT, STREAM]) as server:
+        settings: Any = {"fallback": ["openai-chat:other"], "retry": ONE}
+        with Client("openai-chat:m", base_url=server.url, api_key="k", **settings) as client:
+            kinds = [type(event) for event in client.stream("Hi")]
+        assert [request.json()["model"] for request in server.requests] == ["m", "other"]
+    assert kinds.count(ResponseRestart) == 1
+
+
+def test_a_model_that_cannot_take_the_request_is_passed_over() -> None:
+    """There is no key for its provider, for example, or it takes no pictures."""
+    picture = Message.user("What?", ImagePart(b"\x89PNG\r\n\x1a\n", media_type="image/png"))
+    found, _, second, _ = run(
+        [DOWN], [CLAUDE], input=picture, retry=ONE, fallback=["groq:m", "anthropic:claude"]
+    )
+
+    assert found.text == "Hello of Claude" and len(second) == 1
+    assert [each.model for each in found.attempts] == ["openai-chat:m", "groq:m"]
+    assert "GROQ_API_KEY" in found.attempts[1].error
+
+
+def no_vault() -> str:
+    raise ConfigError("the vault is closed")
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "between", "words"),
+    [
+        ({"budget": Budget(usd=5)}, "unknown-model", "no price of"),
+        ({"budget": Budget(tokens=16_500)}, "m" * 200, "the budget of 16500 tokens"),
+        ({}, "of-groq", "the vault is closed"),
+    ],
+    ids=["no price", "no budget", "no key"],
+)
+def test_a_model_that_nothing_can_be_sent_to_hides_no_error(
+    settings: dict[str, Any], between: str, words: str, is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other model was asked for is what counts: the next one is asked, or that is raised."""
+    real = prices.service_at
+    monkeypatch.setattr(prices, "service_at", lambda _: real("https://api.openai.com/v1"))
+    failed: list[Any] = []
+
+    def answer(request: RecordedRequest) -> Answer:
+        asked.append(request.json()["model"])
+        return DOWN if asked[-1] == "gpt-4o" else GOOD
+
+    async def main() -> Any:
+        name = "groq:of-groq" if between == "of-groq" else f"openai-chat:{between}"
+        providers = [ProviderConfig("openai-chat", api_key="k"), ProviderConfig("groq", api_key=no_vault)]
+        others: Any = [name] if is_last else [name, "openai-chat:gpt-4o-mini"]
+        transport: Any = FakeProvider(answer)
+        async with AsyncClient(
+            "openai-chat:gpt-4o",
+            providers=providers,
+            transport=transport,
+            retry=ONE,
+            fallback=others,
+            on_error=lambda call, error: failed.append((call.model, error)),
+            **settings,
+        ) as client:
+            try:
+                return await client.chat("Hi"), client.stats()
+            except ProviderError as error:
+                return error, client.stats()
+
+    asked: list[str] = []
+    found, stats = asyncio.run(main())
+    passed = found.attempts[1]
+    assert words in passed.error and passed.model.endswith(between)
+    assert stats.running == stats.reserved_tokens == 0
+    if is_last:
+        assert isinstance(found, OverloadedError) and found.provider == "openai-chat" and asked == ["gpt-4o"]
+        assert failed == [("gpt-4o", found)] and len(found.attempts) == 2
+    else:
+        assert found.text == "Hello" and asked == ["gpt-4o", "gpt-4o-mini"] and not failed
+
+
+def test_none_is_left_that_can_take_it() -> None:
+    found, *_ = run([DOWN], [], retry=ONE, fallback=["groq:m"])
+
+    assert isinstance(found, OverloadedError) and found.provider == "openai-chat"
+    assert [each.model for each in found.attempts] == ["openai-chat:m", "groq:m"]
+
+
+def test_limits_are_those_of_each_model() -> None:
+    async def main(url: str) -> Any:
+        settings: Any = {"fallback": ["openai-chat:other"], "retry": ONE, "limits": Limits(rpm=5)}
+        async with AsyncClient("openai-chat:m", base_url=url, api_key="k", **settings) as client:
+            assert (await client.chat("Hi")).text == "Hello"
+            return [(each.model, each.used) for each in client.stats().limits], client.stats().running
+
+    with ScriptedServer([DOWN, GOOD]) as server:
+        assert asyncio.run(main(server.url)) == ([("m", 1), ("other", 1)], 0)
+
+
+def test_a_stored_answer_is_asked_for_elsewhere_only_where_it_was_refused() -> None:
+    for error, asked in (
+        (OverloadedError("x", status=503), True),
+        (ServerError("x", status=500), False),
+        (StreamInterrupted("x", how="reset"), False),
+        (RequestTimeout("x", clock="first_event"), False),
+    ):
+        assert falls_back(error, Fallback("a:b"), is_stored=True) is asked
+        assert falls_back(error, Fallback("a:b"), is_stored=False)
+    options = OpenAIResponsesOptions(background=True)
+    assert args_for({"provider_options": options}, "a:b", same_provider=False) == {
+        "provider_options": options,
+        "model": "a:b",
+    }
+
+
+@pytest.mark.parametrize("wrong", ["anthropic:claude", [3]])
+def test_a_wrong_type_is_named(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="fallback"):
+        AsyncClient("openai-chat:m", api_key="k", fallback=wrong)
+
+
+@pytest.mark.parametrize("name", ["claude", "nobody:m"])
+def test_a_name_that_does_not_exist_is_refused_before_anything_is_sent(name: str) -> None:
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", api_key="k", fallback=[name]) as client:
+            with pytest.raises(ConfigError, match=name.partition(":")[0]):
+                client.stream("Hi")
+
+    asyncio.run(main())
+
+
+def test_an_error_without_a_fallback_names_no_model() -> None:
+    with ScriptedServer([WRONG]) as server:
+        client = Client("openai-chat:m", base_url=server.url, api_key="k")
+        with client, pytest.raises(APIError) as caught:
+            client.chat("Hi")
+    assert [each.model for each in caught.value.attempts] == [None]
+
+
+def test_calls_planned_at_once_in_two_threads_have_each_its_own_fallbacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the look at what is known of a call's policies and its use, another thread may plan its call."""
+    client = AsyncClient("openai-chat:m", api_key="k", base_url="http://localhost:9", hedge=Hedge(1))
+    planner: Any = client._session
+
+    def other_thread(body: Any) -> bool:
+        monkeypatch.undo()
+        planner.plan("Hi", {"fallback": ["openai-chat:other"]}, stream=False)
+        return True
+
+    monkeypatch.setattr(session, "may_be_hedged", other_thread)
+    planned = planner.plan("Hi", {"fallback": ["openai-chat:own"]}, stream=False)
+    assert [each.model for each in planned.others] == ["openai-chat:own"]

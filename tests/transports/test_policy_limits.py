@@ -1,0 +1,192 @@
+"""Limits against scripted servers: what is reserved, settled, refunded and learned, and that a wait can be left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    AsyncClient,
+    ConfigError,
+    Limits,
+    ProviderError,
+    RequestTimeout,
+    Retry,
+    Timeouts,
+)
+from brainwires_provider._core.gate import Gate as Gate_
+from brainwires_provider._core.limits import Amounts
+from brainwires_provider._core.waits import Waits
+from brainwires_provider.testing import Answer, Drop, Gate, RecordedRequest, ScriptedServer, Stall, sse
+from chat_answers import WHOLE, chunk
+from waits import noted
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+STREAM = Answer(body=[sse(chunk({"content": "Hello"}), chunk({}, "stop", usage=USAGE))])
+CUT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
+BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
+
+
+def asking(url: str, limits: Limits, **settings: Any) -> AsyncClient:
+    return AsyncClient("openai-chat:m", base_url=url, api_key="sk-secret", limits=limits, **settings)
+
+
+def windows(client: AsyncClient) -> dict[str, int]:
+    """What is used of each limit of the client's one gate."""
+    session: Any = client._session
+    (gate,) = session._ledger.gates.values()
+    assert gate.limiter.running == 0 and gate.limiter.waiting == 0
+    now = gate._clock()
+    return {kind: window.used(now) for kind, window in gate.limiter.windows.items()}
+
+
+ALL = Limits(rpm=100, tpm=1000, itpm=1000, otpm=1000)
+RESERVED = {"requests": 1, "tokens": 504, "input": 4, "output": 500}  # the texts, and max_tokens
+# name: the answers, streamed or whole: what counts of each limit
+CASES: dict[str, tuple[list[Answer], bool, dict[str, int]]] = {
+    "whole": ([Answer(body=WHOLE)], False, {"requests": 1, "tokens": 4, "input": 3, "output": 1}),
+    "a stream": ([STREAM], True, {"requests": 1, "tokens": 5, "input": 3, "output": 2}),
+    "refused": ([Answer(400)], False, {"requests": 1, "tokens": 0, "input": 0, "output": 0}),
+    "retried": ([BUSY, STREAM], True, {"requests": 2, "tokens": 5, "input": 3, "output": 2}),
+    "reset before the answer": (
+        [Answer(drop=True)] * 3,
+        False,
+        {"requests": 3, "tokens": 0, "input": 0, "output": 0},
+    ),
+    "a cut stream counts as reserved": ([CUT], True, RESERVED),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_counts_after_a_call(name: str) -> None:
+    answers, stream, expected = CASES[name]
+
+    async def main(url: str) -> dict[str, int]:
+        async with asking(url, ALL) as client:
+            noted(client)
+            try:
+                if stream:
+                    await client.stream("Hi there", max_tokens=500).collect()
+                else:
+                    await client.chat("Hi there", max_tokens=500)
+            except ProviderError:
+                pass
+            return windows(client)
+
+    with ScriptedServer(answers) as server:
+        found = asyncio.run(main(server.url))
+    assert found == expected
+
+
+def test_a_stream_that_is_left_gives_its_place_back() -> None:
+    async def main(url: str) -> dict[str, int]:
+        async with asking(url, Limits(concurrency=1, rpm=9)) as client:
+            async with client.stream("Hi") as stream:
+                await anext(stream)
+            asked = asyncio.create_task(client.chat("Hi"))
+            assert (await asked).text == "Hello"
+            return windows(client)
+
+    unread = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Stall()])
+    with ScriptedServer([unread, Answer(body=WHOLE)]) as server:
+        assert asyncio.run(main(server.url)) == {"requests": 2}
+
+
+def test_requests_at_once_stay_within_their_limit() -> None:
+    gate = Gate()
+
+    async def main(url: str) -> None:
+        async with asking(url, Limits(concurrency=3)) as client:
+            asked = [asyncio.create_task(client.chat(f"number {n}")) for n in range(10)]
+            async with asyncio.timeout(20):
+                while len(server.requests) < 3:
+                    await asyncio.sleep(0.005)
+            assert len(server.requests) == 3
+            server.open(gate)
+            assert {response.text for response in await asyncio.gather(*asked)} == {"Hello"}
+
+    with ScriptedServer(lambda _: Answer(body=WHOLE, before=[gate])) as server:
+        asyncio.run(main(server.url))
+        assert len(server.requests) == 10
+
+
+def test_limits_are_learned_of_headers() -> None:
+    async def main(url: str) -> dict[str, float]:
+        async with asking(url, Limits(), retry=Retry(1)) as client:
+            for _ in range(2):
+                await asyncio.gather(client.chat("Hi"), return_exceptions=True)
+            session: Any = client._session
+            (gate,) = session._ledger.gates.values()
+            return {kind: window.limit for kind, window in gate.limiter.windows.items()}
+
+    headers = {
+        "x-ratelimit-limit-requests": "7",
+        "x-ratelimit-remaining-requests": "6",
+        "x-ratelimit-reset-requests": "8s",
+    }
+    refused = Answer(429, {"x-ratelimit-limit-tokens": "90"}, BUSY.body)
+    with ScriptedServer([Answer(200, headers, WHOLE), refused]) as server:
+        assert asyncio.run(main(server.url)) == {"requests": 7, "tokens": 90}
+
+
+@pytest.mark.parametrize("leave", ["cancel", "close", "total"])
+def test_who_waits_for_a_place_can_leave(leave: str) -> None:
+    async def main(url: str) -> BaseException | str:
+        timeouts = Timeouts(first_event=0.1, total=0.3 if leave == "total" else 60)
+        client = asking(url, Limits(rpm=1), timeouts=timeouts)
+        await client.chat("Hi")
+        asked = asyncio.create_task(client.chat("Hi"))
+        await asyncio.sleep(0.15)  # longer than `first_event`, which does not count here
+        if leave == "cancel":
+            asked.cancel()
+        elif leave == "close":
+            await client.aclose()
+        async with asyncio.timeout(10):
+            (found,) = await asyncio.gather(asked, return_exceptions=True)
+        await client.aclose()
+        return found
+
+    with ScriptedServer([Answer(body=WHOLE)] * 2) as server:
+        found = asyncio.run(main(server.url))
+        assert len(server.requests) == 1
+    kind = {"cancel": asyncio.CancelledError, "close": ConfigError, "total": RequestTimeout}[leave]
+    assert type(found) is kind and (leave != "total" or "no place within the limits" in str(found))
+
+
+def test_who_waited_on_a_loop_that_was_closed_takes_no_place() -> None:
+    """As the head of the queue, and behind another one."""
+
+    async def wait() -> None:
+        await asyncio.wait([asyncio.ensure_future(gate.enter(Amounts(), Waits()))], timeout=0.01)
+
+    gate = Gate_(Limits(concurrency=1))
+    held = gate.try_enter(Amounts())
+    assert held is not None
+    for _ in range(2):
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        loop.run_until_complete(wait())
+        loop.close()  # without cancelling what runs there
+    assert gate.waiting == 2
+    gate.settle(held, None)
+    assert (gate.running, gate.waiting) == (0, 0)
+    assert gate.try_enter(Amounts()) is not None
+
+
+def test_each_model_and_each_value_has_limits_of_its_own() -> None:
+    async def main(url: str) -> int:
+        async with asking(url, Limits(rpm=1)) as client:
+            await client.chat("Hi")
+            await client.chat("Hi", model="openai-chat:other")
+            await client.chat("Hi", limits=Limits(rpm=2))
+            session: Any = client._session
+            assert "sk-secret" not in repr(session._ledger.gates)
+            return len(session._ledger.gates)
+
+    def serve(_: RecordedRequest) -> Answer:
+        return Answer(body=WHOLE)
+
+    with ScriptedServer(serve) as server:
+        assert asyncio.run(main(server.url)) == 3

@@ -1,0 +1,104 @@
+"""`response.cost` against scripted servers: whole, streamed, cut, after a retry; and nothing of it where it is off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from brainwires_provider import AsyncClient, Client, ConfigError, StreamInterrupted
+from brainwires_provider.providers import prices
+from brainwires_provider.testing import Answer, Drop, ScriptedServer, sse
+from chat_answers import chunk
+from waits import noted
+
+USAGE = {"prompt_tokens": 100_000, "completion_tokens": 10_000, "total_tokens": 110_000}
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+WHOLE = Answer(body=json.dumps({"id": "c", "model": "gpt-4o", "choices": [CHOICE], "usage": USAGE}).encode())
+NAMED = {"model": "gpt-4o"}
+STREAM = Answer(body=[sse(chunk({"content": "Hello"}) | NAMED, chunk({}, "stop", usage=USAGE) | NAMED)])
+THOUGHT = [chunk({"reasoning_content": "Hm."}) | NAMED, {"id": "c", "choices": [], "usage": USAGE, **NAMED}]
+CUT_THOUGHT = Answer(body=[sse(*THOUGHT, done=False), Drop()])
+CUT = Answer(body=[sse(*THOUGHT, chunk({"content": "Hel"}) | NAMED, done=False), Drop()])
+
+
+@pytest.fixture
+def priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server on loopback has the prices of OpenAI's address."""
+    real = prices.service_at
+    monkeypatch.setattr(prices, "service_at", lambda _: real("https://api.openai.com/v1"))
+
+
+def asking(url: str, **settings: Any) -> AsyncClient:
+    return AsyncClient("openai-chat:gpt-4o", base_url=url, api_key="k", **{"prices": True, **settings})
+
+
+def test_a_response_has_its_cost(priced: None) -> None:
+    seen: list[Any] = []
+
+    async def main(url: str) -> list[Any]:
+        async with asking(url, on_response=lambda call, response: seen.append(response)) as client:
+            noted(client)
+            whole = await client.chat("Hi")
+            async with client.stream("Hi") as stream:
+                streamed = await stream.collect()
+            return [whole, streamed, await client.stream("Hi").collect()]
+
+    with ScriptedServer([WHOLE, STREAM, CUT_THOUGHT, STREAM]) as server:
+        whole, streamed, retried = asyncio.run(main(server.url))
+    assert [each.cost.usd for each in (whole, streamed, retried)] == [
+        Decimal("0.35"),
+        Decimal("0.35"),
+        Decimal("0.70"),
+    ]
+    assert whole.cost.complete and retried.cost.complete and len(retried.attempts) == 1
+    assert seen == [whole, streamed, retried]
+
+
+def test_a_cut_response_has_an_incomplete_one(priced: None) -> None:
+    with (
+        ScriptedServer([CUT]) as server,
+        Client("openai-chat:gpt-4o", base_url=server.url, api_key="k", prices=True) as client,
+        pytest.raises(StreamInterrupted) as caught,
+    ):
+        client.stream("Hi").collect()
+    partial = caught.value.partial
+    assert partial is not None and partial.cost is not None and not partial.cost.complete
+
+
+@pytest.mark.parametrize("settings", [{}, {"prices": False}], ids=["unknown address", "off"])
+def test_what_is_not_known_is_none(settings: dict[str, Any]) -> None:
+    async def main(url: str) -> Any:
+        async with asking(url, **settings) as client:
+            return await client.chat("Hi")
+
+    with ScriptedServer([WHOLE]) as server:
+        assert asyncio.run(main(server.url)).cost is None
+
+
+def test_without_the_extra_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prices, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"brainwires-provider\[prices\]"):
+        AsyncClient("openai-chat:m", api_key="k", prices=True)
+
+
+SCRIPT = """
+import sys
+from brainwires_provider import Client
+with Client("openai-chat:gpt-4o", base_url=sys.argv[1], api_key="k") as client:
+    client.chat("Hi")
+print([name for name in sys.modules if name.startswith(("genai_prices", "pydantic"))])
+"""
+
+
+def test_off_it_is_not_even_imported() -> None:
+    with ScriptedServer([WHOLE]) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, server.url], capture_output=True, text=True, timeout=60, check=True
+        )
+    assert done.stdout.strip() == "[]"

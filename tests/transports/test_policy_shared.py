@@ -1,0 +1,248 @@
+"""Limits and budgets that clients share through a real Redis server: by calls, in errors, in what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    AsyncClient,
+    Budget,
+    BudgetExceededError,
+    Client,
+    ConfigError,
+    EnvKey,
+    Limits,
+    OpenAIResponsesOptions,
+    ProviderConfig,
+    RequestTimeout,
+    SharedServerError,
+    Timeouts,
+)
+from brainwires_provider.testing import Answer, Gate, ScriptedServer
+from chat_answers import WHOLE
+from redis_servers import RedisServer
+
+KEY, PASSWORD = "sk-planted-key-of-the-provider", "planted-password-of-redis"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RedisServer("redis-server", Path(folder), "--requirepass", PASSWORD) as server,
+    ):
+        server.url = server.url.replace("//", f"//:{PASSWORD}@")
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def empty(redis: RedisServer) -> None:
+    ask(redis, "flushall")
+
+
+def ask(redis: RedisServer, *words: Any) -> Any:
+    return redis.ask(*words, password=PASSWORD)
+
+
+def asking(url: str, limits: Limits, **settings: Any) -> AsyncClient:
+    return AsyncClient("openai-chat:m", base_url=url, api_key=KEY, limits=limits, **settings)
+
+
+def test_two_clients_share_a_place(redis: RedisServer) -> None:
+    gate, limits = Gate(), Limits(concurrency=1, shared=redis.url)
+
+    async def main(url: str) -> None:
+        async with asking(url, limits) as one, asking(url, limits, timeouts=Timeouts(total=0.3)) as two:
+            first = asyncio.create_task(one.chat("Hi"))
+            async with asyncio.timeout(20):
+                while not server.requests:
+                    await asyncio.sleep(0.005)
+            with pytest.raises(RequestTimeout, match=r"no place within the limits.*Timeouts\.total"):
+                await two.chat("Hi")
+            assert (two.stats().running, two.stats().waiting, one.stats().running) == (0, 0, 1)
+            server.open(gate)
+            assert (await first).text == "Hello"
+            assert (await two.chat("Hi", timeouts=Timeouts(total=20))).text == "Hello"
+
+    with ScriptedServer(lambda _: Answer(body=WHOLE, before=[gate])) as server:
+        asyncio.run(main(server.url))
+    names = ask(redis, "keys", "*")
+    kept = [value for name in names if name.endswith(":use") for value in ask(redis, "hgetall", name).items()]
+    assert kept and KEY not in f"{names} {kept}"
+    assert all(name.startswith("brainwires:limits:{openai-chat:m:") for name in names)
+    assert not any(name.endswith(":held") for name in names)  # closing a client has given all back
+
+
+def test_a_key_and_a_reference_to_it_count_together(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARED_KEY", KEY)
+
+    async def main(url: str) -> None:
+        limits = Limits(rpm=9, shared=redis.url)
+        for key in (KEY, EnvKey("SHARED_KEY"), "sk-another-key"):
+            config = ProviderConfig("openai-chat", api_key=key, base_url=url)
+            async with AsyncClient("openai-chat:m", providers=[config], limits=limits) as client:
+                await client.chat("Hi")
+                (used,) = (each.used for each in client.stats().limits)
+                assert used == {KEY: 1, "sk-another-key": 1}.get(key, 2)  # type: ignore[call-overload]
+
+    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
+        asyncio.run(main(server.url))
+
+
+def test_the_synchronous_client_shares_too(redis: RedisServer) -> None:
+    limits = Limits(rpm=2, shared=redis.url)
+    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
+        for n in range(2):
+            with Client("openai-chat:m", base_url=server.url, api_key=KEY, limits=limits) as client:
+                assert client.chat("Hi").text == "Hello"
+                assert [each.used for each in client.stats().limits] == [n + 1]
+        with (
+            Client("openai-chat:m", base_url=server.url, api_key=KEY, limits=limits) as client,
+            pytest.raises(RequestTimeout),
+        ):
+            client.chat("Hi", timeouts=Timeouts(total=0.2))
+
+
+def test_a_budget_of_a_named_scope_is_spent_by_all(redis: RedisServer) -> None:
+    """A hundred calls at once by four clients, with tokens for ten; what they really used is left for more."""
+    gate, scope = Gate(), "shared:{scope}"
+    bound = 8 * 6 + len("m" + "user" + "Hi") + 100 + 200
+
+    async def main(url: str) -> None:
+        limits, budget = Limits(shared=redis.url), Budget(tokens=10 * bound, scope=scope)
+        clients = [asking(url, limits, budget=budget, max_connections=50) for _ in range(4)]
+        asked = [asyncio.create_task(clients[n % 4].chat("Hi", max_tokens=200)) for n in range(100)]
+        async with asyncio.timeout(20):
+            while sum(task.done() for task in asked) < 85:
+                await asyncio.sleep(0.01)
+        server.open(gate)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        served = [each for each in found if not isinstance(each, BaseException)]
+        assert 8 <= len(served) == len(server.requests) <= 15
+        assert sum(isinstance(each, BudgetExceededError) for each in found) == 100 - len(served)
+        for client in clients:
+            await client.aclose()
+        account = ask(redis, "hgetall", "brainwires:budget:{shared%3A%7Bscope%7D}:account")
+        assert int(account["spent_tokens"]) == sum(each.usage.total_tokens for each in served)
+        assert int(account["reserved_tokens"]) == 0
+        own = asking(url, limits, budget=Budget(tokens=bound))  # that of a client is its own
+        await own.chat("Hi", max_tokens=200)
+        assert own.stats().spent_tokens > 0
+        await own.aclose()
+
+    with ScriptedServer(lambda _: Answer(body=WHOLE, before=[gate])) as server:
+        asyncio.run(main(server.url))
+
+
+def test_while_the_server_is_away(tmp_path: Path) -> None:
+    with RedisServer("redis-server", tmp_path) as away:
+        away.kill()
+
+    async def main(url: str) -> None:
+        async with asking(url, Limits(rpm=9, shared=away.url)) as client:
+            with pytest.raises(SharedServerError, match="does not answer") as caught:
+                await client.chat("Hi")
+            assert caught.value.provider == "openai-chat" and not server.requests
+        async with asking(url, Limits(rpm=9, shared=away.url, when_down="local")) as client:
+            assert (await client.chat("Hi")).text == "Hello"
+            with pytest.raises(SharedServerError):  # no process knows what the others have spent
+                await client.chat("Hi", budget=Budget(tokens=10**6, scope="all"))
+
+    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
+        asyncio.run(main(server.url))
+        assert len(server.requests) == 1
+
+
+# name: the URL, what the variable SHARED_URL holds, what the error says
+WRONG: dict[str, tuple[str, str, str]] = {
+    "a password": ("redis://:{password}x@127.0.0.1:{port}/0", "", "refuses: invalid username-password pair"),
+    "no password": ("redis://127.0.0.1:{port}/0", "", "refuses: Authentication required"),
+    "no variable": ("env:SHARED_URL", "", "the environment variable SHARED_URL is not set"),
+    "a variable with something else": ("env:SHARED_URL", "secret words", "SHARED_URL holds no URL"),
+    "a parameter": ("redis://:{password}@127.0.0.1:{port}/0?{password}=1", "", "unexpected keyword argument"),
+    "a database": ("redis://:{password}@127.0.0.1:{port}/77", "", "refuses: DB index is out of range"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_url_is_named_and_shows_no_secret(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    url, variable, message = WRONG[name]
+    monkeypatch.setenv("SHARED_URL", variable)
+    limits = Limits(rpm=9, shared=url.format(password=PASSWORD, port=redis.port), when_down="local")
+
+    async def main() -> None:
+        async with asking("http://127.0.0.1:9/v1", limits) as client:
+            with pytest.raises(ConfigError, match=message) as caught:
+                await client.chat("Hi")
+            assert PASSWORD not in f"{caught.value!r} {pickle.dumps(caught.value)!r}"
+            assert "secret words" not in str(caught.value) and caught.value.__context__ is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_a_variable_holds_the_url(redis: RedisServer, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("SHARED_URL", redis.url.replace("redis", scheme, 1))
+
+    async def main(url: str) -> None:
+        async with asking(url, Limits(rpm=9, shared="env:SHARED_URL")) as client:
+            assert (await client.chat("Hi")).text == "Hello"
+
+    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
+        asyncio.run(main(server.url))
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    async def main() -> None:
+        async with asking("http://127.0.0.1:9/v1", Limits(shared="redis://localhost")) as client:
+            with pytest.raises(ConfigError, match=r"brainwires-provider\[redis\]"):
+                await client.chat("Hi")
+
+    asyncio.run(main())
+
+
+def test_a_look_at_a_background_answer_replaces_what_was_reserved(redis: RedisServer) -> None:
+    """On the server, too: what it cost less than was counted is given back, and shown."""
+    text = {"type": "output_text", "text": "Hello", "annotations": []}
+    item = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [text]}
+    done = {"id": "resp_1", "object": "response", "model": "m", "status": "completed", "output": [item]}
+    usage = {"input_tokens": 30, "output_tokens": 5, "total_tokens": 35}
+    pending = done | {"status": "queued", "output": []}
+    bodies = [
+        json.dumps(each).encode() for each in (pending, done | {"usage": usage}, done | {"usage": usage})
+    ]
+
+    async def main(url: str) -> list[int]:
+        settings: Any = {
+            "limits": Limits(tpm=100_000, shared=redis.url),
+            "budget": Budget(tokens=100_000, scope="looks"),
+        }
+        async with AsyncClient("openai-responses:m", base_url=url, api_key=KEY, **settings) as client:
+            await client.chat("Hi", provider_options=OpenAIResponsesOptions(background=True))
+            await client.responses.retrieve("resp_1")
+            await client.responses.retrieve("resp_1")
+            async with asyncio.timeout(5):
+                while client.stats().spent_tokens != 35 or client.stats().reserved_tokens:
+                    await asyncio.sleep(0.01)
+        return [client.stats().spent_tokens]
+
+    with ScriptedServer(
+        [Answer(headers={"content-type": "application/json"}, body=each) for each in bodies]
+    ) as server:
+        asyncio.run(main(server.url))
+    assert int(ask(redis, "hget", "brainwires:budget:{looks}:account", "spent_tokens")) == 35

@@ -1,0 +1,800 @@
+"""Spans, metrics and events against the conventions' tables, with the in-memory exporters of OpenTelemetry's SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach, detach
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from brainwires_provider import (
+    APIError,
+    AsyncClient,
+    Client,
+    ConfigError,
+    Fallback,
+    Hedge,
+    HostedTool,
+    ImagePart,
+    JSONSchema,
+    Message,
+    OpaquePart,
+    OpenAIResponsesOptions,
+    ProviderConfig,
+    ProviderError,
+    ReasoningPart,
+    Retry,
+    Telemetry,
+    TextDelta,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+    load_config,
+)
+from brainwires_provider._core.telemetry import SCHEMA_URL, Instruments, tool_span
+from brainwires_provider._core.telemetry_values import content_of, provider_of
+from brainwires_provider.providers import PROVIDERS
+from brainwires_provider.testing import (
+    Answer,
+    CloseFrame,
+    Drop,
+    ResponsesService,
+    ScriptedServer,
+    ScriptedSocket,
+    Stall,
+    sse,
+)
+from chat_answers import WHOLE, chunk
+from socket_clients import answer, refusal
+from tool_services import SERVICES, scripted
+from waits import noted
+
+SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+USAGE = {
+    "prompt_tokens": 40,
+    "completion_tokens": 10,
+    "total_tokens": 50,
+    "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 2},
+    "completion_tokens_details": {"reasoning_tokens": 4},
+}
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+GOOD = Answer(
+    body=json.dumps(
+        {
+            "id": "c1",
+            "model": "m-1",
+            "choices": [CHOICE],
+            "usage": USAGE,
+            "service_tier": "default",
+            "system_fingerprint": "fp_1",
+        }
+    ).encode()
+)
+STREAM = Answer(
+    body=[sse(chunk({"content": "Hel"}), chunk({"content": "lo"}), chunk({}, "stop", usage=USAGE))]
+)
+BUSY = Answer(429, {}, b'{"error": {"message": "slow down, said the question"}}')
+DOWN = Answer(503, {}, b'{"error": {"message": "no capacity"}}')
+WRONG = Answer(400, {}, b'{"error": {"message": "no field"}}')
+CUT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
+CUT_USED = Answer(
+    body=[
+        sse(chunk({"reasoning_content": "Hm."}), {"id": "c", "choices": [], "usage": USAGE}, done=False),
+        Drop(),
+    ]
+)
+CUT_LATE = Answer(
+    body=[sse(chunk({"content": "Hel"}), {"id": "c", "choices": [], "usage": USAGE}, done=False), Drop()]
+)
+UNREAD = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Stall()])
+VECTORS = {
+    "model": "e-1",
+    "data": [{"index": 0, "embedding": [1.0, 2.0, 3.0]}],
+    "usage": {"prompt_tokens": 5},
+}
+EMBEDDED = Answer(body=json.dumps(VECTORS).encode())
+
+# The conventions' tables, v0.1.0 of the repository (2026-11-29): what every signal of a kind has to have.
+REQUIRED = {"gen_ai.operation.name", "gen_ai.provider.name"}
+IF_AVAILABLE = {
+    "gen_ai.request.model",
+    "server.port",
+}  # a model is named, and an address set, in every call here
+RECOMMENDED = {
+    "server.address",
+    "gen_ai.response.id",
+    "gen_ai.response.model",
+    "gen_ai.response.finish_reasons",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+}
+COUNTERS = {
+    f"gen_ai.client.inference.usage.{kind}"
+    for kind in (
+        "input_tokens",
+        "output_tokens",
+        "cache_read.input_tokens",
+        "cache_write.input_tokens",
+        "reasoning.output_tokens",
+    )
+}
+STREAMING = {"gen_ai.client.inference.time_to_first_chunk", "gen_ai.client.inference.time_per_output_chunk"}
+
+
+class Recorded:
+    """What was recorded, in memory."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.spans_out, self.events_out, self.reader = (
+            InMemorySpanExporter(),
+            InMemoryLogRecordExporter(),
+            InMemoryMetricReader(),
+        )
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.spans_out))
+        self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.loggers = LoggerProvider(shutdown_on_exit=False)
+        self.loggers.add_log_record_processor(SimpleLogRecordProcessor(self.events_out))
+        self.settings = Telemetry(
+            tracer_provider=self.tracers, meter_provider=self.meters, logger_provider=self.loggers, **settings
+        )
+
+    @property
+    def spans(self) -> list[Any]:
+        return list(self.spans_out.get_finished_spans())
+
+    @property
+    def span(self) -> Any:
+        (span,) = self.spans
+        return span
+
+    @property
+    def events(self) -> list[Any]:
+        return [each.log_record for each in self.events_out.get_finished_logs()]
+
+    @property
+    def points(self) -> dict[str, list[Any]]:
+        data = self.reader.get_metrics_data()
+        scopes = [] if data is None else [s for each in data.resource_metrics for s in each.scope_metrics]
+        return {m.name: list(m.data.data_points) for scope in scopes for m in scope.metrics}
+
+
+@pytest.fixture(autouse=True)
+def no_content(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(SWITCH, raising=False)
+    yield
+
+
+def run(
+    answers: Any, how: str = "chat", *, model: str = "openai-chat:m", **settings: Any
+) -> tuple[Recorded, Any]:
+    args, recorded = settings.pop("args", {}), settings.pop("recorded", None) or Recorded()
+
+    async def main(server: ScriptedServer) -> Any:
+        providers = [ProviderConfig(model.partition(":")[0], base_url=server.url, api_key="sk-secret")]
+        async with AsyncClient(model, providers=providers, telemetry=recorded.settings, **settings) as client:
+            noted(client)
+            try:
+                match how:
+                    case "chat":
+                        return await client.chat("the question", **args)
+                    case "stream":
+                        return await client.stream("the question", **args).collect()
+                    case "embed":
+                        return await client.embed("the question")
+                    case "models":
+                        return await client.models()
+                    case "leave":
+                        async with client.stream("the question") as stream:
+                            while not isinstance(event := await anext(stream), TextDelta):
+                                pass
+                            return event
+                call = asyncio.ensure_future(client.chat("the question"))  # "cancel"
+                await server.wait_requests_async(1)
+                call.cancel()
+                return await asyncio.gather(call, return_exceptions=True)
+            except ProviderError as error:
+                return error
+
+    with ScriptedServer(answers) as server:
+        found = asyncio.run(main(server))
+        recorded.server = server  # type: ignore[attr-defined]
+    return recorded, found
+
+
+# -- the tables ----------------------------------------------------------------------------------------------
+
+# name: the answers, how, the settings; error.type, attempts
+CALLS: dict[str, tuple[list[Answer], str, dict[str, Any], str | None, int]] = {
+    "chat": ([GOOD], "chat", {}, None, 1),
+    "stream": ([STREAM], "stream", {}, None, 1),
+    "retry": ([BUSY, DOWN, GOOD], "chat", {}, None, 3),
+    "retry of a stream": ([CUT_USED, STREAM], "stream", {}, None, 2),
+    "fallback": ([DOWN, GOOD], "chat", {"retry": Retry(1), "fallback": ["openai-chat:other"]}, None, 2),
+    "hedge": (
+        [Answer(stall_before_headers=True), STREAM],
+        "stream",
+        {"hedge": Hedge(0.02, share=1)},
+        None,
+        2,
+    ),
+    "failure": ([WRONG], "chat", {}, "InvalidRequestError", 1),
+    "failure of all attempts": ([BUSY] * 3, "chat", {}, "RateLimitError", 3),
+    "a cut": ([CUT], "stream", {}, "StreamInterrupted", 1),
+    "a cut after its usage": ([CUT_LATE], "stream", {}, "StreamInterrupted", 1),
+    "a cut after its usage, retried": ([CUT_USED, CUT_LATE], "stream", {}, "StreamInterrupted", 2),
+    "left after a retry": ([CUT_USED, UNREAD], "leave", {}, "cancelled", 2),
+    "a reset": ([Answer(drop=True)], "chat", {"retry": Retry(1)}, "TransportError", 1),
+    "cancel": ([Answer(stall_before_headers=True)], "cancel", {}, "cancelled", 1),
+    "a stream that was left": ([UNREAD], "leave", {}, "cancelled", 1),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_span_a_call_with_the_conventions_attributes(name: str) -> None:
+    answers, how, settings, error, attempts = CALLS[name]
+    recorded, _ = run(answers, how, **settings)
+    span = recorded.span
+    attributes = dict(span.attributes)
+
+    asked = "other" if name == "fallback" else "m"
+    assert span.name == f"chat {asked}" and span.kind is trace.SpanKind.CLIENT and span.parent is None
+    assert span.instrumentation_scope.schema_url == SCHEMA_URL
+    assert attributes.keys() >= REQUIRED | IF_AVAILABLE
+    assert attributes["gen_ai.operation.name"] == "chat" and attributes["gen_ai.provider.name"] == "openai"
+    assert attributes["gen_ai.request.model"] == asked and attributes["server.address"] == "127.0.0.1"
+    assert attributes["brainwires.attempts"] == attempts
+    assert attributes.get("gen_ai.request.stream") is (True if how in ("stream", "leave") else None)
+    assert attributes.get("error.type") == error
+    assert span.status.status_code is (trace.StatusCode.UNSET if error is None else trace.StatusCode.ERROR)
+    if error is None:
+        assert attributes.keys() >= RECOMMENDED, RECOMMENDED - attributes.keys()
+        assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+        assert (
+            attributes["gen_ai.usage.input_tokens"] == 40 and attributes["gen_ai.usage.output_tokens"] == 10
+        )
+        assert attributes["gen_ai.usage.cache_read.input_tokens"] == 8
+        assert attributes["gen_ai.usage.reasoning.output_tokens"] == 4
+    elif how != "cancel":
+        assert attributes["gen_ai.response.finish_reasons"] == ("error",)
+    assert span.status.description is None and "question" not in json.dumps(attributes)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_metrics_of_a_call(name: str) -> None:
+    answers, how, settings, error, _ = CALLS[name]
+    recorded, _ = run(answers, how, **settings)
+    points = recorded.points
+
+    for each in (point for some in points.values() for point in some):
+        assert REQUIRED | IF_AVAILABLE | {"server.address"} <= each.attributes.keys()
+    (duration,) = points["gen_ai.client.inference.duration"]
+    assert duration.count == 1 and duration.attributes.get("error.type") == error
+    assert duration.explicit_bounds[:3] == (0.01, 0.02, 0.04) and duration.explicit_bounds[-1] == 81.92
+    seconds = (recorded.span.end_time - recorded.span.start_time) / 1e9
+    assert duration.sum == pytest.approx(seconds, abs=0.05)
+    used = {name: sum(point.value for point in points.get(name, ())) for name in COUNTERS}
+    times = sum(
+        each in (GOOD, STREAM, CUT_USED, CUT_LATE) for each in answers
+    )  # a failed attempt's tokens count
+    assert used == {
+        "gen_ai.client.inference.usage.input_tokens": 40 * times,
+        "gen_ai.client.inference.usage.output_tokens": 10 * times,
+        "gen_ai.client.inference.usage.cache_read.input_tokens": 8 * times,
+        "gen_ai.client.inference.usage.cache_write.input_tokens": 0,
+        "gen_ai.client.inference.usage.reasoning.output_tokens": 4 * times,
+    }
+    modalities = {
+        point.attributes["gen_ai.token.modality"]: point.value
+        for point in points["gen_ai.client.inference.usage.input_tokens"]
+    }
+    assert modalities == ({"unknown": 38 * times, "audio": 2 * times} if times else {"unknown": 0})
+    if error is None:
+        (operation,) = points["gen_ai.client.inference.operation.input_tokens"]
+        assert (operation.count, operation.sum) == (1, 40)
+    assert bool(points.keys() & STREAMING) is (how in ("stream", "leave"))
+    if how == "stream" and error is None:
+        (first,) = points["gen_ai.client.inference.time_to_first_chunk"]
+        assert first.count == 1
+        taken = recorded.span.attributes["gen_ai.response.time_to_first_chunk"]
+        assert first.sum == pytest.approx(taken) and 0 < taken <= seconds
+
+
+def test_chunks_of_a_stream() -> None:
+    pieces = [sse(chunk({"content": text}), done=False) for text in ("a", "b", "c")]
+    from brainwires_provider.testing import Wait
+
+    body = [
+        pieces[0],
+        Wait(0.03),
+        pieces[1],
+        Wait(0.03),
+        pieces[2],
+        Wait(0.03),
+        sse(chunk({}, "stop", usage=USAGE)),
+    ]
+    recorded, _ = run([Answer(body=body)], "stream")
+    (each,) = recorded.points["gen_ai.client.inference.time_per_output_chunk"]
+    assert each.count == 3 and each.min > 0.01
+
+
+def test_embeddings() -> None:
+    recorded, _ = run([EMBEDDED], "embed", model="openai-chat:e")
+    attributes = dict(recorded.span.attributes)
+
+    assert recorded.span.name == "embeddings e" and recorded.span.kind is trace.SpanKind.CLIENT
+    assert attributes.keys() >= REQUIRED | IF_AVAILABLE
+    assert (
+        attributes["gen_ai.operation.name"] == "embeddings" and attributes["gen_ai.usage.input_tokens"] == 5
+    )
+    assert (
+        attributes["gen_ai.embeddings.dimension.count"] == 3 and attributes["gen_ai.response.model"] == "e-1"
+    )
+    assert "gen_ai.usage.output_tokens" not in attributes
+    assert recorded.points.keys() == {
+        "gen_ai.client.embeddings.duration",
+        "gen_ai.client.embeddings.operation.input_tokens",
+    }
+    recorded, _ = run([WRONG], "embed", model="openai-chat:e")
+    assert recorded.span.attributes["error.type"] == "InvalidRequestError"
+    assert "gen_ai.response.finish_reasons" not in recorded.span.attributes
+
+
+def test_what_is_no_inference_has_no_span() -> None:
+    recorded, _ = run([Answer(body=b'{"data": [{"id": "m1"}]}')], "models")
+    assert recorded.spans == [] and recorded.points == {}
+
+
+# -- what was asked for --------------------------------------------------------------------------------------
+
+
+def test_the_request_s_attributes() -> None:
+    args = {
+        "max_tokens": 9,
+        "temperature": 1,
+        "top_p": 0.5,
+        "seed": 3,
+        "stop": ("x", "y"),
+        "presence_penalty": 0.1,
+        "frequency_penalty": 0.2,
+        "reasoning": "low",
+        "output": JSONSchema("a", {"type": "object"}),
+        "extra_body": {"n": 2, "service_tier": "flex"},
+    }
+    recorded, _ = run([GOOD], args=args)
+    attributes = recorded.span.attributes
+    expected = {
+        "max_tokens": 9,
+        "temperature": 1.0,
+        "top_p": 0.5,
+        "seed": 3,
+        "stop_sequences": ("x", "y"),
+        "presence_penalty": 0.1,
+        "frequency_penalty": 0.2,
+        "reasoning.level": "low",
+        "choice.count": 2,
+    }
+    for name, value in expected.items():
+        assert attributes[f"gen_ai.request.{name}"] == value
+        assert type(attributes[f"gen_ai.request.{name}"]) is type(value)
+    assert attributes["gen_ai.output.type"] == "json" and attributes["openai.request.service_tier"] == "flex"
+    assert attributes["openai.api.type"] == "chat_completions"
+    assert attributes["openai.response.service_tier"] == "default"
+    assert attributes["openai.response.system_fingerprint"] == "fp_1"
+
+
+@pytest.mark.parametrize(
+    ("model", "operation", "provider", "attributes"),
+    [
+        ("anthropic", "chat", "anthropic", {"max_tokens": 9, "top_k": 7, "stop_sequences": ("x",)}),
+        ("google", "generate_content", "gcp.gemini", {"max_tokens": 9, "top_k": 7, "stop_sequences": ("x",)}),
+        ("ollama", "chat", "ollama", {"max_tokens": 9, "top_k": 7, "stop_sequences": ("x",)}),
+        ("mistral", "chat", "mistral_ai", {"max_tokens": 9, "stop_sequences": ("x",)}),
+    ],
+)
+def test_other_protocols_have_the_same_names(
+    model: str, operation: str, provider: str, attributes: dict[str, Any]
+) -> None:
+    args = {"max_tokens": 9, "top_k": 7, "stop": "x"}
+    recorded, _ = run([WRONG], model=f"{model}:m", args=args)
+    found = recorded.span.attributes
+    assert (found["gen_ai.operation.name"], found["gen_ai.provider.name"]) == (operation, provider)
+    assert recorded.span.name == f"{operation} m" and "openai.api.type" not in found
+    assert {name: found.get(f"gen_ai.request.{name}") for name in attributes} == attributes
+
+
+def test_every_built_in_provider_has_a_name() -> None:
+    known = {"openai", "azure.ai.openai", "aws.bedrock", "gcp.vertex_ai", "gcp.gemini", "anthropic", "cohere"}
+    known |= {"deepseek", "groq", "mistral_ai", "moonshot_ai", "perplexity", "x_ai"}
+    names = {name: provider_of(name) for name in PROVIDERS}
+    assert known <= set(names.values())
+    assert all(value in known or value == name for name, value in names.items())
+
+
+def test_what_the_provider_keeps_is_named() -> None:
+    options = OpenAIResponsesOptions(conversation="conv_1")
+    recorded, _ = run([WRONG], model="openai-responses:m", args={"provider_options": options})
+    assert recorded.span.attributes["gen_ai.conversation.id"] == "conv_1"
+    options = OpenAIResponsesOptions(previous_response_id="resp_1", store=True)
+    recorded, _ = run([WRONG], model="openai-responses:m", args={"provider_options": options})
+    assert recorded.span.attributes["gen_ai.request.previous_response.id"] == "resp_1"
+    assert recorded.span.attributes["openai.api.type"] == "responses"
+
+
+# -- attempts, content ---------------------------------------------------------------------------------------
+
+
+def test_each_failed_attempt_is_an_event_of_the_span() -> None:
+    recorded, _ = run([BUSY, DOWN, WRONG])
+    assert [event.event_name for event in recorded.events] == ["gen_ai.client.inference.exception"] * 3
+    assert [event.attributes["exception.type"].rpartition(".")[2] for event in recorded.events] == [
+        "RateLimitError",
+        "OverloadedError",
+        "InvalidRequestError",
+    ]
+    for event in recorded.events:
+        assert event.severity_number.value == 13 and event.trace_id == recorded.span.context.trace_id
+        assert event.span_id == recorded.span.context.span_id and "exception.message" not in event.attributes
+
+
+def content(recorded: Recorded) -> tuple[bool, bool]:
+    on_span = any(
+        "question" in f"{dict(span.attributes)} {span.status.description}" for span in recorded.spans
+    )
+    in_events = any("question" in str(dict(event.attributes)) for event in recorded.events)
+    return on_span, in_events
+
+
+@pytest.mark.parametrize(
+    ("switch", "expected"),
+    [
+        (None, (False, False)),
+        ("NO_CONTENT", (False, False)),
+        ("true", (False, False)),
+        ("span_only", (True, False)),
+        ("EVENT_ONLY", (False, True)),
+        ("SPAN_AND_EVENT", (True, True)),
+    ],
+)
+def test_content_only_as_the_switch_says(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    switch: str | None,
+    expected: tuple[bool, bool],
+) -> None:
+    if switch is not None:
+        monkeypatch.setenv(SWITCH, switch)
+    recorded, _ = run(
+        [BUSY, GOOD], args={"system": "be brief", "tools": [Tool("t", "", {}), HostedTool("web")]}
+    )
+    assert content(recorded) == expected
+    failed, _ = run([BUSY], retry=Retry(1))
+    assert content(failed) == expected
+    assert bool(caplog.records) is (switch == "true")
+    if expected[0]:
+        attributes = recorded.span.attributes
+        (said,) = json.loads(attributes["gen_ai.input.messages"])
+        assert said == {"role": "user", "parts": [{"type": "text", "content": "the question"}]}
+        (answer,) = json.loads(attributes["gen_ai.output.messages"])
+        assert answer["finish_reason"] == "stop" and answer["parts"][0]["content"] == "Hello"
+        assert json.loads(attributes["gen_ai.system_instructions"]) == [
+            {"type": "text", "content": "be brief"}
+        ]
+        tools = json.loads(attributes["gen_ai.tool.definitions"])
+        assert tools == [{"type": "function", "name": "t"}, {"type": "web", "name": "web"}]
+    if expected[1]:
+        details = recorded.events[-1]
+        assert details.event_name == "gen_ai.client.inference.operation.details"
+        assert details.attributes.keys() >= REQUIRED | IF_AVAILABLE
+        assert details.attributes["gen_ai.input.messages"][0]["role"] == "user"  # structured
+
+
+LEAKY = (
+    500,
+    {},
+    b'{"error": {"message": "no: sk-secret is known", "type": "server_error", "param": "sk-secret"}}',
+)
+
+
+@pytest.mark.parametrize(
+    ("answers", "how"),
+    [
+        ([Answer(*LEAKY)], "chat"),
+        (
+            [Answer(body=[sse(chunk({"reasoning_content": "Hm."}), json.loads(LEAKY[2]), done=False)])],
+            "stream",
+        ),
+    ],
+    ids=["refused", "an error after reasoning"],
+)
+def test_a_key_that_an_error_repeats_is_shown_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answers: list[Answer], how: str
+) -> None:
+    """Retried attempts, the other model's, and the last: events, log, hooks, conditions, attempts."""
+    monkeypatch.setenv(SWITCH, "SPAN_AND_EVENT")
+    seen: list[Any] = []
+
+    def noted(error: Any) -> bool:
+        seen.append((str(error), error.args, error.body))
+        return True
+
+    caplog.set_level("DEBUG", "brainwires_provider")
+    settings: Any = {"retry": Retry(2, base=0), "fallback": [Fallback("openai-chat:other", on=noted)]}
+    recorded, error = run(
+        answers * 4, how, on_error=lambda call, error: seen.append((error, error.args)), **settings
+    )
+    assert isinstance(error, APIError) and len(error.attempts) == 4 and len(seen) == 2
+    events = [dict(event.attributes) for event in recorded.events]
+    messages = [event["exception.message"] for event in events if "exception.message" in event]
+    assert len(messages) == 4 and all("[redacted]" in message for message in messages)
+    spans = [(dict(span.attributes), span.status.description) for span in recorded.spans]
+    assert "sk-secret" not in repr((events, spans, seen, error.attempts, vars(error), caplog.text))
+
+
+def test_every_kind_of_part_has_a_form() -> None:
+    recorded = Recorded()
+    history = [
+        Message.user("Hi", ImagePart(b"\x89PNG\r\n\x1a\n", media_type="image/png")),
+        Message(
+            "assistant",
+            (ReasoningPart("Hm."), ToolCallPart("c1", "t", "{}"), OpaquePart("web_search_call", {"a": 1})),
+        ),
+        Message("tool", (ToolResultPart("c1", (TextPart("3"),)),)),
+    ]
+    client = AsyncClient("openai-responses:m", api_key="k", telemetry=recorded.settings)
+    session: Any = client._session
+    plan = session.plan(history, {}, stream=False)
+    answer = plan.target.protocol.decoder(plan.target.origin).partial()
+    found = content_of(plan, answer, "tool_calls")
+    assert found["gen_ai.output.messages"][0]["finish_reason"] == "tool_call"
+    parts = [part for message in found["gen_ai.input.messages"] for part in message["parts"]]
+    assert parts == [
+        {"type": "text", "content": "Hi"},
+        {"type": "image", "mime_type": "image/png"},
+        {"type": "reasoning", "content": "Hm."},
+        {"type": "tool_call", "id": "c1", "name": "t", "arguments": "{}"},
+        {"type": "web_search_call"},
+        {"type": "tool_call_response", "id": "c1", "response": [{"type": "text", "content": "3"}]},
+    ]
+
+
+# -- where it belongs ----------------------------------------------------------------------------------------
+
+
+def test_the_caller_s_span_is_the_parent_and_stays_untouched_on_both_faces() -> None:
+    recorded = Recorded()
+    tracer = recorded.tracers.get_tracer("test")
+    with ScriptedServer([GOOD, STREAM]) as server:
+        settings: Any = {"base_url": server.url, "api_key": "k", "telemetry": recorded.settings}
+        with Client("openai-chat:m", **settings) as client, tracer.start_as_current_span("mine") as mine:
+            client.chat("Hi")
+            assert list(client.stream("Hi")) and trace.get_current_span() is mine
+            assert mine.is_recording()
+    *calls, outer = recorded.spans
+    assert outer.name == "mine" and not dict(outer.attributes) and not outer.events
+    assert [span.parent.span_id for span in calls] == [outer.context.span_id] * 2
+
+
+def test_traceparent_goes_out_where_the_caller_asks() -> None:
+    recorded, _ = run([BUSY, GOOD])
+    assert [each.header("traceparent") for each in recorded.server.requests] == [None, None]  # type: ignore[attr-defined]
+    recorded, _ = run([BUSY, GOOD], recorded=Recorded(traceparent=True))
+    context = recorded.span.context
+    sent = [each.header("traceparent") for each in recorded.server.requests]  # type: ignore[attr-defined]
+    assert sent == [f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"] * 2
+
+
+def test_what_the_caller_s_process_notes_beside_its_trace_stays_there() -> None:
+    token = attach(baggage.set_baggage("user.email", "someone@example.com"))
+    try:
+        recorded, _ = run([GOOD], recorded=Recorded(traceparent=True))
+    finally:
+        detach(token)
+    (request,) = recorded.server.requests  # type: ignore[attr-defined]
+    assert request.header("traceparent") and request.header("baggage") is None
+
+
+def test_over_a_websocket_continuation_and_lane_are_attributes_and_one_connection_serves_all() -> None:
+    recorded = Recorded(traceparent=True)
+
+    async def main(server: ScriptedSocket) -> int:
+        settings: Any = {"base_url": server.base_url, "api_key": "k", "telemetry": recorded.settings}
+        async with AsyncClient("openai-responses-ws:m", **settings) as client:
+            conversation = client.conversation()
+            await conversation.chat("Hi")
+            await conversation.chat("And?")
+            return client.responses.websocket_stats.connected
+
+    with ScriptedSocket(ResponsesService()) as server:
+        assert asyncio.run(main(server)) == 1
+    first, second = (dict(span.attributes) for span in recorded.spans)
+    assert first["brainwires.websocket"] is True and second["brainwires.websocket"] is True
+    assert "gen_ai.request.previous_response.id" not in first
+    assert second["gen_ai.request.previous_response.id"] == first["gen_ai.response.id"]
+    assert second["brainwires.continuation.sent"] < second["brainwires.continuation.of"]
+
+
+def test_the_steps_of_a_websocket_s_recovery_are_counted() -> None:
+    limit = [refusal("websocket_connection_limit_reached"), CloseFrame(1000)]
+    busy = [refusal("server_is_overloaded", status=503)]
+    recorded = Recorded()
+
+    async def main(server: ScriptedSocket) -> Any:
+        settings: Any = {"base_url": server.base_url, "api_key": "k", "telemetry": recorded.settings}
+        async with AsyncClient("openai-responses-ws:m", **settings) as client:
+            noted(client)
+            return await client.chat("Hi")
+
+    with ScriptedSocket([[limit], [busy], [answer("r3", "new")]]) as server:
+        assert asyncio.run(main(server)).text == "new"
+    assert recorded.span.attributes["brainwires.websocket.recoveries"] == 1
+    assert recorded.span.attributes["brainwires.attempts"] == 3 and len(recorded.events) == 2
+
+
+# -- tools ---------------------------------------------------------------------------------------------------
+
+
+def test_tool_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = ToolCallPart("c1", "add", '{"a": "question"}')
+    recorded = Recorded()
+    made = Instruments(recorded.settings)
+    with tool_span(made, call, "Adds.") as span:
+        assert trace.get_current_span().is_recording()
+        span.set_result("3 question")
+    with pytest.raises(ZeroDivisionError), tool_span(made, call):
+        raise ZeroDivisionError
+    with tool_span(made, ToolCallPart("", "add", "{}")) as span:
+        span.fail("timeout")
+    good, raised, reported = recorded.spans
+    assert good.name == "execute_tool add" and good.kind is trace.SpanKind.INTERNAL
+    assert dict(good.attributes) == {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "add",
+        "gen_ai.tool.type": "function",
+        "gen_ai.tool.call.id": "c1",
+        "gen_ai.tool.description": "Adds.",
+    }
+    assert raised.attributes["error.type"] == "ZeroDivisionError" and not raised.events
+    assert reported.attributes["error.type"] == "timeout"
+    assert reported.status.status_code is trace.StatusCode.ERROR
+    kinds = [point.attributes.get("error.type") for point in recorded.points["gen_ai.execute_tool.duration"]]
+    assert sorted(map(str, kinds)) == ["None", "ZeroDivisionError", "timeout"]
+    monkeypatch.setenv(SWITCH, "SPAN_ONLY")
+    recorded = Recorded()
+    with tool_span(Instruments(recorded.settings), call) as span:
+        span.set_result("3")
+    assert recorded.span.attributes["gen_ai.tool.call.arguments"] == '{"a": "question"}'
+    assert recorded.span.attributes["gen_ai.tool.call.result"] == "3"
+
+
+# -- settings ------------------------------------------------------------------------------------------------
+
+
+def test_off_nothing_is_imported() -> None:
+    code = (
+        "import sys; from brainwires_provider import Client\n"
+        "from brainwires_provider.testing import Answer, ScriptedServer\n"
+        f"with ScriptedServer(Answer(body={WHOLE!r})) as server, "
+        "Client('openai-chat:m', base_url=server.url, api_key='k') as client:\n"
+        "    client.chat('Hi')\n"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "brainwires_provider._core.telemetry", None)
+    with pytest.raises(ConfigError, match=r"brainwires-provider\[otel\]"):
+        AsyncClient("openai-chat:m", api_key="k", telemetry=True)
+
+
+def test_in_a_file(tmp_path: Any) -> None:
+    path = tmp_path / "brainwires.toml"
+    for text, expected in (
+        ("telemetry = true", Telemetry()),
+        ("telemetry = false", None),
+        ("[telemetry]\ntraceparent = true", Telemetry(traceparent=True)),
+    ):
+        path.write_text(text)
+        config = load_config(path)
+        assert config.telemetry == expected
+        client: Any = AsyncClient("openai-chat:m", api_key="k", config=config)
+        made = client._session.instruments
+        assert (None if made is None else made.settings) == expected
+    for text in ("telemetry = 3", "[telemetry]\ntracer_provider = 1"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="telemetry"):
+            load_config(path)
+
+
+class Broken:
+    """A processor, as a user's mistake makes one."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def __getattr__(self, name: str) -> Any:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if name == self.method:
+                raise RuntimeError("the processor is broken")
+            return True
+
+        return method
+
+
+@pytest.mark.parametrize("how", ["chat", "stream", "embed", "leave", "failure"])
+@pytest.mark.parametrize("method", ["on_start", "on_end"])
+def test_what_a_processor_raises_breaks_no_call(
+    method: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {"stream": STREAM, "embed": EMBEDDED, "leave": UNREAD, "failure": WRONG}
+    recorded = Recorded(traceparent=True)
+    recorded.tracers.add_span_processor(Broken(method))  # type: ignore[arg-type]
+    _, found = run([answers.get(how, GOOD)], "chat" if how == "failure" else how, recorded=recorded)
+    assert isinstance(found, APIError) is (how == "failure")
+    assert "telemetry raised an exception" in caplog.text
+    with tool_span(Instruments(recorded.settings), ToolCallPart("c", "t", "{}")) as traced:
+        traced.set_result("done")
+
+
+@pytest.mark.parametrize("name", ["tracer_provider", "meter_provider", "logger_provider"])
+def test_what_is_no_provider_is_named(name: str) -> None:
+    with pytest.raises(TypeError, match=f"Telemetry.{name} takes a .*Provider of OpenTelemetry, not "):
+        Telemetry(**{name: object()})
+
+
+def test_a_client_with_providers_of_its_own_is_copied_and_not_pickled() -> None:
+    settings = Recorded().settings
+    assert copy.deepcopy(settings) is settings
+    client = AsyncClient("openai-chat:m", telemetry=settings)
+    other: Any = copy.deepcopy(client)
+    assert other._session.instruments.settings.tracer_provider is not None
+    with pytest.raises(TypeError, match="Telemetry with providers of its own cannot be pickled"):
+        pickle.dumps(client)
+
+
+def test_a_client_with_telemetry_can_be_copied() -> None:
+    client = AsyncClient("openai-chat:m", telemetry=True)
+    other: Any = pickle.loads(pickle.dumps(client))
+    assert other._session.instruments.settings == Telemetry()
+
+
+def test_a_run_has_a_span_for_each_call_which_is_current_in_its_tool() -> None:
+    current: list[Any] = []
+
+    def add(a: int) -> int:
+        """Adds."""
+        current.append(trace.get_current_span().get_span_context().span_id)
+        return a
+
+    async def fail() -> None:
+        raise KeyError("question")
+
+    calls = [("c1", "add", {"a": 1}), ("c2", "fail", {}), ("c3", "nothing", {})]
+    recorded = Recorded()
+    with (
+        ScriptedServer(scripted(SERVICES["chat"], calls, "end")) as server,
+        Client("openai-chat:m", api_key="k", base_url=server.url, telemetry=recorded.settings) as client,
+    ):
+        client.run("hi", tools=[add, fail]).result()
+    spans = {span.attributes["gen_ai.tool.name"]: span for span in recorded.spans if "tool" in span.name}
+    assert sorted(spans) == ["add", "fail"]  # what was not run has none
+    assert spans["add"].context.span_id == current[0] and "error.type" not in spans["add"].attributes
+    assert spans["fail"].attributes["error.type"] == "KeyError"
+    assert len([span for span in recorded.spans if "tool" not in span.name]) == 2

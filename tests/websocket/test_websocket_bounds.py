@@ -1,0 +1,137 @@
+"""Headers that differ per call, and many keys: connections and what is remembered of them stay within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from brainwires_provider import OpenAIResponsesOptions, UnsupportedError, WebSocketOptions
+from brainwires_provider.testing import Answer, Gate, Job, ResponsesService, ScriptedSocket
+from brainwires_provider.transports.websocket.pools import Pools
+from socket_clients import COLOURS, KEY, LANES, SINGLE, client_of, config, played, pools
+from socket_memory import MemoryNet, VirtualLoop
+
+BOTH = pytest.mark.parametrize("colour", COLOURS)
+STORED = OpenAIResponsesOptions(store=True)
+
+
+def trace(n: int) -> dict[str, str]:
+    return {"traceparent": f"00-{n:032x}-{n:016x}-01"}
+
+
+@BOTH
+def test_headers_of_one_call_share_the_connection_and_are_reported(colour: str) -> None:
+    async def scenario(client: Any) -> None:
+        talk = client.conversation()
+        for n in range(20):
+            turn = await talk.chat("hi", extra_headers={"Idempotency-Key": str(n), **trace(n)})
+            [lost] = turn.report.dropped
+            assert lost.field == "extra_headers" and "(Idempotency-Key, traceparent)" in lost.reason
+            assert "extra_headers" not in turn.report.sent
+            assert (n == 0) == (turn.report.continuation.parent is None)
+
+    with ScriptedSocket(ResponsesService()) as server:
+        played(colour, server, scenario, LANES)
+    assert len(server.handshakes) == 1 and server.handshakes[0].header("traceparent") is None
+
+
+def test_a_header_that_belongs_to_the_connection_has_one_of_its_own() -> None:
+    async def scenario(client: Any) -> None:
+        for tenant in ("a", "b", "a"):
+            turn = await client.chat("hi", extra_headers={"X-Tenant": tenant, **trace(1)})
+            [lost] = turn.report.dropped
+            assert "(traceparent)" in lost.reason
+
+    options = replace(LANES, connection_headers=("X-Tenant",))
+    with ScriptedSocket(ResponsesService()) as server:
+        played("async", server, scenario, options)
+    assert [handshake.header("x-tenant") for handshake in server.handshakes] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["Authorization", "api-key", "OpenAI-Project", "X-Team"])
+def test_keys_and_the_providers_own_headers_always_belong_to_the_connection(name: str) -> None:
+    async def scenario(client: Any) -> None:
+        for value in ("Bearer one", "Bearer two"):
+            assert not (await client.chat("hi", extra_headers={name: value})).report.dropped
+
+    with ScriptedSocket(ResponsesService()) as server:
+        played("async", server, scenario, LANES, {"headers": {"x-team": "blue"}})
+    assert [handshake.header(name) for handshake in server.handshakes] == ["Bearer one", "Bearer two"]
+
+
+def test_over_http_the_header_is_sent() -> None:
+    async def scenario(client: Any) -> None:
+        turn = await client.chat("hi", extra_headers=trace(7))
+        assert not turn.report.dropped and "extra_headers" in turn.report.sent
+
+    with ScriptedSocket([Answer(426)] * 2, http=ResponsesService()) as server:
+        played("async", server, scenario)
+    assert dict(server.http_requests[0].headers)["traceparent"] == trace(7)["traceparent"]
+
+
+def test_a_strict_request_is_not_sent_without_its_header() -> None:
+    async def scenario(client: Any) -> None:
+        with pytest.raises(UnsupportedError, match="traceparent"):
+            await client.chat("hi", extra_headers=trace(1), strict=True)
+
+    with ScriptedSocket(ResponsesService()) as server:
+        played("async", server, scenario)
+
+
+def bearer(n: int) -> dict[str, str]:
+    return {"Authorization": f"Bearer key-{n}"}
+
+
+@pytest.mark.parametrize("store", [False, True])
+@pytest.mark.parametrize("options", [LANES, SINGLE], ids=["lanes", "single"])
+def test_many_keys_share_one_limit_of_connections(options: WebSocketOptions, store: bool) -> None:
+    """A hundred keys in turn, then all at once: never more connections than may be, and nobody waits for long."""
+    net = MemoryNet(ResponsesService(lanes=options.multiplexing), Random(1))
+    most: list[int] = []
+
+    async def main() -> None:
+        more = {"provider_options": STORED} if store else {}
+        place = config("http://localhost/v1", replace(options, max_connections=4))
+        async with client_of("async", place) as client:
+            client._session.pools = Pools(connect=net.connect, max_event_bytes=1 << 20, random=Random(1))
+            for n in range(100):
+                await client.chat("hi", extra_headers=bearer(n), **more)
+                most.append(len(net.links))
+            asked = (client.chat("hi", extra_headers=bearer(n)) for n in range(100))
+            assert all(turn.text.startswith("1 items") for turn in await asyncio.gather(*asked))
+            assert asyncio.get_running_loop().time() < 1
+            await client.chat("hi", extra_headers=bearer(1000))
+            assert len(net.links) <= 4
+            assert len(pools(client)) <= 4 + 32 + 4  # with a connection, known, and going
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    assert max(most) == 4
+
+
+def test_a_key_without_a_connection_is_not_starved_by_another_that_is_busy() -> None:
+    gate = Gate()
+
+    def hold(number: int, job: Job, event: Mapping[str, Any]) -> Any:
+        is_held = job.body["input"][0]["content"] == "long" and event["type"] == "response.completed"
+        return [gate, event] if is_held else None
+
+    async def scenario(client: Any) -> None:
+        held = [asyncio.ensure_future(client.chat("long")) for _ in range(2)]
+        await server.wait_requests_async(2)
+        waits = [asyncio.ensure_future(client.chat("short")) for _ in range(20)]
+        other = asyncio.ensure_future(client.chat("other", extra_headers=bearer(1)))
+        await asyncio.sleep(0)
+        server.open(gate)
+        await asyncio.gather(other, *held, *waits)
+        said = [events[0]["input"][0]["content"] for events in server.requests]
+        assert said[2] == "other"
+
+    with ScriptedSocket(ResponsesService(lanes=False), fault=hold) as server:
+        played("async", server, scenario, replace(SINGLE, max_connections=2))
+    assert server.handshakes[2].header("authorization") == "Bearer key-1" != f"Bearer {KEY}"

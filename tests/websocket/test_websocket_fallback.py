@@ -1,0 +1,176 @@
+"""When requests go over HTTP instead: if two new connections showed that no WebSocket works, and while that is so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from brainwires_provider import (
+    APIError,
+    ConnectError,
+    NotFoundError,
+    ProviderError,
+    ServerError,
+    WebSocketOptions,
+)
+from brainwires_provider.testing import Drop, Gate, Job, ResponsesService, ScriptedSocket
+from brainwires_provider.transports.websocket.connection import HandshakeRefused
+from brainwires_provider.transports.websocket.fallback import Fallback
+from brainwires_provider.transports.websocket.pools import Pools
+from socket_clients import LANES, client_of, config, played, tried
+from socket_memory import MemoryNet, VirtualLoop
+
+
+class AskedOverHttp(ProviderError):
+    """What HTTP says here."""
+
+
+def by_the_clock(work: Callable[[Any, dict[str, Any]], Awaitable[None]]) -> MemoryNet:
+    """Run with a client whose WebSockets and HTTP do what the dict says, and a clock that costs no time."""
+    net = MemoryNet(ResponsesService(), Random(1))
+    ways: dict[str, Any] = {"socket": None, "http": AskedOverHttp("asked"), "dead": False}
+    ways["on_connect"] = lambda: None
+
+    async def connect(handshake: Any, **callbacks: Any) -> Any:
+        ways["on_connect"]()
+        if ways["socket"] is not None:
+            raise ways["socket"]
+        link = await net.connect(handshake, **callbacks)
+        if ways["dead"]:
+            assert net.opened < 9
+            link.abort()
+        return link
+
+    async def transport(target: Any) -> Any:
+        raise ways["http"]
+
+    async def main() -> None:
+        async with client_of(
+            "async", config("http://localhost:9/v1", WebSocketOptions(fallback_cooldown=600))
+        ) as client:
+            client._session.pools = Pools(connect=connect, max_event_bytes=1 << 20, random=Random(1))
+            client._session.transport = transport
+            await work(client, ways)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    return net
+
+
+REFUSED = HandshakeRefused(426, {}, b"")
+
+
+def test_a_websocket_is_tried_again_after_waits_that_double() -> None:
+    tries: list[float] = []
+
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways.update(socket=REFUSED, on_connect=lambda: tries.append(asyncio.get_running_loop().time()))
+        while len(tries) < 9:
+            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
+            await asyncio.sleep(10)
+        ways["socket"] = None
+        while isinstance(await tried(client.chat("hi")), AskedOverHttp):
+            await asyncio.sleep(10)
+
+    assert by_the_clock(work).opened == 1
+    assert tries[:9] == [0, 0, 10, 30, 70, 150, 310, 630, 1230]  # two at once; at most 600 s apart
+
+
+def test_only_one_request_at_a_time_is_the_trial() -> None:
+    tries: list[float] = []
+
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways.update(socket=REFUSED, on_connect=lambda: tries.append(asyncio.get_running_loop().time()))
+        for pause in (0, 11):
+            await asyncio.sleep(pause)
+            found = await asyncio.gather(*(tried(client.chat(f"{n}")) for n in range(8)))
+            assert all(isinstance(error, AskedOverHttp) for error in found)
+
+    by_the_clock(work)
+    assert tries.count(11) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectError("no connection"),
+        ServerError("it broke", status=500),
+        NotFoundError("not here", status=404),
+    ],
+    ids=["down", "500", "404"],
+)
+def test_the_fallback_is_forgotten_where_http_fails_too(error: ProviderError) -> None:
+    """Neither answers while it restarts; afterwards the next turn goes over a WebSocket at once."""
+
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways.update(socket=ConnectError("no connection"), http=error)
+        talk = client.conversation()
+        for _ in range(3):
+            assert type(await tried(talk.chat("hi"))) is type(error)
+        ways["socket"] = None
+        assert (await talk.chat("hi")).text.startswith("1 items")
+        assert (await talk.chat("and?")).report.continuation.sent == 1
+
+    assert by_the_clock(work).opened == 1
+
+
+def test_a_request_that_http_refuses_does_not_end_the_fallback() -> None:
+    fallback = Fallback(lambda: 0.0, 600)
+    fallback.connection_failed()
+    fallback.connection_failed()
+    for error in (APIError("no", status=400), APIError("slow", status=429), APIError("who", status=401)):
+        fallback.http_failed(error)
+        assert fallback.takes()
+
+
+def test_a_connection_that_is_dead_on_arrival_is_no_storm() -> None:
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways["dead"] = True
+        for _ in range(3):
+            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
+
+    assert by_the_clock(work).opened == 2
+
+
+# -- what is no reason ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_link_that_dies_while_another_answers_sends_nobody_to_http(fallback: bool) -> None:
+    """One answer streams, another has not begun, the link dies: the endpoint is well."""
+    gate = Gate()
+
+    def fault(number: int, job: Job, event: Any) -> Any:
+        said = job.body["input"][-1]["content"]
+        if number == 1 and said == "second":
+            return Drop()
+        return [event, gate] if number == 1 and event["type"] == "response.output_text.delta" else None
+
+    async def scenario(client: Any) -> None:
+        async with client.stream("first") as stream:
+            await anext(stream)
+            second = await client.chat("second")
+        assert second.text.startswith("1 items") and len(second.attempts) == 1
+        assert (await client.chat("third")).text.startswith("1 items")
+        assert client.responses.websocket_stats.http_fallbacks == 0
+
+    options = WebSocketOptions(multiplexing=True, reuse_after_error=True, http_fallback=fallback)
+    with ScriptedSocket(ResponsesService(), fault=fault) as server:
+        played("async", server, scenario, options)
+    assert not server.http_requests and server.connections == 2
+
+
+def test_one_new_connection_that_dies_is_tried_again_over_a_websocket() -> None:
+    async def scenario(client: Any) -> None:
+        turn = await client.chat("hi")
+        assert turn.text.startswith("1 items") and len(turn.attempts) == 1
+        assert client.responses.websocket_stats.http_fallbacks == 0
+
+    service = ResponsesService()
+    with ScriptedSocket([[[Drop()]], service], http=service) as server:
+        played("async", server, scenario, LANES)
+    assert not server.http_requests and len(server.handshakes) == 2
