@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-SLOW = ("engine", "many", "long")
+from skips import Skips
+
+SLOW = ("engine", "many", "long", "nightly")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Write down what is skipped, where a file for it is named; with xdist, in the process that hears of all tests."""
+    if "BRAINWIRES_SKIPS" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Skips(Path(os.environ["BRAINWIRES_SKIPS"])))
 
 
 @pytest.hookimpl(tryfirst=True)

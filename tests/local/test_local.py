@@ -258,6 +258,7 @@ def test_a_killed_engine_interrupts_with_the_partial_and_the_next_call_works() -
                                 os.kill(pid, signal.SIGKILL)
             assert caught.value.partial is not None
             assert caught.value.partial.text.startswith(seen[:20])
+            assert "the local engine ended during the response (signal 9" in str(caught.value)
             assert (await client.chat("hi", max_tokens=3)).text
 
     asyncio.run(main())

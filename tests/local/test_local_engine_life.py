@@ -313,7 +313,7 @@ def test_a_request_that_the_engines_death_leaves_without_an_answer_is_sent_once_
             response = await whole
             assert response.usage.output_tokens == 60
             (attempt,) = response.attempts
-            assert "the engine had died" in attempt.error
+            assert "the engine had ended (signal 9" in attempt.error
             assert before.socket_path is None or await eight.endpoint() != before
             assert eight.busy == 0
 

@@ -224,6 +224,7 @@ DAMAGED = {
     "bytes": (b'{"version": 1,\n "x": "\xff"}', "line 2, column 8: not UTF-8"),
     "deep": ("[" * 200_000, "nested too deeply"),
     "list": ("[]", "is not a JSON object"),
+    "digits": ('{"version": ' + "9" * 5000 + ', "models": {}}', "a number in it has too many digits"),
     "no version": ("{}", "`version` is not an integer"),
     "odd version": ('{"version": true}', "`version` is not an integer"),
     "models": ('{"version": 1, "models": []}', "`models` is not a JSON object"),

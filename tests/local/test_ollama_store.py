@@ -205,11 +205,15 @@ def test_a_model_that_cannot_be_used_says_why(store: Store, case: str) -> None:
     assert [file.name for file in OllamaStore().list()] == ["good:latest"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 99_999, b"{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff", b'{"layers": [{"mediaType": "\xff"}]}', b"[" * 99_999, b"{}"]
+)
 def test_a_damaged_manifest_is_named(store: Store, content: bytes) -> None:
     store.manifest(f"{HOST}/library/m/t").write_bytes(content)
     with pytest.raises(ConfigError, match="its manifest is damaged" if content != b"{}" else "no weights"):
         OllamaStore().lookup("m:t")
+    store.manifest(f"{HOST}/library/good/latest", store.blob(b"good"))
+    assert [file.name for file in OllamaStore().list()] == ["good:latest"]
 
 
 def test_an_absurd_manifest_is_not_read(store: Store) -> None:

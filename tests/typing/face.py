@@ -40,6 +40,7 @@ from brainwires_provider import (
     Request,
     Response,
     ResponseEnd,
+    ResponseRestart,
     ResponseStart,
     Stream,
     TextDelta,
@@ -109,15 +110,15 @@ async def the_same_with_await() -> None:
 
 
 async def every_member_async(client: AsyncClient) -> None:
-    assert_type(await client.chat("hi"), Response)
+    assert_type(await client.chat("hi"), Response[None])
     stream = client.stream("hi")
-    assert_type(stream, AsyncStream)
+    assert_type(stream, AsyncStream[None])
     assert_type(await anext(stream), Event)
     async for text in stream.text_stream():
         assert_type(text, str)
-    assert_type(await stream.collect(), Response)
-    assert_type(stream.partial, Response)
-    assert_type(stream.response, Response)
+    assert_type(await stream.collect(), Response[None])
+    assert_type(stream.partial, Response[None])
+    assert_type(stream.response, Response[None])
     await stream.aclose()
     assert_type(client.prepare("hi", stream=True), PreparedRequest)
     assert_type(await client.count_tokens("hi"), TokenCount)
@@ -133,16 +134,16 @@ async def every_member_async(client: AsyncClient) -> None:
 
 def every_member_sync(client: Client) -> None:
     with client:
-        assert_type(client.chat("hi"), Response)
+        assert_type(client.chat("hi"), Response[None])
         with client.stream("hi") as stream:
-            assert_type(stream, Stream)
+            assert_type(stream, Stream[None])
             for event in stream:
                 assert_type(event, Event)
             for text in stream.text_stream():
                 assert_type(text, str)
-            assert_type(stream.collect(), Response)
-            assert_type(stream.partial, Response)
-            assert_type(stream.response, Response)
+            assert_type(stream.collect(), Response[None])
+            assert_type(stream.partial, Response[None])
+            assert_type(stream.response, Response[None])
             stream.close()
         assert_type(client.prepare("hi", stream=True), PreparedRequest)
         assert_type(client.count_tokens("hi"), TokenCount)
@@ -167,7 +168,7 @@ def every_setting(key: Callable[[], str], context: ssl.SSLContext) -> None:
         headers={"a": "b"},
         providers=[ProviderConfig("mine", based_on="openai-chat", api_key=fresh_key)],
         options=Options(temperature=0.5, stop=("a",)),
-        timeouts=Timeouts(connect=1, first_event=2, idle=3, attempt=4, total=5),
+        timeouts=Timeouts(connect=1, first_event=2, idle=3, content=3, attempt=4, total=5),
         strict=True,
         proxy=None,
         ssl_context=context,
@@ -206,15 +207,15 @@ def every_argument(client: Client) -> None:
 
 
 def a_misspelt_keyword_is_refused(client: Client, ac: AsyncClient) -> None:
-    client.chat("hi", temprature=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
-    ac.stream("hi", sytem="x")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.chat("hi", temprature=1)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+    ac.stream("hi", sytem="x")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
     ac.prepare("hi", streem=True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     client.conversation(tols=[])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
-    client.chat("hi", reasoning="much")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-    client.chat("hi", tool_choice="weather")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.chat("hi", reasoning="much")  # type: ignore[call-overload] # pyright: ignore[reportArgumentType]
+    client.chat("hi", tool_choice="weather")  # type: ignore[call-overload] # pyright: ignore[reportArgumentType]
     AsyncClient("m", apikey="x")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     Message.user(3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-    client.chat(3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    client.chat(3)  # type: ignore[call-overload] # pyright: ignore[reportArgumentType]
 
 
 def every_event(event: Event) -> str:
@@ -232,6 +233,8 @@ def every_event(event: Event) -> str:
             return text
         case OpaqueDelta(kind=kind):
             return kind
+        case ResponseRestart(attempt=attempt):
+            return attempt.error
         case ResponseEnd(finish_reason=reason):
             return reason
 

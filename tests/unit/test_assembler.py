@@ -16,6 +16,7 @@ from brainwires_provider.types import (
     Citation,
     ImagePart,
     OpaquePart,
+    Origin,
     Part,
     ReasoningPart,
     RefusalPart,
@@ -112,10 +113,12 @@ def test_everything_is_mended_on_its_way_out_once_ragged() -> None:
     parts = Assembler()
     parts.ragged = True
     raw: Any = {"a\ud83d": ["\ud83d", 1, None, {"b": "\udc00"}]}
-    parts.whole(TextPart("x", (Citation("\ud83d", raw=raw),), extra=raw))
+    origin = Origin("openai_chat", "openai-chat")
+    parts.whole(TextPart("x", (Citation("\ud83d", raw=raw),), extra=raw, origin=origin))
     events: list[Event] = parts.take()
     mended = {"a\ufffd": ["\ufffd", 1, None, {"b": "\ufffd"}]}
-    assert events[-1] == PartEnd(0, TextPart("x", (Citation("\ufffd", raw=mended),), extra=mended))
+    whole = TextPart("x", (Citation("\ufffd", raw=mended),), extra=mended, origin=origin)
+    assert events[-1] == PartEnd(0, whole)
     msgspec.json.encode(events)
 
 

@@ -17,6 +17,7 @@ from brainwires_provider import (
     Cache,
     CacheStrategy,
     Citation,
+    Client,
     ConfigError,
     HostedTool,
     JSONSchema,
@@ -28,12 +29,14 @@ from brainwires_provider import (
     ProviderOptions,
     Reasoning,
     Request,
+    Retry,
     TextPart,
     Timeouts,
     Tool,
     ToolChoice,
     UnsupportedError,
 )
+from brainwires_provider.cli.terminal import explain
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
 from chat_answers import TEXT, WHOLE, chunk
 from faults import KEY
@@ -62,6 +65,7 @@ def test_nothing_is_sent_that_was_not_set() -> None:
     assert done.report.sent == ()
 
 
+CLOSED = {"type": "object", "additionalProperties": False}
 TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "max_tokens": ({"max_tokens": 5}, {"max_completion_tokens": 5}),
     "several": (
@@ -78,13 +82,16 @@ TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"logprobs": True, "top_logprobs": 2},
     ),
     "extra body": ({"extra_body": {"top_k": 20}}, {"top_k": 20}),
-    "json": ({"output": "json"}, {"response_format": {"type": "json_object"}}),
+    "json": (
+        {"system": "Answer in JSON.", "output": "json"},
+        {"response_format": {"type": "json_object"}},
+    ),
     "schema": (
-        {"output": JSONSchema("p", {"type": "object"}, strict=True)},
+        {"output": JSONSchema("p", CLOSED, strict=True)},
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "p", "schema": {"type": "object"}, "strict": True},
+                "json_schema": {"name": "p", "schema": CLOSED, "strict": True},
             }
         },
     ),
@@ -215,12 +222,12 @@ def test_prepare_and_curl_show_no_secret() -> None:
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
     "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
-    "input": ({"input": 3}, TypeError, "not int"),
-    "input list": ({"input": ["hi"]}, TypeError, "the list holds str"),
+    "input": ({"input": 3}, TypeError, r"not 3 \(int\)"),
+    "input list": ({"input": [{"role": "user"}]}, TypeError, r"input\[0\] takes a Message, .*Message\.user"),
     "nothing": ({"input": []}, ValueError, "nothing to say"),
-    "tools": ({"tools": ["x"]}, TypeError, "tools takes Tool"),
-    "tools type": ({"tools": "x"}, TypeError, "a list of Tool"),
-    "tool_choice": ({"tool_choice": "weather"}, TypeError, r"ToolChoice\.tool"),
+    "tools": ({"tools": ["x"]}, TypeError, r"tools\[0\] takes a Tool"),
+    "tools type": ({"tools": "x"}, TypeError, r"a list of \(a Tool"),
+    "tool_choice": ({"tool_choice": "weather"}, ValueError, r"ToolChoice\.tool"),
     "output": ({"output": {"type": "object"}}, TypeError, "JSONSchema"),
 }
 
@@ -244,7 +251,7 @@ def test_a_stream_that_is_asked_of_chat_is_pointed_to_its_method() -> None:
 
 
 def test_settings_without_a_model_have_no_provider_to_go_to() -> None:
-    with pytest.raises(ConfigError, match="belong to the provider of `model`"):
+    with pytest.raises(ConfigError, match="api_key: these belong to the provider of `model`"):
         AsyncClient(api_key=KEY)
     with pytest.raises(ConfigError, match="name a model"):
         AsyncClient().prepare("hi")
@@ -264,7 +271,7 @@ def test_counting_is_refused_where_the_protocol_cannot() -> None:
 
 def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
     async def main() -> None:
-        async with AsyncClient("openai-chat:m", base_url=server.url, api_key=KEY) as client:
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key=KEY, retry=Retry(1)) as client:
             talk = client.conversation(system="Be brief.", temperature=0)
             assert (await talk.chat("one")).text == "Hello"
             async with talk.stream("two") as stream:
@@ -420,7 +427,8 @@ def test_a_base_url_from_the_environment_takes_the_key_from_there_too(
     monkeypatch.setenv("OPENAI_API_KEY", "env-key")
     with ScriptedServer([Answer(body=WHOLE)]) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1/")
-        assert asyncio.run(AsyncClient("openai-chat:m").chat("hi")).text == "Hello"
+        client = AsyncClient("openai-chat:m")
+        assert asyncio.run(client.chat("hi")).text == "Hello"
         assert server.requests[0].header("authorization") == "Bearer env-key"
 
 
@@ -438,6 +446,41 @@ def test_a_provider_of_ones_own() -> None:
 
     assert done.url == "http://example.com/v1/chat/completions"
     assert json.loads(done.body)["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "url", "settings", "shows"),
+    [
+        ("ollama", "OLLAMA_HOST", "http://ollama:11434", {}, "which shows the messages"),
+        ("ollama", "OLLAMA_HOST", "192.168.1.5", {"api_key": "k"}, "which shows the key and the messages"),
+        ("vllm", None, "http://10.0.0.5:8000/v1", {}, "which shows the messages"),
+        ("custom", None, "http://gpu-box:1234/v1", {"api_key": ""}, "which shows the messages"),
+        ("openai-chat", None, "http://10.0.0.5/v1", {"api_key": "k"}, "which shows the key and the messages"),
+    ],
+)
+def test_plain_http_to_another_machine_needs_one_word(
+    name: str,
+    variable: str | None,
+    url: str,
+    settings: dict[str, Any],
+    shows: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Docker's usual OLLAMA_HOST, and keyless servers on the local network, which have no key to show."""
+    if variable is not None:
+        monkeypatch.setenv(variable, url)
+        url = f"http://{url}:11434" if "//" not in url else url
+    else:
+        settings = {**settings, "base_url": url}
+    for make in (AsyncClient, Client):
+        with pytest.raises(ConfigError, match=shows) as caught:
+            make(f"{name}:m", **settings).prepare("hi")
+        assert "allow_http=True" in str(caught.value)
+        assert "allow_http = true" in str(caught.value)
+        assert "--allow-http" in explain(caught.value)
+        assert make(f"{name}:m", **settings, allow_http=True).prepare("hi").url.startswith(url)
+    with pytest.raises(ConfigError, match="allow_http: these belong to the provider of `model`"):
+        AsyncClient(allow_http=True)
 
 
 def test_errors_tell_the_provider_the_model_and_the_request() -> None:

@@ -1,4 +1,4 @@
-"""The five clocks, with time passed in."""
+"""The clocks of a request, with time passed in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ NONE = Timeouts(connect=None, first_event=None, idle=None)
 
 # name: the limits, whether the first event has come, since when the caller waits, and what is due when (started at 10)
 CASES: dict[str, tuple[Timeouts, bool, float | None, tuple[float, str] | None]] = {
+    "content, whatever else comes": (Timeouts(idle=9, content=3), True, 12, (15, "content")),
+    "content without idle": (Timeouts(idle=None, content=3), True, 12, (15, "content")),
+    "idle before content": (Timeouts(idle=1, content=3), True, 12, (13, "idle")),
+    "content begins with the response": (Timeouts(first_event=9, content=3), False, 10, (19, "first_event")),
     "none at all": (NONE, False, 10, None),
     "none at all, begun": (NONE, True, 12, None),
     "first event": (Timeouts(first_event=5, idle=1), False, 10, (15, "first_event")),
@@ -34,3 +38,18 @@ def test_the_next_clock_to_run_out(name: str) -> None:
         assert clocks.expired(when - 0.01) is None or waiting_since is None
         if waiting_since is not None:
             assert clocks.expired(when) == clock
+
+
+class Link:
+    heard_at = 14.0
+
+
+def test_silence_of_the_link_counts_from_its_last_sign_of_life() -> None:
+    clocks = Deadlines(Timeouts(idle=3, content=4), 10)
+    clocks.begun, clocks.waiting_since, clocks.link = True, 12, Link()
+
+    assert clocks.next_due(14) == (16, "content")
+    clocks.waiting_since = 13.5
+    assert clocks.next_due(14) == (17, "idle")
+    clocks.waiting_since = 15
+    assert clocks.next_due(16) == (18, "idle")  # an event is a sign of life too

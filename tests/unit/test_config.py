@@ -178,7 +178,7 @@ def test_every_field_of_options_can_be_written() -> None:
 def test_every_field_of_a_provider_can_be_written() -> None:
     """A field that is added later is read, or this fails."""
     written = {
-        "groq": ("based_on", "base_url", "api_key", "headers", "options", "allow_http"),
+        "groq": ("based_on", "base_url", "api_key", "headers", "options", "allow_http", "models"),
         "openai-responses-ws": ("socket",),
         "vertex": ("region", "project", "credentials"),
         "local": ("local",),
@@ -195,11 +195,31 @@ def test_every_field_of_a_provider_can_be_written() -> None:
         "project": '"p"',
         "credentials": '"c"',
         "local": "{ slots = 1 }",
+        "models": '{ mine = "gpt-6", own = { like = "gpt-6", sampling = true } }',
     }
     assert {"name", *fields} == set(ProviderConfig.__struct_fields__)
     for name, names in written.items():
         [config] = load(f"[providers.{name}]\n" + "".join(f"{n} = {fields[n]}\n" for n in names)).providers
         assert {n for n in fields if getattr(config, n) != getattr(ProviderConfig(name), n)} == set(names)
+
+
+def test_what_models_accept_is_read_and_used() -> None:
+    config = load("""
+        [providers.azure-chat]
+        base_url = "https://x.example.com/v1"
+        api_key = { env = "KEY" }
+        [providers.azure-chat.models]
+        prod = "gpt-5"
+        own = { like = "gpt-5", sampling = true, efforts = ["low"], samples_thinking = true }
+    """)
+    client = AsyncClient(config=config)
+    asked: dict[str, Any] = {"temperature": 0.5, "reasoning": "high"}
+    assert [d.field for d in client.prepare("Hi", model="azure-chat:prod", **asked).report.dropped] == [
+        "temperature"
+    ]
+    done = client.prepare("Hi", model="azure-chat:own", **asked)
+    assert json.loads(done.body)["temperature"] == 0.5
+    assert json.loads(done.body)["reasoning_effort"] == "low"
 
 
 def test_every_protocol_has_its_options_by_its_name() -> None:

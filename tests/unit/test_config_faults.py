@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainwires_provider import ConfigError
+from brainwires_provider import Client, ConfigError
 from brainwires_provider.config import load_config
 from brainwires_provider.config.lines import key_lines, line_of
 from config_files import alone, load
@@ -54,6 +54,14 @@ FAULTS = {
         options = "x"  #> options: takes a table, not text
         providers = [1]  #> providers: takes a table, not an array
         models = { a = 3 }  #> models.a: takes a table, not a whole number
+    """,
+    "facts of models": """
+        [providers.groq.models]
+        a = 1  #> providers.groq.models.a: takes a table, not a whole number
+        b = { samplng = true }  #> providers.groq.models.b.samplng: 'sampling'
+        c = { sampling = "yes" }  #> providers.groq.models.c.sampling: takes true or false, not text
+        d = { chat_tools = "some" }  #> providers.groq.models.d.chat_tools: takes one of: any, unreasoned, none
+        e = { like = 3 }  #> providers.groq.models.e.like: takes text, not a whole number
     """,
     "words": """
         [options]
@@ -352,3 +360,9 @@ def test_lines_of_any_document(data: st.DataObject, document: dict[str, dict[str
         writer.table(table, (name,))
     assert tomllib.loads(writer.text) == document  # the writer writes what it means
     assert key_lines(writer.text) == writer.lines
+
+
+def test_a_url_that_is_refused_names_its_provider() -> None:
+    with pytest.raises(ConfigError, match="plain http") as caught:
+        Client("openai-chat:m", base_url="http://example.com", api_key="k").prepare("Hi")
+    assert caught.value.provider == "openai-chat"

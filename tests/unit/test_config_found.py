@@ -311,11 +311,20 @@ def test_the_list_of_what_is_allowed() -> None:
         ),
         *("reasoning", "parallel_tool_calls", "cache", "timeouts", "strict"),
     }
-    assert set(ALLOWED) == {"model", "options", "models", "providers"}
+    policies = {
+        "retry",
+        "limits",
+        "budget",
+        "prices",
+        "hedge",
+        "breaker",
+    }  # how often and how much is sent, never where to
+    assert set(ALLOWED) == {"model", "options", "models", "providers", *policies}
+    assert ALLOWED["budget"] is not None and "scope" not in ALLOWED["budget"]  # the budget of others
     models: Any = ALLOWED["models"]
     providers: Any = ALLOWED["providers"]
     assert set(models["*"]) == {"model", "options"}
-    assert set(providers["*"]) == {"based_on", "base_url", "api_key", "options"}
+    assert set(providers["*"]) == {"based_on", "base_url", "api_key", "options", "models"}
     for table in (ALLOWED["options"], models["*"]["options"], providers["*"]["options"]):
         assert table is not None and set(table) == options
         timeouts = table["timeouts"]
@@ -356,7 +365,7 @@ FOUND = {
         reasoning = { effort = "low", budget_tokens = 1, summary = "auto" }
         parallel_tool_calls = true
         cache = { mode = "off", ttl = "1h", threshold = 1 }
-        timeouts = { connect = 1, first_event = 1, idle = 1, attempt = 1, total = 1 }
+        timeouts = { connect = 1, first_event = 1, idle = 1, content = 1, attempt = 1, total = 1 }
         strict = true
         [models]
         fast = "groq:m"

@@ -23,8 +23,8 @@ import pytest
 
 from brainwires_provider import AsyncClient, Client, ConfigError, ProviderError
 from brainwires_provider.auth.keys import KeyringKey, resolve_key
-from brainwires_provider.config.suspects import looks_like_key
 from brainwires_provider.testing import Answer, ResponsesService, ScriptedServer, ScriptedSocket
+from brainwires_provider.types.suspects import looks_like_key
 from config_files import SECRET, WHOLE, alone, key_file, load
 
 __all__ = ["alone"]
@@ -280,6 +280,54 @@ def test_a_key_written_into_the_file_is_refused_and_never_repeated(text: str) ->
     for start in range(len(SECRET) - 5):
         assert SECRET[start : start + 6] not in told
     assert str(caught.value).startswith("mine.toml:")
+
+
+SECRET_HEADERS = [
+    "X-Apikey",
+    "X-Auth",
+    "Authorization",
+    "X-Bearer",
+    "Cookie",
+    "X-Credential",
+    "X-Credentials",
+    "X-JWT",
+    "X-Key",
+    "X-Password",
+    "X-Secret",
+    "X-Session",
+    "X-Sig",
+    "X-Signature",
+    "X-Token",
+    "X_Bearer",
+    "access-key",
+    "AccessToken",
+    "ApiKey",
+    "APITOKEN",
+    "authtoken",
+    "BearerToken",
+    "client_secret",
+    "private-key",
+    "secret-access-key",
+    "secretkey",
+    "session_token",
+    "x-goog-api-key",
+]
+
+
+@pytest.mark.parametrize("name", [*SECRET_HEADERS, "X-Tenant", "X-Keyboard", "Accept", "X-Title"])
+def test_a_header_whose_name_says_that_it_is_secret_is_given_by_reference(name: str) -> None:
+    """Its value need not look like a key: a short one of a service's own does not."""
+    for text in (
+        "[providers.groq]\nheaders = {{ '{}' = 'plain' }}",
+        "[options]\nextra_headers = {{ '{}' = 'plain' }}",
+        "[options]\nextra_query = {{ '{}' = 'plain' }}",
+    ):
+        document = text.format(name)
+        if name in SECRET_HEADERS:
+            with pytest.raises(ConfigError, match=name):
+                load(document)
+        else:
+            load(document)
 
 
 @pytest.mark.parametrize("key", ["sk-proj-abcdefghijklmnop", "gsk_abcdefghijklmnop", "AIzaSyABCDEFGHIJKLMNO"])

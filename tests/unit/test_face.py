@@ -24,6 +24,7 @@ from brainwires_provider import (
     RateLimitError,
     ReasoningDelta,
     ResponseEnd,
+    Retry,
     TextDelta,
     Tool,
     ToolCallPart,
@@ -147,7 +148,7 @@ def test_the_rest(settings: dict[str, Any], server: ScriptedServer, tmp_path: Pa
 
 def test_errors(settings: dict[str, Any]) -> None:
     waited = None
-    with Client("openai-chat:gpt-6") as client:
+    with Client("openai-chat:gpt-6", retry=Retry(1)) as client:
         for model in ("busy", "burnt"):
             try:
                 client.chat("hi", model=f"openai-chat:{model}")

@@ -11,12 +11,14 @@ import pytest
 from brainwires_provider import (
     AsyncClient,
     AsyncConversation,
+    AsyncInteractions,
     AsyncResponses,
     AsyncResponsesConnection,
     AsyncStream,
     Client,
     ConfigError,
     Conversation,
+    Interactions,
     InvalidRequestError,
     Message,
     ProviderConfig,
@@ -34,6 +36,7 @@ PAIRS = [
     (AsyncClient, Client),
     (AsyncStream, Stream),
     (AsyncConversation, Conversation),
+    (AsyncInteractions, Interactions),
     (AsyncResponses, Responses),
     (AsyncResponsesConnection, ResponsesConnection),
     (AsyncOllama, Ollama),
@@ -50,13 +53,12 @@ RENAMED = {
 }
 # What one face has for the rest of the package, and not for users.
 ONE_FACE_ONLY = {
-    AsyncClient: {"wire", "flight", "pool", "sockets", "start_afresh"},
-    AsyncConversation: {"begin_turn"},
     AsyncStream: {"pull", "abort", "when_whole", "made_at"},
 }
 MADE_BY_THE_CLIENT = (
     AsyncStream,
     AsyncConversation,
+    AsyncInteractions,
     AsyncResponses,
     AsyncResponsesConnection,
     AsyncOllama,
@@ -70,7 +72,8 @@ ASYNC_WORDS = re.compile(r"Async(?=[A-Z])")
 
 def members(kind: type, example: object) -> set[str]:
     """Every public name, of the class or of an instance, and the special ones that a user's code calls."""
-    own = {name for name in vars(kind) if not name.startswith("_") or name in PROTOCOL}
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("brainwires_provider")]
+    own = {name for base in ours for name in vars(base) if not name.startswith("_") or name in PROTOCOL}
     return own | {name for name in vars(example) if not name.startswith("_")}
 
 
@@ -93,6 +96,7 @@ def examples() -> list[tuple[type, object, type, object]]:
         (AsyncClient, a, Client, s),
         (AsyncStream, a.stream("x"), Stream, s.stream("x")),
         (AsyncConversation, a.conversation(), Conversation, s.conversation()),
+        (AsyncInteractions, a.interactions, Interactions, s.interactions),
         (AsyncResponses, a.responses, Responses, s.responses),
         (
             AsyncResponsesConnection,

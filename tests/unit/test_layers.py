@@ -21,18 +21,22 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "types",
         "errors, events",
-        "_lazy, framing, auth, testing",
+        "_lazy, framing, auth",
         "transports, protocols",
+        "testing",
         "local",
         "providers",
         "_core, config",
         "resources",
+        "conversation",
+        "runs",
+        "bulk",
         "client",
         "sync",
         "ollama, local (public names)",
-        "doctor",
+        "doctor, integrations, ray",
         "cli",
-        "__main__",
+        "__main__, pytest_plugin",
     )
 )
 PURE = frozenset(("types", "errors", "events", "framing", "protocols"))

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from brainwires_provider.events import OpaqueDelta
+from brainwires_provider.sync.pump import _weight
 from brainwires_provider.testing import (
     Answer,
     Drop,
@@ -98,8 +100,8 @@ class Case:
 
 Part = Callable[[ScriptedServer], object]
 PARTS: dict[str, Part] = {
-    "interrupted": lambda server: server.wait_idle(1),
-    "dropped": lambda server: server.wait_idle(1),
+    "interrupted": lambda server: server.wait_idle(),
+    "dropped": lambda server: server.wait_idle(),
     "open": lambda server: server.open("open"),
     "stalled": lambda server: server.wait_requests(5),
     "slept": lambda server: None,
@@ -124,12 +126,14 @@ def play(script: str, case: str, *, sigint_ignored: bool = False) -> list[str]:
             told = f"{case}: exit {code}, said {said}\n{err}"
         assert (code, err) == (0, ""), told
         assert "ok" in said, told
-        server.wait_idle(2)
+        server.wait_idle()
     return said
 
 
 @posix_only
-@pytest.mark.parametrize("case", ["chat", "enter", "following", "body", "leaving", "cancels", "closing"])
+@pytest.mark.parametrize(
+    "case", ["chat", "elsewhere", "enter", "following", "body", "leaving", "cancels", "closing"]
+)
 def test_ctrl_c_leaves_the_wait_at_once_and_takes_the_request_along(case: str) -> None:
     play("interrupts", case)
 
@@ -190,3 +194,13 @@ def test_a_signal_handler_may_call() -> None:
 @linux_only
 def test_a_sleeping_consumer_stops_the_reading() -> None:
     play("lives", "memory")
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["x" * 5_000, b"x" * 5_000, ["x" * 2_500, ["x" * 2_500]], {"a": {"b": "x" * 5_000}}, ("x",) * 5_000],
+    ids=["text", "bytes", "lists", "objects", "many"],
+)
+def test_what_waits_for_a_slow_consumer_counts_with_its_size(data: object) -> None:
+    """The pump stops reading at a bound: an opaque fragment must not pass below it as if it held nothing."""
+    assert 5_000 <= _weight(OpaqueDelta(0, "image", data)) - _weight(OpaqueDelta(0, "image", "")) <= 10_010

@@ -43,6 +43,7 @@ from brainwires_provider import (
 from brainwires_provider.protocols.anthropic import AnthropicOptions
 from brainwires_provider.protocols.bedrock import BedrockOptions
 from brainwires_provider.protocols.gemini import GeminiOptions
+from brainwires_provider.protocols.google_interactions import GoogleInteractionsOptions
 from brainwires_provider.protocols.ollama import OllamaOptions
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.protocols.openai_responses import OpenAIResponsesOptions
@@ -63,6 +64,7 @@ OWN: dict[str, type[ProviderOptions]] = {
     "anthropic_messages": AnthropicOptions,
     "bedrock_converse": BedrockOptions,
     "gemini": GeminiOptions,
+    "google_interactions": GoogleInteractionsOptions,
     "ollama": OllamaOptions,
     "openai_chat": OpenAIChatOptions,
     "openai_responses": OpenAIResponsesOptions,

@@ -147,7 +147,7 @@ def test_content_becomes_a_tuple_of_parts(content: Any) -> None:
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [(5, "int"), ([b"hi"], "bytes"), ({"a": 1}, "dict"), (None, "NoneType"), ([None], "NoneType")],
+    [(5, "5 .int"), ([b"hi"], ".*bytes"), ({"a": 1}, ".*dict"), (None, "None"), ([None], "None")],
 )
 def test_a_wrong_content_is_named(content: Any, named: str) -> None:
     with pytest.raises(TypeError, match=rf"Message\.content takes .*not {named}"):
@@ -157,8 +157,30 @@ def test_a_wrong_content_is_named(content: Any, named: str) -> None:
 def test_a_wrong_role_and_a_wrong_call_are_named() -> None:
     with pytest.raises(ValueError, match="not 'robot'"):
         ty.Message("robot", ())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(TypeError, match=r"not 5 \(int"):
         ty.Message.tool_result(5, "x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "data", "media_type"),
+    [
+        ("data:image/png;base64,aVBORw==", b"iPNG", "image/png"),
+        ("DATA:image/png;BASE64,aVBORw==", b"iPNG", "image/png"),
+        ("data:image/svg+xml;charset=utf-8,%3Csvg/%3E", b"<svg/>", "image/svg+xml"),
+        ("data:,hi", b"hi", None),
+    ],
+)
+def test_a_data_url_is_decoded_once(url: str, data: bytes, media_type: str | None) -> None:
+    part = ty.ImagePart(url=url)
+    assert (part.data, part.url, part.media_type) == (data, None, media_type)
+    assert ty.ImagePart(url=url, media_type="image/webp").media_type == "image/webp"
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,!", "data:image/png", "data:image/png;base64,A"])
+def test_a_data_url_that_cannot_be_decoded_is_refused_unless_a_service_sent_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"ImagePart\.url is a data: URL that cannot be decoded"):
+        ty.ImagePart(url=url)
+    assert ty.ImagePart(url=url, origin=ORIGIN).url == url
 
 
 def test_a_message_tells_its_text_reasoning_and_calls() -> None:
@@ -245,8 +267,8 @@ def test_a_repr_shows_sizes_and_never_bytes() -> None:
     assert "13,000 bytes" in shown
     assert "secret" not in shown
     assert "detail='low'" in shown
-    long = repr(ty.ImagePart(url="data:image/png;base64," + "QUJD" * 100))
-    assert "422 characters" in long
+    long = repr(ty.ImagePart(url="https://a.test/" + "QUJD" * 100))
+    assert "415 characters" in long
     assert len(long) < 150
     assert repr(ty.ImagePart(url="https://a.test")) == "ImagePart(url='https://a.test')"
 

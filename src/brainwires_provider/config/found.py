@@ -1,7 +1,8 @@
 """What an untrusted configuration file may contain: one found in the current folder, that the user did not name.
 
-Such a file may belong to somebody else's project. It may name models, options, and built-in providers at their own
-hosts. The module lists what is allowed; every other field is refused, including those that are added later.
+Such a file may belong to somebody else's project. It may name models, options, what models accept, and built-in
+providers at their own hosts. The module lists what is allowed; every other field is refused, including those that are
+added later.
 """
 
 from __future__ import annotations
@@ -29,13 +30,21 @@ _OPTIONS: Allowed = {
     **dict.fromkeys(("presence_penalty", "frequency_penalty", "parallel_tool_calls")),
     "reasoning": dict.fromkeys(("effort", "budget_tokens", "summary")),
     "cache": dict.fromkeys(("mode", "ttl", "threshold")),
-    "timeouts": dict.fromkeys(("connect", "first_event", "idle", "attempt", "total")),
+    "timeouts": dict.fromkeys(("connect", "first_event", "idle", "content", "attempt", "total")),
 }
 ALLOWED: Allowed = {
     "model": None,
     "options": _OPTIONS,
+    "retry": dict.fromkeys(("attempts", "base", "cap", "longest_wait", "repairs")),
+    "limits": dict.fromkeys(("rpm", "tpm", "itpm", "otpm", "concurrency", "learn")),
+    "budget": dict.fromkeys(("usd", "tokens", "unpriced")),
+    "hedge": dict.fromkeys(("after", "share")),
+    "breaker": dict.fromkeys(("failures", "window", "rest")),
+    "prices": None,
     "models": {_NAMED: {"model": None, "options": _OPTIONS}},
-    "providers": {_NAMED: {"based_on": None, "base_url": None, "api_key": None, "options": _OPTIONS}},
+    "providers": {
+        _NAMED: {"based_on": None, "base_url": None, "api_key": None, "options": _OPTIONS, "models": None}
+    },
 }
 """The allowed fields, as nested tables. The values of `model`, `based_on`, `base_url` and `api_key` are checked
 too."""

@@ -17,15 +17,24 @@ from brainwires_provider.config.found import check_found
 from brainwires_provider.config.lines import key_lines
 from brainwires_provider.config.reading import Reader
 from brainwires_provider.config.records import is_trusted, remember
-from brainwires_provider.config.sections import model_fault, read_models, read_options, read_providers
+from brainwires_provider.config.sections import (
+    model_fault,
+    read_models,
+    read_options,
+    read_policies,
+    read_providers,
+    read_telemetry,
+)
 from brainwires_provider.errors import ConfigError
+from brainwires_provider.protocols.base.json import check_depth
 from brainwires_provider.providers.config import Config, how_to_trust
 
-__all__ = ["FILE", "load_config", "trust"]
+__all__ = ["FILE", "load_config", "load_own_config", "trust"]
 
 FILE = "brainwires.toml"
 _LARGEST = 1_048_576  # bytes
-_TOP = ("model", "options", "providers", "models")
+_POLICIES = ("retry", "limits", "budget", "fallback", "hedge", "breaker", "prices", "telemetry")
+_TOP = ("model", "options", "providers", "models", "logs", *_POLICIES)
 _WHERE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
 _QUOTED = re.compile(r"\s*(\(.*\)|'[^']*'|\"[^\"]*\")")
 
@@ -52,6 +61,15 @@ def load_config(
     return _with_model(config, environ.get("BRAINWIRES_MODEL", "").strip())
 
 
+def load_own_config() -> Config:
+    """The file in the user's configuration folder, whichever one `load_config` takes; empty if there is none.
+
+    Raises ConfigError as `load_config` does.
+    """
+    own = _own_file()
+    return Config() if own is None or not os.path.isabs(own) else _read(own, is_users=True)
+
+
 def trust(path: str | PathLike[str]) -> tuple[Config, str]:
     """Record that the user trusts a file's content, until it changes; returns its configuration and its SHA-256.
 
@@ -71,10 +89,16 @@ def _find(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> tuple
         return os.path.expanduser(named), True
     if os.path.exists(FILE):
         return FILE, False
+    users = _own_file()
+    return (users, os.path.isabs(users)) if users is not None else (None, True)
+
+
+def _own_file() -> str | None:
+    """The file in the user's configuration folder, if there is one."""
     import platformdirs
 
     users = os.path.join(platformdirs.user_config_dir("brainwires", appauthor=False), FILE)
-    return (users, os.path.isabs(users)) if os.path.exists(users) else (None, True)
+    return users if os.path.exists(users) else None
 
 
 def _with_model(config: Config, model: str) -> Config:
@@ -105,7 +129,11 @@ def _parse(path: str, content: bytes, *, trusted: bool) -> Config:
     if model is not None and (fault := model_fault(model, models, providers)) is not None:
         reader.fault(("model",), fault)
     reader.check_leaves(document, ())
-    config = Config(model, providers, models, options, path, trusted)
+    policies = read_policies(reader, document)
+    prices = reader.value(bool, document.get("prices", False), ("prices",)) or False
+    telemetry = read_telemetry(reader, document.get("telemetry"))
+    logs = reader.value(bool, document["logs"], ("logs",)) if "logs" in document else None
+    config = Config(model, providers, models, options, policies, prices, telemetry, logs, path, trusted)
     goes_too_far = not trusted and check_found(reader, document, config)
     reader.finish(how_to_trust(path) if goes_too_far else "")
     return config
@@ -143,7 +171,9 @@ def _document(text: str, path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
+        check_depth(document)  # a dotted key makes a table of each of its parts
+        return document
     except RecursionError:
         fault = "is nested too deeply"
     except ValueError as error:  # also for impossible dates and numbers

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from brainwires_provider.config.lines import Path, line_of
-from brainwires_provider.config.suspects import is_secret_name, looks_like_key, may_be_key
 from brainwires_provider.errors import ConfigError
+from brainwires_provider.types.suspects import is_secret_name, looks_like_key, may_be_key
 
 __all__ = ["NO_KEY", "Reader", "near", "shown"]
 

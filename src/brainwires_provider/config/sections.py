@@ -13,20 +13,34 @@ from typing import Any, get_args, get_type_hints
 from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey, header_fault
 from brainwires_provider.config.lines import Path
 from brainwires_provider.config.reading import Reader, near
-from brainwires_provider.config.suspects import (
+from brainwires_provider.errors import ConfigError
+from brainwires_provider.protocols.base.facts import ModelFacts
+from brainwires_provider.providers.config import NamedModel, provider_options_kinds
+from brainwires_provider.providers.registry import Provider
+from brainwires_provider.providers.resolve import ProviderConfig, find_row
+from brainwires_provider.providers.table import ALIASES, PROVIDERS
+from brainwires_provider.types import (
+    Breaker,
+    Budget,
+    CacheStrategy,
+    Hedge,
+    Limits,
+    Options,
+    Policies,
+    ProviderOptions,
+    Reasoning,
+    Retry,
+    Telemetry,
+    Timeouts,
+)
+from brainwires_provider.types.suspects import (
     is_secret_header,
     looks_like_key,
     may_be_key,
     url_holds_secret,
 )
-from brainwires_provider.errors import ConfigError
-from brainwires_provider.providers.config import NamedModel, provider_options_kinds
-from brainwires_provider.providers.registry import Provider
-from brainwires_provider.providers.resolve import ProviderConfig, find_row
-from brainwires_provider.providers.table import ALIASES, PROVIDERS
-from brainwires_provider.types import CacheStrategy, Options, ProviderOptions, Reasoning, Timeouts
 
-__all__ = ["model_fault", "read_models", "read_options", "read_providers"]
+__all__ = ["model_fault", "read_models", "read_options", "read_policies", "read_providers", "read_telemetry"]
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS = ("env", "file", "keyring")
@@ -51,6 +65,7 @@ _FIELDS = (
     "allow_http",
     "local",
     "socket",
+    "models",
 )
 
 
@@ -108,6 +123,51 @@ def _plain_texts(reader: Reader, value: Any, path: Path, where: str) -> dict[str
         else:
             texts[name] = reader.value(str, given, (*path, name))
     return texts
+
+
+def read_policies(reader: Reader, document: Mapping[str, Any]) -> Policies:
+    """Read `[retry]`, `[limits]`, `[budget]`, `[hedge]`, `[breaker]` and `fallback`."""
+    others = document.get("fallback")
+    own = {"shared": lambda given, at: _without_password(reader, given, at)}
+    kinds: dict[str, type[Any]] = {
+        "retry": Retry,
+        "limits": Limits,
+        "budget": Budget,
+        "hedge": Hedge,
+        "breaker": Breaker,
+    }
+    return Policies(
+        **{
+            name: reader.struct(kind, document[name], (name,), own if kind is Limits else {})
+            for name, kind in kinds.items()
+            if name in document
+        },
+        fallback=None if others is None else reader.value(tuple[str, ...], others, ("fallback",)),
+    )
+
+
+def _without_password(reader: Reader, value: Any, path: Path) -> str | None:
+    """The URL of a server; a file holds no password."""
+    url = reader.text(value, path)
+    try:
+        holds_password = Limits(shared=url).holds_password
+    except ValueError:
+        return url  # what is wrong with it is reported with its table
+    if holds_password:
+        reader.fault(
+            path, 'contains a password: put the URL into an environment variable, shared = "env:NAME"'
+        )
+    return url
+
+
+def read_telemetry(reader: Reader, value: Any) -> Telemetry | None:
+    """Read `telemetry = true`, or `[telemetry]`."""
+    if not isinstance(value, dict):
+        on = reader.value(bool, value or False, ("telemetry",))
+        return Telemetry() if on else None
+    reader.check_names(value, ("traceparent",), ("telemetry",))
+    sent = reader.value(bool, value.get("traceparent", False), ("telemetry", "traceparent"))
+    return Telemetry(traceparent=bool(sent))
 
 
 # -- models --------------------------------------------------------------------------------------------------
@@ -197,7 +257,9 @@ def _provider(reader: Reader, name: str, table: dict[str, Any], path: Path) -> P
         socket=_settings(reader, table, path, "socket"),
         credentials=_credentials(reader, table, path, row),
         local=_settings(reader, table, path, "local"),
-        **text,
+        models=_model_rules(reader, table.get("models"), (*path, "models")),
+        region=text.get("region"),
+        project=text.get("project"),
     )
 
 
@@ -229,6 +291,23 @@ def _settings(reader: Reader, table: dict[str, Any], path: Path, field: str) -> 
         return None
     kind = get_args(get_type_hints(ProviderConfig)[field])[0]
     return reader.struct(kind, table[field], (*path, field), {"path": reader.file})
+
+
+def _model_rules(reader: Reader, value: Any, path: Path) -> dict[str, str | Mapping[str, Any]]:
+    """Read what models accept: for each a known model with the same facts, or a table of `ModelFacts`' fields."""
+    rules: dict[str, str | Mapping[str, Any]] = {}
+    hints = get_type_hints(ModelFacts)
+    for name, given in reader.table(value, path).items():
+        at = (*path, name)
+        if isinstance(given, str):
+            rules[name] = reader.text(given, at) or ""
+            continue
+        table = reader.table(given, at)
+        reader.check_names(table, ("like", *hints), at)
+        rules[name] = {
+            field: reader.value(hints.get(field, str), one, (*at, field)) for field, one in table.items()
+        }
+    return rules
 
 
 def _credentials(reader: Reader, table: dict[str, Any], path: Path, row: Provider) -> str | None:

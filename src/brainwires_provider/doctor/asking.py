@@ -8,7 +8,6 @@ requests or time raises: whatever a server does is an answer here.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider._core.plan import Plan
-from brainwires_provider.auth.keys import REDACTED, SECRET_HEADERS
+from brainwires_provider.auth.redaction import REDACTED, redact
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import (
     APIError,
@@ -40,6 +39,7 @@ from brainwires_provider.protocols.base.protocol import Reply as ProtocolReply
 from brainwires_provider.providers import Target
 from brainwires_provider.transports.base import ByteExchange
 from brainwires_provider.types import Report, Response, Timeouts
+from brainwires_provider.types.suspects import is_secret_header
 
 __all__ = ["Asker", "Reply", "Spent", "cleaned", "is_unreachable"]
 
@@ -47,7 +47,6 @@ _LARGEST = 4_194_304  # bytes of one reply
 _TOLD = 160  # characters of what a server says
 _REFUSING = (400, 422, 501)
 _NOT_ABOUT_THE_REQUEST = (AuthenticationError, PermissionDeniedError, RateLimitError, OverloadedError)
-_TELLING = 8  # characters of a secret by which it is known again, where it is cut
 
 
 class Spent(Exception):
@@ -215,17 +214,13 @@ class Asker:
 
 def cleaned(text: str, secrets: Sequence[str] = ()) -> str:
     """One printable line, at most 160 characters, without the secrets, whole or cut."""
-    for secret in secrets:
-        if len(secret) > _TELLING:
-            text = re.sub(re.escape(secret[:_TELLING]) + r"[^\s\"'…]*", REDACTED, text)
-        elif len(secret) > 3:
-            text = text.replace(secret, REDACTED)
+    text = redact(text, tuple(secrets))
     line = "".join(c for c in " ".join(text.split()) if c.isprintable())
     return line if len(line) <= _TOLD else line[: _TOLD - 1] + "…"
 
 
 def _keyless(target: Target) -> Target:
-    headers = {name: value for name, value in target.headers.items() if name.lower() not in SECRET_HEADERS}
+    headers = {name: value for name, value in target.headers.items() if not is_secret_header(name)}
     return replace(target, key=None, headers=headers)
 
 

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey, header_secrets, resolve_key
+from brainwires_provider.auth.keys import EnvKey, FileKey, Key, KeyringKey, resolve_key
+from brainwires_provider.auth.redaction import header_secrets
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.doctor.asking import cleaned
 from brainwires_provider.doctor.case import first_to_talk_to
@@ -45,7 +46,7 @@ from brainwires_provider.providers import (
     find_row,
     resolve_listing,
 )
-from brainwires_provider.types import Model, Response, Timeouts
+from brainwires_provider.types import Model, Response, Retry, Timeouts
 
 __all__ = ["examine_provider", "key_finding", "key_place", "key_source", "variables"]
 
@@ -114,7 +115,9 @@ async def examine_provider(
         return _examination(name, findings, None, began, 0)
     findings.append(key_finding(target, given))
     clocks = Timeouts(connect=min(10, seconds), first_event=seconds, idle=seconds, attempt=seconds)
-    client = AsyncClient(providers=[given], config=Config(options=config.options), timeouts=clocks)
+    client = AsyncClient(
+        providers=[given], config=Config(options=config.options), timeouts=clocks, retry=Retry(1)
+    )
     async with client:
         if target.row.transport == "http":
             await client._session.transport(target)  # importing the engine is not part of the service's time

@@ -30,7 +30,7 @@ from brainwires_provider.providers import (
     resolve,
     resolve_listing,
 )
-from brainwires_provider.types import Timeouts
+from brainwires_provider.types import Retry, Timeouts
 
 __all__ = ["look_around"]
 
@@ -214,7 +214,7 @@ async def _ask(target: Target, configs: dict[str, ProviderConfig], seconds: floa
     name = target.provider
     clocks = Timeouts(connect=seconds, first_event=seconds, idle=seconds, attempt=seconds)
     config = configs.get(name)
-    client = AsyncClient(providers=[config] if config else (), timeouts=clocks, proxy=None)
+    client = AsyncClient(providers=[config] if config else (), timeouts=clocks, retry=Retry(1), proxy=None)
     place = target.base_url
     try:
         async with client:

@@ -24,7 +24,7 @@ from brainwires_provider.errors import (
     ProviderError,
 )
 from brainwires_provider.providers import ProviderConfig, Target, resolve
-from brainwires_provider.types import Model
+from brainwires_provider.types import Model, Retry
 
 __all__ = ["candidates", "examine_url"]
 
@@ -93,7 +93,7 @@ async def examine_url(
     config = ProviderConfig(_NAME, based_on="custom", api_key=key or "", allow_http=allow_http)
     secret = await resolve_key(key, "the URL") if key is not None else ""
     targets = [_target(config, each) for each in candidates(url)]
-    async with AsyncClient(max_event_bytes=4_194_304) as client:
+    async with AsyncClient(retry=Retry(1), max_event_bytes=4_194_304) as client:
         asker = Asker(
             client,
             targets[0],

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -148,6 +147,12 @@ class LocalExchange(ByteExchange):
         except StreamInterrupted:
             if self._handle.revoked:
                 raise StreamInterrupted(_UNLOADED, how="reset") from None
+            reason = None if self._exchange.left else await _ended(self._handle)
+            if reason is not None:
+                words = (
+                    f"the local engine ended during the response ({reason}); the next request starts another"
+                )
+                raise StreamInterrupted(words, how="reset") from None
             raise
 
     def abort(self) -> None:
@@ -194,14 +199,13 @@ class LocalTransport:
                 handle.release()
                 if handle.revoked and not self._closed:
                     raise ConnectError(_UNLOADED) from None
-                if (
-                    isinstance(error, RequestTimeout)
-                    or self._closed
-                    or attempts
-                    or not await _has_died(engine)
-                ):
+                timed_out = isinstance(error, RequestTimeout)
+                reason = None if timed_out or self._closed else await _ended(handle)
+                if reason is None:
                     raise
-                attempts = (Attempt(f"the engine had died ({error.message}); restarted"),)
+                if attempts:
+                    raise ConnectError(f"the local engine ended before it answered ({reason})") from None
+                attempts = (Attempt(f"the engine had ended ({reason}); restarted"),)
             except BaseException:
                 handle.release()
                 raise
@@ -285,6 +289,11 @@ class LocalTransport:
         if engine is not None and _shared.leave(engine, self):
             await engine.aclose()
 
+    def abandon(self) -> bool:
+        """See `transports.base.Transport`; the engine stops once no transport refers to it."""
+        self._closed = True
+        return self._http is not None and self._http.abandon()
+
     def __repr__(self) -> str:
         return f"LocalTransport({self._model!r})"
 
@@ -297,9 +306,7 @@ def overlay(settings: LocalModel, over: LocalModel) -> LocalModel:
     return replace(settings, **{**given, "path": settings.path or over.path})
 
 
-async def _has_died(engine: Engine) -> bool:
-    """Whether the engine exits within a second: a killed process closes its sockets shortly before it is gone."""
-    until = time.monotonic() + _EXIT_TIME
-    while engine.alive() and time.monotonic() < until:  # noqa: ASYNC110 (there is no event to wait for)
-        await asyncio.sleep(0.01)
-    return not engine.alive()
+async def _ended(handle: EngineHandle) -> str | None:
+    """How the engine's process ended, if it does within a second."""
+    process = handle.process
+    return None if process is None else await asyncio.to_thread(process.ended, _EXIT_TIME)

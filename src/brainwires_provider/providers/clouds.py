@@ -129,6 +129,7 @@ def _make(cloud: Cloud, place: Place, service: str, at_home: bool) -> Auth:
         credentials=given,
         profile=profile,
         environ=environ,
+        provider=place.provider,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from brainwires_provider.providers.dialects import (
     COMPATIBLE,
+    TEMPLATED,
     chat,
     openai_vectors,
 )
@@ -28,17 +29,26 @@ _SWITCH: dict[str, Any] = {
 }
 _TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False}}
 # vLLM's and SGLang's own API servers take the same fields; Ray Serve runs either.
-_ENGINE: dict[str, Any] = _NEWER | {"top_k": True, "video": True}
-_LLAMA_CPP: dict[str, Any] = COMPATIBLE | {
+_ENGINE: dict[str, Any] = TEMPLATED | {
+    "max_tokens_field": "max_completion_tokens",
+    "top_k": True,
+    "video": True,
+}
+_LLAMA_CPP: dict[str, Any] = TEMPLATED | {
     "top_k": True,
     "named_choice": False,
+    "constrains": True,
     "thinking_off": _TEMPLATE_OFF,
 }
 
 _SERVICES = (
     Provider(
         "groq",
-        chat(**_NEWER, replay_reasoning=False, efforts={"off": "none", **_THREE_EFFORTS}),
+        chat(
+            **_NEWER | {"schemas": "groq", "json_word": True},
+            replay_reasoning=False,
+            efforts={"off": "none", **_THREE_EFFORTS},
+        ),
         "https://api.groq.com/openai/v1",
         key_env="GROQ_API_KEY",
         docs="https://console.groq.com/docs/api-reference",
@@ -47,13 +57,15 @@ _SERVICES = (
     Provider(
         "mistral",
         chat(
-            **COMPATIBLE,
+            **COMPATIBLE | {"schemas": "mistral", "json_word": True},
             stream_usage=False,
             top_k=True,
             seed_field="random_seed",
             required_word="any",
             documents="document_url",
             audio="text",
+            short_ids=True,  # 2026-11: https://github.com/langchain-ai/langchain/pull/24668
+            prefix=True,  # 2026-11: https://docs.mistral.ai/capabilities/completion/usage#prefix
         ),
         "https://api.mistral.ai/v1",
         key_env="MISTRAL_API_KEY",
@@ -64,12 +76,14 @@ _SERVICES = (
     Provider(
         "deepseek",
         chat(
-            **COMPATIBLE,
+            **COMPATIBLE | {"json_word": True},
             **_SWITCH,
             json_schema=False,
             efforts={"minimal": "low"},
             parallel_tool_calls=False,
             seed_field=None,
+            # 2026-11: https://api-docs.deepseek.com/guides/thinking_mode#tool-calls
+            missing_reasoning="",
         ),
         "https://api.deepseek.com",
         key_env="DEEPSEEK_API_KEY",
@@ -109,6 +123,7 @@ _SERVICES = (
             stream_usage=False,
             top_k=True,
             seed_field=None,
+            json_object=False,
             named_choice=False,
             efforts={"off": None, "max": "high"},
             documents="file_url",
@@ -125,6 +140,8 @@ _SERVICES = (
             **COMPATIBLE,
             **_SWITCH,
             json_schema=False,
+            none_choice=False,
+            named_choice=False,
             penalties=False,
             parallel_tool_calls=False,
             stop_list=True,
@@ -181,6 +198,7 @@ _SERVICES = (
             reasoning="thinking",
             thinking_on={"thinking": {"type": "adaptive"}},
             video=True,
+            one_system=True,  # 2026-11: https://github.com/MiniMax-AI/MiniMax-M2/issues/51
         ),
         "https://api.minimax.io/v1",
         key_env="MINIMAX_API_KEY",
@@ -212,6 +230,10 @@ _SERVICES = (
             parallel_tool_calls=False,
             thinking_off={"thinking": {"type": "disabled"}},
             video=True,
+            # 2026-11: https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model; an empty text counts as missing,
+            # and a turn without content is refused: https://github.com/anomalyco/opencode/issues/37887
+            missing_reasoning=" ",
+            empty_turns=False,
         ),
         "https://api.moonshot.ai/v1",
         key_env="MOONSHOT_API_KEY",
@@ -222,7 +244,7 @@ _SERVICES = (
         Provider(
             name,
             chat(
-                **COMPATIBLE,
+                **TEMPLATED | {"json_word": True},
                 top_k=True,
                 frequency_penalty=False,
                 cache_marks=True,
@@ -310,10 +332,11 @@ _ONES_OWN = (
     Provider(
         "lmstudio",
         chat(
-            **COMPATIBLE,
+            **TEMPLATED,
             models_path="/v1/models",
             top_k=True,
             parallel_tool_calls=False,
+            json_object=False,
             named_choice=False,
             reasoning="none",
         ),
@@ -376,7 +399,7 @@ _ONES_OWN = (
     ),
     Provider(
         "custom",
-        chat(**COMPATIBLE),
+        chat(**COMPATIBLE, video=True),
         "",
         key_env="CUSTOM_API_KEY",
         base_url_env="CUSTOM_BASE_URL",

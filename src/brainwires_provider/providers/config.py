@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.providers.resolve import ProviderConfig, protocol_names
-from brainwires_provider.types import Options, ProviderOptions
+from brainwires_provider.types import NO_POLICIES, Options, Policies, ProviderOptions, Telemetry
 
 __all__ = ["Config", "NamedModel", "how_to_trust", "provider_options_kinds"]
 
@@ -36,6 +36,14 @@ class Config(Struct, frozen=True):
     """Models by names of the user's own."""
     options: Options | None = None
     """Options for all requests."""
+    policies: Policies = NO_POLICIES
+    """Retries, limits and the budget of a client, unless it sets its own."""
+    prices: bool = False
+    """Whether responses have a cost."""
+    telemetry: Telemetry | None = None
+    """Spans and metrics of OpenTelemetry. None: none."""
+    logs: bool | None = None
+    """Whether the command keeps conversations. None: the file does not decide. The library keeps none."""
     source: str | None = None
     """The file that it was read from. None: it was made in code, or there was no file."""
     trusted: bool = True

@@ -10,6 +10,7 @@ from brainwires_provider.protocols.base.protocol import ChatProtocol
 
 __all__ = [
     "COMPATIBLE",
+    "TEMPLATED",
     "anthropic",
     "bedrock_vectors",
     "chat",
@@ -18,6 +19,7 @@ __all__ = [
     "converse",
     "gemini",
     "gemini_vectors",
+    "interactions",
     "ollama",
     "ollama_host",
     "ollama_vectors",
@@ -43,7 +45,14 @@ COMPATIBLE: dict[str, Any] = {
     "max_tokens_field": "max_tokens",
     "developer_role": False,
     "allowed_tools": False,
+    "text_files": False,
+    "tool_names": ".+",
+    "schemas": None,
+    "json_word": False,
 }
+# Chat templates that take one system message, the first (2026-04: https://github.com/vllm-project/vllm/issues/41114,
+# of Qwen3.5 and newer; Gemma's has none but the first).
+TEMPLATED: dict[str, Any] = COMPATIBLE | {"one_system": True}
 
 
 def responses(**quirks: Any) -> Callable[[], ChatProtocol]:
@@ -102,6 +111,17 @@ def gemini(**quirks: Any) -> Callable[[], ChatProtocol]:
         from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
 
         return Gemini(GeminiQuirks(**quirks))
+
+    return make
+
+
+def interactions(**quirks: Any) -> Callable[[], ChatProtocol]:
+    """Google's Interactions API with one service's quirks, created on first use."""
+
+    def make() -> ChatProtocol:
+        from brainwires_provider.protocols.google_interactions import GoogleInteractions, InteractionsQuirks
+
+        return GoogleInteractions(InteractionsQuirks(**quirks))
 
     return make
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["control_plane", "publisher_list", "up_from"]
+__all__ = ["control_plane", "project_list", "publisher_list", "up_from"]
 
 _PUBLISHER = re.compile(r"/v1/(?:projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+)$")
+_PROJECT = re.compile(r"/v1beta1/projects/[^/]+/locations/[^/]+$")
 
 
 def control_plane(url: str) -> str:
@@ -21,6 +22,11 @@ def control_plane(url: str) -> str:
 def publisher_list(url: str) -> str:
     """Vertex AI: from a publisher within a project to the publisher itself, whose list exists in v1beta1 only."""
     return _PUBLISHER.sub(r"/v1beta1/\1", url)
+
+
+def project_list(url: str) -> str:
+    """Vertex AI: from a location of a project to the publisher google, whose models are listed in no project."""
+    return _PROJECT.sub("/v1beta1/publishers/google", url)
 
 
 def up_from(end: str, start: str = "") -> Callable[[str], str]:

@@ -21,6 +21,8 @@ def host_url(text: str) -> str:
     """The base URL for `text`, without a final slash."""
     text = text.strip().strip("\"'").strip()
     scheme, mark, rest = text.partition("://")
+    if text.startswith("//"):
+        return text
     if not mark:
         scheme, rest = "http", text
     elif scheme.lower() not in ("http", "https"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,14 +18,17 @@ from msgspec.structs import replace
 from brainwires_provider.auth.base import Auth
 from brainwires_provider.auth.hosts import is_own_host
 from brainwires_provider.auth.keys import Key, header_fault
+from brainwires_provider.auth.redaction import REDACTED
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
 from brainwires_provider.local.weights.names import near_names
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.protocol import ChatProtocol
 from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
-from brainwires_provider.types import Options, Origin
+from brainwires_provider.types import Options, Origin, Request
+from brainwires_provider.types.suspects import Guarded, may_be_key, secret_fields, url_holds_secret
 from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
@@ -62,7 +66,7 @@ _MAKERS = {
 """The provider that is suggested for a model without one, by the beginning of the model's name."""
 
 
-class ProviderConfig(Struct, frozen=True):
+class ProviderConfig(Guarded, Struct, frozen=True):
     """The caller's settings for a built-in provider, or a provider of the caller's own that is based on one."""
 
     name: str
@@ -91,13 +95,28 @@ class ProviderConfig(Struct, frozen=True):
     google-auth's own Credentials. None: found as the cloud's own tools do."""
     local: LocalModel | None = None
     """Settings of models that run on this machine. A `path` in it is the model of a request that names none."""
+    models: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    """What models accept, where `providers.models` does not know it or is wrong: by the model's name, or by its
+    beginning and `*`, the name of a known model with the same facts, or single facts, with `like` for the others."""
 
-    def __repr__(self) -> str:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Names only, because the key and the headers are secrets."""
-        return f"ProviderConfig(name={self.name!r}, based_on={self.based_on!r}, base_url={_bare(self.base_url)!r})"
+        return [("name", self.name), ("based_on", self.based_on), ("base_url", _bare(self.base_url))]
+
+    def __reduce__(self) -> Any:
+        if isinstance(self.api_key, str) and self.api_key:
+            self._refuse_pickling("api_key")
+        if any(secret_fields(self.headers)):
+            self._refuse_pickling("headers")
+        if self.base_url is not None and _holds_secret(self.base_url):
+            self._refuse_pickling("base_url")
+        return Struct.__reduce__(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProviderConfig:
+        return replace(self, headers=dict(self.headers), options=deepcopy(self.options, memo))
 
 
-class Target(Struct, frozen=True):
+class Target(Guarded, Struct, frozen=True):
     """Where one request is sent: the provider, the URL, and the key that belongs there."""
 
     provider: str
@@ -118,12 +137,25 @@ class Target(Struct, frozen=True):
     """The environment variables that were read, and their values; None if other sources were read too."""
     local: LocalModel | None = None
     """Settings of a model that runs on this machine."""
+    facts: ModelFacts = UNKNOWN
+    """What the model accepts."""
 
     def at_home_of(self, key: Key | None) -> Target:
         """The same target at the host that a key belongs to, for providers whose keys have different hosts."""
         home = self.row.home_of(key)
         at_default = self.base_url == self.row.base_url
         return replace(self, base_url=home) if at_default and home != self.base_url else self
+
+    def facts_for(self, request: Request) -> ModelFacts:
+        """What the model accepts. Of a model on this machine, whether it has tools is read from its file if needed."""
+        facts = self.facts
+        if self.row.transport != "local" or facts.tools is not None:
+            return facts
+        if not request.tools and not any(message.role == "tool" for message in request.messages):
+            return facts
+        from brainwires_provider.local.weights.find import model_takes_tools
+
+        return replace(facts, tools=model_takes_tools(self.model, self.local))
 
     def is_current(self) -> bool:
         """Whether resolving it again would give the same target."""
@@ -194,7 +226,10 @@ def find_row(name: str, own: Iterable[str] = ()) -> Provider:
     row = PROVIDERS.get(ALIASES.get(name, name))
     if row is not None:
         return row
-    near = near_names(name, dict.fromkeys((*own, *ALIASES, *PROVIDERS)))
+    others = [
+        alias for alias in ALIASES if alias.replace("_", "-") not in PROVIDERS
+    ]  # not the same name twice
+    near = near_names(name, dict.fromkeys((*own, *others, *PROVIDERS)))
     raise ConfigError(f"there is no provider {name!r}{near}; `brainwires providers` lists them")
 
 
@@ -211,19 +246,21 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         if row.default_model is None:
             raise ConfigError(f'name a model of {provider}: "{provider}:MODEL"')
         name = row.default_model
+    if row.transport != "local" and not {".", ".."}.isdisjoint(name.split("/")):
+        raise ConfigError(f"{model!r} names no model: '.' and '..' would change the path of the URL")
     for wrong in filter(None, map(header_fault, config.headers)):
         raise ConfigError(f"headers: {wrong}", provider=provider)
     auth: Auth | None = None
     if row.cloud is not None:
         if config.base_url is not None:
-            _check_url(config.base_url, config)
+            _check_url(config.base_url, config, row)
         base_url, key, auth = _on_cloud(row, config)
     else:
         base_url, from_code = _base_url(row, config)
         if row.transport == "websocket":
             base_url = _http_form(base_url)
         if row.transport != "local":
-            _check_url(base_url, config)  # before its key: a URL that cannot be needs none
+            _check_url(base_url, config, row)  # before its key: a URL that cannot be needs none
         key = None if row.transport == "local" else _key(row, config, base_url, from_code=from_code)
     protocol = _protocol(row)
     target = Target(
@@ -240,10 +277,19 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
         auth=auth,
         asked=_asked(row, config),
         local=config.local,
+        facts=_facts(name, row, config),
     )
     if row.cloud is not None:
-        _check_url(base_url, config)
+        _check_url(base_url, config, row)
     return target.at_home_of(target.key) if row.host_by_key else target
+
+
+def _facts(model: str, row: Provider, config: ProviderConfig) -> ModelFacts:
+    from brainwires_provider.providers.models import (
+        facts_of,
+    )  # a table: loaded when a first model is resolved
+
+    return facts_of(model, row.name, config.models)
 
 
 def _asked(row: Provider, config: ProviderConfig) -> tuple[tuple[str, str | None], ...] | None:
@@ -345,14 +391,15 @@ def _is_127(host: str) -> bool:
     )
 
 
-def _check_url(url: str, config: ProviderConfig) -> None:
-    fault = _url_fault(url, config.allow_http)
+def _check_url(url: str, config: ProviderConfig, row: Provider) -> None:
+    has_key = bool(config.headers) or bool(config.api_key if row.keyless else config.api_key != "")
+    fault = _url_fault(url, config.allow_http, has_key)
     if fault is not None:
         raise ConfigError(fault, provider=config.name)
 
 
 @lru_cache(64)
-def _url_fault(base_url: str, allow_http: bool) -> str | None:
+def _url_fault(base_url: str, allow_http: bool, has_key: bool) -> str | None:
     """What is wrong with a base URL, or None. Cached, since every request checks it."""
     try:
         parts = urlsplit(base_url)
@@ -362,6 +409,8 @@ def _url_fault(base_url: str, allow_http: bool) -> str | None:
         host, scheme, user = None, "", None
     if scheme not in ("http", "https") or not host:
         return f"base_url {_bare(base_url)!r} is not an http(s) URL; one looks like https://host/v1"
+    if "#" in base_url:
+        return f"base_url {_bare(base_url)!r} has a fragment (#…), behind which no path is sent: remove it"
     if user is not None:
         return (
             f"base_url {_bare(base_url)!r} holds a user name or password, which would show in logs; "
@@ -369,23 +418,33 @@ def _url_fault(base_url: str, allow_http: bool) -> str | None:
         )
     if scheme == "http" and not allow_http and not is_loopback(base_url):
         return (
-            f"{_bare(base_url)} is plain http, which would show the key to the network: use https, or "
-            "ProviderConfig(allow_http=True) for a network that you trust"
+            f"{_bare(base_url)} is plain http, which shows {'the key and the' if has_key else 'the'} messages to the "
+            "network: use https, or, in a network that you trust, allow_http=True (of the client or the "
+            "ProviderConfig; allow_http = true in the configuration)"
         )
     return None
 
 
 def _bare(url: str | None) -> str | None:
-    """A URL without user name, password and query, for messages."""
+    """A URL without user name, password and query, for messages. What is no URL may be anything, a key too."""
     if url is None:
         return None
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "", url.removeprefix("//")
+    place = rest.partition("?")[0].partition("#")[0]
     try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        return (
-            f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
-            if parts.hostname
-            else url.partition("?")[0]
-        )
+        _ = urlsplit(f"//{place}").port
+        is_plain = "@" not in place
     except ValueError:
-        return "(unreadable)"
+        is_plain = False
+    if not is_plain:  # the last "@" ends the password, which may contain any character
+        place = rest.rpartition("@")[2].partition("?")[0].partition("#")[0]
+    return REDACTED if may_be_key(place) and not mark else f"{scheme}{mark}{place}"
+
+
+def _holds_secret(url: str) -> bool:
+    try:
+        return url_holds_secret(url)
+    except ValueError:
+        return True  # nobody can say what it is

@@ -14,6 +14,7 @@ from brainwires_provider.providers.dialects import (
     converse,
     gemini,
     gemini_vectors,
+    interactions,
     ollama,
     ollama_host,
     ollama_vectors,
@@ -22,11 +23,18 @@ from brainwires_provider.providers.dialects import (
     responses,
     vertex_vectors,
 )
-from brainwires_provider.providers.lists import control_plane, publisher_list, up_from
+from brainwires_provider.providers.lists import control_plane, project_list, publisher_list, up_from
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = ["ALIASES", "PROVIDERS"]
+
+# It ends connections at 25 minutes: https://docs.x.ai/developers/advanced-api-usage/websocket-mode, 2026-11-29. It
+# continues only stored responses, and takes no instructions with one: measured by others on 2026-09-10,
+# https://github.com/anomalyco/opencode/pull/48318.
+_XAI_SOCKET = WebSocketOptions(
+    continues="stored", repeats_instructions=False, max_connection_age=1380.0, age_jitter=60.0
+)
 
 _ROWS = (
     Provider(
@@ -69,16 +77,17 @@ _ROWS = (
     ),
     Provider(
         "xai-ws",
-        responses(cache_marks=False, counting=False),
+        responses(cache_marks=False, counting=False, dialect=None, json_word=False),
         "https://api.x.ai/v1",
         key_env="XAI_API_KEY",
         transport="websocket",
+        socket=_XAI_SOCKET,
         listing_more=("/language-models",),
         docs="https://docs.x.ai/developers/advanced-api-usage/websocket-mode",
     ),
     Provider(
         "vercel-ws",
-        responses(counting=False),
+        responses(counting=False, dialect=None, json_word=False),
         "https://ai-gateway.vercel.sh/v1",
         key_env="AI_GATEWAY_API_KEY",
         transport="websocket",
@@ -116,7 +125,7 @@ _ROWS = (
     ),
     Provider(
         "xai",
-        responses(cache_marks=False, counting=False),
+        responses(cache_marks=False, counting=False, dialect=None, json_word=False),
         "https://api.x.ai/v1",
         key_env="XAI_API_KEY",
         listing_more=("/language-models",),
@@ -124,7 +133,7 @@ _ROWS = (
     ),
     Provider(
         "deepseek-responses",
-        responses(encrypted_reasoning=False, cache_marks=False, counting=False),
+        responses(encrypted_reasoning=False, cache_marks=False, counting=False, dialect=None),
         "https://api.deepseek.com",
         key_env="DEEPSEEK_API_KEY",
         docs="https://api-docs.deepseek.com",
@@ -139,7 +148,7 @@ _ROWS = (
     ),
     Provider(
         "openrouter-responses",
-        responses(counting=False, models_query={"output_modalities": "all"}),
+        responses(counting=False, models_query={"output_modalities": "all"}, dialect=None, json_word=False),
         "https://openrouter.ai/api/v1",
         key_env="OPENROUTER_API_KEY",
         embeddings=openai_vectors(texts=512),
@@ -164,6 +173,17 @@ _ROWS = (
         auth="x-goog-api-key",
         embeddings=gemini_vectors,
         docs="https://ai.google.dev/api/generate-content",
+    ),
+    Provider(
+        "google-interactions",
+        interactions(),
+        "https://generativelanguage.googleapis.com/v1beta",
+        key_env="GEMINI_API_KEY",
+        other_key_env="GOOGLE_API_KEY",
+        auth="x-goog-api-key",
+        embeddings=gemini_vectors,
+        docs="https://ai.google.dev/api/interactions-api",
+        checked="2026-11-29",
     ),
     Provider(
         "bedrock",
@@ -208,6 +228,16 @@ _ROWS = (
         embeddings=vertex_vectors,
         listing_url=publisher_list,
         docs="https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
+    ),
+    Provider(
+        "vertex-interactions",
+        interactions(files_url=None),
+        "https://{host}/v1beta1/projects/{project}/locations/{location}",
+        cloud="google",
+        listing_url=project_list,
+        docs="https://docs.cloud.google.com/gemini-enterprise-agent-platform/reference/rpc/"
+        "google.learning.vertex.api.interactions.v1beta1",
+        checked="2026-11-29",
     ),
     Provider(
         "vertex-anthropic",

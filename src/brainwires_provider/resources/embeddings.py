@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.session import Session
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.local.settings import LocalModel
@@ -17,15 +18,24 @@ from brainwires_provider.local.weights.find import find_model
 from brainwires_provider.local.weights.gguf import read_metadata
 from brainwires_provider.protocols.base.embeddings import Embedded, EmbeddingProtocol
 from brainwires_provider.providers import PROVIDERS, Target
-from brainwires_provider.types import EmbeddingArgs, Embeddings, Usage
+from brainwires_provider.types import EmbeddingArgs, Embeddings, Policies, Usage
 
 __all__ = ["embed"]
 
 _AT_ONCE = 8  # requests
 
 
-async def embed(session: Session, texts: Sequence[str], model: str, args: EmbeddingArgs) -> Embeddings:
-    """One vector for each text. The first failure ends all requests, and is raised."""
+async def embed(
+    session: Session,
+    texts: Sequence[str],
+    model: str,
+    args: EmbeddingArgs,
+    policies: Policies | None = None,
+) -> Embeddings:
+    """One vector for each text. The first failure ends all requests, and is raised.
+
+    `policies` are the client's by default.
+    """
     target = session.target(model)
     if target.row.transport == "local":
         target = await asyncio.to_thread(_pooled, target)
@@ -40,7 +50,7 @@ async def embed(session: Session, texts: Sequence[str], model: str, args: Embedd
     protocol = target.row.embeddings()
     most = protocol.batch(target.model)
     batches = [texts[at : at + most] for at in range(0, len(texts), most)]
-    answers = await _all(session, target, protocol, batches, args)
+    answers = await _all(session, target, protocol, batches, args, policies=policies)
     return Embeddings(
         [vector for answer in answers for vector in answer.vectors],
         target.provider,
@@ -56,6 +66,8 @@ async def _all(
     protocol: EmbeddingProtocol,
     batches: Sequence[Sequence[str]],
     args: EmbeddingArgs,
+    *,
+    policies: Policies | None,
 ) -> list[Embedded]:
     seats = asyncio.Semaphore(_AT_ONCE)
 
@@ -63,9 +75,13 @@ async def _all(
         async with seats:
             call = protocol.call(batch, target.model, args)
             read = partial(protocol.decode, count=len(batch))
-            return await session.fetch(session.plan_call(call, target), read)
+            plan = session.plan_call(call, target, operation="embeddings")
+            if policies is not None:
+                plan = replace(plan, policies=policies)
+            return await session.fetch(plan, read)
 
-    tasks = [asyncio.ensure_future(ask(batch)) for batch in batches]
+    loop = running_loop()
+    tasks = [loop.create_task(ask(batch)) for batch in batches]
     try:
         return list(await asyncio.gather(*tasks))
     finally:

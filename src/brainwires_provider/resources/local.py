@@ -27,10 +27,10 @@ from brainwires_provider.protocols.llamacpp.operations import Ask, Choosing, Pri
 from brainwires_provider.providers import Target, is_loopback
 from brainwires_provider.resources.embeddings import embed
 from brainwires_provider.types import (
-    ChatParams,
     EmbeddingArgs,
     Embeddings,
     Origin,
+    OutputParams,
     ProviderOptions,
     Response,
 )
@@ -70,7 +70,7 @@ class AsyncLocal:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[ChatParams],
+        **args: Unpack[OutputParams],
     ) -> Response:
         """Continue a text without a chat template.
 
@@ -86,7 +86,7 @@ class AsyncLocal:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[ChatParams],
+        **args: Unpack[OutputParams],
     ) -> AsyncStream:
         """As `generate`, streamed. Nothing is sent before the stream is entered or iterated."""
         return AsyncStream(self._completion(prompt, grammar, logprobs, args, stream=True), self._session)
@@ -175,7 +175,7 @@ class AsyncLocal:
         return _native(self._session.target(self._name(model)))
 
     def _completion(
-        self, prompt: str, grammar: str | None, logprobs: int | None, args: ChatParams, *, stream: bool
+        self, prompt: str, grammar: str | None, logprobs: int | None, args: OutputParams, *, stream: bool
     ) -> Plan:
         if not isinstance(prompt, str):
             raise TypeError(f"a prompt is text, not {type(prompt).__name__}; client.chat takes messages")
@@ -243,13 +243,13 @@ class AsyncLocalPool:
         with self._lock:
             return self._loads()
 
-    async def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
+    async def chat(self, input: Input, **args: Unpack[OutputParams]) -> Response:
         """One response of the least busy model. The arguments are those of `AsyncClient.chat`, but `model`."""
         with self._taken(args) as model:
             args["model"] = model
             return await self._session.chat(self._session.plan(input, args, stream=False))
 
-    def stream(self, input: Input, **args: Unpack[ChatParams]) -> AsyncStream:
+    def stream(self, input: Input, **args: Unpack[OutputParams]) -> AsyncStream:
         """The streamed response of the least busy model. The arguments are those of `AsyncClient.stream`."""
         with self._taken(args) as model:
             args["model"] = model
@@ -259,7 +259,7 @@ class AsyncLocalPool:
             return stream
 
     @contextmanager
-    def _taken(self, args: ChatParams) -> Iterator[str]:
+    def _taken(self, args: OutputParams) -> Iterator[str]:
         """The least busy model, with the request counted until the end of the block."""
         if "model" in args:
             raise ConfigError("the pool chooses the model: call it without model=, or the client with it")

@@ -7,39 +7,20 @@ limits of answers. Loading it takes about a second: `load` is called in a thread
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 from msgspec.structs import replace
 
+from brainwires_provider.providers.prices import own_entry, service_at
 from brainwires_provider.types import Model
 
 __all__ = ["Table", "load"]
 
-_PACKAGE = "genai-prices"
-_MODULE = "genai_prices"
-# A service by the base URL that the table has for it, where that is no longer its only one.
-_MOVED = {"https://api.together.ai": "https://api.together.xyz"}
-
 
 def load(base_url: str) -> Table | None:
     """What is known of the models of the service at a base URL; None without the extra, or for another service."""
-    if find_spec(_MODULE) is None:
-        return None
-    snapshot = import_module(f"{_MODULE}.data_snapshot").get_snapshot()
-    for moved, known in _MOVED.items():
-        if base_url.startswith(moved):
-            base_url = known + base_url.removeprefix(moved)
-    try:
-        service = snapshot.find_provider(None, None, base_url)
-    except LookupError:
-        return None
-    name = f"{_PACKAGE} {version(_PACKAGE)}"
-    if snapshot.from_auto_update:
-        name += f", updated {snapshot.timestamp:%Y-%m-%d}"
-    return Table(name, service)
+    found = service_at(base_url)
+    return None if found is None else Table(*found)
 
 
 class Table:
@@ -51,7 +32,7 @@ class Table:
 
     def fill(self, model: Model) -> Model:
         """The model, with the fields that its provider did not report and the table has; `from_table` names them."""
-        known = self._find(model.id)
+        known = own_entry(self._service, model.id)
         if known is None:
             return model
         told: dict[str, Any] = {}
@@ -60,20 +41,3 @@ class Table:
         if model.lifecycle is None and known.deprecated is True:
             told["lifecycle"] = "deprecated"
         return replace(model, **told, from_table=tuple(told), table=self.name) if told else model
-
-    def _find(self, name: str) -> Any:
-        """The entry that the table's own search gives, if it is this name's own."""
-        known = self._service.find_model(name)
-        if known is None or not (known.id.lower() == name.lower() or _names(known.match, name.lower())):
-            return None
-        return known
-
-
-def _names(clause: Any, name: str) -> bool:
-    """Whether a rule of the table means just this name, spelt out or by a pattern, and not names like it."""
-    rule = type(clause).__name__
-    if rule == "ClauseOr":
-        return any(_names(each, name) for each in clause.or_)
-    if rule == "ClauseAnd":
-        return bool(clause.is_match(name)) and any(_names(each, name) for each in clause.and_)
-    return rule in ("ClauseEquals", "ClauseRegex") and bool(clause.is_match(name))

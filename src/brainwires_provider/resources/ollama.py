@@ -22,7 +22,7 @@ from brainwires_provider.events import Collector, OpaqueDelta
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.ollama import Ollama, models, operations
 from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
-from brainwires_provider.types import ChatParams, Message, Timeouts
+from brainwires_provider.types import Message, OutputParams, Timeouts
 from brainwires_provider.types.ollama import (
     OllamaEmbeddings,
     OllamaLoad,
@@ -116,12 +116,15 @@ class AsyncOllama:
         parameters: Mapping[str, Any] | None = None,
         messages: Sequence[Message] = (),
         quantize: str | None = None,
+        renderer: str | None = None,
+        parser: str | None = None,
         timeouts: Timeouts | None = None,
         provider: str | None = None,
     ) -> AsyncOllamaProgressStream:
         """Make a model of another, or of files that the server has as blobs, by name and digest. As `pull`.
 
-        `messages` begin every conversation with it. API reference: "Create a model".
+        `messages` begin every conversation with it. `renderer` and `parser` name code of the server's that takes the
+        place of a template: to write prompts, and to read tool calls and thinking. API reference: "Create a model".
         """
         target = self._target(provider)
         call = operations.create_call(
@@ -136,6 +139,8 @@ class AsyncOllama:
             system=system,
             parameters=parameters,
             quantize=quantize,
+            renderer=renderer,
+            parser=parser,
         )
         return self._progress(call, target, timeouts, _held(from_ or model))
 
@@ -203,7 +208,9 @@ class AsyncOllama:
         read = partial(operations.decode_embeddings, inputs=input)
         return await self._ask(call, read, target, _held(name))
 
-    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[ChatParams]) -> AsyncStream:
+    def generate(
+        self, input: Input = "", *, stream: bool = True, **args: Unpack[OutputParams]
+    ) -> AsyncStream:
         """Complete one prompt, without turns or tools: the same events, and `collect` for the whole answer.
 
         The arguments are those of `stream`, `model` with its provider; `OllamaOptions` has `raw`, `template`, `suffix`
@@ -212,7 +219,7 @@ class AsyncOllama:
         """
         self._session.check_open()
         target, request = self._session.request(input, args, empty=True)
-        call = _speaks(target).encode_generate(request, target.origin, stream=stream)
+        call = _speaks(target).encode_generate(request, target.origin, stream=stream, facts=target.facts)
         plan = plan_encoded(call, request, target, stream=stream, timeouts=self._session.timeouts)
         return AsyncStream(plan, self._session)
 

@@ -1,33 +1,25 @@
 """The Responses API's other operations, sent as every request is.
 
 An answer that the service stores can be fetched, waited for, cancelled, deleted, and, where its stream was cut, read
-on. A stream that is resumed keeps the decoder of the one that was cut, so it goes on with the very next event.
+on.
 Reference: the API reference, "Responses", and the background mode guide.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec.structs import replace
 
 from brainwires_provider._core.plan import Input, Plan, endpoint_of, plan_encoded
-from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream, Cut
-from brainwires_provider.errors import (
-    ConfigError,
-    ProtocolError,
-    ProviderError,
-    RequestTimeout,
-    UnsupportedError,
-)
-from brainwires_provider.protocols.base.protocol import Call, OverWebSocket
+from brainwires_provider.errors import ConfigError, ProtocolError, UnsupportedError
+from brainwires_provider.protocols.base.protocol import OverWebSocket
 from brainwires_provider.protocols.openai_responses import operations
 from brainwires_provider.protocols.openai_responses.operations import Compaction, Order
-from brainwires_provider.providers import Target
-from brainwires_provider.types import ChatParams, Response
+from brainwires_provider.resources.stored import Stored
+from brainwires_provider.types import OutputParams, Response
 from brainwires_provider.types.websocket import WebSocketStats
 
 if TYPE_CHECKING:
@@ -35,27 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncResponses"]
 
-_PROTOCOL = "openai_responses"
-_SUBJECT = "the id: was it stored (store=True), by this account, and not deleted?"
 
-
-class AsyncResponses:
+class AsyncResponses(Stored):
     """Made by `AsyncClient.responses`. `provider` is everywhere that of the client's model, unless it is named.
 
     Every operation raises every ProviderError: NotFoundError for an id that the service does not know, and
-    UnsupportedError where the provider speaks another protocol. `sleep` and `clock` are for tests of `wait`.
+    UnsupportedError where the provider speaks another protocol.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._session = session
-        self._sleep = sleep
-        self._clock = clock
+    _protocol = "openai_responses"
+    _api = "Responses API"
+    _speaker = "openai-responses"
 
     # -- stored answers ----------------------------------------------------------------------------------
 
@@ -110,15 +92,17 @@ class AsyncResponses:
 
     # -- compaction --------------------------------------------------------------------------------------
 
-    async def compact(self, input: Input = (), **args: Unpack[ChatParams]) -> Compaction:
+    async def compact(self, input: Input = (), **args: Unpack[OutputParams]) -> Compaction:
         """A shorter history in the place of `input`: pass its `messages` on as they are.
 
         The arguments are those of `chat`; what a compaction does not take is reported. Without `input`,
         `previous_response_id` says what to compact. API reference: "Compact a response".
         """
         target, request = self._session.request(input, args, empty=True)
-        _check(target)
-        call = operations.compact_call(target.protocol.encode(request, target.origin, stream=False))
+        self._check(target)
+        call = operations.compact_call(
+            target.protocol.encode(request, target.origin, stream=False, facts=target.facts)
+        )
         plan = plan_encoded(call, request, target, stream=False, timeouts=self._session.timeouts)
 
         def read(body: bytes) -> Compaction:
@@ -141,44 +125,7 @@ class AsyncResponses:
         `every` and `timeout` are in seconds. Raises RequestTimeout, which names the id; the answer goes on being made.
         API reference: "Background mode".
         """
-        if not every > 0:
-            raise ConfigError(f"every is the number of seconds between two looks, not {every!r}")
-        due = None if timeout is None else self._clock() + timeout
-        id = response.id if isinstance(response, Response) else response
-        if id is None:
-            raise ConfigError("this response has no id, so it cannot be asked after")
-        if isinstance(response, Response):
-            provider, found = provider or response.provider, response
-        else:
-            found = await self._look(id, provider, due, timeout)
-        while found.finish_reason == "pending":
-            await self._pause(every if due is None else min(every, due - self._clock()))
-            found = await self._look(id, provider, due, timeout)
-        return found
-
-    async def _look(
-        self, id: str, provider: str | None, due: float | None, timeout: float | None
-    ) -> Response:
-        """`retrieve`, by the clock of a wait."""
-        import asyncio
-
-        left = None if due is None else due - self._clock()
-        if left is None or left > 0:
-            try:
-                async with asyncio.timeout(left):
-                    return await self.retrieve(id, provider=provider)
-            except TimeoutError as error:
-                if isinstance(error, ProviderError):
-                    raise
-        raise RequestTimeout(
-            f"{id} was still pending after {timeout:g} s; wait again, or cancel it", clock="total"
-        )
-
-    async def _pause(self, seconds: float) -> None:
-        import asyncio
-
-        if seconds > 0:
-            await (self._sleep or asyncio.sleep)(seconds)
+        return await self._wait_for(response, every=every, slowest=every, timeout=timeout, provider=provider)
 
     def resume(
         self,
@@ -199,24 +146,17 @@ class AsyncResponses:
         """
         if not isinstance(stream, str):
             return self._go_on(stream._take_over, starting_after, include, provider)
-        call = operations.resume_call(stream, starting_after, include)
-        return AsyncStream(replace(self._plan(call, provider), stream=True), self._session)
+        return self._read_on(operations.resume_call(stream, starting_after, include), provider)
 
     def _go_on(
         self, take_over: Callable[[], Cut], after: int | None, include: Sequence[str], provider: str | None
     ) -> AsyncStream:
         """A stream that goes on with the answer of another, sync or async."""
-        if after is not None or provider is not None:
-            raise ConfigError("a stream knows by itself where it stopped, and where it came from")
-        cut = take_over()
-        _check(cut.target)
-        decoder: Any = cut.decoder
-        if decoder.ended and (cut.collector.end is None or not cut.undelivered):
-            raise ConfigError("there is nothing to resume: the answer had come to its end, or failed")
-        if decoder.id is None:
-            raise ConfigError("the stream was cut before its id had arrived; send the request again")
-        call = operations.resume_call(decoder.id, decoder.sequence, include)
-        return AsyncStream(replace(cut.plan(call), subject=_SUBJECT), self._session, cut)
+        return self._continued(
+            take_over,
+            lambda decoder: operations.resume_call(decoder.id, decoder.sequence, include),
+            is_placed=after is not None or provider is not None,
+        )
 
     # -- over a WebSocket --------------------------------------------------------------------------------
 
@@ -236,7 +176,7 @@ class AsyncResponses:
                 provider=name,
             )
 
-        def planned(input: Input, args: ChatParams) -> Plan:
+        def planned(input: Input, args: OutputParams) -> Plan:
             model = args.get("model")
             if model is not None and not model.startswith(f"{name}:"):
                 raise ConfigError(f"this connection goes to {name}: it can carry no request for {model!r}")
@@ -256,19 +196,3 @@ class AsyncResponses:
     def websocket_stats(self) -> WebSocketStats:
         """What this client has sent over WebSockets, counted since it was made."""
         return self._session.pools.counters.snapshot()
-
-    # -- the requests ------------------------------------------------------------------------------------
-
-    def _plan(self, call: Call, provider: str | None) -> Plan:
-        target = self._session.place(provider)
-        _check(target)
-        return self._session.plan_call(call, target, subject=_SUBJECT)
-
-
-def _check(target: Target) -> None:
-    if target.protocol.name != _PROTOCOL:
-        raise UnsupportedError(
-            f"{target.provider} does not speak the Responses API, which this is an operation of; name one that does: "
-            'provider="openai-responses"',
-            provider=target.provider,
-        )

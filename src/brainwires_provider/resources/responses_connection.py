@@ -11,28 +11,38 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from brainwires_provider._core.attempt import refusal
+from brainwires_provider._core.explaining import refusal
+from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.plan import Input, Plan
-from brainwires_provider.auth.keys import redact
-from brainwires_provider.errors import APIError, ConfigError, ProtocolError, RequestTimeout, StreamInterrupted
+from brainwires_provider.auth.redaction import conceal, redact_headers
+from brainwires_provider.errors import (
+    APIError,
+    ConfigError,
+    ProtocolError,
+    ProviderError,
+    RequestTimeout,
+    StreamInterrupted,
+)
 from brainwires_provider.protocols.base.bodies import request_id
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error
 from brainwires_provider.protocols.openai_responses.ws import TERMINAL, create_frame, peek, steer_frame
 from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused, Link, LinkLost
-from brainwires_provider.transports.websocket.pool import Dialer
-from brainwires_provider.types import ChatParams, Response
+from brainwires_provider.transports.websocket.dialing import Dialer
+from brainwires_provider.types import OutputParams, Response
 
 if TYPE_CHECKING:
     from brainwires_provider.types import Timeouts
 
 __all__ = ["AsyncResponsesConnection"]
 
-_Planner = Callable[[Input, ChatParams], Plan]
+E = TypeVar("E", bound=ProviderError)
+
+_Planner = Callable[[Input, OutputParams], Plan]
 
 
 class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
@@ -69,12 +79,13 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
     @property
     def headers(self) -> Mapping[str, str]:
         """What the server answered the handshake with, names in lower case."""
-        return {} if self._link is None else self._link.headers
+        return {} if self._link is None else redact_headers(self._link.headers, self._dial.secrets)
 
     async def __aenter__(self) -> Self:
         """Connect. Raises ConnectError, RequestTimeout (connect), and the APIError of a refused handshake."""
         if self._link is not None or self._is_done:
             raise ConfigError("a connection is opened once; make a new one")
+        running_loop()
         try:
             self._link = await self._dial(on_frame=self._on_frame, on_close=self._on_close)
         except HandshakeRefused as refused:
@@ -84,14 +95,9 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
     def _refusal(self, refused: HandshakeRefused) -> APIError:
         target = self._plan("", {}).target
         error = refusal(target.protocol, refused.status, refused.headers, refused.body)
-        error.message = redact(
-            f"{self._provider}: the handshake was refused: {error.message}", self._dial.secrets
-        )
-        error.body = redact(error.body, self._dial.secrets)
-        error.args = (error.message,)
-        error.provider = self._provider
+        error.message = f"{self._provider}: the handshake was refused: {error.message}"
         error.request_id = error.request_id or request_id(refused.headers)
-        return error
+        return self._concealed(error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -132,7 +138,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         *,
         stream_id: str | None = None,
         previous_response_id: str | None = None,
-        **args: Unpack[ChatParams],
+        **args: Unpack[OutputParams],
     ) -> None:
         """Ask for an answer, with the arguments of `chat`; its events come by iterating.
 
@@ -147,7 +153,9 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         """Add input to a response in progress. `response.steer.*` events report what becomes of it."""
         await self._send(steer_frame(response_id, input))
 
-    async def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:
+    async def warm_up(
+        self, input: Input, *, stream_id: str | None = None, **args: Unpack[OutputParams]
+    ) -> str:
         """Let the server read a request without answering; the id that is given can be continued.
 
         The warm-up's own events are not seen by iterating. Raises the APIError that it is refused with, RequestTimeout
@@ -177,7 +185,7 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
             return str(event["response"]["id"])
         partial: Response = target.protocol.decoder(target.origin).partial()
         told = event if event["type"] == "error" else event.get("response") or {}
-        raise event_error(told, partial, target.origin)
+        raise self._concealed(event_error(told, partial, target.origin))
 
     # -- in ----------------------------------------------------------------------------------------------
 
@@ -227,7 +235,8 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            raise ProtocolError(f"{self._provider}: a frame is no JSON object: {looks_like(frame)}")
+            words = f"{self._provider}: a frame is no JSON object: {looks_like(frame)}"
+            raise self._concealed(ProtocolError(words))
         return event
 
     def __aiter__(self) -> Self:
@@ -250,9 +259,13 @@ class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
             why, how = "the connection is closed", "closed"
         else:
             why, how = closed.words, "reset" if closed.code is None else str(closed.code)
-        return StreamInterrupted(
-            redact(f"{self._provider}: {why}", self._dial.secrets), how=how, provider=self._provider
-        )
+        return self._concealed(StreamInterrupted(f"{self._provider}: {why}", how=how))
+
+    def _concealed(self, error: E) -> E:
+        """The same error with its provider, and without secrets."""
+        error.provider = self._provider
+        conceal(error, self._dial.secrets)
+        return error
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._provider}, {'open' if self.is_connected else 'closed'})"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from brainwires_provider._core.plan import Input
 from brainwires_provider.resources.responses_connection import AsyncResponsesConnection
 from brainwires_provider.sync.stream import Owner
-from brainwires_provider.types import ChatParams
+from brainwires_provider.types import OutputParams
 
 if TYPE_CHECKING:
     from brainwires_provider.sync.portal import Share
@@ -66,7 +66,7 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         *,
         stream_id: str | None = None,
         previous_response_id: str | None = None,
-        **args: Unpack[ChatParams],
+        **args: Unpack[OutputParams],
     ) -> None:
         """Ask for an answer, with the arguments of `chat`; its events come by iterating.
 
@@ -82,7 +82,7 @@ class ResponsesConnection(Iterator[dict[str, Any]]):
         """Add input to a response in progress. `response.steer.*` events report what becomes of it."""
         self._share.call(lambda: self._core.steer(response_id, input))
 
-    def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[ChatParams]) -> str:
+    def warm_up(self, input: Input, *, stream_id: str | None = None, **args: Unpack[OutputParams]) -> str:
         """Let the server read a request without answering; the id that is given can be continued.
 
         The warm-up's own events are not seen by iterating. Raises the APIError that it is refused with, RequestTimeout

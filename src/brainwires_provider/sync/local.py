@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from brainwires_provider._core.plan import Input
-from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.local import AsyncLocal, AsyncLocalPool
-from brainwires_provider.sync.stream import Owner, Stream
-from brainwires_provider.types import ChatParams, Embeddings, Response
+from brainwires_provider.sync.stream import Owner, Stream, made
+from brainwires_provider.types import Embeddings, OutputParams, Response
 
 if TYPE_CHECKING:
     from brainwires_provider.local.transport import EngineStatus
     from brainwires_provider.protocols.llamacpp import Route
-    from brainwires_provider.sync.portal import Share
 
 __all__ = ["Local", "LocalPool"]
 
@@ -31,9 +29,7 @@ class Local:
         self._client = client
         self._core = core
 
-    @property
-    def _share(self) -> Share:
-        return self._client._share
+    # -- written by tools/write_sync.py from AsyncLocal --
 
     def generate(
         self,
@@ -41,7 +37,7 @@ class Local:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[ChatParams],
+        **args: Unpack[OutputParams],
     ) -> Response:
         """Continue a text without a chat template.
 
@@ -49,7 +45,7 @@ class Local:
         tokens per position to return in `extra["completion_probabilities"]`; timings are in `extra["timings"]`. The
         other arguments are those of `chat`; `LlamaCppOptions` has more. Server's README: "POST /completion".
         """
-        return self._share.call(
+        return self._client._share.call(
             lambda: self._core.generate(prompt, grammar=grammar, logprobs=logprobs, **args)
         )
 
@@ -59,14 +55,13 @@ class Local:
         *,
         grammar: str | None = None,
         logprobs: int | None = None,
-        **args: Unpack[ChatParams],
+        **args: Unpack[OutputParams],
     ) -> Stream:
         """As `generate`, streamed. Nothing is sent before the stream is entered or iterated."""
-        try:
-            stream = self._core.stream_generate(prompt, grammar=grammar, logprobs=logprobs, **args)
-        except ProviderError as error:
-            raise error.with_traceback(None) from None
-        return Stream(stream, self._client)
+        return Stream(
+            made(lambda: self._core.stream_generate(prompt, grammar=grammar, logprobs=logprobs, **args)),
+            self._client,
+        )
 
     def route(
         self,
@@ -84,7 +79,7 @@ class Local:
         that are empty, have several lines or occur twice; UnsupportedError if the model's tokens do not distinguish
         the labels.
         """
-        return self._share.call(
+        return self._client._share.call(
             lambda: self._core.route(text, labels, model=model, instructions=instructions, examples=examples)
         )
 
@@ -94,11 +89,11 @@ class Local:
         On this machine a second engine is started for this, unless the model has `LocalModel.pooling`. The pooling is
         the one declared in the file, else "mean".
         """
-        return self._share.call(lambda: self._core.embed(texts, model=model))
+        return self._client._share.call(lambda: self._core.embed(texts, model=model))
 
     def load(self, model: str | None = None) -> None:
         """Load a model into memory. The first request does this too."""
-        return self._share.call(lambda: self._core.load(model))
+        return self._client._share.call(lambda: self._core.load(model))
 
     def unload(self, model: str | None = None) -> bool:
         """Remove a model from memory, for all clients of this process; False if it was not loaded.
@@ -106,21 +101,20 @@ class Local:
         Requests in flight have 30 seconds to end and then raise StreamInterrupted or ConnectError. The next request
         loads the model again.
         """
-        return self._share.call(lambda: self._core.unload(model))
+        return self._client._share.call(lambda: self._core.unload(model))
 
     def status(self, model: str | None = None) -> EngineStatus:
         """Whether a model is loaded, its requests in flight, and the memory of its engine."""
-        return self._share.call(lambda: self._core.status(model))
+        return self._client._share.call(lambda: self._core.status(model))
 
     def pool(self, models: Iterable[str]) -> LocalPool:
         """Distribute requests over several models, each with one copy of its weights in memory.
 
         Raises ConfigError for an empty list, and for a model that occurs twice.
         """
-        try:
-            return LocalPool(self._client, self._core.pool(models))
-        except ProviderError as error:
-            raise error.with_traceback(None) from None
+        return LocalPool(self._client, made(lambda: self._core.pool(models)))
+
+    # -- end of what is written --
 
 
 class LocalPool:
@@ -134,6 +128,8 @@ class LocalPool:
         self._client = client
         self._core = core
 
+    # -- written by tools/write_sync.py from AsyncLocalPool --
+
     @property
     def models(self) -> tuple[str, ...]:
         """The names of the models."""
@@ -144,13 +140,12 @@ class LocalPool:
         """The number of requests of each model. A stream counts from its creation until it has ended or is closed."""
         return self._core.in_flight
 
-    def chat(self, input: Input, **args: Unpack[ChatParams]) -> Response:
+    def chat(self, input: Input, **args: Unpack[OutputParams]) -> Response:
         """One response of the least busy model. The arguments are those of `Client.chat`, but `model`."""
         return self._client._share.call(lambda: self._core.chat(input, **args))
 
-    def stream(self, input: Input, **args: Unpack[ChatParams]) -> Stream:
+    def stream(self, input: Input, **args: Unpack[OutputParams]) -> Stream:
         """The streamed response of the least busy model. The arguments are those of `Client.stream`."""
-        try:
-            return Stream(self._core.stream(input, **args), self._client)
-        except ProviderError as error:
-            raise error.with_traceback(None) from None
+        return Stream(made(lambda: self._core.stream(input, **args)), self._client)
+
+    # -- end of what is written --

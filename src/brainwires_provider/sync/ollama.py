@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from brainwires_provider._core.plan import Input
-from brainwires_provider.errors import ProviderError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.ollama.operations import decode_progress
-from brainwires_provider.resources.ollama import AsyncOllama, AsyncOllamaProgressStream
-from brainwires_provider.sync.stream import Owner, Stream
-from brainwires_provider.types import ChatParams, Message, Timeouts
+from brainwires_provider.resources.ollama import AsyncOllama
+from brainwires_provider.sync.stream import Owner, Stream, made
+from brainwires_provider.types import Message, OutputParams, Timeouts
 from brainwires_provider.types.ollama import OllamaProgress
 
 if TYPE_CHECKING:
-    from brainwires_provider.sync.portal import Share
     from brainwires_provider.types.ollama import (
         OllamaEmbeddings,
         OllamaLoad,
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["Ollama", "OllamaProgressStream"]
-
-T = TypeVar("T")
 
 
 class Ollama:
@@ -42,27 +38,25 @@ class Ollama:
         self._client = client
         self._core = core
 
-    @property
-    def _share(self) -> Share:
-        return self._client._share
+    # -- written by tools/write_sync.py from AsyncOllama --
 
     def list(self, *, provider: str | None = None) -> tuple[OllamaModel, ...]:
         """Every model that the server holds. API reference: "List models"."""
-        return self._share.call(lambda: self._core.list(provider=provider))
+        return self._client._share.call(lambda: self._core.list(provider=provider))
 
     def show(
         self, model: str, *, verbose: bool | None = None, provider: str | None = None
     ) -> OllamaModelInfo:
         """All about one model; `verbose` adds the large fields. API reference: "Show model details"."""
-        return self._share.call(lambda: self._core.show(model, verbose=verbose, provider=provider))
+        return self._client._share.call(lambda: self._core.show(model, verbose=verbose, provider=provider))
 
     def ps(self, *, provider: str | None = None) -> tuple[OllamaRunningModel, ...]:
         """Every model in memory. API reference: "List running models"."""
-        return self._share.call(lambda: self._core.ps(provider=provider))
+        return self._client._share.call(lambda: self._core.ps(provider=provider))
 
     def version(self, *, provider: str | None = None) -> str:
         """The server's version. API reference: "Get version"."""
-        return self._share.call(lambda: self._core.version(provider=provider))
+        return self._client._share.call(lambda: self._core.version(provider=provider))
 
     def pull(
         self,
@@ -77,8 +71,13 @@ class Ollama:
         Checking a large model can take minutes without a word: `timeouts` may give it more than the client's own.
         API reference: "Pull a model".
         """
-        return self._progress(
-            lambda: self._core.pull(model, insecure=insecure, timeouts=timeouts, provider=provider)
+        return OllamaProgressStream(
+            Stream(
+                made(
+                    lambda: self._core.pull(model, insecure=insecure, timeouts=timeouts, provider=provider)
+                )._stream,
+                self._client,
+            )
         )
 
     def push(
@@ -90,8 +89,13 @@ class Ollama:
         provider: str | None = None,
     ) -> OllamaProgressStream:
         """Upload a model to a library, under your own namespace. As `pull`. API reference: "Push a model"."""
-        return self._progress(
-            lambda: self._core.push(model, insecure=insecure, timeouts=timeouts, provider=provider)
+        return OllamaProgressStream(
+            Stream(
+                made(
+                    lambda: self._core.push(model, insecure=insecure, timeouts=timeouts, provider=provider)
+                )._stream,
+                self._client,
+            )
         )
 
     def create(
@@ -107,37 +111,47 @@ class Ollama:
         parameters: Mapping[str, Any] | None = None,
         messages: Sequence[Message] = (),
         quantize: str | None = None,
+        renderer: str | None = None,
+        parser: str | None = None,
         timeouts: Timeouts | None = None,
         provider: str | None = None,
     ) -> OllamaProgressStream:
         """Make a model of another, or of files that the server has as blobs, by name and digest. As `pull`.
 
-        `messages` begin every conversation with it. API reference: "Create a model".
+        `messages` begin every conversation with it. `renderer` and `parser` name code of the server's that takes the
+        place of a template: to write prompts, and to read tool calls and thinking. API reference: "Create a model".
         """
-        return self._progress(
-            lambda: self._core.create(
-                model,
-                from_=from_,
-                files=files,
-                adapters=adapters,
-                template=template,
-                license=license,
-                system=system,
-                parameters=parameters,
-                messages=messages,
-                quantize=quantize,
-                timeouts=timeouts,
-                provider=provider,
+        return OllamaProgressStream(
+            Stream(
+                made(
+                    lambda: self._core.create(
+                        model,
+                        from_=from_,
+                        files=files,
+                        adapters=adapters,
+                        template=template,
+                        license=license,
+                        system=system,
+                        parameters=parameters,
+                        messages=messages,
+                        quantize=quantize,
+                        renderer=renderer,
+                        parser=parser,
+                        timeouts=timeouts,
+                        provider=provider,
+                    )
+                )._stream,
+                self._client,
             )
         )
 
     def copy(self, source: str, destination: str, *, provider: str | None = None) -> None:
         """Give a model a second name. API reference: "Copy a model"."""
-        return self._share.call(lambda: self._core.copy(source, destination, provider=provider))
+        return self._client._share.call(lambda: self._core.copy(source, destination, provider=provider))
 
     def delete(self, model: str, *, provider: str | None = None) -> None:
         """Delete a model, and its data unless another shares it. API reference: "Delete a model"."""
-        return self._share.call(lambda: self._core.delete(model, provider=provider))
+        return self._client._share.call(lambda: self._core.delete(model, provider=provider))
 
     def load(
         self,
@@ -152,13 +166,13 @@ class Ollama:
         `keep_alive` is how long it stays when idle: "10m", seconds, or -1 for ever; `options` (num_ctx, …) must be
         those of the requests to come, or these load it anew. API reference: "Generate a response".
         """
-        return self._share.call(
+        return self._client._share.call(
             lambda: self._core.load(model, keep_alive=keep_alive, options=options, provider=provider)
         )
 
     def unload(self, model: str | None = None, *, provider: str | None = None) -> OllamaLoad:
         """Take a model (default: the client's own) out of memory. API reference: "Generate a response"."""
-        return self._share.call(lambda: self._core.unload(model, provider=provider))
+        return self._client._share.call(lambda: self._core.unload(model, provider=provider))
 
     def embed(
         self,
@@ -175,7 +189,7 @@ class Ollama:
 
         API reference: "Generate embeddings".
         """
-        return self._share.call(
+        return self._client._share.call(
             lambda: self._core.embed(
                 input,
                 model=model,
@@ -187,17 +201,16 @@ class Ollama:
             )
         )
 
-    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[ChatParams]) -> Stream:
+    def generate(self, input: Input = "", *, stream: bool = True, **args: Unpack[OutputParams]) -> Stream:
         """Complete one prompt, without turns or tools: the same events, and `collect` for the whole answer.
 
         The arguments are those of `stream`, `model` with its provider; `OllamaOptions` has `raw`, `template`, `suffix`
         and more. With stream=False the server is asked for one body. Nothing is sent before it is entered or iterated.
         API reference: "Generate a response".
         """
-        return Stream(_made(lambda: self._core.generate(input, stream=stream, **args)), self._client)
+        return Stream(made(lambda: self._core.generate(input, stream=stream, **args)), self._client)
 
-    def _progress(self, make: Callable[[], AsyncOllamaProgressStream]) -> OllamaProgressStream:
-        return OllamaProgressStream(Stream(_made(make)._stream, self._client))
+    # -- end of what is written --
 
 
 class OllamaProgressStream(Iterator[OllamaProgress]):
@@ -237,11 +250,3 @@ class OllamaProgressStream(Iterator[OllamaProgress]):
     def close(self) -> None:
         """Leave; what has not come to its end is stopped."""
         self._stream.close()
-
-
-def _made(make: Callable[[], T]) -> T:
-    """What was made, or its error without the frames below it."""
-    try:
-        return make()
-    except ProviderError as error:
-        raise error.with_traceback(None) from None

@@ -7,17 +7,17 @@ The one lock there is is held over straight code that never waits for the loop, 
 
 The thread is a daemon; `exit_portal`, called at the interpreter's exit, ends it in good order. After a fork the
 child forgets the portal without closing anything of it: the sockets and the loop's selector are the parent's.
+Names of `_thread` and `threading` are looked up at each use: gevent replaces them, in a child often after this import.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures
 import contextlib
 import os
-import sys
 import threading
-from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,8 +34,9 @@ __all__ = ["Job", "Portal", "Share", "belongs_to_parent", "exit_portal"]
 
 T = TypeVar("T")
 
-# Only Linux promises that a signal ends a wait for a lock; elsewhere the wait looks up now and then.
-_TICK = -1 if sys.platform == "linux" else 0.1
+# Seconds after which the main thread, which alone runs signal handlers, looks up from its wait: a signal ends a wait
+# for a lock on Linux only, and even there not if it came just before the wait, or to another thread.
+_TICK = 0.1
 _PATIENCE = 1.0  # seconds for cancelled tasks to end, before the loop is closed over them
 _JOIN = 3.0
 _HELPERS = 32
@@ -60,7 +61,7 @@ class Job(Generic[T]):
         self._make: Callable[[], Coroutine[Any, Any, T]] | None = make
         self._context = copy_context()
         self._task: asyncio.Task[T] | None = None
-        self._wake = allocate_lock()
+        self._wake = _thread.allocate_lock()
         self._wake.acquire()
 
     # -- in the caller's thread --------------------------------------------------------------------------
@@ -90,7 +91,8 @@ class Job(Generic[T]):
 
     def doze(self) -> None:
         """Wait until something may have changed."""
-        self._wake.acquire(True, _TICK)
+        main = threading.main_thread().ident == _thread.get_ident()
+        self._wake.acquire(True, _TICK if main else -1)
 
     def rethrow(self) -> None:
         """Raise the error, once, and hold on to nothing of it."""
@@ -176,6 +178,11 @@ class Share:
         portal = self.portal
         if portal is None or portal.over:
             portal = _process.join(self)
+        if portal.make_lock is not _thread.allocate_lock:
+            raise ConfigError(
+                "gevent has patched threads after a client was used, whose thread can be waited for no more: call "
+                "gevent.monkey.patch_all() before the first request (after a fork is early enough)"
+            )
         if threading.get_ident() == portal.thread.ident:
             raise RuntimeError(
                 "the synchronous client was called from its own event-loop thread (by an async callable, such as a "
@@ -230,6 +237,7 @@ class Portal:
     def __init__(self) -> None:
         self.over = False
         self.forked = False
+        self.make_lock = _thread.allocate_lock
         self.jobs: set[Job[Any]] = set()
         self.shares: set[Share] = set()
         self.inherited: list[object] = []
@@ -320,7 +328,7 @@ class _Helpers(ThreadPoolExecutor):
 
     def __init__(self) -> None:
         super().__init__(_HELPERS)
-        self._mutex = allocate_lock()
+        self._mutex = _thread.allocate_lock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._running = 0
 

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from brainwires_provider._core.stream import AsyncStream, Cut
-from brainwires_provider.errors import ConfigError
+from brainwires_provider._core.stream import AsyncStream, Cut, partials_of
+from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.events import Event, TextDelta
 from brainwires_provider.types import Response
+from brainwires_provider.types.responses import O_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from brainwires_provider.sync.portal import Share
     from brainwires_provider.sync.pump import Pump
 
-__all__ = ["Owner", "Stream"]
+__all__ = ["Owner", "Stream", "made"]
+
+T = TypeVar("T")
+
+
+def made(make: Callable[[], T]) -> T:
+    """What `make` returns, or its error without the frames below it."""
+    try:
+        return make()
+    except ProviderError as error:
+        raise error.with_traceback(None) from None
 
 
 class Owner(Protocol):
@@ -33,16 +42,18 @@ class Owner(Protocol):
     def _share(self) -> Share: ...
 
 
-class Stream(Iterator[Event]):
-    """The events of one answer. Made by `Client.stream`.
+class Stream(Iterator[Event], Generic[O_co]):
+    """The events of one answer. Made by `Client.stream`; `Stream[T]` where `output=T` asked for a type.
 
     It has one consumer. Nothing happens before it is entered or iterated; it closes at its end, at an error, when
     its `with` is left, and, with a ResourceWarning that names the line that made it, when it is dropped.
-    Iterating raises every ProviderError; what had arrived stays in `partial`.
+    Iterating raises every ProviderError; what had arrived stays in `partial`. An answer that is not of its type raises
+    OutputError at its end.
     """
 
     def __init__(self, stream: AsyncStream, client: Owner) -> None:
         self._made_at = stream.made_at
+        self._expected = stream._plan.expected
         self._stream: AsyncStream | None = stream  # until the pump has it
         self._client = client  # a client that is dropped closes its connections
         self._events: deque[Event] = deque()
@@ -113,7 +124,18 @@ class Stream(Iterator[Event]):
             if type(event) is TextDelta:
                 yield event.text
 
-    def collect(self) -> Response:
+    def partial_output(self) -> Iterator[Any]:
+        """The answer's value as it grows, for a stream with `output=T`: as JSON, and at the end `response.output`.
+
+        A string may be shown in part; a word of a Literal or Enum, a number, a date is shown once it is whole. Raises
+        what iterating raises.
+        """
+        partials = partials_of(self._expected)
+        for event in self:
+            yield from partials.feed(event)
+        yield self.response.output
+
+    def collect(self) -> Response[O_co]:
         """Read on to the end, and give the whole answer."""
         while True:
             self._events.clear()
@@ -124,7 +146,7 @@ class Stream(Iterator[Event]):
     # -- what there is -----------------------------------------------------------------------------------
 
     @property
-    def partial(self) -> Response:
+    def partial(self) -> Response[O_co]:
         """What has arrived, at any moment; once the answer has ended, the whole of it."""
         pump, stream = self._pump, self._stream
         if pump is None:
@@ -133,8 +155,11 @@ class Stream(Iterator[Event]):
         return pump.last if pump.done else self._client._share.call(pump.look)
 
     @property
-    def response(self) -> Response:
-        """The whole answer. Raises RuntimeError before its end; `partial` is there at any moment."""
+    def response(self) -> Response[O_co]:
+        """The whole answer. Raises RuntimeError before its end; `partial` is there at any moment.
+
+        Raises OutputError for an answer that is not of the type that `output=` asked for.
+        """
         if not self._whole or self._pump is None:
             raise RuntimeError("the answer has not ended: iterate to its end first, or use .partial")
         return self._pump.last

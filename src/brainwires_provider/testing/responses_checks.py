@@ -24,8 +24,8 @@ from brainwires_provider.testing.responses_events import (
 CREATE_FIELDS = frozenset(
     field
     for line in (
-        "access_programs background background_options context_management conversation generate image",
-        "include input instructions max_output_tokens max_tool_calls metadata model moderation",
+        "access_programs background background_options client_metadata context_management conversation",
+        "generate image include input instructions max_output_tokens max_tool_calls metadata model moderation",
         "parallel_tool_calls previous_response_id prompt prompt_cache_key prompt_cache_options",
         "prompt_cache_retention reasoning safety_identifier service_tier store stream stream_id",
         "stream_options temperature text tool_choice tools top_logprobs top_p truncation user",
@@ -66,8 +66,10 @@ def unknown_parameter(name: str) -> Refusal:
     return Refusal.of(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
 
 
-def not_found(response_id: str) -> Refusal:
+def not_found(response_id: str, *, manner: str = "openai") -> Refusal:
     """The refusal of a `previous_response_id` that the service does not hold."""
+    if manner == "xai":
+        return Refusal.of(f"gRPC error: Response with id={response_id} not found")
     return Refusal.of(
         f"Previous response with id '{response_id}' not found.",
         code="previous_response_not_found",
@@ -92,6 +94,17 @@ def connection_limit(seconds: float) -> Refusal:
         "Create a new websocket connection to continue.",
         code="websocket_connection_limit_reached",
     )
+
+
+def check_parent(body: Mapping[str, Any], *, manner: str, continues: str) -> None:
+    """Raise Refusal for a parent where the service takes none, or not with these fields."""
+    if body.get("previous_response_id") is None:
+        return
+    if continues == "none":
+        message = "Previous response cannot be used for this organization due to Zero Data Retention."
+        raise Refusal.of(message, code="unsupported_parameter", param="previous_response_id")
+    if manner == "xai" and "instructions" in body:
+        raise Refusal.of("Argument not supported: instructions and previous_response_id together")
 
 
 def check_stream_id(stream_id: object) -> None:

@@ -33,7 +33,8 @@ class Failure(Exception):
 
     `when`: "before" is an error event in place of response.created, "after_created" an error event after
     it (`late_failed`: then response.failed too, as some servers send), "in_response" response.failed after
-    `items`, the output so far. `headers` go into the error object. Over HTTP, "before" is a status.
+    `items`, the output so far. `type` None: that of the status. `headers` go into the error object.
+    Over HTTP, "before" is a status.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Failure(Exception):
         status: int = 500,
         when: Literal["before", "after_created", "in_response"] = "before",
         *,
-        type: str = "server_error",
+        type: str | None = None,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
         items: Sequence[Item] = (),
@@ -51,8 +52,16 @@ class Failure(Exception):
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.status, self.when = code, message, status, when
-        self.type, self.param, self.headers = type, param, dict(headers or {})
+        self.type, self.param, self.headers = type or _type_of(status), param, dict(headers or {})
         self.items, self.late_failed = tuple(items), late_failed
+
+
+def _type_of(status: int) -> str:
+    if status >= 500:
+        return "server_error"
+    return {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+        status, "invalid_request_error"
+    )
 
 
 class Incomplete(Exception):
@@ -145,6 +154,19 @@ def response_object(response_id: str, body: Mapping[str, Any], created_at: int, 
         "truncation": body.get("truncation", "disabled"),
         "usage": None,
     }
+
+
+def with_new_item_ids(event: Event, new_id: Callable[[str], str]) -> Event:
+    """An event whose items have ids of their own, as some services send it."""
+    if "item_id" in event:
+        return {**event, "item_id": new_id("item")}
+    if "item" in event:
+        return {**event, "item": {**event["item"], "id": new_id("item")}}
+    response = event.get("response")
+    if response is None:
+        return event
+    items = [{**item, "id": new_id("item")} for item in response["output"]]
+    return {**event, "response": {**response, "output": items}}
 
 
 def usage_object(conversation: Sequence[Item], output: Sequence[Item], cached: Sequence[Item]) -> Event:

@@ -29,6 +29,7 @@ from brainwires_provider.testing.responses_events import (
     required_input,
     response_object,
     usage_object,
+    with_new_item_ids,
 )
 from brainwires_provider.testing.responses_store import Accepted, Store, Turn
 
@@ -43,7 +44,11 @@ class ResponsesService(Store):
     for each other; with `ignores_lanes` a stream_id is ignored: one response runs at a time, in the order of
     the requests, and its events name no lane. `max_active` and `max_lanes` are per connection, `max_frame` in
     bytes, `seconds` the age from which a connection takes no create. Without `hydrate` a stored response does
-    not outlive its lane. `piece` is the size of a delta in characters.
+    not outlive its lane. `piece` is the size of a delta in characters. `continues`: which responses may be a
+    parent. `heartbeats`: a `response.metadata` without a name before each response, a `keepalive` after each of its
+    events. `changes_ids`: the id of a response differs in each event; `changes_item_ids`: those of its items do.
+    `manner`: with `"xai"`, errors have no type, all responses of a connection have one id, and instructions cannot be
+    sent with a parent.
     """
 
     def connect(self, now: float = 0.0, *, over_http: bool = False) -> RulesSession:
@@ -93,6 +98,7 @@ class RulesSession:
         self._waiting: list[Job] = []
         self._jobs: dict[str, Job] = {}
         self._pending: dict[str, tuple[str | None, list[Item]]] = {}
+        self._id = service.new_id("resp") if service.manner == "xai" else None
 
     def receive(self, frame: bytes | str, now: float = 0.0) -> list[Event]:
         """Take one client event; returns what is answered at once: errors, and replies to a steer."""
@@ -107,7 +113,7 @@ class RulesSession:
             return self._dispatch(data)
         except Refusal as refusal:
             self.service.counters["refused"] += 1
-            return [refusal.event]
+            return [self._worded(refusal.event)]
 
     def runnable(self) -> tuple[Job, ...]:
         """The jobs that have an event to say now, oldest first."""
@@ -130,6 +136,11 @@ class RulesSession:
                 self._over(job, event)
         if job.is_over and not job.tail:
             self._retire(job)
+        return self._worded(event)
+
+    def _worded(self, event: Event) -> Event:
+        if self.service.manner == "xai" and event["type"] == "error":
+            return {"error": {"message": event["error"]["message"], "type": "api_error"}}
         return event
 
     def drain(self, now: float = 0.0) -> list[Event]:
@@ -214,7 +225,7 @@ class RulesSession:
                 except Refusal as refusal:
                     job.events = _raising(refusal)
                 else:
-                    job.events = self._play(job)
+                    job.events = self._played(job)
 
     # -- one create --------------------------------------------------------------------------------------
 
@@ -222,6 +233,7 @@ class RulesSession:
         """Check a create whose turn has come, and have it answered; Refusal if it cannot be."""
         body, service = job.body, self.service
         checks.check_fields(body, over_http=self.over_http)
+        checks.check_parent(body, manner=service.manner, continues=service.continues)
         job.parent = service.parent_of(body)
         hydrated = self._find(job)
         given = [service.dereferenced(item) for item in checks.input_items(body)]
@@ -251,11 +263,17 @@ class RulesSession:
 
     def _find(self, job: Job) -> bool:
         """Refuse a parent that this connection cannot see; True if it comes from the store."""
-        if job.parent is None or job.parent in self._heads.values():
+        if job.parent is None:
             return False
-        if not self.service.is_stored(job.parent):
-            raise checks.not_found(job.parent)
+        is_stored = self.service.is_stored(job.parent)
+        if job.parent in self._heads.values() and (is_stored or self.service.continues == "all"):
+            return False
+        if not is_stored:
+            raise checks.not_found(job.parent, manner=self.service.manner)
         return True
+
+    def _played(self, job: Job) -> Iterator[Event]:
+        return _with_heartbeats(self._play(job)) if self.service.heartbeats else self._play(job)
 
     def _play(self, job: Job) -> Iterator[Event]:
         assert job.response_id is not None
@@ -304,7 +322,7 @@ class RulesSession:
         if status == "completed":
             ended["completed_at"] = int(self._now)
         turn = Turn(job.response_id, job.parent, tuple(job.input), tuple(said), status, job.store)
-        self.service.keep(turn, job.body)
+        self.service.keep(turn, job.body, ended)
         self.service.counters[status] += 1
         if not self.over_http:
             self._heads[job.stream_id] = job.response_id
@@ -346,7 +364,7 @@ class RulesSession:
             self._admit(successor)
         except Refusal:
             return False
-        successor.events = self._play(successor)
+        successor.events = self._played(successor)
         job.successor = successor
         return True
 
@@ -359,7 +377,22 @@ class RulesSession:
             self._active.insert(place, job.successor)
         self._fill()
 
+    def _shown(self, job: Job, event: Event) -> Event:
+        """The event, with the id that this service shows."""
+        if self._id is None and not self.service.changes_ids:
+            return event
+        shown = self._id or self.service.new_id("resp")
+        assert job.response_id is not None
+        if self._id is None or event["type"] in TERMINALS:
+            self.service.name(shown, job.response_id)
+        return {**event, "response": {**event["response"], "id": shown}}
+
     def _stamped(self, job: Job, event: Event) -> Event:
+        if event["type"] == "response.metadata":
+            return event
+        event = self._shown(job, event) if "response" in event else event
+        if self.service.changes_item_ids:
+            event = with_new_item_ids(event, self.service.new_id)
         named = {} if job.stream_id is None else {"stream_id": job.stream_id}
         if event["type"] == "error" and job.sequence == 0:
             return {**event, **named}  # refused: no response, so no place in one
@@ -401,6 +434,14 @@ class RulesSession:
         if len(job.steers) >= MAX_STEERS:
             return "too_many_pending_steers", "Too much steering input is pending for this response."
         return None
+
+
+def _with_heartbeats(events: Iterator[Event]) -> Iterator[Event]:
+    yield {"type": "response.metadata", "metadata": {}}
+    for event in events:
+        yield event
+        if event["type"] not in TERMINALS:
+            yield {"type": "keepalive"}
 
 
 def _raising(refusal: Refusal) -> Iterator[Event]:

@@ -6,9 +6,10 @@ together only when somebody asks for it, and many forks share one beginning.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -67,16 +68,26 @@ class Store:
         seconds: float = 3600,
         hydrate: bool = True,
         piece: int = 16,
+        continues: Literal["all", "stored", "none"] = "all",
+        manner: Literal["openai", "xai"] = "openai",
+        heartbeats: bool = False,
+        changes_ids: bool = False,
+        changes_item_ids: bool = False,
     ) -> None:
         self.author, self.lanes, self.hydrate, self.piece = author, lanes, hydrate, piece
         self.max_active, self.max_lanes, self.max_frame = max_active, max_lanes, max_frame
         self.seconds, self.ignores_lanes = seconds, ignores_lanes
+        self.continues = "stored" if manner == "xai" else continues
+        self.manner, self.heartbeats, self.changes_ids = manner, heartbeats, changes_ids
+        self.changes_item_ids = changes_item_ids
         self.log: list[Accepted] = []
         self.counters: Counter[str] = Counter()
         self.turns: dict[str, Turn] = {}
         self._stored: set[str] = set()
         self._items: dict[str, Item] = {}
         self._latest: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._responses: dict[str, Event] = {}
         self._made = 0
 
     def conversation(self, response_id: str) -> list[Item]:
@@ -86,7 +97,7 @@ class Store:
         a test wants to see them. Raises KeyError for a response that never ended well.
         """
         links: list[Turn] = []
-        following: str | None = response_id
+        following: str | None = self.named(response_id)
         while following is not None:
             links.append(self.turns[following])
             following = links[-1].parent
@@ -96,21 +107,39 @@ class Store:
 
     def is_stored(self, response_id: str) -> bool:
         """Whether any connection may continue this response."""
-        return self.hydrate and response_id in self._stored
+        return self.hydrate and self.named(response_id) in self._stored
+
+    def name(self, shown: str, response_id: str) -> None:
+        """Let an id stand for a response from now on."""
+        self._names[shown] = response_id
+
+    def named(self, shown: str) -> str:
+        """The response that an id stands for."""
+        return self._names.get(shown, shown)
+
+    def retrieve(self, response_id: str) -> Event | None:
+        """A stored response, as GET returns it."""
+        return self._responses.get(self.named(response_id)) if self.is_stored(response_id) else None
 
     def forget(self, response_id: str) -> None:
         """Drop a stored response, as an expiry or a DELETE would."""
-        self._stored.discard(response_id)
+        self._stored.discard(self.named(response_id))
 
     def new_id(self, prefix: str) -> str:
         """A new id with that prefix."""
         self._made += 1
         return f"{prefix}_{self._made:08}"
 
+    def pass_over(self, items: Sequence[Item]) -> None:
+        """Have new ids come after those of the items, which another service of this kind has made."""
+        made = (re.search(r"_(\d{8})$", str(item.get("id"))) for item in items if isinstance(item, dict))
+        self._made = max([self._made, *(int(found[1]) for found in made if found)])
+
     def parent_of(self, body: Mapping[str, Any]) -> str | None:
         """The id of the response that this request continues, if any."""
         key = _conversation_key(body)
-        return body.get("previous_response_id") if key is None else self._latest.get(key)
+        parent = body.get("previous_response_id") if key is None else self._latest.get(key)
+        return None if parent is None else self.named(parent)
 
     def dereferenced(self, item: Item) -> Item:
         """The item that an `item_reference` names; any other item itself. Raises Refusal for an unknown id."""
@@ -142,9 +171,10 @@ class Store:
             whole.pop("encrypted_content", None)
         return whole if kind in {"reasoning", "compaction"} else {"status": "completed", **whole}
 
-    def keep(self, turn: Turn, body: Mapping[str, Any]) -> None:
+    def keep(self, turn: Turn, body: Mapping[str, Any], response: Event) -> None:
         """Keep a finished turn: its response, and its items if it is stored."""
         self.turns[turn.id] = turn
+        self._responses[turn.id] = response
         if turn.stored:
             self._stored.add(turn.id)
             self._items |= {item["id"]: item for item in (*turn.input, *turn.output) if "id" in item}

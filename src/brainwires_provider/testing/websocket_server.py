@@ -156,6 +156,10 @@ class ScriptedSocket(LoopbackServer):
         if not isinstance(self._http, ResponsesService):
             told = f"ScriptedSocket: nothing answers {request.method} {request.path} over HTTP"
             return plain_text(404, told) if self._http is None else self._http(request)
+        if request.method == "GET" and "/responses/" in request.path:
+            found = self._http.retrieve(request.path.rpartition("/")[2])
+            told = f"ScriptedSocket: there is no {request.path}"
+            return plain_text(404, told) if found is None else Answer(body=msgspec.json.encode(found))
         if not request.path.endswith("/responses"):
             return plain_text(404, f"ScriptedSocket: there is no {request.path}")
         if request.method != "POST":

@@ -94,13 +94,15 @@ class _RealClock:
 class EngineHandle:
     """Keeps an engine loaded for one request. Call `release` at its end; garbage collection releases it too."""
 
-    __slots__ = ("_held", "_state", "endpoint", "generation")
+    __slots__ = ("_held", "_state", "endpoint", "generation", "process")
 
     def __init__(self, state: _State, generation: int) -> None:
         self._held = True
         self._state = state
         self.generation = generation
         self.endpoint = Endpoint("")
+        self.process: EngineProcess | None = None
+        """The engine's process, once it is loaded."""
 
     @property
     def revoked(self) -> bool:
@@ -145,6 +147,7 @@ class Engine:
         except BaseException:
             handle.release()
             raise
+        handle.process = self._state.process()
         return handle
 
     async def endpoint(self) -> Endpoint:
@@ -274,6 +277,10 @@ class _State:
         with self._lock:
             running = self._process is not None and self._process.running()
             return self._process.pid if self._process is not None and running else None
+
+    def process(self) -> EngineProcess | None:
+        with self._lock:
+            return self._process
 
     def busy(self) -> int:
         with self._lock:

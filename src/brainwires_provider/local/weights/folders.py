@@ -7,16 +7,20 @@ whenever the writer is killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import sys
 import time
 from typing import Final
 
-__all__ = ["DATA_FOLDER_VARIABLE", "data_folder", "write_atomically"]
+__all__ = ["DATA_FOLDER_VARIABLE", "data_folder", "lock", "write_atomically"]
 
 DATA_FOLDER_VARIABLE: Final = "BRAINWIRES_DATA_DIR"
 
 _IN_USE: Final = 1.0  # seconds
 _PAUSE: Final = 0.01  # seconds
+_FAR: Final = 1 << 62
+"""A place of the file that is never read: on Windows, what is locked cannot be."""
 
 
 def data_folder() -> str:
@@ -56,3 +60,25 @@ def _replace(source: str, target: str) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(_PAUSE)
+
+
+def lock(file: int) -> bool:
+    """Lock an open file until it is closed; False where another process, or another opener of this one, has it.
+
+    Raises OSError where the file system locks nothing.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, _FAR, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK):
+            return False
+        raise
+    return True

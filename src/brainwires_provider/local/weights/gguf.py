@@ -38,6 +38,7 @@ __all__ = [
     "parse_metadata",
     "read_header",
     "read_metadata",
+    "takes_tools",
 ]
 
 PerLayer: TypeAlias = int | tuple[int, ...]
@@ -141,7 +142,7 @@ class GGUFMetadata(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=T
         """Whether a chat template of the file uses the variable `tools`. None if there is no template."""
         if not self.has_chat_template:
             return None
-        return any(map(_takes_tools, filter(None, (self.chat_template, *self.named_templates.values()))))
+        return any(map(takes_tools, filter(None, (self.chat_template, *self.named_templates.values()))))
 
     @property
     def is_embedding_model(self) -> bool:
@@ -280,7 +281,8 @@ def _metadata(values: _KeyValues, version: int, size: int, tensors: int, weights
     )
 
 
-def _takes_tools(template: str) -> bool:
+def takes_tools(template: str) -> bool:
+    """Whether a chat template uses the variable `tools`."""
     start: int | None = None
     for mark in _JINJA.finditer(template):
         if mark[0][0] == "{":

@@ -35,7 +35,8 @@ __all__ = ["DigestError", "OnProgress", "PullPhase", "PullProgress", "PulledMode
 _CHUNK: Final = 4 << 20  # bytes hashed between two reports
 _GRAMMAR: Final = "hf:OWNER/NAME/FILE.gguf, or hf:OWNER/NAME@REVISION/FILE.gguf"
 _REFERENCE: Final = re.compile(
-    r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?/(?P<file>[^@\\\x00-\x1f]+\.gguf)", re.ASCII
+    r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>\w(?:[\w-]|\.(?!\.))*))?/(?P<file>[^@\\\x00-\x1f]+\.gguf)",
+    re.ASCII,
 )
 _MAX_PARTS: Final = 999
 

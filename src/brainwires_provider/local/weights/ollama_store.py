@@ -178,7 +178,7 @@ class _Folder:
         data = self._bytes(self.manifest(name), _MAX_MANIFEST, f"the manifest of {str(name)!r}")
         try:
             layers = msgspec.json.decode(data, type=_Manifest).layers or ()
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise _bad(name, f"its manifest is damaged: {error}") from None
         weights = self._weights(name, layers)
         path = self._blob(name, weights)
@@ -235,7 +235,7 @@ class _Folder:
         text = self._text(name, layers, "params")
         try:
             return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise _bad(name, f"its params are damaged: {error}") from None
 
     def _size(self, path: str, what: str) -> int | None:

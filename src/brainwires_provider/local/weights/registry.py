@@ -255,6 +255,8 @@ class LocalRegistry:
             before = data[: error.start]
             line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
             raise self._damaged(f"line {line}, column {column}: not UTF-8 text") from None
+        except ValueError:
+            raise self._damaged("a number in it has too many digits") from None
         except RecursionError:
             raise self._damaged("its values are nested too deeply") from None
         if not isinstance(document, dict):

@@ -1,0 +1,159 @@
+"""Budgets: the decisions, and the upper bounds that are reserved."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from decimal import Decimal
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainwires_provider import Budget, BudgetExceededError, Limits
+from brainwires_provider._core.admission import Ledger
+from brainwires_provider._core.budget import Account, Reserved, account_of
+from brainwires_provider._core.counting import at_most, measured
+from brainwires_provider._core.shared_budget import SharedAccount
+from brainwires_provider.providers.prices import Prices
+
+OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com/v1"
+STEPS = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from(["keep", "less", "none", "unknown"])), max_size=40
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS, st.integers(0, 100))
+def test_no_budget_is_overspent(steps: list[tuple[int, str]], limit: int) -> None:
+    """Whatever is reserved and settled, what is spent and reserved together never exceeds it."""
+    account, budget = Account(), Budget(usd=Decimal(limit) / 100, tokens=limit)
+    open_ones: list[Reserved] = []
+    for amount, end in steps:
+        fits = account.tokens + account.reserved_tokens + amount <= limit
+        try:
+            open_ones.append(account.reserve(budget, Decimal(amount) / 100, amount))
+            assert fits
+        except BudgetExceededError:
+            assert not fits
+        if end != "keep" and open_ones:
+            reserved = open_ones.pop(0)
+            share = {"less": reserved.tokens // 2, "none": 0, "unknown": None}[end]
+            usd = None if share is None else Decimal(share) / 100
+            account.settle(reserved, usd, share)
+            account.settle(reserved, Decimal(99), 99)  # a second time: nothing
+        assert account.tokens + account.reserved_tokens <= limit
+        assert account.usd + account.reserved_usd <= Decimal(limit) / 100
+    assert account.reserved_tokens == sum(each.tokens for each in open_ones)
+
+
+def test_a_hundred_threads_with_money_for_ten() -> None:
+    account, budget = Account(), Budget(usd=1.0)
+    granted: list[Reserved] = []
+    start = threading.Barrier(100)
+
+    def ask() -> None:
+        start.wait(20)
+        with contextlib.suppress(BudgetExceededError):
+            granted.append(account.reserve(budget, Decimal("0.1"), 5))
+
+    threads = [threading.Thread(target=ask) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(granted) == 10 and account.reserved_usd == 1
+
+
+def test_the_error_names_what_is_left_and_what_to_do() -> None:
+    account = Account()
+    account.settle(account.reserve(Budget(tokens=100), Decimal(0), 60), None, None)
+    with pytest.raises(BudgetExceededError, match=r"100 tokens .*60 spent, 0 reserved.*up to 41.*max_tokens"):
+        account.reserve(Budget(tokens=100), Decimal(0), 41)
+
+
+def test_a_named_scope_is_shared_and_a_clients_is_its_own() -> None:
+    first, second = Account(), Account()
+
+    assert account_of("client", first) is first
+    assert account_of("test-a", first) is account_of("test-a", second)
+    assert account_of("test-a", first) is not account_of("test-b", first)
+
+
+BOUNDS: dict[str, tuple[dict[str, Any] | None, tuple[int, int]]] = {
+    "no body": (None, (8, 16_384)),
+    "bytes, and something around each text": ({"content": "aä"}, (3 + 16, 16_384)),
+    "the maximum output": ({"max_tokens": 7}, (16, 7)),
+    "a picture": ({"image": "A" * 1_000_000}, (10_000 + 16, 16_384)),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_the_most_that_a_request_may_use(name: str) -> None:
+    body, bound = BOUNDS[name]
+
+    assert at_most(measured(body)) == bound
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "tier", "dollars"),
+    [
+        (OPENAI, "gpt-4o", None, "0.35"),
+        (OPENAI, "gpt-5", "priority", "0.45"),
+        (ANTHROPIC, "claude-sonnet-4-5", None, "0.75"),  # as if all were written to the cache for an hour
+        (OPENAI, "gpt-99", None, None),
+    ],
+)
+def test_the_most_that_tokens_may_cost(url: str, model: str, tier: str | None, dollars: str | None) -> None:
+    found = Prices(url).at_most(model, 100_000, 10_000, tier)
+
+    assert found == (None if dollars is None else Decimal(dollars))
+
+
+@pytest.mark.parametrize("wrong", [{"usd": -1}, {"tokens": -1}, {"usd": float("nan")}])
+def test_an_amount_below_nothing_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"Budget.{next(iter(wrong))}"):
+        Budget(**wrong)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [10**15, 10**400, -1, Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity")],
+    ids=["large", "huge", "negative", "NaN", "sNaN", "infinite"],
+)
+def test_a_number_that_cannot_be_counted_is_refused_where_it_is_made(number: Any) -> None:
+    made = [lambda: Budget(usd=number)]
+    if not isinstance(number, Decimal):
+        made += [
+            lambda: Budget(tokens=number),
+            *(partial(Limits, **{name: number}) for name in ("rpm", "tpm")),
+        ]
+    for make in made:
+        with pytest.raises(ValueError, match=r"takes (an amount|a number)"):
+            make()
+
+
+def test_what_a_server_has_said_is_what_is_shown_of_a_shared_budget() -> None:
+    """Of the client's loops, the one that heard last; what is reserved in all of them; else the process's account."""
+
+    def loop(spent: str, *reserved: int) -> Any:
+        account = SharedAccount(None, "all", None)  # type: ignore[arg-type]
+        account._spent = spent
+        account._open = {str(tokens): Reserved(Decimal(tokens), tokens) for tokens in reserved}
+        return SimpleNamespace(accounts={"all": account, "other": account}, gates={})
+
+    class Loop:
+        """Stands for an event loop."""
+
+    loops, ledger = [Loop(), Loop()], Ledger()
+    ledger.account.tokens = 7
+    ledger._shared[loops[0]] = {"a": loop("2000000000,20", 3)}  # type: ignore[index]
+    ledger._shared[loops[1]] = {"a": loop("1000000000,10", 4)}  # type: ignore[index]
+    stats = ledger.stats(Budget(tokens=99, scope="all"))
+    assert (stats.spent_usd, stats.spent_tokens) == (2, 20)
+    assert (stats.reserved_usd, stats.reserved_tokens) == (7, 7)
+    assert ledger.stats(Budget(tokens=99, scope="nobody's")).spent_tokens == 0
+    assert ledger.stats(Budget(tokens=99)).spent_tokens == ledger.stats(None).spent_tokens == 7

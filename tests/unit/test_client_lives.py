@@ -1,0 +1,321 @@
+"""A client's life: dropped without being closed, copied, pickled, in other event loops and programs."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import copy
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainwires_provider import AsyncClient, Client, ConfigError, EnvKey, ProviderConfig
+from brainwires_provider.testing import (
+    Answer,
+    RecordedRequest,
+    ResponsesService,
+    ScriptedServer,
+    ScriptedSocket,
+)
+from chat_answers import WHOLE
+
+HERE = Path(__file__).name
+HANG = 100  # seconds: no program here takes them, on however slow a machine
+
+
+# -- dropped -------------------------------------------------------------------------------------------------
+
+
+async def drop(make: Callable[[], AsyncClient]) -> list[str]:
+    """The warnings and the loop's complaints when a used client is dropped while its loop runs."""
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(str(context)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client = make()
+        assert (await client.chat("hi")).text
+        del client
+        gc.collect()
+    return [*(f"{w.category.__name__}: {w.message}" for w in caught), *said]
+
+
+@pytest.mark.parametrize("kind", ["HTTP", "WebSocket"])
+def test_a_dropped_client_warns_with_its_line_and_closes(kind: str) -> None:
+    """Never with the HTTP library's own message, which names no line of the program's."""
+
+    def over_http() -> AsyncClient:
+        return AsyncClient("openai-chat:m", base_url=server.base, api_key="k")
+
+    def over_websocket() -> AsyncClient:
+        provider = ProviderConfig("openai-responses-ws", base_url=socket.base_url, api_key="k")
+        return AsyncClient("openai-responses-ws:m", providers=[provider])
+
+    async def main() -> list[str]:
+        said = await drop(over_http if kind == "HTTP" else over_websocket)
+        await used.wait_idle_async()
+        return said
+
+    with ScriptedServer([Answer(body=WHOLE)]) as server, ScriptedSocket(ResponsesService()) as socket:
+        server.base = server.url  # type: ignore[attr-defined]
+        used: Any = server if kind == "HTTP" else socket
+        said = asyncio.run(main())
+    assert len(said) == 1
+    assert said[0].startswith("ResourceWarning: a client made at ")
+    assert f"{HERE}:" in said[0]
+    assert "aclose()" in said[0]
+
+
+def test_a_client_that_is_dropped_as_its_loop_ends_leaves_nothing() -> None:
+    """In every way that a loop ends: `asyncio.run`, and a loop that is closed without its shutdown."""
+    code = """
+import asyncio, gc, sys, warnings
+from brainwires_provider import AsyncClient
+warnings.simplefilter("always")
+
+async def ask():
+    client = AsyncClient("openai-chat:m", base_url=sys.argv[1], api_key="k")
+    await client.chat("hi")
+
+asyncio.run(ask())
+loop = asyncio.new_event_loop()
+client = AsyncClient("openai-chat:m", base_url=sys.argv[1], api_key="k")
+loop.run_until_complete(client.chat("hi"))
+loop.close()
+del client
+gc.collect()
+"""
+    with ScriptedServer([Answer(body=WHOLE)] * 2) as server:
+        ran = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", code, server.url],
+            capture_output=True,
+            text=True,
+            timeout=HANG,
+        )
+        server.wait_idle()
+    lines = [line for line in ran.stderr.splitlines() if "ResourceWarning: " in line or "Unclosed" in line]
+    assert ran.returncode == 0, ran.stderr
+    assert len(lines) - ran.stderr.count("Enable tracemalloc") == 1, (
+        ran.stderr
+    )  # of the first, whose loop still ran
+    assert "a client made at <string>:7 was dropped" in lines[0]
+
+
+def test_what_still_uses_the_connections_keeps_them() -> None:
+    async def main() -> None:
+        talk = AsyncClient("openai-chat:m", base_url=server.url, api_key="k").conversation()
+        for _ in range(2):
+            gc.collect()
+            assert (await talk.chat("hi")).text == "Hello"
+        assert server.connections == 1
+        await talk._session.aclose()
+
+    with ScriptedServer([Answer(body=WHOLE)] * 2) as server:
+        asyncio.run(main())
+
+
+# -- copied --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize(
+    "make", [copy.copy, copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))]
+)
+def test_a_copied_client_owns_nothing_of_the_first(
+    make: Callable[[Client], Client], used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIFE_KEY", "k-1")
+
+    async def asynchronous() -> None:
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key=EnvKey("LIFE_KEY")) as first:
+            if used:
+                await first.chat("hi")
+            other: Any = make(first)  # type: ignore[arg-type]
+            assert (await other.chat("hi")).text == "Hello"
+            await other.aclose()
+            assert (await first.chat("hi")).text == "Hello"
+        assert (await make(first).chat("hi")).text == "Hello"  # type: ignore[arg-type, misc]
+
+    with ScriptedServer([Answer(body=WHOLE)] * 10) as server:
+        with Client("openai-chat:m", base_url=server.url, api_key=EnvKey("LIFE_KEY")) as first:
+            if used:
+                first.chat("hi")
+            other = make(first)
+            assert other.chat("hi").text == "Hello"
+            del other
+            gc.collect()
+            assert (
+                first.chat("hi").text == "Hello"
+            )  # dropped, not closed: nothing of the first's went with it
+            with make(first) as third:
+                third.chat("hi")
+            assert first.chat("hi").text == "Hello"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            asyncio.run(asynchronous())
+            gc.collect()
+
+
+def test_a_copied_conversation_goes_on_over_the_same_client() -> None:
+    with (
+        ScriptedServer([Answer(body=WHOLE)] * 3) as server,
+        Client("openai-chat:m", base_url=server.url, api_key="k") as client,
+    ):
+        talk = client.conversation()
+        talk.chat("hi")
+        other = copy.copy(talk)
+        other.chat("hi")
+        assert server.connections == 1
+
+
+# -- in other programs ---------------------------------------------------------------------------------------
+
+ASYNCHRONOUS: dict[str, Callable[[AsyncClient], Any]] = {
+    "chat": lambda client: client.chat("hi"),
+    "stream": lambda client: anext(client.stream("hi")),
+    "enter a stream": lambda client: client.stream("hi").__aenter__(),
+    "models": lambda client: client.models(),
+    "embed": lambda client: client.embed(["hi"]),
+    "count_tokens": lambda client: client.count_tokens("hi"),
+    "responses": lambda client: client.responses.retrieve("r"),
+    "connect": lambda client: client.responses.connect().__aenter__(),
+    "local": lambda client: client.local.load(),
+    "ollama": lambda client: client.ollama.list(),
+}
+PROVIDER = {
+    "connect": "openai-responses-ws",
+    "local": "local",
+    "ollama": "ollama",
+    "count_tokens": "anthropic",
+}
+
+
+@pytest.mark.parametrize("call", ASYNCHRONOUS)
+def test_without_asyncio_the_error_names_it_and_what_to_do(call: str) -> None:
+    """Under trio there is no loop of asyncio, as there is none here."""
+    client = AsyncClient(f"{PROVIDER.get(call, 'openai')}:m", api_key="k")
+    with pytest.raises(ConfigError) as caught:
+        ASYNCHRONOUS[call](client).__await__().send(None)
+
+    for word in ("asyncio", "trio", "anyio.run", 'backend="asyncio"', "anyio.to_thread.run_sync"):
+        assert word in str(caught.value)
+
+
+FORKED = """
+import os, sys, time
+from brainwires_provider import Client
+client = Client("openai-chat:m", base_url=sys.argv[1], api_key="k")
+assert client.chat("hi").text == "Hello"
+child = os.fork()
+if child == 0:
+    from gevent import monkey, spawn, joinall, Timeout
+    monkey.patch_all()
+    with Timeout(60):
+        jobs = [spawn(lambda: client.chat("hi").text) for _ in range(5)]
+        joinall(jobs)
+        assert [job.value for job in jobs] == ["Hello"] * 5, [job.value for job in jobs]
+        assert client.stream("hi").collect().text == "Hello"
+        assert Client("openai-chat:m", base_url=sys.argv[1], api_key="k").chat("hi").text == "Hello"
+    os._exit(0)
+end = time.monotonic() + 70
+while not (done := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+    time.sleep(0.02)
+assert done == (child, 0), done
+from gevent import monkey
+monkey.patch_all()
+try:
+    client.chat("hi")
+except Exception as error:
+    print(type(error).__name__, error)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_gevent_with_a_client_that_was_used_before_the_fork() -> None:
+    """As gunicorn does with `preload_app`: the parent's client is used, each worker patches after its fork."""
+    pytest.importorskip("gevent", reason="gevent is not installed")
+    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
+        ran = subprocess.run(
+            [sys.executable, "-c", FORKED, server.url], capture_output=True, text=True, timeout=HANG
+        )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("ConfigError gevent has patched threads after a client was used")
+
+
+FORKED_WITH_POLICIES = """
+import os, sys, threading, time
+from brainwires_provider import Breaker, Budget, Client, Hedge, Limits, ProviderError, Retry
+settings = dict(base_url=sys.argv[1], api_key="k", retry=Retry(attempts=1))
+busy = Client("openai-chat:m", limits=Limits(concurrency=1), budget=Budget(tokens=20_000), **settings)
+scoped = Client("openai-chat:m", budget=Budget(tokens=20_000, scope="all"), **settings)
+probed = Client("openai-chat:m", breaker=Breaker(failures=1, rest=0.01), **settings)
+try:
+    probed.chat("fail")
+except ProviderError:
+    time.sleep(0.02)
+threads = [threading.Thread(target=client.chat, args=("wait",)) for client in (busy, scoped, probed)]
+for thread in threads:
+    thread.start()
+sys.stdin.readline()  # the server has all of them
+child = os.fork()
+if child == 0:
+    threading.Timer(50, os._exit, (3,)).start()
+    for client in busy, scoped, probed:
+        assert client.stats().reserved_tokens == 0, client.stats()
+        assert client.chat("hi").text == "Hello"
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+print(status, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_the_parent_holds_of_policies_is_not_the_childs() -> None:
+    """Places within limits, reservations of budgets, and the probe of a breaker, held by calls during the fork."""
+
+    def answer(request: RecordedRequest) -> Answer:
+        asked = request.json()["messages"][0]["content"]
+        return Answer(500) if asked == "fail" else Answer(body=WHOLE, stall_before_headers=asked == "wait")
+
+    with ScriptedServer(answer) as server:
+        ran = subprocess.Popen(
+            [sys.executable, "-c", FORKED_WITH_POLICIES, server.url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        server.wait_requests(4, HANG)
+        out, err = ran.communicate("go\n", timeout=HANG)
+    assert out == "0\n", err
+
+
+def test_locks_are_made_by_what_has_replaced_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test before this one needs, where gevent is not installed."""
+    made: list[Any] = []
+
+    def allocate() -> Any:
+        made.append(native())
+        return made[-1]
+
+    native = _thread.allocate_lock
+    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
+        with Client("openai-chat:m", base_url=server.url, api_key="k") as used:
+            used.chat("hi")
+            monkeypatch.setattr(_thread, "allocate_lock", allocate)
+            with pytest.raises(ConfigError, match=r"gevent\.monkey\.patch_all\(\) before the first request"):
+                used.chat("hi")
+            monkeypatch.undo()
+        monkeypatch.setattr(_thread, "allocate_lock", allocate)
+        with Client("openai-chat:m", base_url=server.url, api_key="k") as client:
+            client.chat("hi")
+    assert len(made) >= 2  # a call's, and the threads' for what may block

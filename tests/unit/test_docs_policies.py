@@ -1,0 +1,73 @@
+"""The examples of docs/policies.md run against a scripted server, each in at most five lines of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tomllib
+from contextlib import redirect_stdout
+from typing import Any
+
+import pytest
+
+from brainwires_provider import AsyncClient, Budget, Limits, Retry, load_config
+from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
+from paths import PROJECT
+
+TEXT = (PROJECT / "docs" / "policies.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+USAGE = {"prompt_tokens": 40, "completion_tokens": 10, "total_tokens": 50}
+
+
+def answer(request: RecordedRequest) -> Answer:
+    text = f"{request.json()['model']} answers"
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    body = {"id": "c", "model": request.json()["model"], "choices": [choice], "usage": USAGE}
+    return Answer(body=json.dumps(body).encode())
+
+
+def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from brainwires_provider.providers import prices
+
+    real = prices.service_at
+    monkeypatch.setattr(prices, "service_at", lambda _: real("https://api.openai.com/v1"))
+    printed: list[str] = []
+    names: dict[str, Any] = {}
+    with ScriptedServer(answer) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        clients = []
+        for example in EXAMPLES:
+            with redirect_stdout(io.StringIO()) as out:
+                exec(example, names)
+            printed.append(out.getvalue())
+            clients.append(names["client"])
+        for client in dict.fromkeys(clients):
+            client.close()
+    retried, limited, shared, priced, budgeted, other, hedged, guarded, traced, stats, hooked = printed
+    assert retried == "gpt-6 answers []\n" and limited == "50\n" and shared == ""
+    assert priced.startswith("0.0002 genai-prices") and budgeted == "gpt-4o answers\n"
+    assert other == "openai-chat gpt-6 []\n"
+    assert hedged == "gpt-6 answers []\n"
+    assert traced.endswith("gpt-6 answers\n")
+    assert guarded.startswith("gpt-6 (BreakerStats(") and "state='closed'" in guarded
+    assert stats == "() 0 () None\n" and hooked == ""
+
+
+def test_each_example_is_short() -> None:
+    for example in EXAMPLES:
+        lines = [line for line in example.splitlines() if line and not line.startswith(("from ", "import "))]
+        assert len(lines) <= 5, example
+
+
+def test_the_file_of_the_page_is_read(tmp_path: Any) -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    assert tomllib.loads(text)
+    (tmp_path / "brainwires.toml").write_text(text)
+    client = AsyncClient("openai-chat:m", api_key="k", config=load_config(tmp_path / "brainwires.toml"))
+    session: Any = client._session
+
+    assert session.policies.retry == Retry(5) and session.policies.limits == Limits(rpm=500, tpm=200_000)
+    assert session.policies.budget == Budget(usd=5) and session.has_prices
+    assert session.instruments is not None

@@ -1,0 +1,120 @@
+"""When which of two requests is taken, on a virtual clock: every order in which they may end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import pytest
+
+from brainwires_provider import AsyncClient, ConnectError, Hedge, ProviderError, Retry
+from chat_answers import WHOLE
+from virtual_time import virtually
+
+AFTER = 5.5
+FIRST, SECOND = (1, 4, 7, 12), (1.25, 3.25, 9.25)  # seconds; no two requests end at once
+
+
+class Exchange:
+    """An answer that has come."""
+
+    status, ok, framed, over, clean = 200, True, False, False, True
+    continuation, attempts, heard_at = None, (), 0.0
+    headers: Mapping[str, str] = {}
+
+    async def body(self, limit: int) -> bytes:
+        return WHOLE
+
+    def release(self) -> None:
+        """Its connection is free."""
+
+    def abort(self) -> None:
+        """Its connection is closed."""
+
+
+class Network:
+    """What each request takes, and whether it is answered. `ended` is what became of each, and when."""
+
+    def __init__(self, *plays: tuple[float, bool]) -> None:
+        self.plays = plays
+        self.requests = 0
+        self.ended: list[tuple[int, str, float]] = []
+
+    async def open(self, outgoing: Any) -> Exchange:
+        number, self.requests = self.requests, self.requests + 1
+        seconds, is_good = self.plays[number]
+        loop, how, ended = asyncio.get_running_loop(), "cancelled", self.ended
+        try:
+            await asyncio.sleep(seconds)
+            how = "answered" if is_good else "failed"
+        finally:
+            ended.append((number, how, loop.time()))
+        if not is_good:
+            raise ConnectError(f"no connection for request {number}")
+        return Exchange()
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def abandon(self) -> bool:
+        return False
+
+
+def call(network: Network) -> tuple[Any, float]:
+    async def main() -> tuple[Any, float]:
+        settings: Any = {"hedge": Hedge(AFTER, share=1), "retry": Retry(1), "base_url": "http://localhost:9"}
+        async with AsyncClient("openai-chat:m", api_key="k", **settings) as client:
+            session: Any = client._session
+            session._transports["http"] = network
+            try:
+                found: Any = await client.chat("Hi")
+            except ProviderError as error:
+                found = error
+            taken = asyncio.get_running_loop().time()
+            for _ in range(3):
+                await asyncio.sleep(0)  # the loser's task ends
+            network.ended = list(network.ended)  # and nothing that the end of the loop cancels is noted
+            return found, taken
+
+    return virtually(main())
+
+
+@pytest.mark.parametrize("first", list(product(FIRST, (True, False))))
+def test_every_order_in_which_two_requests_may_end(first: tuple[float, bool]) -> None:
+    for second in product(SECOND, (True, False)):
+        network = Network(first, second)
+        found, taken = call(network)
+
+        ends = [(first[0], first[1], 0)]
+        if first[0] > AFTER:
+            ends.append((AFTER + second[0], second[1], 1))
+        good = sorted(end for end in ends if end[1])
+        at = good[0][0] if good else max(end[0] for end in ends)
+        assert taken == pytest.approx(at), (first, second)
+        assert network.requests == len(ends)
+        assert isinstance(found, ProviderError) is not bool(good)
+        for seconds, is_good, number in ends:
+            wanted = ("answered" if is_good else "failed") if seconds <= at else "cancelled"
+            assert (number, wanted, pytest.approx(min(seconds, at))) in network.ended
+        failed = [each.is_cancelled for each in found.attempts]
+        lost = [number for *_, number in ends if not good or number != good[0][2]]
+        assert len(failed) == len(lost)
+        if good and lost:
+            (seconds, _, _), = [end for end in ends if end[2] == lost[0]]  # fmt: skip
+            assert failed == [seconds > at]
+
+
+def test_at_most_a_share_of_the_calls_is_hedged_however_slow_all_are() -> None:
+    async def main() -> int:
+        network = Network(*[(20.0, True)] * 400)
+        settings: Any = {"hedge": Hedge(1, share=0.1), "base_url": "http://localhost:9"}
+        async with AsyncClient("openai-chat:m", api_key="k", **settings) as client:
+            session: Any = client._session
+            session._transports["http"] = network
+            for _ in range(20):
+                await asyncio.gather(*(client.chat("Hi") for _ in range(10)))
+        return network.requests
+
+    assert virtually(main()) == 200 + 20

@@ -1,0 +1,456 @@
+"""Limits of requests and tokens: the decisions, and those who wait, on a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainwires_provider import AsyncClient, ConfigError, EnvKey, Limits, Usage
+from brainwires_provider._core.counting import estimated, measured, rule_of, used
+from brainwires_provider._core.gate import Gate
+from brainwires_provider._core.limit_headers import Stated, stated_limits
+from brainwires_provider._core.limits import Amounts, Limiter, Waiter
+from brainwires_provider._core.waits import Waits
+from virtual_time import virtually
+
+NOW = 1_790_000_000.0
+
+
+class Line:
+    """A limiter, and who was granted a place when."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.limiter = Limiter(Limits(**limits))
+        self.waiters: list[Waiter] = []
+        self.granted: dict[int, float] = {}
+
+    def ask(self, now: float, **amounts: int) -> Waiter:
+        waiter = Waiter(Amounts(**amounts), lambda: None)
+        self.waiters.append(waiter)
+        self.limiter.enter(waiter, now)
+        self.note(now)
+        return waiter
+
+    def note(self, now: float) -> None:
+        for n, waiter in enumerate(self.waiters):
+            if waiter.ticket is not None:
+                self.granted.setdefault(n, now)
+
+    def pass_time(self, until: float = 1e9) -> None:
+        """Grant what comes due, in its time."""
+        now = 0.0
+        while (due := self.limiter.due(now)) is not None and due <= until:
+            now = due
+            self.limiter.grant(now)
+            self.note(now)
+
+
+def test_a_request_over_the_limit_waits_until_the_first_has_left_the_window() -> None:
+    line = Line(rpm=2)
+    for now in (0, 10, 20, 30, 40):
+        line.ask(now)
+    line.pass_time()
+
+    assert line.granted == {0: 0, 1: 10, 2: 60, 3: 70, 4: 120}
+
+
+def test_each_limit_counts_its_own() -> None:
+    line = Line(rpm=10, itpm=100, otpm=50, tpm=120)
+    line.ask(0, input=60, output=10)
+    line.ask(1, input=60, output=10)  # input
+    line.ask(2, input=1, output=45)  # behind it
+    line.pass_time()
+
+    assert line.granted == {0: 0, 1: 60, 2: 121 - 1}  # output, when the second has left
+
+
+def test_a_large_waiter_goes_within_one_window_and_nobody_passes_it() -> None:
+    line = Line(tpm=100)
+    for _ in range(5):
+        line.ask(0, input=15)
+    large = line.ask(1, input=80)
+    small = [line.ask(2 + n / 100, input=1) for n in range(59)]
+    assert not any(waiter.ticket for waiter in (large, *small))
+    line.pass_time()
+
+    assert line.granted[5] == 60 and line.granted[6] == 60
+
+
+def test_what_is_larger_than_the_limit_waits_for_an_empty_window() -> None:
+    line = Line(tpm=100)
+    line.ask(0, input=10)
+    line.ask(1, input=500)
+    line.ask(2, input=1)
+    line.pass_time()
+
+    assert line.granted == {0: 0, 1: 60, 2: 120}
+
+
+def test_a_waiter_that_leaves_frees_its_place() -> None:
+    line = Line(tpm=100)
+    line.ask(0, input=90)
+    large, small = line.ask(1, input=80), line.ask(2, input=10)
+    line.limiter.leave(large, 3)
+
+    assert small.ticket is not None and line.limiter.waiting == 0
+
+
+def test_a_place_that_is_settled_counts_what_was_used() -> None:
+    line = Line(tpm=100, concurrency=10)
+    first, second = line.ask(0, input=90), line.ask(1, input=50)
+    assert first.ticket is not None and second.ticket is None
+    line.limiter.settle(first.ticket, Amounts(1, input=30, output=20), 5)
+    assert second.ticket is not None
+    line.limiter.settle(first.ticket, Amounts(1), 6)  # a second time: nothing
+    assert line.limiter.windows["tokens"].used(6) == 100
+    assert line.limiter.running == 1
+    assert line.limiter.windows["tokens"].used(60) == 50
+    line.limiter.settle(second.ticket, Amounts(1, input=7), 66)
+    assert line.limiter.windows["tokens"].used(66) == 0  # both have left the window: nothing is counted twice
+
+
+def test_requests_at_once() -> None:
+    line = Line(concurrency=2)
+    first, second, third = (line.ask(0) for _ in range(3))
+    assert third.ticket is None and line.limiter.due(0) is None
+    assert first.ticket is not None
+    line.limiter.settle(first.ticket, None, 1)
+    assert third.ticket is not None and second.ticket is not None
+
+
+REQUESTS = st.lists(
+    st.tuples(
+        st.floats(0, 20), st.integers(0, 70), st.integers(0, 50), st.sampled_from(["keep", "less", "leave"])
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(REQUESTS, st.integers(1, 8), st.integers(20, 100))
+def test_no_window_is_over_its_limit_and_nobody_starves(
+    asked: list[tuple[float, int, int, str]], rpm: int, tpm: int
+) -> None:
+    """Whatever is asked: 60 seconds hold at most the limit, or one request that is larger; all are served in turn."""
+    line = Line(rpm=rpm, tpm=tpm)
+    now, left = 0.0, set()
+    for n, (pause, input, output, _) in enumerate(asked):
+        target = now + pause
+        while (due := line.limiter.due(now)) is not None and due <= target:
+            now = due
+            line.limiter.grant(now)
+            line.note(now)
+        now = target
+        waiter = line.ask(now, input=input, output=output)
+        if asked[n][3] == "leave" and waiter.ticket is None:
+            line.limiter.leave(waiter, now)
+            left.add(n)
+    while (due := line.limiter.due(now)) is not None and line.limiter.waiting:
+        now = due
+        line.limiter.grant(now)
+        line.note(now)
+
+    assert set(line.granted) | left == set(range(len(asked)))
+    order = sorted(line.granted, key=lambda n: (line.granted[n], n))
+    assert order == sorted(line.granted)
+    for start in line.granted.values():
+        within = [n for n, at in line.granted.items() if start <= at < start + 60]
+        assert len(within) <= rpm
+        tokens = [asked[n][1] + asked[n][2] for n in within]
+        assert sum(tokens) <= tpm or [each for each in tokens if each] == [max(tokens)]
+
+
+# -- what a provider states --------------------------------------------------------------------------------------
+
+
+def openai(limit: Any, remaining: Any, reset: str, kind: str = "requests") -> dict[str, str]:
+    return {
+        f"x-ratelimit-limit-{kind}": str(limit),
+        f"x-ratelimit-remaining-{kind}": str(remaining),
+        f"x-ratelimit-reset-{kind}": reset,
+    }
+
+
+HEADERS: dict[str, tuple[dict[str, str], dict[str, Stated]]] = {
+    "none": ({"content-type": "x"}, {}),
+    "minutes": (openai(60, 59, "6m0s"), {"requests": Stated(60, 59, 360.0)}),
+    "milliseconds": (openai(60, 59, "250ms", "tokens"), {"tokens": Stated(60, 59, 0.25)}),
+    "compound": (openai(60, 59, "1h2m3.5s"), {"requests": Stated(60, 59, 3723.5)}),
+    "seconds": (openai(60, 59, "7.66"), {"requests": Stated(60, 59, 7.66)}),
+    "no limit": (openai(-1, -1, "0"), {}),
+    "nothing as a limit": (openai(0, 0, "1s"), {}),
+    "no remaining": (openai(60, "-1", "1s"), {"requests": Stated(60, None, 1.0)}),
+    "not a number": (openai("many", 3, "1s"), {}),
+    "infinite": (openai("inf", 3, "1s"), {}),
+    "a reset of nonsense": (openai(60, 59, "soon"), {"requests": Stated(60, 59, None)}),
+    "a reset that is negative": (openai(60, 59, "-3"), {"requests": Stated(60, 59, 0.0)}),
+    "a reset of years": (openai(60, 59, "99999999"), {"requests": Stated(60, 59, None)}),
+    "no reset": ({"x-ratelimit-limit-req-minute": "60"}, {"requests": Stated(60, None, None)}),
+    "anthropic": (
+        {
+            "anthropic-ratelimit-input-tokens-limit": "50000",
+            "anthropic-ratelimit-input-tokens-remaining": "49000",
+            "anthropic-ratelimit-input-tokens-reset": "2026-09-21T14:13:50Z",
+            "anthropic-ratelimit-output-tokens-limit": "8000",
+            "anthropic-ratelimit-output-tokens-remaining": "8000",
+            "anthropic-ratelimit-output-tokens-reset": "2020-01-01T00:00:00Z",
+        },
+        {"input": Stated(50000, 49000, 30.0), "output": Stated(8000, 8000, 0.0)},
+    ),
+    "mistral": (
+        {"x-ratelimit-limit-tokens-minute": "500000", "x-ratelimit-remaining-tokens-minute": "499000"},
+        {"tokens": Stated(500000, 499000, None)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_what_headers_state(name: str) -> None:
+    headers, expected = HEADERS[name]
+    found = stated_limits(headers, NOW if name != "anthropic" else 1_790_000_000.0)
+
+    if name == "anthropic":
+        moment = found["input"].reset
+        assert moment is not None and 0 <= moment <= 86_400
+        found["input"] = Stated(50000, 49000, 30.0)
+    assert found == expected
+
+
+def test_a_limit_of_a_day_is_not_taken_for_one_of_a_minute() -> None:
+    headers = {**openai(14_400, 3, "2m59.56s"), **openai(9, 9, "1s", "tokens")}
+
+    assert stated_limits(headers, NOW, rule_of("groq").daily).keys() == {"tokens"}
+    assert stated_limits(headers, NOW, rule_of("openai").daily).keys() == {"requests", "tokens"}
+
+
+def test_a_limit_is_learned_and_a_set_one_stays() -> None:
+    line = Line(rpm=5)
+    line.limiter.learn(stated_limits({**openai(60, 60, "1s"), **openai(9, 9, "1s", "tokens")}, NOW), 0)
+
+    assert line.limiter.windows["requests"].limit == 5
+    assert line.limiter.windows["tokens"].limit == 9
+    assert line.limiter.windows["tokens"].free_at(5, 0) == 0
+
+
+def test_learning_can_be_off() -> None:
+    line = Line(rpm=5, learn=False)
+    line.limiter.learn(stated_limits(openai(9, 0, "1s", "tokens"), NOW), 0)
+
+    assert set(line.limiter.windows) == {"requests"}
+
+
+def test_what_others_use_with_the_same_key_counts_until_its_reset() -> None:
+    line = Line()
+    line.limiter.learn({"requests": Stated(10, 10, 60.0)}, 0)
+    line.ask(0)
+    line.limiter.learn({"requests": Stated(10, 3, 30.0)}, 1)  # of seven, six are not ours
+    window = line.limiter.windows["requests"]
+
+    assert window.used(1) == 7 and window.free_at(4, 1) == 31 and window.used(31) == 1
+
+
+def test_a_response_that_comes_late_raises_nothing() -> None:
+    line = Line()
+    window = None
+    for remaining, at in ((2, 1), (9, 2), (5, 3)):  # sent in another order than they came
+        line.limiter.learn({"requests": Stated(10, remaining, 40.0)}, at)
+        window = line.limiter.windows["requests"]
+        assert window.used(at) == 8
+    assert window is not None and window.used(41) == 0
+
+
+# -- counting ----------------------------------------------------------------------------------------------------
+
+BODY = {"messages": [{"role": "user", "content": "a" * 400}], "max_tokens": 500}
+ESTIMATES: dict[str, tuple[dict[str, Any] | None, str, Amounts]] = {
+    "no body": (None, "openai-chat", Amounts(1, 1, 0)),
+    "the maximum output is reserved": (BODY, "openai-chat", Amounts(1, 102, 500)),
+    "but at Anthropic": (BODY, "anthropic", Amounts(1, 102, 0)),
+    "the output is no matter": (BODY, "google", Amounts(1, 102, 0)),
+    "a maximum further in": ({"generationConfig": {"maxOutputTokens": 7}}, "bedrock", Amounts(1, 1, 7)),
+    "a picture": ({"image": "A" * 1_000_000}, "openai-chat", Amounts(1, 1001, 0)),
+    "a long text is no picture": ({"text": "words " * 2000}, "openai-chat", Amounts(1, 3001, 0)),
+    "a maximum that is no number": ({"max_tokens": True}, "openai-chat", Amounts(1, 1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_what_a_request_reserves(name: str) -> None:
+    body, provider, amounts = ESTIMATES[name]
+
+    assert estimated(measured(body), provider) == amounts
+
+
+@pytest.mark.parametrize(
+    ("provider", "amounts"),
+    [
+        ("openai-chat", Amounts(1, 100, 20)),
+        ("anthropic", Amounts(1, 40, 20)),
+        ("groq", Amounts(1, 40, 20)),
+        ("google", Amounts(1, 100, 0)),
+        ("bedrock", Amounts(1, 40, 20)),
+    ],
+)
+def test_what_a_response_has_used(provider: str, amounts: Amounts) -> None:
+    assert used(Usage(uncached_input=40, cache_read=60, output_text=20), provider) == amounts
+
+
+@pytest.mark.parametrize("wrong", [{"rpm": 0}, {"tpm": -1}, {"concurrency": 0}, {"otpm": float("nan")}])
+def test_a_limit_that_is_none_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"Limits.{next(iter(wrong))}"):
+        Limits(**wrong)
+
+
+# -- the server of shared limits, as a value ------------------------------------------------------------------------
+
+PASSWORD = "planted-password"
+# name: a URL, and as it may be shown
+URLS: dict[str, tuple[str, str]] = {
+    "plain": ("redis://h.example:6379/0", "redis://h.example:6379/0"),
+    "a password": (f"rediss://:{PASSWORD}@h.example/0", "rediss://h.example/0"),
+    "a user": (f"valkey://me:{PASSWORD}@[::1]:6379", "valkey://[::1]:6379"),
+    "a parameter": (f"redis://h.example?password={PASSWORD}", "redis://h.example"),
+    "a socket": (f"unix://:{PASSWORD}@/run/redis.sock", "unix:///run/redis.sock"),
+    "a variable": ("env:REDIS_URL", "env:REDIS_URL"),
+}
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_the_password_of_a_server_shows_nowhere_and_is_not_pickled(name: str) -> None:
+    from rich.pretty import pretty_repr
+
+    url, shown = URLS[name]
+    limits = Limits(rpm=9, shared=url)
+    client = AsyncClient("openai-chat:m", api_key=EnvKey("K"), limits=limits)
+    assert f"{limits!r}" == pretty_repr(limits) == f"Limits(rpm=9, shared='{shown}')"
+    assert PASSWORD not in f"{client!r}"
+    if url == shown:
+        assert pickle.loads(pickle.dumps(limits)) == limits
+    else:
+        for holder in (limits, client):
+            with pytest.raises(TypeError, match="cannot be pickled"):
+                pickle.dumps(holder)
+
+
+def test_limits_show_what_is_set() -> None:
+    assert repr(Limits()) == "Limits()" and not Limits().holds_password
+    assert repr(Limits(tpm=5, learn=False)) == "Limits(tpm=5, learn=False)"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "localhost:6379", "http://h", "redis:", "redis://", "env:", "env:A B", "unix:x", "redis://[::"],
+)
+def test_what_is_no_url_of_a_server_is_named(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"Limits\.shared takes a URL such as"):
+        Limits(shared=wrong)
+
+
+# -- those who wait ----------------------------------------------------------------------------------------------
+
+
+def gate(**limits: Any) -> Gate:
+    return Gate(Limits(**limits), asyncio.get_running_loop().time)
+
+
+def test_those_who_wait_are_served_in_their_time() -> None:
+    async def main() -> list[tuple[int, float]]:
+        place, order, loop = gate(rpm=10), [], asyncio.get_running_loop()
+
+        async def ask(n: int) -> None:
+            ticket = await place.enter(Amounts(), Waits())
+            order.append((n, loop.time()))
+            await asyncio.sleep(0.5)
+            place.settle(ticket, Amounts())
+
+        await asyncio.gather(*map(ask, range(25)))
+        return order
+
+    order = virtually(main())
+    assert [n for n, _ in order] == list(range(25))
+    assert [at for _, at in order] == [0.0] * 10 + [60.0] * 10 + [120.0] * 5
+
+
+def test_a_slot_that_is_freed_lets_the_head_look_at_its_own_time() -> None:
+    """The head waits for a request to end, and then still for the minute."""
+
+    async def main() -> float:
+        place, loop = gate(rpm=1, concurrency=1), asyncio.get_running_loop()
+        first = await place.enter(Amounts(), Waits())
+        second = asyncio.create_task(place.enter(Amounts(), Waits()))
+        await asyncio.sleep(5)
+        place.settle(first, None)
+        await second
+        return loop.time()
+
+    assert virtually(main()) == 60.0
+
+
+@pytest.mark.parametrize("cancelled", range(4))
+def test_a_cancelled_waiter_frees_its_place(cancelled: int) -> None:
+    async def main() -> list[int]:
+        place, served = gate(tpm=100), []
+        await place.enter(Amounts(input=100), Waits())
+
+        async def ask(n: int) -> None:
+            await place.enter(Amounts(input=30), Waits())
+            served.append(n)
+
+        asked = [asyncio.create_task(ask(n)) for n in range(4)]
+        await asyncio.sleep(1)
+        asked[cancelled].cancel()
+        await asyncio.wait(asked)
+        assert asyncio.get_running_loop().time() == 60.0 and place.limiter.waiting == 0
+        return served
+
+    assert virtually(main()) == [n for n in range(4) if n != cancelled]
+
+
+def test_a_closed_client_lets_nobody_wait() -> None:
+    async def main() -> None:
+        place, waits = gate(concurrency=1), Waits()
+        await place.enter(Amounts(), waits)
+        asked = asyncio.create_task(place.enter(Amounts(), waits))
+        await asyncio.sleep(1)
+        waits.close()
+        with pytest.raises(ConfigError, match="closed"):
+            await asked
+        assert place.limiter.waiting == 0
+
+    virtually(main())
+
+
+def test_a_thousand_at_once_stay_within_the_limit() -> None:
+    """A seed's mixture of sizes, durations and cancellations: no minute is over, all that stay are served in turn."""
+
+    async def main() -> None:
+        drawn, loop = random.Random(5), asyncio.get_running_loop()
+        place, granted = gate(tpm=10_000, rpm=200, concurrency=20), []
+
+        async def ask(n: int, size: int, seconds: float) -> None:
+            ticket = await place.enter(Amounts(input=size), Waits())
+            granted.append((n, loop.time(), size))
+            await asyncio.sleep(seconds)
+            place.settle(ticket, None)
+
+        asked = [
+            asyncio.create_task(ask(n, drawn.randrange(1, 400), drawn.uniform(0.1, 9))) for n in range(1000)
+        ]
+        for task in drawn.sample(asked, 100):
+            loop.call_later(drawn.uniform(0, 300), task.cancel)
+        await asyncio.wait(asked)
+        numbers = [n for n, _, _ in granted]
+        assert numbers == sorted(numbers) and len(numbers) >= 900
+        for _, start, _ in granted:
+            minute = [size for _, at, size in granted if start <= at < start + 60]
+            assert sum(minute) <= 10_000 and len(minute) <= 200
+        assert place.limiter.running == 0
+
+    virtually(main())

@@ -1,0 +1,148 @@
+"""The value of a JSON text of which only the beginning has come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from brainwires_provider import Attempt, PartStart, ResponseRestart, TextDelta, ToolCallDelta, ToolCallPart
+from brainwires_provider._core.partials import Partials, closed
+from brainwires_provider.events import PartEnd
+from brainwires_provider.types import TextPart
+
+# A text, its value, and whether its last string is open.
+TABLE: tuple[tuple[str, Any, bool], ...] = (
+    ('{"a": 1', {}, False),
+    ('{"a": 1,', {"a": 1}, False),
+    ('{"a": 1, "b', {"a": 1}, False),
+    ('{"a": 1, "b"', {"a": 1}, False),
+    ('{"a": 1, "b": ', {"a": 1}, False),
+    ('{"a": tru', {}, False),
+    ('{"a": true}', {"a": True}, False),
+    ('{"a": "x', {"a": "x"}, True),
+    ('{"a": "', {"a": ""}, True),
+    ('{"a": "x\\', {"a": "x"}, True),
+    ('{"a": "x\\u00', {"a": "x"}, True),
+    ('{"a": "\\ud83d\\ude', {"a": ""}, True),
+    ('{"a": "x\\\\"', {"a": "x\\"}, False),
+    ('{"a": "x\\""', {"a": 'x"'}, False),
+    ("[[1, 2], [3", [[1, 2], []], False),
+    ('[1, "x"] more', [1, "x"], False),
+    ('{"a": {"b": [', {"a": {"b": []}}, False),
+)
+
+
+@pytest.mark.parametrize(("text", "value", "is_open"), TABLE)
+def test_what_is_open_is_closed(text: str, value: Any, is_open: bool) -> None:
+    assert closed(text) == (value, is_open)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "tru", "12", "}", "[}", "{,", "[1 2]", '["a" "b"]'])
+def test_what_has_no_value_yet_or_never(text: str) -> None:
+    found = closed(text)
+    assert found is None or found.value in ({}, [])
+
+
+def feed(partials: Partials, *texts: str) -> list[Any]:
+    return [value for text in texts for value in partials.feed(TextDelta(0, text))]
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "free": {"type": "string"},
+        "word": {"enum": ["red"]},
+        "day": {"type": "string", "format": "date"},
+        "ref": {"$ref": "#/$defs/Word"},
+        "lost": {"$ref": "#/$defs/Nothing"},
+        "either": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "both": {"anyOf": [{"type": "string"}, {"type": "string", "format": "date"}]},
+        "list": {"type": "array", "items": {"type": "string", "pattern": "^a"}},
+        "pair": {"prefixItems": [{"type": "string"}, {"const": "x"}], "items": False},
+        "map": {"type": "object", "additionalProperties": {"type": "string", "format": "uuid"}},
+        "union": {
+            "anyOf": [
+                {"properties": {"kind": {"const": "a"}, "v": {"enum": ["w"]}}},
+                {"properties": {"kind": {"const": "b"}, "v": {"type": "string"}}},
+            ]
+        },
+        "self": {"$ref": "#"},
+        "any": True,
+    },
+    "$defs": {"Word": {"const": "green"}},
+}
+SHOWN: tuple[tuple[str, Any], ...] = (
+    ('{"free": "re', {"free": "re"}),
+    ('{"word": "re', {}),
+    ('{"day": "2026', {}),
+    ('{"ref": "gre', {}),
+    ('{"lost": "x', {"lost": "x"}),
+    ('{"either": "x', {"either": "x"}),
+    ('{"both": "x', {}),
+    ('{"list": ["ab", "a', {"list": ["ab"]}),
+    ('{"pair": ["a', {"pair": ["a"]}),
+    ('{"pair": ["a", "x', {"pair": ["a"]}),
+    ('{"map": {"a": "0', {"map": {}}),
+    ('{"union": {"kind": "a', {"union": {}}),
+    ('{"union": {"kind": "a", "v": "w', {"union": {"kind": "a"}}),
+    ('{"union": {"kind": "b", "v": "w', {"union": {"kind": "b", "v": "w"}}),
+    ('{"any": "x', {"any": "x"}),
+    ('{"other": "x', {"other": "x"}),
+)
+
+
+@pytest.mark.parametrize(("text", "value"), SHOWN)
+def test_half_of_a_word_is_not_shown(text: str, value: Any) -> None:
+    assert feed(Partials(SCHEMA, None), text) == [value]
+
+
+def test_a_wrapped_value_is_unwrapped_and_prose_is_passed() -> None:
+    assert feed(Partials({}, "response"), "Sure: ", '{"resp', 'onse": [1', ", 2", "]}") == [[], [1], [1, 2]]
+
+
+def test_another_attempt_begins_anew() -> None:
+    partials = Partials({}, None)
+    assert feed(partials, '{"a": 1,') == [{"a": 1}]
+    assert list(partials.feed(ResponseRestart(Attempt("cut")))) == []
+    assert list(partials.feed(PartEnd(0, TextPart("x")))) == []
+    assert feed(partials, '{"b": 2,') == [{"b": 2}]
+
+
+def test_a_long_text_is_looked_at_in_proportion() -> None:
+    partials = Partials({}, None)
+    values = feed(partials, '{"a": "', *(["x"] * 5000))
+    assert 200 < len(values) < 600
+    assert all(len(value["a"]) <= 5000 for value in values)
+
+
+def test_what_is_too_deep_has_no_partial_value() -> None:
+    deep = '{"n": "a", "kids": [' * 2000
+    assert feed(Partials({}, None), deep, '{"n": "') == []
+    nested: Any = ["x" * 9]
+    for _ in range(99):
+        nested = [nested]
+    assert feed(Partials({}, None), '{"list": ' + "[" * 100, f'"{"x" * 9}')[1:] == [{"list": nested}]
+
+
+def test_only_the_answers_deltas_count() -> None:
+    """Those of the text, and once the forced tool is called, those of its arguments."""
+    partials = Partials({}, None, "answer")
+    events = (
+        PartStart(0, TextPart("")),
+        TextDelta(0, '{"text": 1,'),
+        PartStart(1, ToolCallPart("c", "other", "")),
+        ToolCallDelta(1, '{"city": "Rome"}'),
+        PartStart(2, ToolCallPart("d", "answer", "")),
+        ToolCallDelta(2, '{"a": 1,'),
+        ToolCallDelta(1, "}"),
+        TextDelta(0, "}"),
+        ToolCallDelta(2, '"b": 2}'),
+    )
+    values = [value for event in events for value in partials.feed(event)]
+    assert values == [{"text": 1}, {"a": 1}, {"a": 1, "b": 2}]
+
+
+def test_what_is_thought_before_is_not_shown() -> None:
+    texts = ("<think>", 'is it {"a": 0}?', "</think>", '{"a": ', "1}")
+    assert feed(Partials({}, None), *texts) == [{}, {"a": 1}]

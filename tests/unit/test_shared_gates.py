@@ -1,0 +1,419 @@
+"""Limits and budgets that several processes share, each as one gate here: a real server, which dies and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainwires_provider import Budget, BudgetExceededError, ConfigError, Limits, SharedServerError
+from brainwires_provider._core.limits import Amounts, Ticket
+from brainwires_provider._core.shared_budget import SharedAccount
+from brainwires_provider._core.shared_limits import SharedGate, Timing
+from brainwires_provider._core.shared_server import Server
+from brainwires_provider._core.waits import Waits
+from redis_servers import RedisServer
+
+QUICK = Timing(window=1.0, renew=0.2, patience=0.8, probe=0.05, grace=0.3)
+NAMES = iter(range(1_000_000))
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory() as folder, RedisServer("redis-server", Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that the test may kill."""
+    with RedisServer("redis-server", tmp_path) as server:
+        yield server
+
+
+class Processes:
+    """Gates with the same limits, each with a connection of its own."""
+
+    def __init__(self, url: str, number: int = 2, timing: Timing = QUICK, **limits: Any) -> None:
+        self.limits = Limits(shared=url, **limits)
+        self._name = f"test:{{{next(NAMES)}}}"
+        loop = asyncio.get_running_loop()
+        self.servers = [Server(self.limits) for _ in range(number)]
+        self.gates = [SharedGate(each, self.limits, self.name, loop, timing) for each in self.servers]
+        self.granted: list[tuple[Any, float]] = []
+
+    async def name(self) -> str:
+        return self._name
+
+    async def ask(self, gate: int, what: Any = None, **amounts: int) -> Ticket:
+        ticket = await self.gates[gate].enter(Amounts(**amounts), Waits())
+        self.granted.append((what, asyncio.get_running_loop().time()))
+        return ticket
+
+    async def is_known(self, gate: int) -> None:
+        """Until the server knows of all that wait at a gate."""
+        import redis
+
+        await asyncio.sleep(0)  # who asks begins
+        waiting = self.gates[gate]
+        with redis.Redis.from_url(str(self.limits.shared), decode_responses=True) as client:
+            async with asyncio.timeout(20):
+                while waiting.waiting > sum(
+                    name.startswith(waiting._owner) for name in client.zrange(f"{self._name}:queue", 0, -1)
+                ):
+                    await asyncio.sleep(0.005)
+
+    async def aclose(self) -> None:
+        for gate in self.gates:
+            await gate.aclose()
+        for each in self.servers:
+            await each.aclose()
+
+
+@contextlib.asynccontextmanager
+async def processes(
+    url: str, number: int = 2, timing: Timing = QUICK, **limits: Any
+) -> AsyncIterator[Processes]:
+    found = Processes(url, number, timing, **limits)
+    try:
+        yield found
+    finally:
+        await found.aclose()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(30):
+            await work
+
+    asyncio.run(limited())
+
+
+def most_within(times: list[float], seconds: float) -> int:
+    """A little less than a window is looked at: a place is noted when its waiter runs, later than it was granted."""
+    return max(sum(start <= at < start + seconds for at in times) for start in times)
+
+
+def test_two_processes_are_served_in_turn(kept: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(kept.url, rpm=4) as both:
+            asked = []
+            for n in range(10):
+                asked.append(asyncio.create_task(both.ask(n % 2, n)))
+                await both.is_known(n % 2)
+            await asyncio.gather(*asked)
+            turns = [n for n, _ in sorted(both.granted, key=lambda each: each[1])]
+            assert [sorted(turns[n : n + 4]) for n in (0, 4, 8)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+            assert most_within([at for _, at in both.granted], 0.9) <= 4
+
+    run(main())
+
+
+def test_places_at_once_are_passed_on_between_processes(kept: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(kept.url, concurrency=1) as both:
+            first = await both.ask(0)
+            second = asyncio.create_task(both.ask(1))
+            await both.is_known(1)
+            third = asyncio.create_task(both.ask(0))
+            done, _ = await asyncio.wait((second, third), timeout=0.1)
+            assert not done
+            both.gates[0].settle(first, None)
+            both.gates[1].settle(await second, None)
+            both.gates[0].settle(await third, None)
+            both.gates[0].settle(first, None)  # a second time: nothing
+            assert [gate.running for gate in both.gates] == [0, 0]
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_who_waits_can_leave(kept: RedisServer, how: str) -> None:
+    async def main() -> None:
+        async with processes(kept.url, concurrency=1) as both:
+            first, waits = await both.ask(0), Waits()
+            leaving = asyncio.create_task(both.gates[1].enter(Amounts(), waits))
+            await both.is_known(1)
+            last = asyncio.create_task(both.ask(1))
+            leaving.cancel() if how == "cancel" else waits.close()
+            with pytest.raises(asyncio.CancelledError if how == "cancel" else ConfigError):
+                await leaving
+            both.gates[0].settle(first, None)
+            both.gates[1].settle(await last, None)
+            assert [gate.waiting for gate in both.gates] == [0, 0]
+
+    run(main())
+
+
+def test_a_holder_that_dies_gives_its_place_back_and_one_that_lives_does_not(kept: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(kept.url, concurrency=1) as both:
+            loop = asyncio.get_running_loop()
+            await both.ask(0)
+            second = asyncio.create_task(both.ask(1))
+            done, _ = await asyncio.wait((second,), timeout=2 * QUICK.patience)
+            assert not done
+            died, both.gates[0]._server = loop.time(), _Dead()  # type: ignore[assignment]
+            await second
+            assert QUICK.patience - QUICK.renew <= loop.time() - died
+
+    run(main())
+
+
+class _Dead(Server):
+    """What a process that has died asks of the server."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def run(self, *_: Any) -> dict[str, Any]:
+        raise SharedServerError("it is dead")
+
+
+def test_a_settled_place_and_what_headers_state_reach_the_others(kept: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(kept.url, tpm=100) as both:
+            ticket = await both.ask(0, input=90)
+            both.gates[0].learn({"x-ratelimit-limit-requests": "7"})
+            both.gates[0].settle(ticket, Amounts(1, 20, 10))
+            ticket = await both.ask(1, input=70)
+            shown = {
+                each.kind: (each.limit, each.used, each.is_learned) for each in both.gates[1].stats("p", "m")
+            }
+            assert shown["tokens"] == (100, 100, False)
+            assert shown.get("requests", (7, 2, True)) == (7, 2, True)
+
+    run(main())
+
+
+def test_without_a_server_an_error_says_what_is_wrong(server: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(server.url, rpm=2) as both:
+            held = await both.ask(0)
+            await both.ask(0)
+            waiting = asyncio.create_task(both.ask(0))
+            await asyncio.sleep(0)
+            server.kill()
+            for asked in (waiting, both.ask(1), both.ask(0)):
+                with pytest.raises(
+                    SharedServerError, match=rf"127\.0\.0\.1:{server.port}.*does not answer"
+                ) as caught:
+                    await asked
+                assert caught.value.retryable and caught.value.attempts == ()
+            both.gates[0].settle(held, Amounts(1))
+            server.start()
+            await both.ask(0)
+            times = [at for _, at in both.granted]
+            assert most_within(times, 0.9) <= 2  # what was used before counts
+
+    run(main())
+
+
+@pytest.mark.long
+def test_without_a_server_each_process_keeps_to_its_part_and_then_they_share_again(
+    server: RedisServer,
+) -> None:
+    """20 in a second for two: before, while the server is away, and when it is back, no second has more."""
+
+    async def main() -> None:
+        loop, stopped = asyncio.get_running_loop(), False
+        async with processes(server.url, rpm=20, when_down="local") as both:
+
+            async def asking(gate: int) -> None:
+                while not stopped:
+                    both.gates[gate].settle(await both.ask(gate, gate), None)
+
+            asked = [asyncio.create_task(asking(n % 2)) for n in range(6)]
+
+            async def until(served: int) -> None:
+                while len(both.granted) < served:
+                    await asyncio.sleep(0.01)
+
+            await until(30)
+            server.kill()
+            away = loop.time()
+            await until(len(both.granted) + 60)
+            parts = [[at for gate, at in both.granted if gate == n and at > away + 1.1] for n in (0, 1)]
+            assert all(most_within(part, 0.9) <= 10 for part in parts)
+            server.start()
+            back = loop.time()
+            await until(len(both.granted) + 60)
+            stopped = True
+            for task in asked:
+                task.cancel()
+            await asyncio.wait(asked)
+            assert all(gate._local is None for gate in both.gates)
+            assert most_within([at for _, at in both.granted], 0.9) <= 20
+            assert sum(at > back + 1.1 for _, at in both.granted) >= 30
+
+    run(main())
+
+
+def test_places_at_once_are_divided_too(server: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(server.url, concurrency=5, when_down="local") as both:
+            first = [await both.ask(n % 2) for n in range(4)]
+            server.kill()
+            third = asyncio.create_task(both.ask(0))
+            done, _ = await asyncio.wait((third,), timeout=0.3)
+            assert not done  # two of five are its part
+            both.gates[0].settle(first[0], None)
+            await third
+            server.start()
+            async with asyncio.timeout(20):
+                while both.gates[0]._local is not None or both.gates[1]._local is not None:
+                    await asyncio.sleep(0.01)
+            more = [asyncio.create_task(both.ask(1)) for _ in range(2)]  # four places are held
+            done, _ = await asyncio.wait(more, timeout=1.0)
+            assert len(done) == 1
+            for task in more:
+                task.cancel()
+            await asyncio.wait(more)
+
+    run(main())
+
+
+def test_a_process_that_has_never_reached_the_server_counts_itself_alone(server: RedisServer) -> None:
+    async def main() -> None:
+        server.kill()
+        async with processes(server.url, 1, rpm=2, when_down="local") as one:
+            await one.ask(0)
+            await one.ask(0)
+            third = asyncio.create_task(one.ask(0))
+            done, _ = await asyncio.wait((third,), timeout=0.2)
+            assert not done
+            third.cancel()
+            await asyncio.wait((third,))
+            assert one.gates[0].waiting == 0
+
+    run(main())
+
+
+def test_a_wrong_password_is_named_in_either_mode_and_shows_nowhere(tmp_path: Path) -> None:
+    async def main(url: str) -> None:
+        for when_down in ("raise", "local"):
+            async with processes(url, 1, rpm=2, when_down=when_down) as one:
+                with pytest.raises(ConfigError, match="refuses") as caught:
+                    await one.ask(0)
+                assert (
+                    "wrong-secret" not in f"{caught.value!r} {one.servers[0]!r} {caught.value.__context__!r}"
+                )
+
+    with RedisServer("redis-server", tmp_path, "--requirepass", "right-secret") as server:
+        run(main(server.url.replace("//", "//:wrong-secret@")))
+
+
+def test_a_loop_that_ends_gives_back_what_it_holds(kept: RedisServer) -> None:
+    """As asyncio.run does without aclose: the last message is sent while the tasks are cancelled."""
+
+    async def main() -> None:
+        both = Processes(kept.url, 1, concurrency=1)
+        both._name = "test:{ends}"
+        await both.ask(0)
+        other = Processes(kept.url, 1, concurrency=1)
+        other._name = "test:{ends}"
+        both.gates[0]._task.cancel()  # type: ignore[union-attr]
+        await other.ask(0)
+        await both.aclose()
+        await other.aclose()
+
+    run(main())
+    assert kept.ask("hlen", "test:{ends}:held") == 0
+
+
+# -- budgets -----------------------------------------------------------------------------------------------------
+
+
+def accounts(url: str, number: int, scope: str) -> list[SharedAccount]:
+    loop = asyncio.get_running_loop()
+    return [SharedAccount(Server(Limits(shared=url)), scope, loop) for _ in range(number)]
+
+
+async def close(all_of_them: list[SharedAccount]) -> None:
+    for each in all_of_them:
+        await each.aclose()
+        await each._server.aclose()
+
+
+def test_a_hundred_at_once_with_money_for_ten(kept: RedisServer) -> None:
+    async def main() -> None:
+        four = accounts(kept.url, 4, "a hundred")
+        budget = Budget(usd=Decimal("1"), tokens=10_000, scope="a hundred")
+        asked = [four[n % 4].reserve(budget, Decimal("0.1"), 5) for n in range(100)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        granted = [each for each in found if not isinstance(each, BaseException)]
+        assert len(granted) == 10 and sum(isinstance(each, BudgetExceededError) for each in found) == 90
+        owner = {each.id: four[n % 4] for n, each in enumerate(found) if not isinstance(each, BaseException)}
+        for each in granted[:5]:  # a failure, twice reported
+            owner[each.id].settle(each, Decimal(0), 0)
+            owner[each.id].settle(each, Decimal(9), 9)
+        for each in granted[5:]:  # a loser, of which nothing is known
+            owner[each.id].settle(each, None, None)
+        async with asyncio.timeout(20):
+            while any(each._ends for each in four):
+                await asyncio.sleep(0.001)
+        await four[0].reserve(budget, Decimal("0.5"), 5)
+        with pytest.raises(BudgetExceededError, match=r"\$0\.5 spent, \$0\.5 reserved.*up to \$0\.000000001"):
+            await four[1].reserve(budget, Decimal("0.000000001"), 5)
+        await close(four)
+
+    run(main())
+
+
+def test_tokens_are_counted_over_processes(kept: RedisServer) -> None:
+    async def main() -> None:
+        both = accounts(kept.url, 2, "tokens")
+        budget = Budget(tokens=100, scope="tokens")
+        await both[0].reserve(budget, Decimal(0), 60)
+        with pytest.raises(BudgetExceededError, match=r"100 tokens.*0 spent, 60 reserved.*up to 41"):
+            await both[1].reserve(budget, Decimal(0), 41)
+        await close(both)
+
+    run(main())
+
+
+def test_a_budget_outlives_the_servers_memory(server: RedisServer) -> None:
+    async def main() -> None:
+        both = accounts(server.url, 2, "kept")
+        budget = Budget(usd=1, scope="kept")
+        first = await both[0].reserve(budget, Decimal("0.5"), 5)
+        both[0].settle(first, Decimal("0.3"), 5)
+        second = await both[0].reserve(budget, Decimal("0.2"), 5)
+        server.kill()
+        with pytest.raises(SharedServerError):
+            await both[0].reserve(budget, Decimal("0.1"), 5)
+        both[0].settle(second, Decimal("0.1"), 5)
+        server.start()
+        async with asyncio.timeout(20):
+            while both[0]._ends:
+                await asyncio.sleep(0.01)
+        await both[1].reserve(budget, Decimal("0.6"), 5)
+        with pytest.raises(BudgetExceededError, match=r"\$0\.4 spent, \$0\.6 reserved"):
+            await both[1].reserve(budget, Decimal("0.1"), 5)
+        await close(both)
+
+    run(main())
+
+
+def test_a_reservation_that_was_cancelled_is_given_back(kept: RedisServer) -> None:
+    async def main() -> None:
+        (account,) = accounts(kept.url, 1, "cancelled")
+        budget = Budget(tokens=100, scope="cancelled")
+        await account.reserve(budget, Decimal(0), 1)  # connected
+        asked = asyncio.create_task(account.reserve(budget, Decimal(0), 90))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait((asked,))
+        async with asyncio.timeout(20):
+            while account._ends:
+                await asyncio.sleep(0.001)
+        await account.reserve(budget, Decimal(0), 99)
+        await close([account])
+
+    run(main())

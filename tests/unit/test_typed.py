@@ -1,0 +1,713 @@
+"""Types to JSON Schema and back: a table of types, with what each accepts and refuses."""
+
+from __future__ import annotations
+
+import enum
+import json
+import pickle
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Required,
+    TypedDict,
+    TypeVar,
+)
+from uuid import UUID
+
+import msgspec
+import pytest
+import typing_extensions
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from brainwires_provider.types.forms import Anything
+from brainwires_provider.types.typed import Field, Invalid, Typed, hints_of, typed_fields, typed_of
+
+T = TypeVar("T")
+N = TypeVar("N", int, str)
+B = TypeVar("B", bound=int)
+UserId = NewType("UserId", int)
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Size(enum.IntEnum):
+    S = 1
+    L = 3
+
+
+@dataclass
+class Cat:
+    """A cat.
+
+    More about cats.
+    """
+
+    name: str
+    lives: Annotated[int, Meta(ge=1, description="how many")] = 9
+
+
+@dataclass
+class Dog:
+    name: str
+    lives: int = field(default=1, metadata={"description": "one"})
+
+
+@dataclass
+class On:
+    kind: Literal["on"] = "on"
+
+
+@dataclass
+class Off:
+    kind: Literal["off"] = "off"
+    type: str = ""
+
+
+class Node(Struct):
+    value: int
+    children: list[Node] = []
+    next: Node | None = None
+
+
+class Box(Struct, Generic[T], frozen=True):
+    item: T
+
+
+class IntBox(Box[int], frozen=True):
+    label: str = ""
+
+
+class Renamed(Struct, rename="camel", tag_field="is", tag="renamed"):
+    first_name: str
+    last: str | UnsetType = UNSET
+
+
+class Other(Struct, tag_field="is", tag="other"):
+    n: int = msgspec.field(default_factory=int)
+
+
+class Movie(TypedDict, total=False):
+    title: Required[str]
+    year: Annotated[NotRequired[int], "when it came out"]
+
+
+class Point(NamedTuple):
+    x: float
+    y: float = 0.0
+
+
+@dataclass
+class Checked:
+    n: int
+    twice: InitVar[int]
+    total: int = field(init=False, default=0)
+    all: ClassVar[list[int]] = []
+
+    def __post_init__(self, twice: int) -> None:
+        if self.n * 2 != twice:
+            raise ValueError("twice must be 2 * n")
+
+
+def obj(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        **more,
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+INT, STR, NULL, NUMBER = {"type": "integer"}, {"type": "string"}, {"type": "null"}, {"type": "number"}
+CAT_LIVES = {**INT, "minimum": 1, "description": "how many", "default": 9}
+DOG_LIVES = {**INT, "description": "one", "default": 1}
+NODE = obj(
+    {
+        "value": INT,
+        "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
+        "next": {"anyOf": [{"$ref": "#/$defs/Node"}, NULL], "default": None},
+    },
+    "value",
+)
+
+
+def kind(value: str) -> dict[str, Any]:
+    return {"type": "string", "const": value}
+
+
+# A type, its schema, (JSON, value) that it accepts, (JSON, problem) that it refuses.
+TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str], ...]], ...] = (
+    (
+        int,
+        INT,
+        ((5, 5), (5.0, 5)),
+        ((True, "must be an integer, not true"), ("5", 'must be an integer, not "5"'), (5.5, "not 5.5")),
+    ),
+    (float, NUMBER, ((5, 5.0), (1.5, 1.5)), (("x", "must be a number"),)),
+    (str, STR, (("a", "a"),), ((5, "must be a string, not 5"),)),
+    (bool, {"type": "boolean"}, ((True, True),), ((1, "must be true or false, not 1"),)),
+    (None, NULL, ((None, None),), ((0, "must be null, not 0"),)),
+    (Any, {}, (([1], [1]),), ()),
+    (object, {}, (("x", "x"),), ()),
+    (bytes, {**STR, "contentEncoding": "base64"}, (("aGk=", b"hi"),), (("!", "must be bytes in Base64"),)),
+    (
+        date,
+        {**STR, "format": "date"},
+        (("2026-01-02", date(2026, 1, 2)),),
+        (("soon", "must be a date (RFC 3339)"),),
+    ),
+    (
+        datetime,
+        {**STR, "format": "date-time"},
+        (("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),),
+        ((5, "must be a date and time"),),
+    ),
+    (time, {**STR, "format": "time"}, (("03:04:05", time(3, 4, 5)),), (("noon", "must be a time"),)),
+    (timedelta, {**STR, "format": "duration"}, (("P1D", timedelta(1)),), (("a day", "must be a duration"),)),
+    (UUID, {**STR, "format": "uuid"}, ((str(UUID(int=1)), UUID(int=1)),), (("1", "must be a UUID"),)),
+    (
+        Decimal,
+        {**STR, "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
+        (("1.50", Decimal("1.50")), (2, Decimal(2))),
+        (("much", "must be a decimal number"),),
+    ),
+    (
+        Color,
+        {**STR, "enum": ["red", "blue"]},
+        (("red", Color.RED),),
+        (("RED", 'must be "red" or "blue", not "RED"'), ([], "not []")),
+    ),
+    (
+        Size,
+        {**INT, "enum": [1, 3]},
+        ((1, Size.S), (3.0, Size.L)),
+        ((True, "must be 1 or 3, not true"), (2, "must be 1 or 3")),
+    ),
+    (
+        Literal["a", 1, None],
+        {"enum": ["a", 1, None]},
+        (("a", "a"), (1, 1), (None, None)),
+        ((True, 'must be "a", 1 or null'),),
+    ),
+    (Literal[Color.RED], {**STR, "const": "red"}, (("red", Color.RED),), (("blue", 'must be "red"'),)),
+    (UserId, INT, ((7, 7),), (("7", "must be an integer"),)),
+    (
+        Annotated[int, Meta(gt=0, multiple_of=5)],
+        {**INT, "exclusiveMinimum": 0, "multipleOf": 5},
+        ((5, 5),),
+        ((0, ">= 1"), (7, "multiple of 5")),
+    ),
+    (
+        Annotated[str, Meta(pattern="^a", min_length=2), "a name"],
+        {**STR, "minLength": 2, "pattern": "^a", "description": "a name"},
+        (("ab", "ab"),),
+        (("a", "length >= 2"), ("bb", "^a")),
+    ),
+    (
+        Annotated[datetime, Meta(tz=True)],
+        {**STR, "format": "date-time"},
+        (),
+        (("2026-01-02T03:04:05", "must be a date and time"),),
+    ),
+    (
+        list[int],
+        {"type": "array", "items": INT},
+        (([1], [1]),),
+        (
+            (["1", 2, None], '[0]: must be an integer, not "1"\n- [2]: must be an integer, not null'),
+            ({}, "must be an array, not {}"),
+        ),
+    ),
+    (
+        Annotated[list[str], Meta(min_length=1, max_length=2)],
+        {"type": "array", "items": STR, "minItems": 1, "maxItems": 2},
+        ((["a"], ["a"]),),
+        (([], "must have at least 1 items, not 0"), (["a"] * 3, "must have at most 2 items, not 3")),
+    ),
+    (Sequence[int], {"type": "array", "items": INT}, (([1], [1]),), ()),
+    (list, {"type": "array", "items": {}}, (([1, "a"], [1, "a"]),), ()),
+    (tuple[int, ...], {"type": "array", "items": INT}, (([1, 2], (1, 2)),), ()),
+    (tuple, {"type": "array", "items": {}}, (([1], (1,)),), ()),
+    (
+        tuple[int, str],
+        {"type": "array", "prefixItems": [INT, STR], "minItems": 2, "maxItems": 2},
+        (([1, "a"], (1, "a")),),
+        (
+            ([1], "at least 2"),
+            (["a", 1], '[0]: must be an integer, not "a"\n- [1]: must be a string, not 1'),
+            (3, "must be an array"),
+        ),
+    ),
+    (set[str], {"type": "array", "items": STR}, ((["a", "a"], {"a"}),), ()),
+    (
+        frozenset[Box[int]],
+        {"type": "array", "items": obj({"item": INT}, "item")},
+        (([{"item": 1}], frozenset({Box(1)})),),
+        (),
+    ),
+    (
+        dict[str, int],
+        {"type": "object", "additionalProperties": INT},
+        (({"a": 1}, {"a": 1}),),
+        (({"a": "1"}, 'a: must be an integer, not "1"'), ([], "must be an object")),
+    ),
+    (dict, {"type": "object", "additionalProperties": {}}, (({"a": 1}, {"a": 1}),), ()),
+    (
+        Annotated[Mapping[int, str], Meta(max_length=1)],
+        {
+            "type": "object",
+            "additionalProperties": STR,
+            "maxProperties": 1,
+            "propertyNames": {"pattern": "^-?[0-9]+$"},
+        },
+        (({"5": "a"}, {5: "a"}),),
+        (({"x": 1, "y": "b"}, "x: as a key must be an integer"), ({"x": "b"}, "as a key")),
+    ),
+    (
+        dict[Color, int],
+        {"type": "object", "additionalProperties": INT, "propertyNames": {"enum": ["blue", "red"]}},
+        (({"red": 1}, {Color.RED: 1}),),
+        (({"green": 1}, 'green: as a key must be "red" or "blue"'),),
+    ),
+    (
+        dict[date, int],
+        {"type": "object", "additionalProperties": INT, "propertyNames": {"format": "date"}},
+        (({"2026-01-02": 1}, {date(2026, 1, 2): 1}),),
+        (),
+    ),
+    (int | None, {"anyOf": [INT, NULL]}, ((5, 5), (None, None)), (("x", "must be an integer or null"),)),
+    (
+        Annotated[int | None, Meta(ge=1)],
+        {"anyOf": [{**INT, "minimum": 1}, NULL]},
+        ((None, None),),
+        ((0, "must be an integer >= 1, not 0"),),
+    ),
+    (int | float, {"anyOf": [INT, NUMBER]}, ((5, 5), (1.5, 1.5)), ()),
+    (
+        str | date,
+        {"anyOf": [STR, {**STR, "format": "date"}]},
+        (("2026-01-02", date(2026, 1, 2)), ("x", "x")),
+        (),
+    ),
+    (
+        list[int] | list[str],
+        {"anyOf": [{"type": "array", "items": INT}, {"type": "array", "items": STR}]},
+        ((["a"], ["a"]), ([1], [1])),
+        (([[]], "must be an array, not [[]]"),),
+    ),
+    (
+        Cat,
+        obj({"name": STR, "lives": CAT_LIVES}, "name", description="A cat."),
+        (({"name": "Tom"}, Cat("Tom")), ({"name": "Tom", "lives": None}, Cat("Tom"))),
+        (
+            (
+                {"lives": 0, "x": 1},
+                (
+                    "name: is missing; it must be a string\n- lives: must be an integer >= 1, not 0\n"
+                    "- x: does not exist; there is name, lives"
+                ),
+            ),
+            ("Tom", "must be an object"),
+        ),
+    ),
+    (
+        Checked,
+        obj({"n": INT, "twice": INT}, "n", "twice"),
+        (),
+        (({"n": 1, "twice": 3}, "twice must be 2 * n"),),
+    ),
+    (
+        Node,
+        {**NODE, "$defs": {"Node": NODE}},
+        (({"value": 1, "children": [{"value": 2}]}, Node(1, [Node(2)])),),
+        (
+            (
+                {"value": 1, "children": [{"value": "2"}, {}]},
+                'children[0].value: must be an integer, not "2"\n- children[1].value: is missing',
+            ),
+        ),
+    ),
+    (
+        Box[str],
+        obj({"item": STR}, "item"),
+        (({"item": "a"}, Box("a")),),
+        (({"item": 1}, "item: must be a string"),),
+    ),
+    (Box, obj({"item": {}}, "item"), (({"item": 1}, Box(1)),), ()),
+    (
+        IntBox,
+        obj({"item": INT, "label": {**STR, "default": ""}}, "item"),
+        (({"item": 1}, IntBox(1)),),
+        (({"item": "a"}, "item: must be an integer"),),
+    ),
+    (
+        Renamed,
+        obj({"is": kind("renamed"), "firstName": STR, "last": STR}, "is", "firstName"),
+        (({"is": "renamed", "firstName": "A"}, Renamed("A")),),
+        (
+            ({"firstName": "A"}, 'is: is missing; it must be "renamed"'),
+            ({"is": "x", "first_name": "A"}, 'is: must be "renamed", not "x"\n- firstName: is missing'),
+            (1, "must be an object"),
+        ),
+    ),
+    (
+        Renamed | Other,
+        {
+            "anyOf": [
+                obj({"is": kind("renamed"), "firstName": STR, "last": STR}, "is", "firstName"),
+                obj({"is": kind("other"), "n": INT}, "is"),
+            ]
+        },
+        (({"is": "other"}, Other()),),
+        (({"is": "third"}, 'is: must be "renamed" or "other", not "third"'),),
+    ),
+    (
+        Movie,
+        obj({"title": STR, "year": {**INT, "description": "when it came out"}}, "title"),
+        (({"title": "M"}, {"title": "M"}),),
+        (({"year": 1}, "title: is missing"),),
+    ),
+    (
+        Point,
+        obj({"x": NUMBER, "y": {**NUMBER, "default": 0.0}}, "x"),
+        (({"x": 1}, Point(1.0)),),
+        (([1, 2], "must be an object"),),
+    ),
+    (
+        Cat | Dog,
+        {
+            "anyOf": [
+                obj(
+                    {"kind": kind("Cat"), "name": STR, "lives": CAT_LIVES},
+                    "kind",
+                    "name",
+                    description="A cat.",
+                ),
+                obj({"kind": kind("Dog"), "name": STR, "lives": DOG_LIVES}, "kind", "name"),
+            ]
+        },
+        (({"kind": "Dog", "name": "Rex"}, Dog("Rex")), ({"kind": "Cat", "name": "Tom"}, Cat("Tom"))),
+        (
+            ({"name": "Tom"}, 'kind: is missing; it must be "Cat" or "Dog"'),
+            ({"kind": ["Cat"]}, 'kind: must be "Cat" or "Dog", not ["Cat"]'),
+            (1, "must be an object, not 1"),
+        ),
+    ),
+    (
+        On | Off | None,
+        {
+            "anyOf": [
+                obj({"kind": {**kind("on"), "default": "on"}}, "kind"),
+                obj({"kind": {**kind("off"), "default": "off"}, "type": {**STR, "default": ""}}, "kind"),
+                NULL,
+            ]
+        },
+        (({"kind": "off"}, Off()), (None, None)),
+        (({"kind": "of"}, 'kind: must be "on" or "off"'),),
+    ),
+    (
+        Cat | dict[str, int],
+        {
+            "anyOf": [
+                obj({"name": STR, "lives": CAT_LIVES}, "name", description="A cat."),
+                {"type": "object", "additionalProperties": INT},
+            ]
+        },
+        (({"name": "Tom"}, Cat("Tom")), ({"a": 1}, {"a": 1})),
+        (({"a": []}, "must be an object"),),
+    ),
+)
+
+
+def json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+@pytest.mark.parametrize("line", TABLE, ids=lambda line: re.sub(r"[^\w\[\]|, .]", "", str(line[0]))[:60])
+def test_a_type_has_a_schema_and_converts(line: Any) -> None:
+    hint, schema, accepted, refused = line
+    typed: Typed[Any] = typed_of(hint)
+
+    assert typed.schema == schema
+    for given, value in accepted:
+        made = typed.convert(given)
+        assert made == value and type(made) is type(value), given
+    for given, words in refused:
+        with pytest.raises(Invalid) as caught:
+            typed.convert(given)
+        assert words in str(caught.value), given
+
+
+UNSUPPORTED: tuple[tuple[Any, str], ...] = (
+    (complex, "complex has no form in JSON; use a tuple of two floats"),
+    (list[Path], r"Path has no form in JSON; use str"),
+    (re.Pattern, "use str"),
+    (Callable[[int], int], r"Callable\[\[int\], int\] has no form in JSON; use a dataclass"),
+    (type, "type has no form"),
+    (set[list[int]], r"list\[int\] cannot be in a set: use a list"),
+    (set[Node], "Node cannot be in a set"),
+    (dict[tuple[int, int], int], r"tuple\[int, int\] cannot be a key"),
+    (dict[None, int], "None cannot be a key"),
+    (Annotated[int, Meta(min_length=1)], "int cannot be limited by min_length"),
+    (Literal[b"x"], "b'x' has no form"),
+    (enum.Enum("Empty", {}), "Empty has no member"),
+    (enum.Enum("Pair", {"A": (1, 2)}), "has no form"),
+    (list["Missing"], "'Missing'.* was not resolved"),  # type: ignore[name-defined]  # noqa: F821
+)
+
+
+@pytest.mark.parametrize(("hint", "words"), UNSUPPORTED, ids=lambda each: str(each)[:40])
+def test_a_type_without_a_form_is_named(hint: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        typed_of(hint)
+
+
+def test_local_classes_refer_to_themselves_and_others_are_named() -> None:
+    @dataclass
+    class Local:
+        next: Local | None = None
+
+    class Unknown: ...
+
+    @dataclass
+    class Lost:
+        x: Unknown
+
+    assert typed_of(Local).convert({"next": {}}) == Local(Local())
+    with pytest.raises(TypeError, match=r"annotations of Lost cannot be resolved.*Unknown"):
+        typed_of(Lost)
+    assert hints_of(Lost, {"Unknown": int}) == {"x": int}
+
+
+def test_fields_are_converted_together() -> None:
+    typed = typed_fields(
+        "add",
+        [
+            Field("n", int),
+            Field("m", int, 3, "how many"),
+            Field("o", int | None, 3),
+            Field("x", Any, object(), key="y"),
+        ],
+        coerce=True,
+    )
+
+    assert typed.schema == obj(
+        {
+            "n": INT,
+            "m": {**INT, "description": "how many", "default": 3},
+            "o": {"anyOf": [INT, NULL], "default": 3},
+            "y": {},
+        },
+        "n",
+    )
+    assert typed.convert({"n": "5", "m": None, "o": None, "y": 1}) == {"n": 5, "o": None, "x": 1}
+    assert typed.convert({"n": 5.0}) == {"n": 5}
+    with pytest.raises(Invalid) as caught:
+        typed.convert({"m": True, "q": 1, "o": []})
+    assert [each.path for each in caught.value.problems] == ["n", "m", "o", "q"]
+    with pytest.raises(TypeError, match=r"add\.f: Path"):
+        typed_fields("add", [Field("f", Path)])
+
+
+def test_coercion_takes_texts_that_say_a_value() -> None:
+    assert typed_of(int, coerce=True).convert("5") == 5
+    assert typed_of(bool, coerce=True).convert("true") is True
+    assert typed_of(Size, coerce=True).convert("3") is Size.L
+    assert typed_of(int | str, coerce=True).convert("5") == "5"
+    for wrong in (True, None, "five"):
+        with pytest.raises(Invalid):
+            typed_of(int, coerce=True).convert(wrong)
+
+
+@pytest.mark.parametrize("coerce", [False, True])
+def test_a_number_is_finite(coerce: bool) -> None:
+    for hint, given in (
+        (float, json.loads("1e400")),
+        (float | str, float("-inf")),
+        (float, "nan"),
+        (float, "inf"),
+        (Decimal, "NaN"),
+        (Decimal, "-Infinity"),
+    ):
+        with pytest.raises(Invalid, match=r"must be a number|must be a decimal"):
+            typed_of(hint, coerce=coerce).convert(given)
+
+
+class Frail(msgspec.Struct):
+    error: str
+
+    def __post_init__(self) -> None:
+        raise RAISED[self.error]
+
+
+@dataclass
+class Frailer:
+    error: str
+
+    def __post_init__(self) -> None:
+        raise RAISED[self.error]
+
+
+class Unhashable(msgspec.Struct, frozen=True):
+    x: list[int]
+
+
+RAISED = {
+    each.__class__.__name__: each
+    for each in (
+        AssertionError("x must be positive"),
+        ValueError("x must be positive"),
+        ZeroDivisionError("1/0 for hunter2"),
+        KeyError("hunter2"),
+        OSError("hunter2"),
+        RecursionError("hunter2"),
+        NotImplementedError(),
+    )
+}
+
+
+@pytest.mark.parametrize("hint", [Frail, Frailer])
+@pytest.mark.parametrize("name", RAISED)
+def test_what_a_types_own_checks_raise_is_a_problem(hint: type[Any], name: str) -> None:
+    """The text of an exception that is no check's may hold secrets, and goes to no model."""
+    words = "x must be positive" if "positive" in str(RAISED[name]) else f"is refused by {hint.__name__}"
+    with pytest.raises(Invalid) as caught:
+        typed_of(list[hint]).convert([{"error": name}])  # type: ignore[valid-type]
+    assert str(caught.value.problems[0]) == f"[0]: {words}"
+
+
+def test_half_a_character_is_shown_escaped() -> None:
+    with pytest.raises(Invalid, match=r"must be an integer, not '\\ud800'"):
+        typed_of(int).convert("\ud800")
+
+
+def test_what_a_collection_refuses_is_a_problem() -> None:
+    with pytest.raises(Invalid, match="unhashable"):
+        typed_of(set[Unhashable]).convert([{"x": [1]}])
+
+
+def test_a_type_is_derived_once() -> None:
+    assert typed_of(Cat) is typed_of(Cat)
+    noted = Annotated[int, Meta(extra_json_schema={"x": []})]
+    assert typed_of(noted).schema == {**INT, "x": []}
+    assert typed_of(Annotated[int, ["not hashable"]]).schema == INT
+
+
+# -- the rest of the kinds -----------------------------------------------------------------------------------
+
+
+class Twice(Struct):
+    left: Cat | Dog | None
+    right: Cat | Dog | None = None
+    more: Annotated[Cat | None, "another"] = None
+
+
+class Constrained(Struct, Generic[N, B]):
+    n: N
+    b: B
+
+
+class Open(TypedDict):
+    a: typing_extensions.ReadOnly[Annotated[int, "read only"]]
+    b: list[int]
+    c: typing_extensions.ReadOnly[NotRequired[int]]
+
+
+class Up(TypedDict):
+    side: Literal["x"]
+    way: Literal["up"]
+
+
+class Down(TypedDict):
+    side: Literal["x"]
+    way: Literal["down"]
+
+
+Upward: Any = typing_extensions.TypeAliasType("Upward", Up)
+
+
+def test_typed_dicts_demand_what_their_annotations_say() -> None:
+    assert typed_of(Open).schema["required"] == ["a", "b"]
+    assert typed_of(Open).convert({"a": 1, "b": []}) == {"a": 1, "b": []}
+
+
+def test_unions_are_decided_by_a_member_that_differs() -> None:
+    typed: Typed[Any] = typed_of(Upward | Down)
+    assert typed.convert({"side": "x", "way": "down"}) == {"side": "x", "way": "down"}
+    with pytest.raises(Invalid, match='way: must be "up" or "down"'):
+        typed.convert({"side": "x", "way": "left"})
+    with pytest.raises(Invalid, match="must be an object or an integer"):
+        typed_of(Upward | int).convert("x")
+
+
+class Late:
+    """What `type Json = …` makes from Python 3.12 on: its value is evaluated when it is asked for."""
+
+    __name__ = "Json"
+
+    @property
+    def __value__(self) -> Any:
+        return dict[str, JSON] | list[JSON] | int  # type: ignore[valid-type]
+
+
+JSON: Any = Late()
+Pairs: Any = typing_extensions.TypeAliasType("Pairs", list[tuple[T, T]], type_params=(T,))
+
+
+def test_aliases_may_refer_to_themselves() -> None:
+    typed: Typed[Any] = typed_of(JSON)
+    assert typed.convert({"a": [1, {"b": 2}]}) == {"a": [1, {"b": 2}]}
+    with pytest.raises(Invalid, match="must be"):
+        typed.convert({"a": ["x"]})
+    assert typed.schema["anyOf"][1]["items"] == {"$ref": "#/$defs/Json"}
+    assert typed_of(Annotated[JSON, "any JSON"]).schema["description"] == "any JSON"
+    assert typed_of(Pairs[int]).convert([[1, 2]]) == [(1, 2)]
+    assert typed_of(Pairs[int] | None).convert(None) is None
+
+
+def test_variables_stand_for_their_bounds() -> None:
+    made = typed_of(Constrained).convert({"n": "x", "b": 5})
+    assert made == Constrained("x", 5)
+    with pytest.raises(Invalid):
+        typed_of(Constrained).convert({"n": 1.5, "b": "x"})
+
+
+def test_problems_can_be_pickled_and_depth_is_one() -> None:
+    with pytest.raises(Invalid) as caught:
+        typed_of(int).convert("x")
+    assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
+    deep: Any = {"value": 1}
+    for _ in range(5000):
+        deep = {"value": 1, "next": deep}
+    with pytest.raises(Invalid, match="nested too deeply"):
+        typed_of(Node).convert(deep)
+
+
+def test_what_occurs_twice_is_defined_once() -> None:
+    schema = typed_of(Twice).schema
+    assert set(schema["$defs"]) == {"Cat", "Dog"}
+    assert schema["properties"]["left"] == {
+        "anyOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}, NULL],
+    }
+    assert schema["properties"]["more"]["description"] == "another"
+    made = typed_of(Twice).convert({"left": {"kind": "Cat", "name": "Tom"}})
+    assert made == Twice(Cat("Tom"))
+
+
+def test_what_is_no_object_has_no_members() -> None:
+    assert Anything().keys is None and Anything().fixed == {}
