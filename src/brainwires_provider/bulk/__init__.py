@@ -1,0 +1,1 @@
+"""Bulk runs: many rows through one client, with a ledger of what was paid for."""
