@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
-from brainwires_provider.cli.app import app
+from brainwires_provider.cli.app import COMMANDS, app
 from brainwires_provider.cli.operations import OPERATIONS
 from brainwires_provider.cli.terminal import statistics
 from brainwires_provider.providers import protocol_names
 from brainwires_provider.testing import Answer, Close, Gate, ScriptedServer, sse
 from brainwires_provider.types import Message, Response, Usage
+from command_runs import HELLO, Ran, answer, chat, delta, run
 from ctrl_c import RESTORE, with_sigint_ignored
 
 pytestmark = pytest.mark.long
@@ -29,37 +29,6 @@ pytestmark = pytest.mark.long
 KEY = "sk-planted-0123456789"
 STATISTICS = re.compile(r"7 tokens in, 2 out, \d+\.\d\d s, \d+\.\d tokens/s, first token after \d+\.\d\d s\n")
 CLOCK = 60
-
-
-def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
-    return {"id": "r", "model": "x-1", "choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
-
-
-COUNTS = {"id": "r", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
-
-
-def answer(*deltas: dict[str, Any], finish: str = "stop") -> Answer:
-    return Answer(body=[sse(*deltas, delta(finish), COUNTS)])
-
-
-HELLO = answer(delta(role="assistant", content="Hel"), delta(content="lo\x1b[31m ☕"))
-
-
-class Ran:
-    """What one run of the command left behind."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-def run(*args: str, stdin: bytes | None = None, env: dict[str, str] | None = None) -> Ran:
-    environment = {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "", **(env or {})}
-    result = CliRunner().invoke(app, list(args), input=stdin, env=environment, catch_exceptions=False)
-    return Ran(result.exit_code, result.stdout_bytes.decode(), result.stderr)
-
-
-def chat(server: ScriptedServer, *args: str, stdin: bytes | None = None, **env: str) -> Ran:
-    return run("chat", "-m", "openai-chat:x", "--base-url", server.url, *args, stdin=stdin, env=env)
 
 
 def test_an_answer_streams_to_standard_output_and_its_statistics_to_the_other() -> None:
@@ -81,6 +50,58 @@ def test_the_temperature(given: str, sent: float | None) -> None:
     with ScriptedServer(HELLO) as server:
         assert chat(server, "Hi", "--temperature", given).status == 0
     assert server.requests[0].json().get("temperature") == sent
+
+
+@pytest.mark.parametrize(("given", "requests"), [((), 3), (("--attempts", "1"), 1), (("--attempts", "2"), 2)])
+def test_the_attempts(given: tuple[str, ...], requests: int) -> None:
+    busy = Answer(503, {"retry-after-ms": "1"}, b'{"error": {"message": "no capacity"}}')
+    with ScriptedServer(busy) as server:
+        assert chat(server, "Hi", *given).status != 0
+        assert len(server.requests) == requests
+
+
+SCHEMA = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_an_answer_must_match_a_schema(tmp_path: Path, from_file: bool) -> None:
+    (tmp_path / "schema.json").write_text(SCHEMA)
+    given = str(tmp_path / "schema.json") if from_file else SCHEMA
+    with ScriptedServer([answer(delta(content='{"n": 5}')), answer(delta(content='{"n": "x"}'))]) as server:
+        right, wrong = (chat(server, "Hi", "--schema", given) for _ in range(2))
+    assert (right.status, right.out) == (0, '{"n": 5}\n')
+    assert wrong.status == 1 and 'n: must be of the type integer, not "x"' in wrong.err
+    sent = server.requests[0].json()["response_format"]["json_schema"]["schema"]
+    assert sent["properties"] == {"n": {"type": "integer"}}
+    shown = run("prepare", "Hi", "-m", "openai-chat:x", "--schema", given, env={"OPENAI_API_KEY": "k"})
+    assert "json_schema" in shown.out
+
+
+def test_a_wrapped_answer_is_printed_as_its_value() -> None:
+    """A schema that is no object's is wrapped in one for the service, which nobody sees."""
+    with ScriptedServer([answer(delta(content='{"response": [1, "ä"]}'))]) as server:
+        ran = chat(server, "Hi", "--schema", '{"type": "array"}')
+    assert (ran.status, ran.out) == (0, '[1,"ä"]\n')
+    with ScriptedServer([answer(delta(content='{"response": "x"}'))]) as server:
+        ran = chat(server, "Hi", "--schema", '{"type": "array"}')
+    assert (ran.status, ran.out) == (1, "") and "must be of the type array" in ran.err
+
+
+@pytest.mark.parametrize(("given", "words"), [("{", "takes a JSON object"), ("nowhere.json", "or a file")])
+def test_a_schema_that_is_none_is_refused(given: str, words: str) -> None:
+    ran = run("chat", "Hi", "-m", "openai-chat:x", "--schema", given)
+    assert ran.status == 2 and words in re.sub(r"[\s│]+", " ", ran.err)
+
+
+def test_seconds_without_end_are_refused() -> None:
+    ran = run("chat", "Hi", "-m", "openai-chat:x", "--hedge", "inf")
+    assert ran.status == 2 and "--hedge" in ran.err and "Traceback" not in ran.err
+
+
+def test_a_slow_request_is_hedged() -> None:
+    with ScriptedServer([Answer(stall_before_headers=True), HELLO]) as server:
+        assert chat(server, "Hi", "--hedge", "0.05").status == 0
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -154,15 +175,16 @@ def test_the_local_model_alone_has_a_default_temperature(tmp_path: Path) -> None
 # -- options -------------------------------------------------------------------------------------------------
 
 _CONNECTION = {"config", "base_url", "allow_http", "api_key_env"}
-_WITHOUT_REQUESTS = {"decode", "replay", "providers", "local", "trust"}
+_WITHOUT_REQUESTS = {"decode", "replay", "providers", "local", "trust", "logs", "keys", "templates"}
+_LOCAL = {("batch", "list"), ("batch", "delete")}
 
 
 def commands(group: Any = None, *names: str) -> dict[tuple[str, ...], Any]:
     """Every command by the words that call it, the root and the groups included."""
     group = group or typer.main.get_command(app)
     found = {names: group}
-    for name, command in getattr(group, "commands", {}).items():
-        found |= commands(command, *names, name)
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        found |= commands(group.get_command(None, name), *names, name)
     return found
 
 
@@ -171,8 +193,10 @@ def test_every_command_that_sends_requests_has_the_same_options() -> None:
         names: command
         for names, command in commands().items()
         if names and names[0] not in _WITHOUT_REQUESTS and not hasattr(command, "commands")
+        if names not in _LOCAL
     }
-    assert {"chat", "prepare", "models", "doctor", "ollama"} == {names[0] for names in senders}
+    asking = "chat prepare run models doctor ollama embed similar batch"
+    assert {names[0] for names in senders} == set(asking.split())
     helps = set()
     for names, command in senders.items():
         own = {each.name: each for each in command.params if each.name in _CONNECTION}
@@ -181,11 +205,54 @@ def test_every_command_that_sends_requests_has_the_same_options() -> None:
     assert len(helps) == 1
 
 
+def test_no_option_is_declared_twice_in_a_command() -> None:
+    for names, command in commands().items():
+        declared = [
+            name for each in command.params for name in (*each.opts, *each.secondary_opts) if name[0] == "-"
+        ]
+        declared += getattr(command, "context_settings", {}).get("help_option_names", [])
+        twice = {name for name in declared if declared.count(name) > 1}
+        assert not twice, (names, twice)
+
+
 @pytest.mark.parametrize("names", commands(), ids=" ".join)
 def test_the_short_help_fits_a_terminal(names: tuple[str, ...]) -> None:
     long, short = run(*names, "--help", env={"COLUMNS": "80"}), run(*names, "-h", env={"COLUMNS": "80"})
     assert (short.status, short.err, short.out) == (0, "", long.out)
     assert [line for line in short.out.splitlines() if len(line) > 80] == []
+
+
+def test_each_help_has_words_and_an_example() -> None:
+    """Of every command, and of every one of a group: what it does in a sentence, and a line that can be typed."""
+    for names, command in commands().items():
+        if not names:
+            continue
+        words, _, examples = (command.help or "").partition("\b\n")
+        assert words.strip().endswith((".", ":")), names
+        typed = [line.strip() for line in examples.splitlines()]
+        line = f"brainwires {' '.join(names)}"
+        assert any(line in each for each in typed), f"{line}: {command.help}"
+        for parameter in command.params:
+            assert getattr(parameter, "help", None) or parameter.name == "context", (names, parameter.name)
+
+
+def test_the_list_of_commands_is_that_of_their_helps() -> None:
+    for name, (_, does) in COMMANDS.items():
+        assert commands()[(name,)].help.replace("\n", " ").startswith(does), name
+    assert {names[0] for names in commands() if names} == COMMANDS.keys()
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    code = (
+        "import sys; before = set(sys.modules)\n"  # coverage loads sqlite3
+        "import brainwires_provider.cli as cli\n"
+        "sys.argv[1:] = ['--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print([n for n in ('aiohttp', 'asyncio', 'rich', 'sqlite3', 'brainwires_provider.client',"
+        " 'brainwires_provider.types') if n in sys.modules.keys() - before])"
+    )
+    assert finished([sys.executable, "-c", code]).out.endswith("\n[]\n")
 
 
 def test_the_help_of_decode_names_every_protocol() -> None:
@@ -243,13 +310,21 @@ def test_a_wrong_name_has_a_suggestion(model: str, said: str, tmp_path: Path) ->
 # -- control characters --------------------------------------------------------------------------------------
 
 
-def test_json_escapes_what_controls_a_terminal() -> None:
+def test_json_escapes_what_controls_a_terminal(tmp_path: Path) -> None:
+    """A response, the value of a schema, and a conversation of the log."""
     tricky = "a\x9b31m\x7f\u202eb\u2066c\u2069 \u05d0\u200f é"
-    with ScriptedServer(answer(delta(content=tricky))) as server:
-        ran = chat(server, "Hi", "--json")
+    typed = json.dumps({"response": tricky}, ensure_ascii=False)
+    logs = {"BRAINWIRES_DATA_DIR": str(tmp_path)}
+    with ScriptedServer([answer(delta(content=tricky)), answer(delta(content=typed))]) as server:
+        ran = chat(server, "Hi", "--json", **logs)
+        value = chat(server, "Hi", "--schema", '{"type": "string"}')
+    logged = run("logs", "show", "1", "--json", env=logs)
     assert json.loads(ran.out)["message"]["content"][0]["text"] == tricky
-    assert not [c for c in ran.out[:-1] if c in "\x7f\u202e\u2066\u2069" or unicodedata.category(c) == "Cc"]
-    assert "\\u009b" in ran.out and "é" in ran.out
+    assert json.loads(value.out) == tricky
+    assert json.loads(logged.out)["messages"][1]["content"][0]["text"] == tricky
+    for out in (ran.out, value.out, logged.out):
+        assert not [c for c in out[:-1] if c in "\x7f\u202e\u2066\u2069" or unicodedata.category(c) == "Cc"]
+        assert "\\u009b" in out and "é" in out
 
 
 @pytest.mark.parametrize(
@@ -630,3 +705,10 @@ def test_a_pipe_that_closes_in_mid_answer_is_silent(tmp_path: Path) -> None:
             server.open(gate)
             assert process.stderr.read() == b""
             assert process.wait(CLOCK) == 1
+
+
+def test_a_typed_answer_is_in_the_json(tmp_path: Path) -> None:
+    with ScriptedServer(answer(delta(content='Here: {"n": 5}'))) as server:
+        ran = chat(server, "Hi", "--json", "--schema", SCHEMA)
+    assert ran.status == 0
+    assert json.loads(ran.out)["output"] == {"n": 5}

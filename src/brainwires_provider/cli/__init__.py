@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from brainwires_provider.cli.status import INTERRUPTED
+
 __all__ = ["main"]
 
 _EXTRA = ("typer", "rich")
@@ -26,5 +28,5 @@ def main() -> None:
     try:
         from brainwires_provider.cli.app import app
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     app(prog_name="brainwires")

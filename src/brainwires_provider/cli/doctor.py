@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from brainwires_provider.cli.options import Connection, expand_options
 from brainwires_provider.cli.output import dump, failure_shape
 from brainwires_provider.cli.terminal import Spinner, complain, explain, is_terminal, note, print_line
-from brainwires_provider.config.suspects import may_be_key
 from brainwires_provider.errors import ConfigError, ProviderError
+from brainwires_provider.types.suspects import may_be_key
 
 if TYPE_CHECKING:
     from brainwires_provider.doctor import Examination

@@ -52,7 +52,8 @@ def add_local(app: typer.Typer, finish: Finish) -> None:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         no_args_is_help=True,
-        help="Manage, download and measure the models on this machine.",
+        help="Manage, download and measure the models on this machine.\n\n\b\n"
+        "brainwires local list\nbrainwires local add qwen ~/models/qwen3-4b.gguf",
     )
     app.add_typer(local, name="local")
     for add in (_add_list, _add_add, _add_pulling, _add_remove, _add_default, _add_bench):

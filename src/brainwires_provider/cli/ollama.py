@@ -35,7 +35,8 @@ def add_ollama(app: typer.Typer, finish: Finish) -> None:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         no_args_is_help=True,
-        help="Manage the models of an Ollama server.",
+        help="Manage the models of an Ollama server.\n\n\b\n"
+        "brainwires ollama pull llama3.2:3b\nbrainwires ollama list",
     )
     app.add_typer(ollama, name="ollama")
     for add in (_add_reading, _add_version, _add_progress, _add_names, _add_memory):
@@ -99,7 +100,11 @@ def _add_reading(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """List the models of the server."""
+        """List the models of the server.
+
+        \b
+        brainwires ollama list --json
+        """
         server = _Server(connection, place)
         finish(lambda: _look(server, lambda api: api.list(), views.print_models))
 
@@ -110,7 +115,11 @@ def _add_reading(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """List the models in memory."""
+        """List the models in memory.
+
+        \b
+        brainwires ollama ps
+        """
         server = _Server(connection, place)
         finish(lambda: _look(server, lambda api: api.ps(), views.print_running))
 
@@ -122,7 +131,11 @@ def _add_reading(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Show the metadata and capabilities of a model."""
+        """Show the metadata and capabilities of a model.
+
+        \b
+        brainwires ollama show llama3.2:3b
+        """
         server = _Server(connection, place)
         finish(lambda: _look(server, lambda api: api.show(model), views.print_info))
 
@@ -136,7 +149,11 @@ def _add_version(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Print the server's version."""
+        """Print the server's version.
+
+        \b
+        brainwires ollama version --base-url http://127.0.0.1:11434
+        """
         server = _Server(connection, place)
         finish(lambda: _look(server, _version, lambda found: views.print_text(found["version"])))
 
@@ -168,7 +185,11 @@ def _add_progress(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Download a model from the library. Ctrl-C stops it; the next pull resumes it."""
+        """Download a model from the library. Ctrl-C stops it; the next pull resumes it.
+
+        \b
+        brainwires ollama pull llama3.2:3b
+        """
         server = _Server(connection, place)
         finish(lambda: _follow(server, lambda api: api.pull(model, insecure=insecure or None)))
 
@@ -181,7 +202,11 @@ def _add_progress(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Upload a model, named NAMESPACE/MODEL, to the library."""
+        """Upload a model, named NAMESPACE/MODEL, to the library.
+
+        \b
+        brainwires ollama push ada/poet
+        """
         server = _Server(connection, place)
         finish(lambda: _follow(server, lambda api: api.push(model, insecure=insecure or None)))
 
@@ -212,7 +237,11 @@ def _add_names(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Give a model a second name."""
+        """Give a model a second name.
+
+        \b
+        brainwires ollama copy llama3.2:3b small
+        """
         server = _Server(connection, place)
         words = f"copied {source} to {destination}"
         finish(lambda: _change(server, lambda api: api.copy(source, destination), lambda _: words))
@@ -225,7 +254,11 @@ def _add_names(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Delete a model."""
+        """Delete a model.
+
+        \b
+        brainwires ollama delete small
+        """
         server = _Server(connection, place)
         finish(lambda: _change(server, lambda api: api.delete(model), lambda _: f"deleted {model}"))
 
@@ -243,7 +276,11 @@ def _add_memory(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Load a model into memory."""
+        """Load a model into memory.
+
+        \b
+        brainwires ollama load llama3.2:3b --keep-alive 10m
+        """
         server = _Server(connection, place)
         finish(
             lambda: _change(
@@ -261,6 +298,10 @@ def _add_memory(ollama: typer.Typer, finish: Finish) -> None:
         connection: Connection,
         place: _Place,
     ) -> None:
-        """Unload a model from memory."""
+        """Unload a model from memory.
+
+        \b
+        brainwires ollama unload llama3.2:3b
+        """
         server = _Server(connection, place)
         finish(lambda: _change(server, lambda api: api.unload(model), lambda _: f"unloaded {model}"))

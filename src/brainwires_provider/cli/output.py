@@ -36,6 +36,7 @@ from brainwires_provider.types import (
 __all__ = [
     "dump",
     "error_shape",
+    "escaped",
     "event_shape",
     "failure_shape",
     "part_shape",
@@ -73,11 +74,10 @@ _SUMS = ("input_tokens", "output_tokens", "total_tokens")
 _FAILURE = ("status", "provider_status", "code", "retry_after", "request_id", "body")
 
 
-def dump(value: Shape) -> bytes:
+def dump(value: Any) -> bytes:
     """One line of UTF-8, without its end. Half surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
 
-    Characters that control a terminal (DEL, C1 controls, bidirectional overrides) are escaped, as JSON escapes the C0
-    controls. Raises ValueError for what is nested too deeply.
+    What controls a terminal is `escaped`. Raises ValueError for what is nested too deeply.
     """
     try:
         try:
@@ -86,6 +86,11 @@ def dump(value: Shape) -> bytes:
             line = msgspec.json.encode(well_formed(value))
     except RecursionError:
         raise ValueError("nested too deeply to be printed") from None
+    return escaped(line)
+
+
+def escaped(line: bytes) -> bytes:
+    """JSON whose DEL, C1 controls and bidirectional overrides are escaped, as JSON escapes the C0 controls."""
     return _TERMINAL_CONTROLS.sub(_escape, line)
 
 
@@ -136,6 +141,8 @@ def response_shape(response: Response, more: Sequence[Response] = ()) -> Shape:
         "extra": _plain(response.extra),
         "report": report_shape(response.report),
     }
+    if response.output is not None:
+        shape["output"] = response.output
     if more:
         shape["more"] = [response_shape(each) for each in more]
     return shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -17,17 +18,22 @@ __all__ = ["prepare"]
 def prepare(prompt: str | None, ask: Callable[[], Question], *, stream: bool, curl: bool) -> int:
     """Print it as one JSON object, or as a curl command. Returns the exit status."""
     try:
-        client, _, args = ask()
+        question = ask()
     except ProviderError as error:
         complain(explain(error))
         return 1
     try:
-        text = read_prompt(prompt)
+        text = read_prompt(prompt, needed=not question.is_whole)
     except ProviderError as error:
         complain(explain(error))
         return 2
     try:
-        prepared = client.prepare(text, stream=stream, **args)
+        args: Any = question.args
+        if question.tools:
+            from brainwires_provider.cli.tools import tool_args
+
+            args = {**args, "tools": tool_args(question.tools, unasked=True).get("tools", ())}
+        prepared = question.client.prepare(question.message(text), stream=stream, **args)
     except ProviderError as error:
         complain(explain(error))
         return 1

@@ -7,45 +7,52 @@ answer can neither move the cursor, nor change the terminal's settings, nor show
 from __future__ import annotations
 
 import os
+import select
+import signal
 import stat
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from brainwires_provider.cli.controls import harmless
 from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.events import (
-    Event,
     PartEnd,
     ReasoningDelta,
     RefusalDelta,
+    RunEvent,
     TextDelta,
     ToolCallDelta,
+    ToolEnd,
 )
-from brainwires_provider.types import FilePart, ImagePart, Part, Response, ToolCallPart, Usage
+from brainwires_provider.types import FilePart, ImagePart, Part, Response, TextPart, ToolCallPart, Usage
+
+if TYPE_CHECKING:
+    from brainwires_provider.cli.markdown import LiveMarkdown
 
 __all__ = [
     "AnswerView",
     "Spinner",
+    "ask",
     "complain",
     "explain",
     "is_terminal",
+    "live_markdown",
     "note",
     "print_line",
+    "print_text",
+    "read_line",
     "read_prompt",
     "standard_input",
     "statistics",
     "utf8",
 ]
 
-BIDI_OVERRIDES: Final = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-"""Embeddings, overrides and isolates: they reorder what is around them."""
-_CONTROLS = {
-    code: None for code in (*range(32), *range(127, 160), *BIDI_OVERRIDES) if chr(code) not in "\t\n"
-}
 _PATIENCE: Final = 3.0  # seconds without the end of standard input before the wait is explained
+_SIMPLE: Final = ("dumb", "unknown")  # kinds of terminals
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _CONTENT = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 
@@ -55,16 +62,25 @@ def is_terminal(stream: Any) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
+def live_markdown() -> LiveMarkdown | None:
+    """What renders Markdown on standard output; None if that is no terminal, or one that cannot move its cursor."""
+    if not is_terminal(sys.stdout) or os.environ.get("TERM", "") in _SIMPLE:
+        return None
+    from brainwires_provider.cli.markdown import LiveMarkdown
+
+    return LiveMarkdown.at_terminal()
+
+
 def standard_input() -> bytes:
     """All of standard input."""
     return b"" if sys.stdin is None else sys.stdin.buffer.read()
 
 
-def read_prompt(argument: str | None) -> str:
+def read_prompt(argument: str | None, *, needed: bool = True) -> str:
     """The prompt: the argument, standard input, or both, standard input after the argument and a blank line.
 
     With an argument, standard input is read only if it is a file, a pipe or a socket. Raises ConfigError for input
-    that is not UTF-8, and if there is none.
+    that is not UTF-8, and if there is none but it is `needed`.
     """
     prompt = "" if argument is None else utf8(argument, "the prompt")
     data = b""
@@ -75,7 +91,7 @@ def read_prompt(argument: str | None) -> str:
             data = standard_input()
     text = utf8(data, "standard input")
     given = [each for each in (prompt, text) if each.strip()]
-    if not given:
+    if not given and needed:
         raise ConfigError("there is no prompt: give one as an argument or on standard input")
     return "\n\n".join(given)
 
@@ -129,9 +145,59 @@ def print_line(line: bytes) -> None:
     out.flush()
 
 
-def note(message: str) -> None:
-    """One line on standard error."""
-    print(" ".join(message.split()).translate(_CONTROLS), file=sys.stderr, flush=True)
+def print_text(text: str) -> None:
+    """Text as output, at a terminal without what would control it."""
+    print(harmless(text) if is_terminal(sys.stdout) else text)
+
+
+def note(message: str, *, keep: bool = False) -> None:
+    """One line on standard error; `keep` its spaces."""
+    line = message if keep else " ".join(message.split())
+    print(harmless(line), file=sys.stderr, flush=True)
+
+
+def ask(question: str) -> str:
+    """The user's answer on standard input to a question on standard error; empty at its end, and after Ctrl-C."""
+    # An event loop's own handler would not end the wait; it is replaced before there is something to interrupt.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with _until_typed():
+            print(harmless(" ".join(question.split())), end=" ", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _until_typed() -> Iterator[None]:
+    """Wait, after the block, for a line at the terminal, or for a signal.
+
+    Python sees a signal only when a read that it precedes returns, so it is not the read that waits.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    try:
+        yield
+        select.select([sys.stdin, woken], [], [])
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(woken)
+        os.close(wake)
+
+
+def read_line(prompt: str) -> str:
+    """A line from standard input; the prompt is no part of the output. Raises EOFError at the end."""
+    if is_terminal(sys.stdout):
+        return input(prompt)  # which must know it to edit the line
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
 
 
 def complain(message: str) -> None:
@@ -161,7 +227,7 @@ class Spinner:
             from rich.console import Console
             from rich.text import Text
 
-            console, words = Console(stderr=True), Text(text.translate(_CONTROLS))
+            console, words = Console(stderr=True), Text(harmless(text))
             self._turn = lambda: console.status(words)
 
     def turning(self) -> AbstractContextManager[object]:
@@ -172,8 +238,15 @@ class Spinner:
 class AnswerView:
     """Prints one answer as it arrives, and keeps its times: seconds on `clock` since the view was created."""
 
-    def __init__(self, *, show_reasoning: bool, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        *,
+        show_reasoning: bool,
+        markdown: LiveMarkdown | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._show_reasoning = show_reasoning
+        self._markdown = markdown
         self._clock = clock
         self._began = clock()
         self._at_line_start = {"out": True, "err": True}
@@ -185,16 +258,24 @@ class AnswerView:
         """Seconds so far."""
         return self._clock() - self._began
 
-    def show(self, event: Event) -> None:
+    def show(self, event: RunEvent) -> None:
         """Print the text of an event, or a note about a part that is not text."""
         if self.first_token is None and isinstance(event, _CONTENT):
             self.first_token = self.elapsed
         match event:
             case TextDelta(text=text) | RefusalDelta(text=text):
                 self._stop_thinking()
-                self._write("out", text)
+                if self._markdown is None:
+                    self._write("out", text)
+                else:
+                    self._markdown.write(harmless(text))
             case ReasoningDelta(text=text) if self._show_reasoning:
                 self._think(text)
+            case ToolEnd(call=call, result=result, error=error):
+                self.end_line()
+                note(f"{call.name}: {error or result.text or 'no text'}")
+            case PartEnd(part=TextPart()) if self._markdown is not None:
+                self._markdown.finish()
             case PartEnd(part=part) if words := _words_for(part):
                 self.end_line()
                 note(words)
@@ -202,6 +283,8 @@ class AnswerView:
     def end_line(self) -> None:
         """End the current line of both streams."""
         self._stop_thinking()
+        if self._markdown is not None:
+            self._markdown.finish()
         if not self._at_line_start["out"]:
             self._write("out", "\n")
 
@@ -225,7 +308,7 @@ class AnswerView:
     def _write(self, side: str, text: str) -> None:
         stream = sys.stdout if side == "out" else sys.stderr
         if is_terminal(stream):
-            text = text.translate(_CONTROLS)
+            text = harmless(text)
         if text:
             stream.write(text)
             stream.flush()
