@@ -6,6 +6,8 @@ once; then one pump serves them in turn, a write for each.
 
     POST /PACE/STREAMS/EVENTS/v1/chat/completions     a batch of streams
     POST /whole/v1/chat/completions                   one small body
+    POST /typed/v1/chat/completions                   the same with JSON as its text
+    POST /open/v1/chat/completions                    a stream that has begun, and then waits for good
 
 The paces: `saturated`, as fast as the server can while it yields between two writes; `ticks`, every 10 ms an event for
 each stream, one right after the other; `spread`, the same with the streams spread evenly over the 10 ms, so that the
@@ -29,6 +31,10 @@ _HEAD = (
 _INTERVAL = 0.01
 _WORDS = (" the", " sky", " is", " blue", " because", " shorter", " waves", " scatter", " more", " strongly")
 WHOLE_TEXT = "The sky is blue because shorter waves of light scatter more strongly than longer ones."
+
+TYPED_TEXT = (
+    '{"name":"Ada Lovelace","age":36,"born":"1815-12-10","tags":["mathematician","writer"],"unit":"metric"}'
+)
 
 
 def stream_text(events: int) -> str:
@@ -70,8 +76,8 @@ def _stream_chunks(events: int) -> list[bytes]:
     return chunks
 
 
-def _whole_answer() -> bytes:
-    message = {"role": "assistant", "content": WHOLE_TEXT, "refusal": None, "annotations": []}
+def _whole_answer(text: str) -> bytes:
+    message = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
     body = {
         "id": "chatcmpl-9f2c1e7ab3d14f0e8a6b5c4d3e2f1a0b",
         "object": "chat.completion",
@@ -130,7 +136,7 @@ async def _pump(streams: list[asyncio.Transport], chunks: list[bytes], pace: str
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, batches: _Batches, whole: bytes) -> None:
+    def __init__(self, batches: _Batches, whole: dict[str, bytes]) -> None:
         self._batches = batches
         self._whole = whole
         self._buffer = b""
@@ -153,31 +159,38 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, path: str) -> None:
         _, kind, *numbers = path.split("/")
-        if kind == "whole":
-            self._transport.write(self._whole)
+        if kind in self._whole:
+            self._transport.write(self._whole[kind])
+        elif kind == "open":
+            self._transport.write(_HEAD + b"".join(_stream_chunks(1)[:2]))
         else:
             self._transport.write(_HEAD)
             self._batches.join(kind, int(numbers[0]), int(numbers[1]), self._transport)
 
 
 async def _serve() -> None:
-    batches, whole = _Batches(), _whole_answer()
+    batches, whole = _Batches(), {"whole": _whole_answer(WHOLE_TEXT), "typed": _whole_answer(TYPED_TEXT)}
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(batches, whole), "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)  # the parent's end closes it
 
 
-class Server:
-    """The server as a child process; it ends with the `with` block, or with its parent."""
+class ChildServer:
+    """A server as a child process, which prints its port; it ends with the `with` block, or with its parent."""
+
+    order: tuple[str, ...] = (__file__,)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, *self.order], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        self.port = int(self._read())
         return self
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -187,14 +200,28 @@ class Server:
         self._process.stdout.close()
         self._process.wait(10)
 
+
+class Server(ChildServer):
+    """This file's server."""
+
     def stream_url(self, pace: str, streams: int, events: int) -> str:
         """The base URL of one batch of streams."""
         return f"http://127.0.0.1:{self.port}/{pace}/{streams}/{events}/v1"
 
     @property
+    def open_url(self) -> str:
+        """The base URL of streams that do not end."""
+        return f"http://127.0.0.1:{self.port}/open/v1"
+
+    @property
     def whole_url(self) -> str:
         """The base URL of whole answers."""
         return f"http://127.0.0.1:{self.port}/whole/v1"
+
+    @property
+    def typed_url(self) -> str:
+        """The base URL of whole answers that are JSON."""
+        return f"http://127.0.0.1:{self.port}/typed/v1"
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from itertools import count
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from _server import ChildServer
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -215,30 +214,11 @@ def _serve_rules(calls: int, delay: float) -> None:
             told = len(sizes)
 
 
-class SocketServer:
-    """A server as a child process; it ends with the `with` block, or with its parent."""
+class SocketServer(ChildServer):
+    """This file's server, of events or, with `order`, of the rules."""
 
     def __init__(self, *order: str) -> None:
-        self._order = order or ("events",)
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, *self._order], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.port = int(self._read())
-        return self
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(10)
+        self.order = (__file__, *(order or ("events",)))
 
     def stream_url(self, pace: str, streams: int, events: int) -> str:
         """The base URL of one batch of streams."""

@@ -5,7 +5,7 @@ compared with what was sent. The raw one is the `websockets` library's own clien
 
 Tool calls: the whole history is passed every time. The sum to compare with holds, for each turn, the items that are
 new and the fields that the API wants again: written out here by hand, not by our encoder. Responses over HTTP does
-the same turns against the same service.
+the same turns against the same service. Stored interactions of Google's API are continued over HTTP in the same way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ from _measure import Rounds, Targets, arguments, cpu_seconds, interleaved, machi
 from _socket_server import SocketServer, stream_text
 from websockets.asyncio.client import ClientConnection, connect
 
-from brainwires_provider import AsyncClient, Message, TextDelta, Tool
+from brainwires_provider import AsyncClient, GoogleInteractionsOptions, Message, TextDelta, Tool
+from brainwires_provider.testing import InteractionsService, ScriptedServer, called, model_output, thought
 
 RAW, ASYNC, OPENAI = "raw websockets + msgspec", "ours, async", "openai-python, async"
 _PROMPT = "Why is the sky blue?"
@@ -303,6 +304,66 @@ def _tool_calls(delay: float, targets: Targets, runner: asyncio.Runner, *, quick
     print_table(("wire", "bytes sent", "÷ needed", *parts, "first turn, ms", "others, ms"), rows)
 
 
+# -- stored interactions -------------------------------------------------------------------------------------
+
+
+async def _interactions(service: InteractionsService, url: str, *, store: bool) -> list[Turn]:
+    """The same loop over HTTP, with a service that keeps its answers."""
+    tools = [Tool(name, told, schema) for name, (told, schema) in _TOOLS.items()]
+    options = GoogleInteractionsOptions(store=store)
+    declared = [
+        {"type": "function", "name": name, "description": told, "parameters": schema}
+        for name, (told, schema) in _TOOLS.items()
+    ]
+    config = {"max_output_tokens": 500}
+    repeated = _size(
+        {"model": "m", "system_instruction": _INSTRUCTIONS, "tools": declared, "generation_config": config}
+    )
+    history = [Message.user(_QUESTION)]
+    new: Any = {"type": "user_input", "content": [{"type": "text", "text": _QUESTION}]}
+    turns: list[Turn] = []
+    settings: dict[str, Any] = {"api_key": "k", "base_url": f"{url}/v1beta", "proxy": None}
+    async with AsyncClient("google-interactions:m", **settings) as client:
+        while True:
+            begun = time.perf_counter()
+            answer = await client.chat(
+                history, system=_INSTRUCTIONS, tools=tools, max_tokens=500, provider_options=options
+            )
+            turns.append(Turn(service.sizes[-1], repeated + _size(new), time.perf_counter() - begun))
+            if not answer.tool_calls:
+                return turns
+            [call] = answer.tool_calls
+            output = f"# {call.arguments}\n{_OUTPUT}"
+            history += [answer.message, Message.tool_result(call, output)]
+            new = {"type": "function_result", "call_id": call.id, "name": call.name, "result": output}
+
+
+def _stored_calls(targets: Targets, runner: asyncio.Runner, *, quick: bool) -> None:
+    calls = 4 if quick else 20
+
+    def answer(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        done = sum(step["type"] == "function_result" for step in steps)
+        if done == calls:
+            return [thought(f"{done}" * 400), model_output("All of them are.")]
+        return [
+            thought(f"{done}" * 400),
+            called(f"call-{done}", "read_file", {"path": f"src/step_{done}.py"}),
+        ]
+
+    title = f"{calls} tool calls of the Interactions API"
+    rows: list[tuple[str, ...]] = []
+    for name, store in (("stored", True), ("not stored", False)):
+        service = InteractionsService(answer)
+        with ScriptedServer(service) as server:
+            turns = runner.run(_interactions(service, server.url, store=store))
+        sent, needed = sum(t.sent for t in turns), sum(t.needed for t in turns)
+        rows.append((name, str(sent), f"{sent / needed:.2f}"))
+        if store and not quick:
+            targets.at_most(f"{title}, stored: bytes sent ÷ needed", sent / needed, 1.15)
+    print(f"### {title}\n")
+    print_table(("interactions", "bytes sent", "÷ needed"), rows)
+
+
 def main() -> int:
     """Measure, print, judge."""
     args = arguments(__doc__)
@@ -312,6 +373,7 @@ def main() -> int:
         _events(QUICK if args.quick else FULL, targets, runner, quick=args.quick)
         for delay in (0.0, 0.05):
             _tool_calls(delay, targets, runner, quick=args.quick)
+        _stored_calls(targets, runner, quick=args.quick)
     return 0 if args.quick else targets.close(check=args.check)
 
 
