@@ -7,13 +7,13 @@ validated here, whatever the provider holds the model to.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from json import JSONDecoder
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.partials import PIECE, Partials, without_thought
@@ -27,6 +27,7 @@ from brainwires_provider.errors import (
     OutputTruncated,
     ProviderError,
 )
+from brainwires_provider.providers import Target
 from brainwires_provider.types import (
     Attempt,
     Deviation,
@@ -40,7 +41,7 @@ from brainwires_provider.types import (
     Tool,
     ToolChoice,
 )
-from brainwires_provider.types.checked import misfit
+from brainwires_provider.types.checked import copied, misfit
 from brainwires_provider.types.costs import added_cost
 from brainwires_provider.types.forms import FixedSchema
 from brainwires_provider.types.tools import as_tools, free_name
@@ -78,9 +79,13 @@ class Session(Protocol):
     policies: Policies
     forced_outputs: set[tuple[str, str, bytes]]
 
-    def plan(self, input: Input, args: Any, *, stream: bool, fork: bool = False) -> Plan: ...
+    def request(self, input: Input, args: Any) -> tuple[Target, Request]: ...
 
-    async def chat(self, plan: Plan) -> Response[Any]: ...
+    def plan_request(
+        self, target: Target, request: Request, input: Input, args: Any, *, stream: bool, fork: bool
+    ) -> Plan: ...
+
+    async def chat_untyped(self, plan: Plan) -> Response[Any]: ...
 
 
 class _Asked(NamedTuple):
@@ -111,13 +116,16 @@ class Expected(NamedTuple):
         """The request."""
         said = _extended(self.input, self.more) if self.more else self.input
         given: Any = self._forced() if self.is_forced else self.args
-        made = self.session.plan(said, given, stream=self.stream, fork=fork)
-        report = made.report
+        session = self.session
+        target, request = session.request(said, given)
+        made: Plan = copied(session.plan_request(target, request, said, given, stream=self.stream, fork=fork))
+        force_setattr(made, "expected", self)
         if self.is_forced:
-            self.session.forced_outputs.add(_key(made, self.asked))
+            session.forced_outputs.add(_key(made, self.asked))
             deviation = Deviation("output", "emulated", _REASON)
-            report = replace(report, deviations=(*report.deviations, deviation))
-        return replace(made, report=report, expected=self)
+            report = replace(made.report, deviations=(*made.report.deviations, deviation))
+            force_setattr(made, "report", report)
+        return made
 
     def again(self, messages: Sequence[Message]) -> Plan:
         """The same request for a whole answer, with more messages."""
@@ -140,7 +148,9 @@ class Expected(NamedTuple):
         if response.finish_reason in _UNANSWERED:
             return response
         try:
-            return replace(response, output=self._value(response.text))
+            valued: Response[Any] = copied(response)
+            force_setattr(valued, "output", self._value(response.text))
+            return valued
         except Invalid as error:
             words = f"the answer is not of the type {self.asked.typed.name}:\n{error}"
             raise _error(OutputInvalid, words, response, problems=error.problems) from None
@@ -347,9 +357,9 @@ def _extended(input: Input, more: Sequence[Message]) -> Input:
 # -- answered ------------------------------------------------------------------------------------------------
 
 
-async def chat_typed(session: Session, plan: Plan) -> Response[Any]:
+def chat_typed(session: Session, plan: Plan) -> Coroutine[Any, Any, Response[Any]]:
     """A whole answer of the type that was asked for, after repairs where it was not. Raises OutputError."""
-    return await _answered(session, plan, [], running_loop().time())
+    return _answered(session, plan, [])
 
 
 async def repaired(session: Session, plan: Plan, error: OutputInvalid, begun: float) -> Response[Any]:
@@ -364,11 +374,15 @@ def _repairs(session: Session, plan: Plan) -> int:
     return ((plan.policies or session.policies).retry or DEFAULT_RETRY).repairs
 
 
-async def _answered(session: Session, plan: Plan, failed: list[OutputInvalid], begun: float) -> Response[Any]:
+async def _answered(
+    session: Session, plan: Plan, failed: list[OutputInvalid], begun: float | None = None
+) -> Response[Any]:
+    if begun is None:
+        begun = running_loop().time()
     while True:
         expected: Expected = plan.expected
         try:
-            response = await session.chat(replace(plan, expected=None))
+            response = await session.chat_untyped(plan)
         except ProviderError as error:
             instead = expected.instead(error)
             left = None if instead is None else _in_time(instead, begun)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlencode
@@ -274,6 +273,8 @@ def check_args(args: Mapping[str, Any], known: frozenset[str] = _ARGS) -> None:
                 "client.chat(...) returns it whole"
             )
         if name not in known:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
@@ -333,23 +334,24 @@ def build_request(
     if not messages and system is None and not empty:
         raise ValueError("there is nothing to say: the input holds no message")
     own = base.options if base is input else None
-    return Request(
-        messages,
-        model,
-        system,
-        _tools(args.get("tools", base.tools)),
-        _tool_choice(args.get("tool_choice", base.tool_choice)),
-        _output(args.get("output", base.output)),
-        merge_options(defaults, own, args.get("options"), _keywords(args)),
-        base.extra,
-    )
+    made: Request = replace(base, system=system) if "system" in args else copied(base)
+    for name, value in (
+        ("messages", messages),
+        ("model", model),
+        ("tools", _tools(args.get("tools", base.tools))),
+        ("tool_choice", _tool_choice(args.get("tool_choice", base.tool_choice))),
+        ("output", _output(args.get("output", base.output))),
+        ("options", merge_options(defaults, own, args.get("options"), _keywords(args))),
+    ):
+        force_setattr(made, name, value)
+    return made
 
 
 def _keywords(args: Mapping[str, Any]) -> Options | None:
     """The options that were given as keywords."""
-    tuning = {name: value for name, value in args.items() if name in _TUNING}
-    if not tuning:
+    if _TUNING.isdisjoint(args):
         return None
+    tuning = {name: value for name, value in args.items() if name in _TUNING}
     for name in ("stop", "provider_options"):
         if isinstance(tuning.get(name), list):
             tuning[name] = tuple(tuning[name])

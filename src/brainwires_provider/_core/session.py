@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -325,12 +325,16 @@ class Session:
         share = plan.hedge.share
         return Hedged(plan, self, self._shares.get(share) or self._shares.setdefault(share, Share(share)))
 
-    async def chat(self, plan: Plan) -> Response:
-        """One whole answer. Raises every ProviderError."""
-        if plan.expected is not None:
-            from brainwires_provider._core.output import chat_typed
+    def chat(self, plan: Plan) -> Coroutine[Any, Any, Response]:
+        """One whole answer, of the type that was asked for. Raises every ProviderError."""
+        if plan.expected is None:
+            return self.chat_untyped(plan)
+        from brainwires_provider._core.output import chat_typed
 
-            return await chat_typed(self, plan)
+        return chat_typed(self, plan)
+
+    async def chat_untyped(self, plan: Plan) -> Response:
+        """The same as it was answered."""
         sending = self.send(plan)
         collector = Collector()
         try:

@@ -12,7 +12,6 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
-from html import escape
 from itertools import takewhile
 from string import ascii_letters, digits
 from typing import Any, NamedTuple
@@ -134,6 +133,8 @@ def _signs(secrets: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(64)
 def _forms(secret: str) -> _Forms:
+    from html import escape
+
     whole = (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], escape(secret))
     data = secret.encode("utf-8", "replace")
     base64: list[str] = []

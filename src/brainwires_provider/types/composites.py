@@ -75,7 +75,10 @@ class Array(_Sized):
         if not self._is_fit(value, path, problems):
             return FAILED
         before = len(problems)
-        made = [self._item.convert(each, f"{path}[{i}]", problems) for i, each in enumerate(value)]
+        if self._item.plain.issuperset(map(type, value)):
+            made = value
+        else:
+            made = [self._item.convert(each, f"{path}[{i}]", problems) for i, each in enumerate(value)]
         if len(problems) > before:
             return FAILED
         try:
@@ -206,6 +209,7 @@ class Object(Form):
             return refuse(problems, path, self.words, value)
         before = len(problems)
         given: dict[str, Any] = {}
+        left = len(value)
         for each in self.members:
             if each.key not in value:
                 if each.is_required:
@@ -213,10 +217,14 @@ class Object(Form):
                     problems.append(Problem(below(path, each.key), f"is missing; it must be {words}"))
                 continue
             item = value[each.key]
+            left -= 1
+            if type(item) in each.form.plain:
+                given[each.name] = item
+                continue
             if item is None and not each.is_required and NoneType not in each.form.takes:
                 continue  # a service that demands every member has null in place of a default
             given[each.name] = each.form.convert(item, below(path, each.key), problems)
-        for key in value.keys() - self.keys:
+        for key in value.keys() - self.keys if left else ():
             names = ", ".join(each.key for each in self.members)
             problems.append(Problem(below(path, key), f"does not exist; there is {names or 'nothing'}"))
         if len(problems) > before:

@@ -175,6 +175,8 @@ class Form(ABC):
 
     takes: frozenset[type] = ALL
     """The kinds of JSON value, as Python's types."""
+    plain: frozenset[type] = frozenset()
+    """The kinds of which every value is taken, and is its own Python value: they need no `convert`."""
     rank: int = 1
     """Narrower ones come first where several take a kind."""
 
@@ -240,6 +242,7 @@ class Scalar(Form):
         self._words = facts.words
         self._schema = facts.schema | limits
         self.takes = frozenset(facts.kinds)
+        self.plain = frozenset((hint,)) if hint in (str, int, bool) else frozenset()
         self.rank = facts.rank
         self._coerce = coerce
 
@@ -328,6 +331,11 @@ class Noted(Form):
     def takes(self) -> frozenset[type]:  # type: ignore[override]
         """See `Form`."""
         return self.inner.takes
+
+    @property
+    def plain(self) -> frozenset[type]:  # type: ignore[override]
+        """See `Form`."""
+        return self.inner.plain
 
     def schema(self, writer: Writer) -> Schema:
         """See `Form`."""

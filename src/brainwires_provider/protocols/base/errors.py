@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from brainwires_provider.errors import (
@@ -394,6 +393,8 @@ def retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
     seconds = _number(value)
     if seconds is not None or value is None or now is None:
         return None if seconds is None else _sensible(seconds)
+    from email.utils import parsedate_to_datetime
+
     try:
         date = parsedate_to_datetime(value)
         if date.tzinfo is None:

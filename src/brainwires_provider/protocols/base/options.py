@@ -72,6 +72,7 @@ class OptionReader:
         "_values",
         "_weakened",
         "facts",
+        "has_options",
         "is_empty",
     )
 
@@ -82,6 +83,8 @@ class OptionReader:
         self._values = _values_of(request)
         self.is_empty = not self._values
         """No option is set, nor system, tools, tool_choice or output."""
+        self.has_options = request.options is not NO_OPTIONS
+        """Whether there may be one beside system, tools, tool_choice and output."""
         self._taken: set[str] = set()
         self._is_off_sent = False
         self._items: set[tuple[int, str]] = set()

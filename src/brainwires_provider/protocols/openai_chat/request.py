@@ -108,6 +108,10 @@ def _encode_options(
         _tools(reader, quirks, body)
     if not emulated:
         _output(reader, quirks, body)
+    if not reader.has_options:
+        if "tools" in body:
+            _reasoning(reader, origin, quirks, body)
+        return
     _reasoning(reader, origin, quirks, body)
     _sampling(reader, quirks, body)
     body.update(reader.provider_options())
