@@ -215,7 +215,11 @@ def test_the_requests_own_fields_are_the_ones_that_go() -> None:
                 "metadata": {"a": "b"},
             },
         )
-        assert {deviation.field for deviation in turn.report.dropped} == {"stop", "frequency_penalty"}
+        assert {deviation.field for deviation in turn.report.dropped} == {
+            "stop",
+            "frequency_penalty",
+            "extra_body.stream_options",
+        }
 
     with ScriptedSocket(ResponsesService()) as server:
         played("async", server, scenario, SINGLE)

@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlencode
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
@@ -39,7 +38,7 @@ from brainwires_provider.types import (
     Tool,
     ToolChoice,
 )
-from brainwires_provider.types.checked import check_json, copied, misfit
+from brainwires_provider.types.checked import copied, encode_json, misfit, plain
 from brainwires_provider.types.options import NO_OPTIONS, merge_options
 from brainwires_provider.types.suspects import (
     Guarded,
@@ -72,6 +71,7 @@ Input: TypeAlias = str | Message | Sequence[Message] | Request
 
 _CHOICE = Literal["auto", "none", "required"]
 _ARGS = frozenset(OutputParams.__annotations__)
+_ONLY_MODEL = {"model"}
 _TUNING = frozenset(Options.__struct_fields__)
 _NOTHING = Request(())
 _TEXT = TextPart("")
@@ -90,6 +90,7 @@ _STREAMED = {
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
 _HEADERS = "extra_headers"
+_UNSENT = "a request over a WebSocket has no such field"
 _NO_REPORT = Report()
 _MERGED = ("extra_body", "extra_headers", "extra_query")
 
@@ -208,31 +209,37 @@ class Plan(Guarded, Struct, frozen=True, gc=False):
             if name.lower() in names or is_secret_name(name) or looks_like_key(value)
         }
 
-    @property
-    def websocket_report(self) -> Report:
-        """The report of a request over a WebSocket, which cannot carry all headers."""
-        report = self.report
-        lost = [name for name in self.extra_headers or () if name not in self._connection_headers]
-        if not lost or self.websocket is None:
+    def websocket_report(self, extra_body: Mapping[str, Any]) -> Report:
+        """The report of a request over a WebSocket, which cannot carry all headers and fields."""
+        report, mode = self.report, self.websocket
+        if mode is None:
             return report
-        reason = (
-            f"a request over a WebSocket has no headers of its own ({', '.join(lost)}); name those that belong to the "
-            "connection in WebSocketOptions.connection_headers"
+        unsent = [name for name in mode.unsent if name in self.call.body]
+        places = ["extra_body" if name in extra_body else "provider_options" for name in unsent]
+        fields = [f"{place}.{name}" for place, name in zip(places, unsent, strict=True)]
+        deviations = [Deviation(field, "dropped", _UNSENT) for field in fields]
+        lost = [name for name in self.extra_headers or () if name not in self._connection_headers]
+        sent = report.sent
+        if lost:
+            reason = (
+                f"a request over a WebSocket has no headers of its own ({', '.join(lost)}); name those that belong to "
+                "the connection in WebSocketOptions.connection_headers"
+            )
+            sent = tuple(field for field in sent if field != _HEADERS)
+            deviations.append(Deviation(_HEADERS, "dropped", reason))
+        return (
+            replace(report, sent=sent, deviations=(*report.deviations, *deviations)) if deviations else report
         )
-        sent = tuple(field for field in report.sent if field != _HEADERS)
-        deviations = (*report.deviations, Deviation(_HEADERS, "dropped", reason))
-        return replace(report, sent=sent, deviations=deviations)
 
     @property
     def http_report(self) -> Report:
         """The report of a request that goes over HTTP, where a WebSocket was meant."""
         report = self.report
-        if not self.extra_headers:
-            return report
-        kept = tuple(d for d in report.deviations if d.field != _HEADERS)
+        kept = tuple(d for d in report.deviations if d.field != _HEADERS and d.reason != _UNSENT)
         if len(kept) == len(report.deviations):
             return report
-        return replace(report, sent=(*report.sent, _HEADERS), deviations=kept)
+        headers = (_HEADERS,) if any(d.field == _HEADERS for d in report.deviations) else ()
+        return replace(report, sent=(*report.sent, *headers), deviations=kept)
 
     @property
     def socket_url(self) -> str:
@@ -251,14 +258,10 @@ class Plan(Guarded, Struct, frozen=True, gc=False):
             return self.call.content
         empty = self.call.method == "GET" or not self.call.body
         try:
-            return b"" if empty else msgspec.json.encode(self.call.body)
-        except (UnicodeEncodeError, TypeError, RecursionError):
+            return b"" if empty else encode_json(self.call.body, "the request")
+        except (TypeError, ValueError) as error:
             provider, model = self.target.provider, self.target.model
-            try:
-                check_json(self.call.body, "the request")  # finds the place
-            except (TypeError, ValueError) as error:
-                raise UnsupportedError(str(error), provider=provider, model=model) from None
-            raise
+            raise UnsupportedError(str(error), provider=provider, model=model) from None
 
 
 # -- a call's arguments --------------------------------------------------------------------------------------
@@ -306,7 +309,7 @@ def _said(text: str) -> Message:
     """A user's message. Copied, since what is made anew is checked field by field."""
     part: TextPart = copied(_TEXT)
     message: Message = copied(_SAID)
-    force_setattr(part, "text", text)
+    force_setattr(part, "text", text if type(text) is str else plain(text))
     force_setattr(message, "content", (part,))
     return message
 
@@ -321,7 +324,7 @@ def build_request(
     Raises TypeError for a wrong keyword or type, ValueError for no message at all.
     """
     messages = messages_of(input)
-    if messages and not args and not isinstance(input, Request):
+    if messages and (not args or args.keys() == _ONLY_MODEL) and not isinstance(input, Request):
         request: Request = copied(_NOTHING)
         force_setattr(request, "messages", messages)
         force_setattr(request, "model", model)
@@ -415,8 +418,9 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     headers, query = options.extra_headers, options.extra_query
     sent = call.sent if options is NO_OPTIONS else call.sent + _merged_fields(options)
     report = Report(sent, call.deviations) if sent or call.deviations else _NO_REPORT
-    if headers and target.row.transport == "websocket":
-        report = Plan(target, call, report, timeouts, stream, headers, query).websocket_report
+    if target.row.transport == "websocket" and options is not NO_OPTIONS:
+        meant = Plan(target, call, report, timeouts, stream, headers, query)
+        report = meant.websocket_report(options.extra_body or {})
     if options.strict and (lost := _lost_options(report, call.weakened)):
         lost_fields = "; ".join(f"{d.field}: {d.reason}" for d in lost)
         raise UnsupportedError(

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from brainwires_provider.types import FilePart, ImagePart, OpaquePart, TextPart, ToolCallPart, ToolResultPart
+from brainwires_provider.types.checked import plain
 
 __all__ = ["EMPTY", "failure_of", "result_of"]
 
@@ -60,6 +61,8 @@ def _whole(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float)):
+        return plain(value)
     dump = getattr(value, "model_dump", None)  # a Pydantic model
     if dump is None:
         raise TypeError(f"the tool returned a {type(value).__name__}, which has no form in JSON")

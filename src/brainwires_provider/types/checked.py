@@ -8,8 +8,10 @@ a list is taken where a tuple is kept. What a decoder made has an origin: its JS
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache
 from operator import methodcaller
 from reprlib import Repr
@@ -22,7 +24,7 @@ from msgspec.structs import force_setattr
 
 from brainwires_provider.types.suspects import is_secret_name, looks_like_key
 
-__all__ = ["Checked", "check", "check_json", "copied", "misfit", "shown"]
+__all__ = ["Checked", "check", "check_json", "copied", "encode_json", "misfit", "plain", "shown"]
 
 _Rule: TypeAlias = tuple[str, frozenset[type], Any, frozenset[type], tuple[Any, ...]]
 """A field: its name, the types that need no closer look, its default, those of a tuple's items, its alternatives."""
@@ -106,30 +108,69 @@ def check(value: Checked) -> None:
             force_setattr(value, name, taken)
 
 
-def check_json(value: Any, place: str, depth: int = 0) -> None:
-    """Raises TypeError for what has no form in JSON, ValueError for a number or text that has none."""
+def check_json(value: Any, place: str, depth: int = 0) -> bool:
+    """Whether it can be encoded as it is; else `plain` makes it so.
+
+    Raises TypeError for what has no form in JSON, ValueError for a number or text that has none.
+    """
+    is_plain = True
     if isinstance(value, str):
         if not value.isascii():
             _check_text(value, place)
-    elif isinstance(value, Mapping):
+        return type(value) is str or isinstance(value, Enum)
+    if isinstance(value, Mapping):
         _check_depth(depth, place)
         for key, inner in value.items():
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 raise TypeError(f"the keys of {place} are texts, not {shown(key)}")
-            check_json(key, f"{place} (a key)")
-            check_json(inner, f"{place}[{_shorten.repr(key)}]" if depth < 5 else place, depth + 1)
-    elif isinstance(value, (list, tuple)):
+            is_plain &= check_json(key, f"{place} (a key)")
+            inside = f"{place}[{_shorten.repr(key)}]" if depth < 5 else place
+            is_plain &= check_json(inner, inside, depth + 1)
+        return is_plain and isinstance(value, dict)
+    if isinstance(value, (list, tuple)):
         _check_depth(depth, place)
         for index, inner in enumerate(value):
-            check_json(inner, f"{place}[{index}]" if depth < 5 else place, depth + 1)
-    elif isinstance(value, float):
+            is_plain &= check_json(inner, f"{place}[{index}]" if depth < 5 else place, depth + 1)
+        return is_plain
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{place} is {value}, which JSON has no form for")
-    elif value is not None and not isinstance(value, (bool, int)):
+        return type(value) is float
+    if isinstance(value, int):
+        return type(value) in (int, bool) or isinstance(value, Enum)
+    if value is not None:
         try:
             msgspec.json.encode(value)
         except Exception:  # noqa: BLE001 (whatever a foreign object raises)
             raise TypeError(f"{place} takes JSON values, not {shown(value)}") from None
+    return True
+
+
+def encode_json(value: Any, place: str) -> bytes:
+    """The JSON of what is sent. Raises TypeError and ValueError as `check_json` does."""
+    try:
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, TypeError, RecursionError):
+        if check_json(value, place):
+            raise
+        return msgspec.json.encode(plain(value))
+
+
+def plain(value: Any) -> Any:
+    """A JSON value without the subclasses of JSON's types, such as numpy's floats, that an encoder does not take."""
+    if isinstance(value, Enum) or type(value) in _SCALARS:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value
 
 
 def misfit(place: str, forms: tuple[Any, ...], value: Any) -> TypeError | ValueError:
@@ -197,36 +238,35 @@ def _fit(value: Any, forms: tuple[Any, ...], place: str, deep: bool) -> Any:
     for form in forms:
         origin = get_origin(form)
         if form is Any:
-            if deep:
-                check_json(value, place)
-            return value
+            return plain(value) if deep and not check_json(value, place) else value
         if origin is Literal:
             if isinstance(value, str) and value in get_args(form):
-                return value
+                return plain(value)
         elif origin is tuple or origin is Sequence:
             if isinstance(value, (list, tuple)):
                 inner = _forms_of(get_args(form)[0])
                 taken = tuple(_fit(item, inner, f"{place}[{i}]", deep) for i, item in enumerate(value))
-                return taken if origin is tuple else value
+                is_same = origin is Sequence and all(map(operator.is_, taken, value))
+                return value if is_same else taken
         elif origin is Mapping:
             if isinstance(value, Mapping):
-                _fit_members(value, get_args(form)[1], place, deep)
-                return value
+                return _fit_members(value, get_args(form)[1], place, deep)
         elif form is float:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 check_json(value, place)
-                return value
+                return plain(value)
         elif isinstance(value, origin or form) and (form is not int or not isinstance(value, bool)):
-            return value
+            return plain(value) if form in _SCALARS else value
     raise misfit(place, forms, value)
 
 
-def _fit_members(value: Mapping[Any, Any], annotation: Any, place: str, deep: bool) -> None:
-    if deep:
-        check_json(value, place)
+def _fit_members(value: Mapping[Any, Any], annotation: Any, place: str, deep: bool) -> Mapping[Any, Any]:
+    if deep and not check_json(value, place):
+        value = plain(value)
     if annotation is not Any:
         for key, inner in value.items():
             _fit(inner, _forms_of(annotation), f"{place}[{key!r}]", deep)
+    return value
 
 
 def _words(forms: tuple[Any, ...]) -> str:

@@ -58,6 +58,8 @@ class Message(Checked, frozen=True, gc=False):
     def __post_init__(self) -> None:
         if not isinstance(self.role, str) or self.role not in _ROLES:
             raise misfit("Message.role", (Role,), self.role)
+        if type(self.role) is not str:
+            force_setattr(self, "role", str.__str__(self.role))
         force_setattr(self, "content", as_parts(self.content, "Message.content"))
         if self.name is not None or self.extra is not None:
             check(self)

@@ -111,6 +111,9 @@ class OverWebSocket(Protocol):
     Besides this it has the members of `transports.websocket.pool.WebSocketMode`.
     """
 
+    unsent: tuple[str, ...]
+    """Fields of a body that the caller may have set, and that a frame has no place for."""
+
     def carries(self, call: Call) -> bool:
         """Whether a call goes over a WebSocket; any other goes over HTTP."""
         ...

@@ -285,7 +285,10 @@ class MessageEncoder(MessageEncoderBase):
             if unbound and extra and "id" in extra:
                 extra = {name: value for name, value in extra.items() if name != "id"}
             part = self._callable(part)
-        return self._as_input(encode_part(part, extra), part)
+        item = encode_part(part, extra)
+        if type(part) is OpaquePart and part.origin is None and extra:
+            item |= extra
+        return self._as_input(item, part)
 
     def _callable(self, part: ToolCallPart) -> ToolCallPart:
         """A call as this API takes it, whichever made it."""

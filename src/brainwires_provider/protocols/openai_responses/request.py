@@ -139,22 +139,21 @@ def _stateless(body: Body, quirks: ResponsesQuirks, facts: ModelFacts) -> None:
 
 def _handles(request: Request, origin: Origin, body: Body, reader: OptionReader) -> None:
     """State that the service keeps: `Request.extra` names it, and its `origin` who keeps it."""
-    extra = reader.take_extra(request)
+    extra = dict(request.extra or {})
     owner = extra.pop("origin", None)
     if isinstance(owner, Mapping):
         owner = Origin(str(owner.get("protocol")), str(owner.get("provider")))
     foreign = None
     if owner is not None and (owner.protocol, owner.provider) != (origin.protocol, origin.provider):
         foreign = f"it belongs to {owner.protocol} at {owner.provider}"
-    for name, value in extra.items():
-        if value is None:
-            continue
-        if name not in _HANDLES:
-            reader.dropped(f"extra.{name}", "it is no state that the service keeps")
-        elif foreign is not None:
-            reader.dropped(f"extra.{name}", foreign)
-        else:
-            body[name] = value
+    given = {name: value for name, value in extra.items() if value is not None}
+    sent = {name: value for name, value in given.items() if name in _HANDLES and foreign is None}
+    body.update(sent)
+    if sent or not given:
+        reader.take_extra(request)
+    for name in (name for name in given if name not in sent):
+        reason = (foreign if name in _HANDLES else None) or "it is no state that the service keeps"
+        reader.dropped(f"extra.{name}", reason)
 
 
 # -- tools and output ----------------------------------------------------------------------------------------

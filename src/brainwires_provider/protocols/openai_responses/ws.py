@@ -32,6 +32,7 @@ from brainwires_provider.protocols.openai_responses.messages import encode_turn
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.types import Continuation, Message, Origin
+from brainwires_provider.types.checked import encode_json
 from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
@@ -181,11 +182,9 @@ def steer_frame(response_id: str, input: str | Sequence[Mapping[str, Any]]) -> b
 
 def _encoded(event: Mapping[str, Any]) -> bytes:
     try:
-        return msgspec.json.encode(event)
-    except UnicodeEncodeError:
-        raise UnsupportedError(
-            "half of a surrogate pair is no character: a text that holds one cannot be sent"
-        ) from None
+        return encode_json(event, "the request")
+    except (TypeError, ValueError) as error:
+        raise UnsupportedError(str(error)) from None
 
 
 # -- what came back, and what went wrong ---------------------------------------------------------------------
@@ -311,6 +310,8 @@ class ResponsesOverWebSocket:
 
     def __init__(self, quirks: ResponsesQuirks) -> None:
         self._quirks = quirks
+
+    unsent = ("stream_options", "background_options")
 
     def carries(self, call: Call) -> bool:
         """Whether a call goes over a WebSocket: an answer, and one that is not made in the background."""
