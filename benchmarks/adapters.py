@@ -7,7 +7,8 @@ Each `_adapter_<name>.py` beside this file is one framework, with the names of b
 two functions, `ours` and `theirs`, that make a `Contestant` (see `_adapter_child.py`) of a base URL. Every
 contestant is a process of its own, and they take turns, round by round. `BRAINWIRES_FRAMEWORKS_PYTHON` names a Python
 that has what the frameworks' own classes need (`langchain-openai`, `pydantic-ai-slim[openai]`, `openai-agents`);
-without it this Python is tried. What is missing is skipped.
+without it this Python is tried. What is missing is skipped. Where a module also has `bare`, that is the least that any
+adapter of the framework takes, and is printed without a target.
 """
 
 from __future__ import annotations
@@ -114,6 +115,8 @@ def _missing(python: str, modules: tuple[str, ...]) -> str:
 def _sides(adapter: Any) -> dict[str, str]:
     """The sides that can be measured here; what cannot is printed, with the reason."""
     sides = {"ours": adapter.OURS, "theirs": adapter.THEIRS}
+    if hasattr(adapter, "bare"):
+        sides["bare"] = adapter.BARE
     if missing := _missing(sys.executable, adapter.OURS_NEEDS):
         print(f"{adapter.FRAMEWORK} is skipped: this Python has no {missing}\n")
         return {}
@@ -147,7 +150,7 @@ def _print(adapter: Any, measured: dict[str, Rounds], targets: Targets) -> None:
         for name in measured["an event"]
     ]
     print_table(("class", *(f"CPU µs {what}" for what in measured)), rows)
-    if len(rows) == 2:
+    if adapter.THEIRS in measured["an event"]:
         for what, rounds in measured.items():
             ratio = rounds.ratio(adapter.THEIRS, adapter.OURS)
             targets.at_least(f"{adapter.FRAMEWORK}: {adapter.THEIRS} over ours, {what}", ratio, 5)

@@ -1,12 +1,16 @@
 """Makes one small fault at a time, and runs the tests of that module: which faults does no test notice?
 
+    nice uv run --no-sync python tools/mutate.py map
     nice uv run --no-sync python tools/mutate.py run [--count 300] [--seed 1] [--minutes 30] [--workers 2]
     nice uv run --no-sync python tools/mutate.py run --slow      those that survived, with the slow tests too
     uv run --no-sync python tools/mutate.py summary [--seed 1]
 
 The same seed makes the same faults of the same source. The source itself is never written: each fault is made in a
 copy of the package, which the tests import in place of it. What became of each is kept in build/mutation, and a run
-goes on where the last one of its seed ended. `docs/mutation.md` has the last results. Needs `os.fork`.
+goes on where the last one of its seed ended. `map` runs the fast tests once, and notes which of their functions run
+which lines: those that run a changed line are then tried first, the quickest and nearest before the others; without
+it, and for lines that run when a module is imported, the tests of the module. `docs/mutation.md` has the last results.
+Needs `os.fork`.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import coverage
+import mutation_map
 from mutation_points import Change, changes_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,9 +49,14 @@ PRELOADED = (
     *("google.genai.types", "ollama", "botocore.session", "trustme"),
 )
 """Slow to import, and imported by many tests: each run starts from a process that has them already."""
-PROCESSOR_SECONDS, SECONDS = 150, 300
+PROCESSOR_SECONDS = 150
 """What the tests for one fault may take; who needs more is in an endless loop, or waits for ever."""
 INVALID, AGAIN = 97, 96
+_MEASURED = FOLDER / "measured" / "coverage"
+_SECONDS = FOLDER / "seconds.json"
+_STATEMENT = 8
+_FIRST, _FIRST_SECONDS = 20, 2.0
+"""The first stage of tests that run a line: so many functions, of so many seconds; the next are ten times as large."""
 
 OPTIONS = (
     *("-o", "addopts=", "-q", "-x", "--tb=no", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist"),
@@ -80,6 +91,84 @@ SOCKETS = tuple(
 SLOW = "slow and not engine"
 FIXTURE_FOLDERS = {"anthropic": "anthropic_messages", "bedrock": "bedrock_converse"}
 """Where their name is not the package's."""
+
+
+# -- which tests ---------------------------------------------------------------------------------------------
+
+
+class Map:
+    """What `map` has noted; empty before it has run."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = json.loads(_SECONDS.read_text()) if _SECONDS.exists() else {}
+        self._data = None
+        if self._seconds:
+            self._data = coverage.CoverageData(str(_MEASURED))
+            self._data.read()
+
+    def stages(self, change: Change) -> tuple[list[Stage], bool]:
+        """The tests that run a changed line, the most promising first; and whether these are all there are."""
+        if self._data is None:
+            return [], False
+        by_line = self._data.contexts_by_lineno(str(SOURCE / change.path))
+        lines = range(
+            change.line, change.line - _STATEMENT, -1
+        )  # of a statement the first line may be noted alone
+        here = set(next((by_line[line] for line in lines if line in by_line), ()))
+        is_imported = "" in here or not here
+        if is_imported:  # any test of the file may notice it
+            here = {name for names in by_line.values() for name in names}
+        known = sorted(here & self._seconds.keys(), key=lambda name: self._rank(change.path, name))
+        found: list[Stage] = []
+        at, batch, seconds = 0, _FIRST, _FIRST_SECONDS
+        while at < len(known):
+            stage: list[str] = []
+            left = seconds
+            while at < len(known) and len(stage) < batch and (left > 0 or not stage):
+                stage.append(known[at])
+                left -= self._seconds[known[at]]
+                at += 1
+            found.append(tuple(stage))
+            batch, seconds = 10 * batch, 10 * seconds
+        return found, not is_imported
+
+    def seconds(self, stage: Stage) -> float:
+        """What the tests of a stage take without a fault."""
+        return sum(self._seconds.get(each, 0) for each in stage)
+
+    def _rank(self, path: str, name: str) -> float:
+        """The seconds of a test, as if it took a tenth of them in the folder of the module's own tests."""
+        parts = path.removesuffix(".py").split("/")
+        is_near = any(
+            part in name.partition("::")[0] for part in parts[-2:] if part not in ("base", "__init__")
+        )
+        return self._seconds[name] * (0.1 if is_near else 1)
+
+
+def make_map() -> None:
+    """Run the fast tests once, and note which run which lines."""
+    shutil.rmtree(_MEASURED.parent, ignore_errors=True)
+    _MEASURED.parent.mkdir(parents=True)
+    settings = _MEASURED.with_name("settings")
+    settings.write_text(
+        f"[run]\nsource = {SOURCE.name}\nparallel = true\ndata_file = {_MEASURED}\npatch = subprocess, _exit\n"
+    )
+    environment = {
+        **os.environ,
+        "COVERAGE_PROCESS_START": str(settings),
+        "PYTHONPATH": str(ROOT / "tools"),
+        mutation_map.SECONDS: str(_SECONDS),
+    }
+    _SECONDS.unlink(missing_ok=True)
+    subprocess.run([sys.executable, "-m", "pytest", "-p", "mutation_map"], cwd=ROOT, env=environment)
+    parts = [str(part) for part in _MEASURED.parent.glob(f"{_MEASURED.name}.*")]
+    whole = coverage.CoverageData(str(_MEASURED))
+    for each in parts:
+        part = coverage.CoverageData(each)
+        part.read()
+        whole.update(part)
+    whole.write()
+    print(f"{len(json.loads(_SECONDS.read_text()))} test functions, {len(whole.measured_files())} files")
 
 
 def stages(path: str, *, slow: bool) -> list[Stage]:
@@ -181,7 +270,8 @@ class FirstFailure:
 class Slot:
     """A copy of the package in which one fault at a time is made, and the process that tests it."""
 
-    def __init__(self, number: int, *, slow: bool) -> None:
+    def __init__(self, number: int, known: Map, *, slow: bool) -> None:
+        self._map = known
         self._slow = slow
         self._root = FOLDER / f"copy-{number}"
         shutil.rmtree(self._root, ignore_errors=True)
@@ -190,11 +280,15 @@ class Slot:
         self._failed = self._root / "failed.txt"
         self.mutant: Mutant | None = None
         self._process = 0
+        self._most = 0
         self._deadline = 0.0
 
     def begin(self, number: int, change: Change) -> None:
         """Make a fault, and test it."""
-        self.mutant = Mutant(number, change, stages(change.path, slow=self._slow), time.monotonic())
+        found, is_all = self._map.stages(change)
+        if not is_all or self._slow:
+            found += stages(change.path, slow=self._slow)
+        self.mutant = Mutant(number, change, found, time.monotonic())
         path = self._root / SOURCE.name / change.path
         path.write_bytes(change.applied((SOURCE / change.path).read_bytes()))
         self._start(self.mutant, self.mutant.waiting.pop(0))
@@ -202,7 +296,8 @@ class Slot:
     def _start(self, mutant: Mutant, stage: Stage) -> None:
         mutant.stage = stage
         self._failed.write_text("")
-        self._deadline = time.monotonic() + SECONDS
+        self._most = int(PROCESSOR_SECONDS + 3 * self._map.seconds(stage))
+        self._deadline = time.monotonic() + 2 * self._most
         self._process = os.fork()
         if not self._process:
             code = INVALID
@@ -214,7 +309,7 @@ class Slot:
     def _tested(self, path: str, stage: Stage) -> int:
         """In the child process: pytest's exit code, or INVALID for a file that cannot be imported any more."""
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (self._most, self._most))
         out = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
@@ -279,7 +374,8 @@ def run(args: argparse.Namespace) -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     assert SOURCE.name not in sys.modules
-    slots = [Slot(number, slow=args.slow) for number in range(args.workers)]
+    known_tests = Map()
+    slots = [Slot(number, known_tests, slow=args.slow) for number in range(args.workers)]
     ends = time.monotonic() + 60 * args.minutes
     with (FOLDER / f"results-{args.seed}.jsonl").open("a") as log:
         while any(slot.mutant for slot in slots) or (waiting and time.monotonic() < ends):
@@ -332,7 +428,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("run", "summary"))
+    parser.add_argument("command", choices=("map", "run", "summary"))
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30)
@@ -342,7 +438,9 @@ def main() -> None:
     )
     parser.add_argument("--under", default="", help="only files whose path has this in it")
     args = parser.parse_args()
-    if args.command == "run":
+    if args.command == "map":
+        make_map()
+    elif args.command == "run":
         run(args)
     else:
         summary(args.seed)

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlencode
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
@@ -38,7 +39,7 @@ from brainwires_provider.types import (
     Tool,
     ToolChoice,
 )
-from brainwires_provider.types.checked import copied, encode_json, misfit, plain
+from brainwires_provider.types.checked import copied, encode_unusual, misfit, plain
 from brainwires_provider.types.options import NO_OPTIONS, merge_options
 from brainwires_provider.types.suspects import (
     Guarded,
@@ -258,7 +259,11 @@ class Plan(Guarded, Struct, frozen=True, gc=False):
             return self.call.content
         empty = self.call.method == "GET" or not self.call.body
         try:
-            return b"" if empty else encode_json(self.call.body, "the request")
+            return b"" if empty else msgspec.json.encode(self.call.body)
+        except (UnicodeEncodeError, TypeError, RecursionError):
+            pass
+        try:
+            return encode_unusual(self.call.body, "the request")
         except (TypeError, ValueError) as error:
             provider, model = self.target.provider, self.target.model
             raise UnsupportedError(str(error), provider=provider, model=model) from None

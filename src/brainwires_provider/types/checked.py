@@ -24,7 +24,7 @@ from msgspec.structs import force_setattr
 
 from brainwires_provider.types.suspects import is_secret_name, looks_like_key
 
-__all__ = ["Checked", "check", "check_json", "copied", "encode_json", "misfit", "plain", "shown"]
+__all__ = ["Checked", "check", "check_json", "copied", "encode_unusual", "misfit", "plain", "shown"]
 
 _Rule: TypeAlias = tuple[str, frozenset[type], Any, frozenset[type], tuple[Any, ...]]
 """A field: its name, the types that need no closer look, its default, those of a tuple's items, its alternatives."""
@@ -146,14 +146,9 @@ def check_json(value: Any, place: str, depth: int = 0) -> bool:
     return True
 
 
-def encode_json(value: Any, place: str) -> bytes:
-    """The JSON of what is sent. Raises TypeError and ValueError as `check_json` does."""
-    try:
-        return msgspec.json.encode(value)
-    except (UnicodeEncodeError, TypeError, RecursionError):
-        if check_json(value, place):
-            raise
-        return msgspec.json.encode(plain(value))
+def encode_unusual(value: Any, place: str) -> bytes:
+    """The JSON of what the encoder did not take as it is. Raises TypeError and ValueError as `check_json` does."""
+    return msgspec.json.encode(value if check_json(value, place) else plain(value))
 
 
 def plain(value: Any) -> Any:

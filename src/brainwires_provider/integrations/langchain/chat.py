@@ -6,6 +6,7 @@ base class does the rest: callbacks, caching, batches, the newer stream events.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
@@ -423,3 +424,6 @@ def _with_raw(llm: Runnable[Any, AIMessage], parser: BaseOutputParser[Any]) -> R
 
 
 ChatBrainwires.model_rebuild()
+for _method in (ChatBrainwires._generate, ChatBrainwires._agenerate):
+    # LangChain looks at the parameters of these for every request.
+    _method.__signature__ = inspect.signature(_method)  # type: ignore[attr-defined]

@@ -346,8 +346,8 @@ def answer_fields(response: Response[Any], model: str) -> dict[str, Any]:
         "id": response.id,
         "request_id": response.request_id,
         "report": _values(response.report),
-        "attempts": _values(response.attempts),
-        "cost": _values(response.cost),
+        "attempts": response.attempts and _values(response.attempts),
+        "cost": response.cost and _values(response.cost),
     }
     return {
         "additional_kwargs": {KEPT: [dump_messages([response.message]).decode()]},

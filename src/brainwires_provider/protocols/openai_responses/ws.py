@@ -32,7 +32,7 @@ from brainwires_provider.protocols.openai_responses.messages import encode_turn
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.types import Continuation, Message, Origin
-from brainwires_provider.types.checked import encode_json
+from brainwires_provider.types.checked import encode_unusual
 from brainwires_provider.types.websocket import WebSocketOptions
 
 __all__ = [
@@ -182,7 +182,11 @@ def steer_frame(response_id: str, input: str | Sequence[Mapping[str, Any]]) -> b
 
 def _encoded(event: Mapping[str, Any]) -> bytes:
     try:
-        return encode_json(event, "the request")
+        return msgspec.json.encode(event)
+    except (UnicodeEncodeError, TypeError, RecursionError):
+        pass
+    try:
+        return encode_unusual(event, "the request")
     except (TypeError, ValueError) as error:
         raise UnsupportedError(str(error)) from None
 
