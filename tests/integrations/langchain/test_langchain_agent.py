@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -69,6 +70,87 @@ def test_the_documented_example_runs_but_for_the_models_line() -> None:
     kinds = [message.type for message in result["messages"]]
     assert kinds == ["human", "ai", "tool", "ai"]
     assert result["messages"][-1].text == "You said: It's always sunny in sf!"
+
+
+@dataclass
+class Visitor:
+    """What the tools know of who asks."""
+
+    user_id: str
+
+
+@dataclass
+class Forecast:
+    """The agent's answer."""
+
+    words: str
+    conditions: str | None = None
+
+
+def test_the_second_documented_agent_has_context_memory_and_a_typed_answer() -> None:
+    """The same page, "Build a real-world agent": a tool that sees the runtime, two turns of one thread."""
+    from langchain.agents.structured_output import ToolStrategy
+    from langchain.tools import ToolRuntime
+    from langchain.tools import tool as lc_tool
+
+    @lc_tool
+    def get_weather_for_location(city: str) -> str:
+        """The weather in a city."""
+        return f"It's always sunny in {city}!"
+
+    def get_user_location(runtime: ToolRuntime[Visitor]) -> str:
+        """Where the user is."""
+        return "Florida" if runtime.context.user_id == "1" else "SF"
+
+    # Annotations are texts in this file; the page's are types, and name one that is not known to the module.
+    get_user_location.__annotations__["runtime"] = ToolRuntime[Visitor]
+
+    def author(request: Any) -> Any:
+        messages = request.json()["messages"]
+        results = [m["content"] for m in messages if m["role"] == "tool"]
+        if messages[-1] == {"role": "user", "content": "thank you!"}:
+            return ToolCallPart("call_4", "Forecast", '{"words": "Any time."}')
+        if not results:
+            return ToolCallPart("call_1", "get_user_location", "{}")
+        if results == ["Florida"]:
+            return ToolCallPart("call_2", "get_weather_for_location", '{"city": "Florida"}')
+        return ToolCallPart("call_3", "Forecast", json.dumps({"words": "Bright!", "conditions": results[-1]}))
+
+    fake = FakeProvider(author)
+    options = {"transport": fake}
+    model = ChatBrainwires(
+        model="openai-chat:gpt-4o",
+        temperature=0.5,
+        timeout=10,
+        max_tokens=1000,
+        api_key="k",
+        client_options=options,
+    )
+    agent = create_agent(
+        model=model,
+        system_prompt="You are a weather forecaster.",
+        tools=[lc_tool(get_user_location), get_weather_for_location],
+        context_schema=Visitor,
+        response_format=ToolStrategy(Forecast),
+        checkpointer=memory(),
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    answers = [
+        agent.invoke({"messages": [("user", said)]}, config=config, context=Visitor(user_id="1"))
+        for said in ("what is the weather outside?", "thank you!")
+    ]
+    model.close()
+    assert [each["structured_response"] for each in answers] == [
+        Forecast("Bright!", "It's always sunny in Florida!"),
+        Forecast("Any time."),
+    ]
+    body = fake.requests[0].json()
+    assert {tool["function"]["name"] for tool in body["tools"]} == {
+        "get_user_location",
+        "get_weather_for_location",
+        "Forecast",
+    }
+    assert body["temperature"] == 0.5 and len(fake.requests) == 4
 
 
 # -- over a WebSocket ----------------------------------------------------------------------------------------
