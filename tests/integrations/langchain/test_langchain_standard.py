@@ -61,7 +61,7 @@ def test_the_suite_passes_over_the_scripted_server(tmp_path: Path) -> None:
     assert len(found["passed"]) > 50
 
 
-@pytest.mark.nightly
+@pytest.mark.engine
 def test_the_suite_passes_on_the_model_of_this_machine(tmp_path: Path) -> None:
     found = outcomes(tmp_path, "TestLocal")
     assert found["skipped"] == RECORDED | MEDIA | OVERRIDES
