@@ -305,6 +305,7 @@ _GROK = Family(
         Change(
             (4, 5), {"efforts": _TO_XHIGH[1:4]}, link="https://github.com/anomalyco/opencode/issues/39448"
         ),
+        Change((4, 6), {"efforts": _TO_XHIGH[1:]}, link="https://github.com/mnfst/modelparams.dev/pull/330"),
         Change((0, 0), {"efforts": ()}, r"grok-4\.20|grok-code"),
         Change((0, 0), {"efforts": _TO_XHIGH[1:]}, "multi-agent"),
     ),
