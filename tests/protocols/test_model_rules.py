@@ -50,7 +50,7 @@ CONFIGS = [
     ProviderConfig("bedrock", region="us-east-1"),
     *(
         ProviderConfig(n, api_key="k")
-        for n in ("openai-chat", "openai-responses", "google", "groq", "deepseek")
+        for n in ("openai-chat", "openai-responses", "google", "groq", "deepseek", "deepseek-responses")
     ),
     *(ProviderConfig(n, api_key="k") for n in ("alibaba", "moonshot", "zai", "xai", "mistral", "perplexity")),
     *(ProviderConfig(n, api_key="k") for n in ("anthropic", "openrouter")),
@@ -245,6 +245,7 @@ MEDIA = {"image": PNG, "audio": WAV, "video": VIDEO, "document": PDF}
         ("deepseek:deepseek-v4-pro", ("image", "audio", "video", "document")),
         ("deepseek:deepseek-flash", ("audio", "video", "document")),
         ("deepseek:deepseek-chat", ("audio", "video", "document")),
+        ("deepseek-responses:deepseek-flash", ("audio", "video", "document")),
         ("openai-chat:o3-mini", ("image", "audio", "video")),
         ("openai-chat:o3", ()),
         ("groq:openai/gpt-oss-120b", ("image", "audio", "video")),
@@ -305,6 +306,10 @@ CHOICES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
     ("deepseek:deepseek-v4-pro", {**FORCED, "reasoning": "high"}, {"tool_choice": "auto"}, ADAPTED),
     ("deepseek:deepseek-v4-pro", {**FORCED, "reasoning": "off"}, {"tool_choice": "required"}, {}),
     ("deepseek:deepseek-chat", FORCED, {"tool_choice": "required", "thinking": None}, {}),
+    ("deepseek-responses:deepseek-v4-pro", FORCED, {"tool_choice": "required", "reasoning": {"effort": "none"}},
+     ADAPTED),
+    ("deepseek-responses:deepseek-v4-pro", {**FORCED, "reasoning": "high"}, {"tool_choice": "auto"}, ADAPTED),
+    ("deepseek-responses:deepseek-v4-pro", {**FORCED, "reasoning": "off"}, {"tool_choice": "required"}, {}),
     ("alibaba:qwen3.5-plus", FORCED, {"tool_choice": "required", "enable_thinking": False}, ADAPTED),
     ("alibaba:qwen3.5-plus", {**FORCED, "reasoning": "medium"}, {"tool_choice": "auto", "enable_thinking": True},
      ADAPTED),

@@ -380,7 +380,7 @@ _DEEPSEEK_AT_HOME = Family(
         ),
     ),
     "https://github.com/deepseek-ai/DeepSeek-V3/issues/1376",
-    at=("deepseek",),
+    at=("deepseek", "deepseek-responses"),  # of the second nothing else is known (2026-11)
 )
 _QWEN_AT_HOME = Family(
     "qwen at Alibaba",
