@@ -347,6 +347,40 @@ CASES: dict[str, Case] = {
     "one system message, vLLM": Case(
         "vllm:qwen3.6", (Message.system("A"), Message.user("Hi")), roles, ["system", "user"]
     ),
+    # https://github.com/UKGovernmentBEIS/inspect_ai/pull/3842 (2026-05), /anomalyco/opencode/issues/16560 (2026-03),
+    # /BerriAI/litellm/pull/39852 (2026-09): the hosts pass on what the model's own template refuses
+    **{
+        f"a late system message, {model}": Case(
+            model,
+            (Message.user("Hi"), Message.system("A")),
+            at("messages"),
+            [{"role": "system", "content": "A"}, {"role": "user", "content": "Hi"}],
+            (("messages", "adapted"),),
+            refused=True,
+        )
+        for model in (
+            "openrouter:qwen/qwen3.5-397b-a17b",
+            "openrouter:google/gemma-3-27b-it:free",
+            "nvidia:qwen/qwen3.5-122b-a10b",
+            "nvidia:google/gemma-3n-e4b-it",
+            "fireworks:accounts/fireworks/models/qwen3p8-max",
+        )
+    },
+    **{
+        f"a late system message as it is, {model}": Case(
+            model, (Message.user("Hi"), Message.system("A")), roles, ["user", "system"]
+        )
+        for model in (
+            "openrouter:qwen/qwen-2.5-72b-instruct",
+            "openrouter:qwen/qwen-72b-chat",
+            "openrouter:deepseek/deepseek-r1-distill-qwen-32b",
+            "openrouter:openai/gpt-5.2",
+            "fireworks:accounts/fireworks/models/qwen3-235b-a22b",
+            "nvidia:google/gemma-4-31b-it",
+            "together:Qwen/Qwen3.5-397B-A17B",  # nothing is known of this host and the next
+            "huggingface:google/gemma-3-27b-it",
+        )
+    },
     "two system messages, OpenAI": Case(
         "openai-chat:m",
         (Message.system("A"), Message.system("B"), Message.user("Hi")),

@@ -415,6 +415,23 @@ _KIMI = Family(
     "https://platform.kimi.ai/docs/guide/migrating-from-openai-to-kimi",
     at=("moonshot",),
 )
+_TEMPLATED = Family(
+    "models by their own chat templates",
+    r"(^|/)(qwen-?\d(?!\d*b)|gemma-\dn?-)",
+    r"(?:qwen-?|gemma-)(\d)(?:[.p](\d))?",
+    (
+        Change(
+            (3, 5), {"one_system": True}, "qwen", link="https://github.com/vllm-project/vllm/issues/41114"
+        ),
+        Change(
+            (3, 0), {"one_system": True}, "gemma", (4, 0), "https://github.com/vllm-project/vllm/pull/17149"
+        ),
+    ),
+    # Hosts that pass on what a template refuses; beside the first: https://github.com/anomalyco/opencode/issues/16560,
+    # https://github.com/BerriAI/litellm/pull/39852. Of other hosts of open weights it is not known.
+    "https://github.com/UKGovernmentBEIS/inspect_ai/pull/3842",
+    at=("openrouter", "nvidia", "fireworks"),
+)
 _GLM = Family(
     "models at Z.ai",
     r"",
@@ -443,7 +460,7 @@ _AT_GROQ = Family(
 
 FAMILIES: tuple[Family, ...] = (
     *(_CLAUDE, _GEMINI, _GEMMA, _GPT, _O_SERIES, _GPT_OSS, _GROK, _NOVA, _DEEPSEEK, _QWEN, _MISTRAL, _ARN),
-    *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _GLM, _AT_GROQ),
+    *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _TEMPLATED, _GLM, _AT_GROQ),
 )
 """All families. Of two that a name belongs to, the later one wins."""
 
