@@ -44,6 +44,9 @@ OURS = (
     ("vercel:mistral", "prefix true|trailing assistant"),
     ("vercel:deepseek", "back-fill empty"),
     ("vercel:(moonshotai|openai-compatible)", r"text/\*|video"),
+    ("vercel:xai", "xhigh"),
+    ("vercel:openai", "clear .*temperature"),
+    ("anthropic-sdk-python", "test_transform"),
 )
 """Suites and cases whose expectation was judged right."""
 

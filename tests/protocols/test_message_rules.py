@@ -7,6 +7,7 @@ is emulated or dropped is refused when strict.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -139,6 +140,7 @@ OPENAI = "openai-responses:gpt-6"
 BY_OPENAI = Origin("openai_responses", "openai-responses", "gpt-6")
 BY_XAI = Origin("openai_responses", "xai", "grok-4")
 LONG = "call_" + "x" * 78
+LONG_NAME = 65 * "n"
 
 CASES: dict[str, Case] = {
     # -- B.2: empty things ---------------------------------------------------------------------------------
@@ -345,6 +347,40 @@ CASES: dict[str, Case] = {
     "one system message, vLLM": Case(
         "vllm:qwen3.6", (Message.system("A"), Message.user("Hi")), roles, ["system", "user"]
     ),
+    # https://github.com/UKGovernmentBEIS/inspect_ai/pull/3842 (2026-05), /anomalyco/opencode/issues/16560 (2026-03),
+    # /BerriAI/litellm/pull/39852 (2026-09): the hosts pass on what the model's own template refuses
+    **{
+        f"a late system message, {model}": Case(
+            model,
+            (Message.user("Hi"), Message.system("A")),
+            at("messages"),
+            [{"role": "system", "content": "A"}, {"role": "user", "content": "Hi"}],
+            (("messages", "adapted"),),
+            refused=True,
+        )
+        for model in (
+            "openrouter:qwen/qwen3.5-397b-a17b",
+            "openrouter:google/gemma-3-27b-it:free",
+            "nvidia:qwen/qwen3.5-122b-a10b",
+            "nvidia:google/gemma-3n-e4b-it",
+            "fireworks:accounts/fireworks/models/qwen3p8-max",
+        )
+    },
+    **{
+        f"a late system message as it is, {model}": Case(
+            model, (Message.user("Hi"), Message.system("A")), roles, ["user", "system"]
+        )
+        for model in (
+            "openrouter:qwen/qwen-2.5-72b-instruct",
+            "openrouter:qwen/qwen-72b-chat",
+            "openrouter:deepseek/deepseek-r1-distill-qwen-32b",
+            "openrouter:openai/gpt-5.2",
+            "fireworks:accounts/fireworks/models/qwen3-235b-a22b",
+            "nvidia:google/gemma-4-31b-it",
+            "together:Qwen/Qwen3.5-397B-A17B",  # nothing is known of this host and the next
+            "huggingface:google/gemma-3-27b-it",
+        )
+    },
     "two system messages, OpenAI": Case(
         "openai-chat:m",
         (Message.system("A"), Message.system("B"), Message.user("Hi")),
@@ -382,6 +418,38 @@ CASES: dict[str, Case] = {
         (Message.user("Hi"), Message.assistant(ToolCallPart("D681PevKs", "weather", "{}"))),
         ids,
         ["D681PevKs"],
+    ),
+    # As the declared ones below: what a service refuses in a name is refused in a past call's, too
+    **{
+        f"the name {name} of a past call, {model}": Case(
+            model,
+            (Message.user("Hi"), Message.assistant(ToolCallPart("D681PevKs", name, "{}"))),
+            at("messages", 1, "tool_calls", 0, "function", "name"),
+            sent,
+            (
+                *((("messages[1].content[0].name", "adapted"),) if sent != name else ()),
+                *((("messages[1]", "adapted"),) if model.startswith(("deepseek", "moonshot")) else ()),
+            ),
+        )
+        for model, name, sent in (
+            ("deepseek:deepseek-chat", "a.b", "ab"),
+            ("mistral:mistral-large", "a.b", "ab"),
+            ("mistral:mistral-large", LONG_NAME, LONG_NAME[:64]),
+            ("groq:openai/gpt-oss-120b", "a.b", "ab"),
+            ("groq:openai/gpt-oss-120b", "21st", "21st"),
+            ("moonshot:kimi-k3", "a.b", "ab"),
+            ("moonshot:kimi-k3", "21st_magic", "tool_21st_magic"),
+            ("moonshot:kimi-k3", "天气", "tool__"),
+            ("openai-chat:m", "天气", "_"),
+            ("custom:m", "a.b", "a.b"),
+        )
+    },
+    "a name that begins with a digit, Gemini": Case(
+        "google:gemini-2.5-flash",
+        (Message.user("Hi"), Message.assistant(ToolCallPart("c", "21st", "{}"))),
+        at("contents", 1, "parts", 0, "functionCall", "name"),
+        "tool_21st",
+        (("messages[1].content[0].name", "adapted"),),
     ),
     # https://github.com/jin-bo/agentao/pull/321 (2026-09): 64 characters
     "a long id, Chat": Case(
@@ -774,13 +842,24 @@ def test_a_rule_of_a_service_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model",
-    [f"bedrock:{CLAUDE}", "anthropic:claude-sonnet-5", "openai-chat:m", OPENAI, "google:gemini-2.5-flash"],
+    ("model", "name"),
+    [
+        *((f"bedrock:{CLAUDE}", name) for name in ("a b", LONG_NAME)),
+        *(("anthropic:claude-sonnet-5", name) for name in ("a b", 2 * LONG_NAME)),
+        *(("openai-chat:m", name) for name in ("a b", LONG_NAME)),
+        *((OPENAI, name) for name in ("a b", 2 * LONG_NAME)),
+        *(("google:gemini-2.5-flash", name) for name in ("a b", "21st", 2 * LONG_NAME)),
+        *(("deepseek:deepseek-chat", name) for name in ("a b", "x.y")),
+        *(("deepseek-responses:deepseek-flash", name) for name in ("a b", "x.y")),
+        *(("mistral:mistral-large", name) for name in ("a b", "x.y", LONG_NAME)),
+        *(("groq:openai/gpt-oss-120b", name) for name in ("a b", "x.y", LONG_NAME)),
+        *(("moonshot:kimi-k3", name) for name in ("a b", "x.y", "21st", LONG_NAME)),
+    ],
 )
-def test_a_tool_whose_calls_could_not_bear_its_name_is_refused(model: str) -> None:
-    with pytest.raises(UnsupportedError, match="takes no tool named 'a b'"):
+def test_a_tool_whose_calls_could_not_bear_its_name_is_refused(model: str, name: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"takes no tool named '{re.escape(name)}'"):
         client(model.partition(":")[0]).prepare(
-            "Hi", model=model, tools=[Tool("a b", "x", {"type": "object"})]
+            "Hi", model=model, tools=[Tool(name, "x", {"type": "object"})]
         )
 
 

@@ -50,7 +50,7 @@ CONFIGS = [
     ProviderConfig("bedrock", region="us-east-1"),
     *(
         ProviderConfig(n, api_key="k")
-        for n in ("openai-chat", "openai-responses", "google", "groq", "deepseek")
+        for n in ("openai-chat", "openai-responses", "google", "groq", "deepseek", "deepseek-responses")
     ),
     *(ProviderConfig(n, api_key="k") for n in ("alibaba", "moonshot", "zai", "xai", "mistral", "perplexity")),
     *(ProviderConfig(n, api_key="k") for n in ("anthropic", "openrouter")),
@@ -115,7 +115,11 @@ EFFORTS: list[tuple[str, Any, dict[str, Any], str | None]] = [
     ("xai:grok-4.3", "off", {"reasoning.effort": "none"}, None),
     ("xai:grok-3-mini", "medium", {"reasoning.effort": "high"}, "adapted"),
     ("xai:grok-4-0709", "low", {"reasoning": None}, "dropped"),
-    ("xai:grok-latest", "max", {"reasoning.effort": "high"}, "adapted"),
+    ("xai:grok-4.5", "max", {"reasoning.effort": "high"}, "adapted"),
+    ("xai:grok-4.6", "max", {"reasoning.effort": "xhigh"}, "adapted"),
+    ("xai:grok-4.6", "off", {"reasoning.effort": "low"}, "adapted"),
+    ("xai:grok-4.20-0309-reasoning", "max", {"reasoning": None}, "dropped"),
+    ("xai:grok-latest", "max", {"reasoning.effort": "xhigh"}, "adapted"),
     ("groq:qwen/qwen3-32b", "high", {"reasoning_effort": "default"}, "adapted"),
     ("groq:qwen/qwen3-32b", "off", {"reasoning_effort": "none"}, None),
     ("groq:openai/gpt-oss-120b", "max", {"reasoning_effort": "high"}, "adapted"),
@@ -241,6 +245,7 @@ MEDIA = {"image": PNG, "audio": WAV, "video": VIDEO, "document": PDF}
         ("deepseek:deepseek-v4-pro", ("image", "audio", "video", "document")),
         ("deepseek:deepseek-flash", ("audio", "video", "document")),
         ("deepseek:deepseek-chat", ("audio", "video", "document")),
+        ("deepseek-responses:deepseek-flash", ("audio", "video", "document")),
         ("openai-chat:o3-mini", ("image", "audio", "video")),
         ("openai-chat:o3", ()),
         ("groq:openai/gpt-oss-120b", ("image", "audio", "video")),
@@ -301,6 +306,10 @@ CHOICES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
     ("deepseek:deepseek-v4-pro", {**FORCED, "reasoning": "high"}, {"tool_choice": "auto"}, ADAPTED),
     ("deepseek:deepseek-v4-pro", {**FORCED, "reasoning": "off"}, {"tool_choice": "required"}, {}),
     ("deepseek:deepseek-chat", FORCED, {"tool_choice": "required", "thinking": None}, {}),
+    ("deepseek-responses:deepseek-v4-pro", FORCED, {"tool_choice": "required", "reasoning": {"effort": "none"}},
+     ADAPTED),
+    ("deepseek-responses:deepseek-v4-pro", {**FORCED, "reasoning": "high"}, {"tool_choice": "auto"}, ADAPTED),
+    ("deepseek-responses:deepseek-v4-pro", {**FORCED, "reasoning": "off"}, {"tool_choice": "required"}, {}),
     ("alibaba:qwen3.5-plus", FORCED, {"tool_choice": "required", "enable_thinking": False}, ADAPTED),
     ("alibaba:qwen3.5-plus", {**FORCED, "reasoning": "medium"}, {"tool_choice": "auto", "enable_thinking": True},
      ADAPTED),

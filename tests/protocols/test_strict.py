@@ -71,7 +71,7 @@ KEPT = (
         "conversationHistory, with them"
     ),
     "it stands after a user's turn: sent behind the next",
-    "this service takes one system message: all are merged",
+    "one system message is taken: all are merged",
     "this API has no developer role: sent as system",
     "this protocol has no developer role: sent as system",
     "this protocol has no developer role: sent as the system's",
@@ -127,7 +127,7 @@ WEAKER = (
     "only leading texts can be instructions: sent as the user's",
     "this model takes no instruction: sent at the beginning of the first user message",
     "this model takes no instruction: sent as the user's first input",
-    "this service takes one system message, the first: all are merged into it",
+    "one system message is taken, the first: all are merged into it",
 )
 PUT_TOGETHER = "{}"
 """A reason of Ollama's reasoning, or of a plan of cache marks: judged by its parts, above."""

@@ -22,6 +22,7 @@ __all__ = ["COMPATIBLE_ROWS"]
 _CHECKED = "2026-11-23"
 
 _NEWER: dict[str, Any] = COMPATIBLE | {"max_tokens_field": "max_completion_tokens"}
+_NAMES = "[a-zA-Z0-9_-]{1,64}"  # of tools, as OpenAI's own
 _THREE_EFFORTS = {"minimal": "low", "max": "high"}
 _SWITCH: dict[str, Any] = {
     "thinking_on": {"thinking": {"type": "enabled"}},
@@ -45,7 +46,8 @@ _SERVICES = (
     Provider(
         "groq",
         chat(
-            **_NEWER | {"schemas": "groq", "json_word": True},
+            # 2026-11: https://github.com/groq/groq-python/blob/main/src/groq/types/shared_params/function_definition.py
+            **_NEWER | {"schemas": "groq", "json_word": True, "tool_names": _NAMES},
             replay_reasoning=False,
             efforts={"off": "none", **_THREE_EFFORTS},
         ),
@@ -57,7 +59,8 @@ _SERVICES = (
     Provider(
         "mistral",
         chat(
-            **COMPATIBLE | {"schemas": "mistral", "json_word": True},
+            # 2025-04: https://github.com/Kochava-Studios/witsy/pull/164
+            **COMPATIBLE | {"schemas": "mistral", "json_word": True, "tool_names": _NAMES},
             stream_usage=False,
             top_k=True,
             seed_field="random_seed",
@@ -76,7 +79,8 @@ _SERVICES = (
     Provider(
         "deepseek",
         chat(
-            **COMPATIBLE | {"json_word": True},
+            # 2026-07: https://github.com/rikkahub/rikkahub/issues/1511, which names no longest one
+            **COMPATIBLE | {"json_word": True, "tool_names": "[a-zA-Z0-9_-]+"},
             **_SWITCH,
             json_schema=False,
             efforts={"minimal": "low"},
@@ -225,7 +229,9 @@ _SERVICES = (
     Provider(
         "moonshot",
         chat(
-            **_NEWER,
+            # 2026-04: https://github.com/MoonshotAI/kimi-cli/issues/1773, a letter first; the length, 2026-11:
+            # https://platform.kimi.ai/docs/api/tool-use
+            **_NEWER | {"tool_names": "[a-zA-Z][a-zA-Z0-9_-]{0,63}"},
             seed_field=None,
             parallel_tool_calls=False,
             thinking_off={"thinking": {"type": "disabled"}},

@@ -305,6 +305,7 @@ _GROK = Family(
         Change(
             (4, 5), {"efforts": _TO_XHIGH[1:4]}, link="https://github.com/anomalyco/opencode/issues/39448"
         ),
+        Change((4, 6), {"efforts": _TO_XHIGH[1:]}, link="https://github.com/mnfst/modelparams.dev/pull/330"),
         Change((0, 0), {"efforts": ()}, r"grok-4\.20|grok-code"),
         Change((0, 0), {"efforts": _TO_XHIGH[1:]}, "multi-agent"),
     ),
@@ -379,7 +380,7 @@ _DEEPSEEK_AT_HOME = Family(
         ),
     ),
     "https://github.com/deepseek-ai/DeepSeek-V3/issues/1376",
-    at=("deepseek",),
+    at=("deepseek", "deepseek-responses"),  # of the second nothing else is known (2026-11)
 )
 _QWEN_AT_HOME = Family(
     "qwen at Alibaba",
@@ -414,6 +415,23 @@ _KIMI = Family(
     "https://platform.kimi.ai/docs/guide/migrating-from-openai-to-kimi",
     at=("moonshot",),
 )
+_TEMPLATED = Family(
+    "models by their own chat templates",
+    r"(^|/)(qwen-?\d(?!\d*b)|gemma-\dn?-)",
+    r"(?:qwen-?|gemma-)(\d)(?:[.p](\d))?",
+    (
+        Change(
+            (3, 5), {"one_system": True}, "qwen", link="https://github.com/vllm-project/vllm/issues/41114"
+        ),
+        Change(
+            (3, 0), {"one_system": True}, "gemma", (4, 0), "https://github.com/vllm-project/vllm/pull/17149"
+        ),
+    ),
+    # Hosts that pass on what a template refuses; beside the first: https://github.com/anomalyco/opencode/issues/16560,
+    # https://github.com/BerriAI/litellm/pull/39852. Of other hosts of open weights it is not known.
+    "https://github.com/UKGovernmentBEIS/inspect_ai/pull/3842",
+    at=("openrouter", "nvidia", "fireworks"),
+)
 _GLM = Family(
     "models at Z.ai",
     r"",
@@ -442,7 +460,7 @@ _AT_GROQ = Family(
 
 FAMILIES: tuple[Family, ...] = (
     *(_CLAUDE, _GEMINI, _GEMMA, _GPT, _O_SERIES, _GPT_OSS, _GROK, _NOVA, _DEEPSEEK, _QWEN, _MISTRAL, _ARN),
-    *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _GLM, _AT_GROQ),
+    *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _TEMPLATED, _GLM, _AT_GROQ),
 )
 """All families. Of two that a name belongs to, the later one wins."""
 

@@ -63,6 +63,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
     system: bool = True
     """Accepts a system message."""
+    one_system: bool = False
+    """Accepts one system message, the first, where the service applies its template (Chat Completions)."""
     system_turns: bool = False
     """Accepts a system message in the middle of a conversation, after a user's turn."""
 

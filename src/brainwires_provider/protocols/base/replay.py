@@ -345,15 +345,17 @@ def wire_id(call_id: str, refused: re.Pattern[str] = _REFUSED_IN_ID, longest: in
 def tool_name(name: str, pattern: str, encoder: MessageEncoderBase | None = None, place: str = "") -> str:
     """A tool's name where the service takes few characters in it; `pattern` is its whole form.
 
-    With an encoder, the name is a call's of the history: other characters are removed, which is reported. Else it is a
-    tool's of the request, whose calls must bear the very name: raises UnsupportedError.
+    With an encoder, the name is a call's of the history: other characters are removed, what then lacks a letter in
+    front gets "tool_", and it is reported. Else it is a tool's of the request, whose calls must bear the very name:
+    raises UnsupportedError.
     """
     if _is_name(name, pattern):
         return name
     if encoder is None:
         raise UnsupportedError(f"this service takes no tool named {name!r}: a name must match {pattern}")
     encoder.adapted(f"a tool's name must match {pattern}: what does not is removed", f"{place}.name")
-    return _REFUSED_IN_ID.sub("", name)[:64] or "_"
+    kept = _REFUSED_IN_ID.sub("", name)[:64] or "_"
+    return kept if _is_name(kept, pattern) else f"tool_{kept}"[:64]
 
 
 @lru_cache(1024)

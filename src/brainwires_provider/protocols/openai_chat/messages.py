@@ -81,14 +81,14 @@ def encode_messages(
 
 
 def merge_system(messages: list[Body], reader: OptionReader) -> list[Body]:
-    """For a service that takes one system message, the first: all of them in one."""
+    """For a service or model that takes one system message, the first: all of them in one."""
     systems = [message for message in messages if message["role"] == "system"]
     if len(systems) < 2 and systems == messages[: len(systems)]:
         return messages
     if systems == messages[: len(systems)]:
-        reader.adapted("messages", "this service takes one system message: all are merged")
+        reader.adapted("messages", "one system message is taken: all are merged")
     else:
-        reader.weaken("messages", "this service takes one system message, the first: all are merged into it")
+        reader.weaken("messages", "one system message is taken, the first: all are merged into it")
     contents = [message["content"] for message in systems]
     if all(isinstance(content, str) for content in contents):
         merged: Any = "\n\n".join(contents)

@@ -61,7 +61,7 @@ def encode_request(
             body["stream_options"] = {"include_usage": True}
     if not reader.is_empty:
         _encode_options(reader, origin, quirks, body, emulated)
-    if quirks.one_system:
+    if quirks.one_system or reader.facts.one_system:
         body["messages"] = merge_system(body["messages"], reader)
     if not stream and body.pop("stream_options", None) is not None:
         reader.dropped("provider_options.stream_options", "only a streamed response has stream options")

@@ -160,7 +160,11 @@ def _handles(request: Request, origin: Origin, body: Body, reader: OptionReader)
 
 
 def _tools(reader: OptionReader, quirks: ResponsesQuirks, body: Body) -> None:
-    choice, _ = reader.forcible(reader.take("tool_choice"), can_stop=False)
+    efforts = reader.facts.efforts
+    can_stop = "none" in ((quirks.efforts.get("off"),) if efforts is None else efforts)
+    choice, stops = reader.forcible(reader.take("tool_choice"), can_stop=can_stop)
+    if stops:
+        body["reasoning"] = {"effort": "none"}
     tools: Sequence[Tool | HostedTool] = reader.take("tools") or ()
     if choice is not None and len(choice.names) > 1 and not quirks.allowed_tools and choice.raw is None:
         tools = [t for t in tools if not isinstance(t, Tool) or t.name in choice.names]
