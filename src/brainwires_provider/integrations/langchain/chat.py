@@ -424,6 +424,7 @@ def _with_raw(llm: Runnable[Any, AIMessage], parser: BaseOutputParser[Any]) -> R
 
 
 ChatBrainwires.model_rebuild()
-for _method in (ChatBrainwires._generate, ChatBrainwires._agenerate):
+for _method in ("_generate", "_agenerate"):
     # LangChain looks at the parameters of these for every request.
-    _method.__signature__ = inspect.signature(_method)  # type: ignore[attr-defined]
+    _function: Any = getattr(ChatBrainwires, _method)
+    _function.__signature__ = inspect.signature(_function)
