@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from brainwires_provider._core.plan import Input, Plan, check_args, messages_of, stored_args
+from brainwires_provider._core.plan import Input, Plan, check_args, check_kept, messages_of, stored_args
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.providers import Target
@@ -36,6 +36,7 @@ class AsyncConversation:
 
     def __init__(self, session: Session, messages: Iterable[Message], args: OutputParams) -> None:
         check_args(args)
+        check_kept(args)
         self.messages: list[Message] = list(messages)
         self._session = session
         self._args = args

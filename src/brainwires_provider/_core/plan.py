@@ -58,6 +58,7 @@ __all__ = [
     "Plan",
     "build_request",
     "check_args",
+    "check_kept",
     "endpoint_of",
     "is_typed",
     "messages_of",
@@ -74,6 +75,7 @@ _CHOICE = Literal["auto", "none", "required"]
 _ARGS = frozenset(OutputParams.__annotations__)
 _ONLY_MODEL = {"model"}
 _TUNING = frozenset(Options.__struct_fields__)
+_POLICIES = frozenset(Policies.__struct_fields__)
 _NOTHING = Request(())
 _TEXT = TextPart("")
 _SAID = Message("user", (_TEXT,))
@@ -288,6 +290,17 @@ def check_args(args: Mapping[str, Any], known: frozenset[str] = _ARGS) -> None:
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
 
 
+def check_kept(args: Mapping[str, Any]) -> None:
+    """Raises for arguments that are kept for later requests what making these would."""
+    model = args.get("model")
+    if model is not None and not isinstance(model, str):
+        raise misfit("model", (str,), model)
+    rest: Any = dict(args)
+    if is_typed(rest):
+        del rest["output"]
+    build_request("-", rest, model="-", defaults=None)
+
+
 def is_typed(args: Mapping[str, Any]) -> bool:
     """Whether the answer must have a Python type, rather than match a schema."""
     output = args.get("output") if args else None
@@ -337,6 +350,8 @@ def build_request(
             force_setattr(request, "options", defaults)
         return request
     check_args(args)
+    if not _POLICIES.isdisjoint(args):
+        Policies(**{name: args[name] for name in args.keys() & _POLICIES})  # type: ignore[literal-required]
     base = input if isinstance(input, Request) else _NOTHING
     system = args.get("system", base.system)
     if not messages and system is None and not empty:

@@ -34,6 +34,7 @@ from brainwires_provider.types import (
     ProviderOptions,
     Response,
 )
+from brainwires_provider.types.checked import checks_calls
 
 if TYPE_CHECKING:
     from brainwires_provider.local.transport import EngineStatus, LocalTransport
@@ -51,6 +52,7 @@ _SUBJECT = "base_url: does llama.cpp's own server answer there, and in a version
 _priors: WeakKeyDictionary[Session, dict[tuple[object, ...], Prior]] = WeakKeyDictionary()
 
 
+@checks_calls
 class AsyncLocal:
     """Made by `AsyncClient.local`. `model` is a full name: "local:NAME" or "local:/path/to/model.gguf".
 
@@ -185,10 +187,11 @@ class AsyncLocal:
             )
             given = args.get("provider_options") or ()
             args["provider_options"] = (given, own) if isinstance(given, ProviderOptions) else (*given, own)
-        args["model"] = args.get("model") or self._name(None)
+        if args.get("model") in (None, ""):
+            args["model"] = self._name(None)
         target, request = self._session.request(prompt, args)
         planned = plan(request, _native(target), stream=stream, timeouts=self._session.timeouts)
-        return replace(planned, subject=_SUBJECT)
+        return self._session.with_policies(replace(planned, subject=_SUBJECT), args)
 
     async def _ask(self, call: Call, read: Callable[[bytes], T], target: Target) -> T:
         return await self._session.fetch(self._session.plan_call(call, target, subject=_SUBJECT), read)
