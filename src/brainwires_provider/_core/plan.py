@@ -58,7 +58,6 @@ __all__ = [
     "Plan",
     "build_request",
     "check_args",
-    "check_kept",
     "endpoint_of",
     "is_typed",
     "messages_of",
@@ -288,17 +287,6 @@ def check_args(args: Mapping[str, Any], known: frozenset[str] = _ARGS) -> None:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
-
-
-def check_kept(args: Mapping[str, Any]) -> None:
-    """Raises for arguments that are kept for later requests what making these would."""
-    model = args.get("model")
-    if model is not None and not isinstance(model, str):
-        raise misfit("model", (str,), model)
-    rest: Any = dict(args)
-    if is_typed(rest):
-        del rest["output"]
-    build_request("-", rest, model="-", defaults=None)
 
 
 def is_typed(args: Mapping[str, Any]) -> bool:

@@ -13,10 +13,10 @@ from typing import Any, Generic, Self
 from msgspec.structs import replace
 
 from brainwires_provider._core.lifecycle import running_loop
-from brainwires_provider._core.plan import Input, check_args, check_kept, messages_of
+from brainwires_provider._core.plan import Input, check_args, messages_of
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
-from brainwires_provider.conversation import kept_state
+from brainwires_provider.conversation import check_kept, kept_state
 from brainwires_provider.errors import OutputError, OutputInvalid, ProviderError
 from brainwires_provider.events import (
     PartEnd,
