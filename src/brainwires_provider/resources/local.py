@@ -151,7 +151,7 @@ class AsyncLocal:
         """Whether a model is loaded, its requests in flight, and the memory of its engine."""
         return await (await self._wire(model)).status()
 
-    def pool(self, models: Iterable[str]) -> AsyncLocalPool:
+    def pool(self, models: str | Iterable[str]) -> AsyncLocalPool:
         """Distribute requests over several models, each with one copy of its weights in memory.
 
         Raises ConfigError for an empty list, and for a model that occurs twice.
@@ -179,8 +179,6 @@ class AsyncLocal:
     def _completion(
         self, prompt: str, grammar: str | None, logprobs: int | None, args: OutputParams, *, stream: bool
     ) -> Plan:
-        if not isinstance(prompt, str):
-            raise TypeError(f"a prompt is text, not {type(prompt).__name__}; client.chat takes messages")
         if grammar is not None or logprobs is not None:
             own = LlamaCppOptions(
                 grammar=UNSET if grammar is None else grammar, n_probs=UNSET if logprobs is None else logprobs
