@@ -42,6 +42,7 @@ from brainwires_provider.types import (
     Timeouts,
     TokenCount,
 )
+from brainwires_provider.types.checked import check_call, checks_calls
 from brainwires_provider.types.options import merge_options
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ __all__ = ["AsyncClient"]
 T = TypeVar("T")
 
 
+@checks_calls
 class AsyncClient(Resources, BulkCalls):
     """Talks to any provider. Cheap to make: nothing is opened, read or imported before the first request.
 
@@ -74,8 +76,8 @@ class AsyncClient(Resources, BulkCalls):
     whole body, of an answer; `max_parts` the parts of its message. `transport` carries the requests over HTTP in place
     of the network, for tests: see `testing.FakeProvider`.
 
-    Raises ConfigError for an unknown provider. One client serves many tasks; in another event loop it opens
-    connections of its own.
+    Raises ConfigError for an unknown provider, TypeError or ValueError for a wrong argument. One client serves many
+    tasks; in another event loop it opens connections of its own.
     """
 
     def __init__(
@@ -109,8 +111,15 @@ class AsyncClient(Resources, BulkCalls):
         on_response: ResponseHook | None = None,
         on_error: ErrorHook | None = None,
     ) -> None:
+        given = check_call(
+            AsyncClient.__init__, locals(), SSLContext="ssl", Transport="brainwires_provider.transports.base"
+        )
+        if proxy is not None and proxy != "env":
+            from brainwires_provider.transports.proxies import proxy_for
+
+            proxy_for("", proxy)  # raises for what is no proxy
         setup = config or Config()
-        coded = {each.name: each for each in providers}
+        coded = {each.name: each for each in given["providers"]}
         filed = setup.options
         own = merge_options(Options(strict=True), options) if strict else options
         if filed is not None and filed.timeouts is not None and timeouts == Timeouts():
@@ -135,13 +144,13 @@ class AsyncClient(Resources, BulkCalls):
             hooks=Hooks(on_request, on_response, on_error) if on_request or on_response or on_error else None,
             made_at=call_site(),
         )
-        given = {
+        bound = {
             "api_key": api_key,
             "base_url": base_url,
             "headers": headers,
             "allow_http": allow_http or None,
         }
-        self._session.bind(setup, coded, model, {name: v for name, v in given.items() if v is not None})
+        self._session.bind(setup, coded, model, {name: v for name, v in bound.items() if v is not None})
 
     @property
     def max_event_bytes(self) -> int:

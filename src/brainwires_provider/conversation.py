@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from brainwires_provider._core.plan import Input, Plan, check_args, messages_of, stored_args
+from brainwires_provider._core.plan import (
+    Input,
+    Plan,
+    build_request,
+    check_args,
+    is_typed,
+    messages_of,
+    stored_args,
+)
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
 from brainwires_provider.providers import Target
 from brainwires_provider.types import ChatParams, JSONSchema, Message, OutputParams, Request, Response
+from brainwires_provider.types.checked import misfit
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-__all__ = ["AsyncConversation", "kept_state"]
+__all__ = ["AsyncConversation", "check_kept", "kept_state"]
 
 
 def kept_state(
@@ -28,6 +37,17 @@ def kept_state(
     return {**state, "origin": {"protocol": target.protocol.name, "provider": target.provider}}
 
 
+def check_kept(args: Mapping[str, Any]) -> None:
+    """Raises for arguments that are kept for later requests what making these would."""
+    model = args.get("model")
+    if model is not None and not isinstance(model, str):
+        raise misfit("model", (str,), model)
+    rest: Any = dict(args)
+    if is_typed(rest):
+        del rest["output"]
+    build_request("-", rest, model="-", defaults=None)
+
+
 T = TypeVar("T")
 
 
@@ -36,6 +56,7 @@ class AsyncConversation:
 
     def __init__(self, session: Session, messages: Iterable[Message], args: OutputParams) -> None:
         check_args(args)
+        check_kept(args)
         self.messages: list[Message] = list(messages)
         self._session = session
         self._args = args

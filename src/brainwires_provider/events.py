@@ -25,6 +25,7 @@ from brainwires_provider.types import (
     ToolResultPart,
     Usage,
 )
+from brainwires_provider.types.checked import misfit
 
 __all__ = [
     "Collector",
@@ -311,6 +312,8 @@ class Collector:
 
 def collect(events: Iterable[Event], *, provider: str = "") -> Response:
     """Combine the events of one response into a Response. Raises ValueError if there is no ResponseEnd."""
+    if not isinstance(events, Iterable):
+        raise misfit("events", (Iterable[Event],), events)
     collector = Collector()
     collector.feed_all(events)
     return collector.response(provider=provider)

@@ -158,7 +158,7 @@ CANNOT: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         UnsupportedError,
         "does not run in an engine of this process",
     ),
-    "messages": (lambda c: c.local.generate([Message.user("a")]), TypeError, "a prompt is text, not list"),
+    "messages": (lambda c: c.local.generate([Message.user("a")]), TypeError, "prompt takes text, not "),
     "a keyword that is none": (lambda c: c.local.generate("a", tempture=1), TypeError, "temperature"),
     "a schema of tools": (
         lambda c: c.local.stream_generate("a", tools=[Tool("f", "", {})]),

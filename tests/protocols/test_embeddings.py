@@ -346,7 +346,8 @@ def test_the_first_failure_is_raised_and_ends_the_others() -> None:
 
 @pytest.mark.parametrize("texts", [[""], ["a", ""], ["a", None], [b"a"]])
 def test_texts_are_strings_that_are_not_empty(texts: list[Any]) -> None:
-    with Client("openai-chat:m", api_key="k") as client, pytest.raises(ConfigError, match="to embed is"):
+    wrong = pytest.raises((ConfigError, TypeError), match=r"to embed is|texts\[\d\] takes text")
+    with Client("openai-chat:m", api_key="k") as client, wrong:
         client.embed(texts)
 
 

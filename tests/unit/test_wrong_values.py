@@ -6,43 +6,71 @@ type, by msgspec's own conversion, and must be sent or refused with an error of 
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, get_type_hints
+import operator
+import ssl
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+import brainwires_provider
 from brainwires_provider import (
     AnthropicOptions,
     AsyncClient,
+    AsyncStream,
     BedrockOptions,
     BrainwiresOptions,
+    Breaker,
+    Budget,
+    ByteStore,
     Cache,
     CacheStrategy,
     Citation,
+    Client,
+    Config,
     ConfigError,
+    Deny,
+    EnvKey,
+    Fallback,
+    FileKey,
     FilePart,
     GeminiOptions,
     GoogleInteractionsOptions,
+    Hedge,
     HostedTool,
     ImagePart,
     JSONSchema,
+    KeyringKey,
     Limits,
+    MapParams,
     Message,
+    NamedModel,
     OpaquePart,
     OpenAIChatOptions,
     OpenAIResponsesOptions,
     Options,
     Origin,
+    OutputParams,
     ProviderConfig,
+    ProviderError,
     Reasoning,
     ReasoningPart,
     RefusalPart,
     Request,
+    Retry,
+    RunParams,
+    Stream,
+    Telemetry,
     TextPart,
     Timeouts,
     Tool,
@@ -52,7 +80,12 @@ from brainwires_provider import (
     UnsupportedError,
     WebSocketOptions,
 )
+from brainwires_provider.bulk.prompts import Prompt
+from brainwires_provider.local import LocalModel
+from brainwires_provider.protocols.openai_responses.operations import Order
+from brainwires_provider.transports.base import Transport
 from brainwires_provider.types import ChatParams, EmbeddingArgs, Part, Policies
+from brainwires_provider.types.checked import Checked
 
 SCHEMA = {"type": "object"}
 TOOL = Tool("weather", "Tells the weather.", SCHEMA)
@@ -161,7 +194,7 @@ def test_a_wrong_value_of_a_field_is_refused_or_right() -> None:
             continue
         if not is_valid(kept, get_type_hints(cls)[name]):
             faults.append(f"{case}: accepted {str(wrong)[:40]}")
-    assert faults == []
+    assert not faults, "\n".join(faults)
 
 
 # -- what is accepted is sent, or refused with an error of ours ------------------------------------------------
@@ -222,7 +255,7 @@ def test_an_accepted_value_is_sent_or_refused(provider: str) -> None:
                     faults.append(f"{type(value).__name__}({name}={type(wrong).__name__}): {error!r}")
             except Exception as error:
                 faults.append(f"{type(value).__name__}({name}={type(wrong).__name__}): {error!r}")
-    assert faults == []
+    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.parametrize("name", [*ChatParams.__annotations__, "input"])
@@ -237,7 +270,223 @@ def test_a_wrong_argument_is_named(name: str) -> None:
                 faults.append(f"{wrong!r:.40}: {error!r}")
         except Exception as error:
             faults.append(f"{wrong!r:.40}: {error!r}")
-    assert faults == []
+    assert not faults, "\n".join(faults)
+
+
+# -- what sets up a client, and the arguments of public methods -------------------------------------------------
+
+SETTINGS: tuple[Struct, ...] = (
+    Budget(),
+    Breaker(),
+    Config(),
+    Deny(),
+    EnvKey("A"),
+    Fallback("a:b"),
+    FileKey("a"),
+    Hedge(1),
+    KeyringKey("a", "b"),
+    Limits(),
+    LocalModel(),
+    NamedModel("a:b"),
+    ProviderConfig("openai-chat"),
+    Retry(),
+    Telemetry(),
+    Timeouts(),
+)
+FEW: tuple[Any, ...] = (5, "x", object(), [], {}, [5], [{"a": 1}], {"a": 5}, {5: "x"}, None, True, 1.5, b"x")
+JOINED = (Mapping, Sequence, Iterable, tuple)
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of an annotation, by a reading of it that shares nothing with the library's."""
+    origin, of = get_origin(annotation), get_args(annotation)
+    if annotation in (Any, object) or isinstance(annotation, TypeVar):
+        return True
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in of)
+    if origin is Literal:
+        return type(value) is str and value in of
+    if origin is Callable:
+        return callable(value)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(fits(v, of[1]) for v in value.values())
+    if origin in (list, tuple, Sequence, Iterable):
+        return isinstance(value, (list, tuple)) and all(fits(each, of[0]) for each in value)
+    if annotation is float:
+        return type(value) in (int, float)
+    if getattr(annotation, "_is_protocol", False):
+        return False
+    kind = NoneType if annotation is None else origin or annotation
+    return isinstance(value, kind) and not (kind is int and value is True)
+
+
+def fault(error: Exception, name: str) -> str:
+    """What is wrong with an error, or ""."""
+    if not isinstance(error, (TypeError, ValueError, ConfigError, UnsupportedError)):
+        return repr(error)
+    return "" if name in str(error) else f"names no {name}: {error!r}"
+
+
+def test_every_public_value_is_checked() -> None:
+    """Those that a caller makes; the others are made by the library, of what a service has said."""
+    public = map(brainwires_provider.__getattr__, brainwires_provider.__all__)
+    kinds = {value for value in public if isinstance(value, type) and issubclass(value, Struct)}
+    kinds = {kind for kind in kinds if not kind.__module__.endswith(".events")}
+    assert {kind.__name__ for kind in kinds if not issubclass(kind, Checked)} == {
+        *("Attempt", "BatchJob", "BatchResult", "BreakerStats", "BulkForecast", "BulkProgress"),
+        *(
+            "CallInfo",
+            "ClientStats",
+            "Compaction",
+            "Continuation",
+            "Cost",
+            "Deviation",
+            "Embeddings",
+            "LimitStats",
+        ),
+        *(
+            "Model",
+            "PreparedRequest",
+            "Provider",
+            "Report",
+            "ResolvedModel",
+            "Response",
+            "TokenCount",
+            "Usage",
+        ),
+        *("WebSocketStats",),
+    }
+    tried = {type(value) for value in (*GOOD, *SETTINGS)}
+    assert {kind.__name__ for kind in kinds if issubclass(kind, Checked)} - {
+        each.__name__ for each in tried
+    } == {
+        "FunctionTool",
+        "ProviderOptions",
+    }
+
+
+@pytest.mark.parametrize("value", SETTINGS, ids=lambda value: type(value).__name__)
+def test_a_wrong_value_of_a_setting_is_refused(value: Struct) -> None:
+    cls, faults = type(value), []
+    for name in cls.__struct_fields__:
+        for wrong in FEW:
+            try:
+                made(value, name, wrong)
+            except Exception as error:
+                text = fault(error, name) or fault(error, cls.__name__) * (cls is not LocalModel)
+                faults += [text] * bool(text)
+                continue
+            if not fits(wrong, get_type_hints(cls)[name]):
+                faults.append(f"{name}={wrong!r} is accepted")
+    assert not faults, "\n".join(faults)
+
+
+class Sent(Exception):
+    pass
+
+
+class NoTransport:
+    """Nothing is to be sent to it."""
+
+    async def open(self, *_: Any) -> Any:
+        raise Sent
+
+    async def aclose(self) -> None: ...
+
+    def abandon(self) -> bool:
+        return False
+
+
+def hints_of(function: Any) -> dict[str, Any]:
+    """The annotations of a function, those of its keywords instead of `**args`."""
+    names = {"SSLContext": ssl.SSLContext, "Transport": Transport, "ByteStore": ByteStore, "BatchItems": Any}
+    names |= {"AsyncStream": AsyncStream, "Stream": Stream, "Prompt": Prompt, "Order": Order}
+    found = {}
+    for name, text in inspect.unwrap(function).__annotations__.items():
+        if "Unpack[" in text:
+            keywords = {"OutputParams": OutputParams, "RunParams": RunParams, "MapParams": MapParams}
+            found |= {name: hint | None for name, hint in get_type_hints(keywords[text[7:-1]]).items()}
+        elif name not in ("return", "output"):
+            found[name] = eval(text, vars(sys.modules[inspect.unwrap(function).__module__]), names)
+    return found
+
+
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_a_wrong_argument_of_a_client_is_refused(cls: Any) -> None:
+    faults = []
+    for name, annotation in hints_of(cls.__init__).items():
+        for wrong in FEW:
+            try:
+                cls(**{"model": "openai-chat:m", "api_key": "k", name: wrong}).prepare("Hi")
+            except Exception as error:
+                text = fault(error, name)
+                faults += [text] * bool(text)
+                continue
+            if not fits(wrong, annotation):
+                faults.append(f"{name}={wrong!r} is accepted")
+    assert not faults, "\n".join(faults)
+
+
+REQUIRED: dict[str, Any] = {
+    "texts": ["Hi"],
+    "input": "Hi",
+    "prompt": "Hi",
+    "rows": ["Hi"],
+    "items": {"a": "Hi"},
+    "source": "a",
+    "destination": "b",
+    "id": "a",
+    "response": "a",
+    "stream": "a",
+    "model": "m",
+    "models": ["local:m"],
+    "text": "Hi",
+    "labels": ["a", "b"],
+}
+OWN: dict[str, str] = {
+    "": "openai-chat",
+    "responses": "openai-responses",
+    "interactions": "google-interactions",
+    "ollama": "ollama",
+    "local": "llama-server",
+}
+
+
+def methods() -> Iterator[tuple[str, str, str]]:
+    for face in ("Client", "AsyncClient"):
+        for place, provider in OWN.items():
+            made = getattr(brainwires_provider, face)(f"{provider}:m", api_key="k")
+            owner = operator.attrgetter(place)(made) if place else made
+            for name, _ in inspect.getmembers(type(owner), inspect.isfunction):
+                if not name.startswith("_") and name not in ("close", "aclose", "stats", "chat", "stream"):
+                    yield face, place, name
+
+
+@pytest.mark.parametrize(("face", "place", "name"), list(methods()))
+def test_a_wrong_argument_of_a_method_is_refused(face: str, place: str, name: str, tmp_path: Path) -> None:
+    """Where it is called, and before anything is sent."""
+    kind = getattr(brainwires_provider, face)
+    client = kind(f"{OWN[place]}:m", api_key="k", transport=NoTransport(), retry=Retry(attempts=1))
+    owner = operator.attrgetter(place)(client) if place else client
+    function, faults = getattr(type(owner), name), []
+    for argument, annotation in hints_of(function).items():
+        for wrong in FEW:
+            needed = [n for n, p in inspect.signature(function).parameters.items() if p.default is p.empty]
+            given = {n: REQUIRED[n] for n in needed if n in REQUIRED}
+            if name in ("batch", "load_batch"):
+                given["ledger"] = tmp_path
+            try:
+                result = getattr(owner, name)(**{**given, argument: wrong})
+                if inspect.isawaitable(result):
+                    asyncio.run(result)
+            except Exception as error:
+                is_ours = isinstance(error, (TypeError, ValueError, ProviderError, Sent))
+                text = fault(error, argument) if not fits(wrong, annotation) else repr(error) * (not is_ours)
+                faults += [f"{argument}={wrong!r}: {text}"] * bool(text)
+                continue
+            if not fits(wrong, annotation):
+                faults.append(f"{argument}={wrong!r} is accepted")
+    assert not faults, "\n".join(faults)
 
 
 # -- what is said ----------------------------------------------------------------------------------------------

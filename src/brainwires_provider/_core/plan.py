@@ -74,6 +74,7 @@ _CHOICE = Literal["auto", "none", "required"]
 _ARGS = frozenset(OutputParams.__annotations__)
 _ONLY_MODEL = {"model"}
 _TUNING = frozenset(Options.__struct_fields__)
+_POLICIES = frozenset(Policies.__struct_fields__)
 _NOTHING = Request(())
 _TEXT = TextPart("")
 _SAID = Message("user", (_TEXT,))
@@ -337,6 +338,8 @@ def build_request(
             force_setattr(request, "options", defaults)
         return request
     check_args(args)
+    if not _POLICIES.isdisjoint(args):
+        Policies(**{name: args[name] for name in args.keys() & _POLICIES})  # type: ignore[literal-required]
     base = input if isinstance(input, Request) else _NOTHING
     system = args.get("system", base.system)
     if not messages and system is None and not empty:

@@ -159,6 +159,8 @@ class Session:
 
     def whole_name(self, model: str | None) -> str:
         """The `"provider:model"` that a call without a request is for."""
+        if model is not None and not isinstance(model, str):
+            raise misfit("model", (str,), model)
         model = model or self.model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
@@ -219,11 +221,12 @@ class Session:
 
     def request(self, input: Input, args: OutputParams, *, empty: bool = False) -> tuple[Target, Request]:
         """The request that arguments make, with the options that hold where they set none."""
-        model = args.get("model") or getattr(input, "model", None) or self.model
+        model = args.get("model")
+        if model is not None and not isinstance(model, str):
+            raise misfit("model", (str,), model)
+        model = model or getattr(input, "model", None) or self.model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
-        if not isinstance(model, str):
-            raise misfit("model", (str,), model)
         if args and is_typed(args):
             from brainwires_provider._core.output import untyped
 

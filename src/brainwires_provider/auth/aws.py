@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib import import_module
+from types import NoneType
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -23,6 +24,7 @@ from brainwires_provider.auth.base import Renewed
 from brainwires_provider.auth.hosts import checked
 from brainwires_provider.auth.keys import Key, key_headers, resolve_key
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
+from brainwires_provider.types.checked import misfit
 
 __all__ = [
     "BEARER_ENV",
@@ -89,6 +91,15 @@ class Credentials:
         self.secret_key = secret_key
         self.session_token = session_token
         self.expires = expires
+        for name, given in (
+            ("access_key", access_key),
+            ("secret_key", secret_key),
+            ("session_token", session_token or ""),
+        ):
+            if not isinstance(given, str):
+                raise misfit(f"Credentials.{name}", (str,), given)
+        if expires is not None and (isinstance(expires, bool) or not isinstance(expires, (int, float))):
+            raise misfit("Credentials.expires", (float, NoneType), expires)
 
     def __repr__(self) -> str:
         return f"Credentials({self.access_key[:4]}…, expires={self.expires})"

@@ -13,9 +13,8 @@ import stat
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from msgspec import Struct
-
 from brainwires_provider.errors import ConfigError
+from brainwires_provider.types.checked import Setting
 
 __all__ = [
     "EnvKey",
@@ -38,7 +37,7 @@ _LARGEST_KEY = 65_536  # bytes; a service account's token is the longest known, 
 _from_keyring: dict[tuple[str, str], str] = {}
 
 
-class EnvKey(Struct, frozen=True):
+class EnvKey(Setting, frozen=True):
     """A key in an environment variable, read at each request. Raises ConfigError then if it is not set."""
 
     name: str
@@ -54,7 +53,7 @@ class EnvKey(Struct, frozen=True):
         return value
 
 
-class FileKey(Struct, frozen=True):
+class FileKey(Setting, frozen=True):
     """A key in a file, read at each request, so that it can be replaced.
 
     Raises ConfigError then for a file that does not exist, holds no key, or can be read by other users of this
@@ -86,7 +85,7 @@ class FileKey(Struct, frozen=True):
         return text
 
 
-class KeyringKey(Struct, frozen=True):
+class KeyringKey(Setting, frozen=True):
     """A key in the system's keyring, read once per process with the package `keyring`.
 
     Raises ConfigError at a request if that package, a keyring, or the entry is missing.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from brainwires_provider._core.session import Session
 from brainwires_provider.types import JSONSchema
+from brainwires_provider.types.checked import checks_calls
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -19,6 +20,7 @@ __all__ = ["BulkCalls"]
 T = TypeVar("T")
 
 
+@checks_calls
 class BulkCalls:
     """The calls of a client about many rows."""
 

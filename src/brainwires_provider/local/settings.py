@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
-
-from msgspec import Struct
+from typing import Literal, TypeAlias
 
 from brainwires_provider.errors import ConfigError
+from brainwires_provider.types.checked import Setting, check
 
 __all__ = ["CacheType", "LocalModel", "Pooling"]
 
@@ -15,7 +14,7 @@ CacheType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4
 Pooling: TypeAlias = Literal["mean", "cls", "last", "none"]
 
 
-class LocalModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class LocalModel(Setting, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """A model file and its llama.cpp settings.
 
     - `path`: a GGUF file; "" is the file that belongs to the model's name.
@@ -34,7 +33,7 @@ class LocalModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
       loads the model again. None: never.
     - `load_timeout`: seconds.
 
-    Raises ConfigError for an impossible number, or a value that llama.cpp does not know.
+    Raises ConfigError for a wrong type, an impossible number, or a value that llama.cpp does not know.
     """
 
     path: str = ""
@@ -53,14 +52,13 @@ class LocalModel(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=Tru
     load_timeout: float = 600.0
 
     def __post_init__(self) -> None:
+        try:
+            check(self)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
         for name in ("context", "threads", "slots", "batch", "idle_timeout", "load_timeout"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"a local model's {name} is {value!r}; it must be greater than zero")
         if self.gpu_layers is not None and self.gpu_layers < 0:
             raise ConfigError(f"a local model's gpu_layers is {self.gpu_layers!r}; it must not be negative")
-        for name, words in (("cache_type_k", CacheType), ("cache_type_v", CacheType), ("pooling", Pooling)):
-            value = getattr(self, name)
-            if value is not None and value not in get_args(words):
-                known = ", ".join(get_args(words))
-                raise ConfigError(f"a local model's {name} is {value!r}; llama.cpp knows {known}")

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct, field
+from msgspec import field
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.providers.resolve import ProviderConfig, protocol_names
 from brainwires_provider.types import NO_POLICIES, Options, Policies, ProviderOptions, Telemetry
+from brainwires_provider.types.checked import Setting
 
 __all__ = ["Config", "NamedModel", "how_to_trust", "provider_options_kinds"]
 
 
-class NamedModel(Struct, frozen=True):
+class NamedModel(Setting, frozen=True):
     """A model under a name of the user's own, with default options for its requests."""
 
     model: str
@@ -25,7 +26,7 @@ class NamedModel(Struct, frozen=True):
     """Options that a call's own override."""
 
 
-class Config(Struct, frozen=True):
+class Config(Setting, frozen=True):
     """The configuration of a client: `Client(config=load_config())`."""
 
     model: str | None = None

@@ -28,6 +28,7 @@ from brainwires_provider.providers.clouds import Place, auth_for, url_of
 from brainwires_provider.providers.registry import Provider
 from brainwires_provider.providers.table import ALIASES, PROVIDERS
 from brainwires_provider.types import Options, Origin, Request
+from brainwires_provider.types.checked import Setting, check
 from brainwires_provider.types.suspects import Guarded, may_be_key, secret_fields, url_holds_secret
 from brainwires_provider.types.websocket import WebSocketOptions
 
@@ -66,7 +67,7 @@ _MAKERS = {
 """The provider that is suggested for a model without one, by the beginning of the model's name."""
 
 
-class ProviderConfig(Guarded, Struct, frozen=True):
+class ProviderConfig(Guarded, Setting, frozen=True):
     """The caller's settings for a built-in provider, or a provider of the caller's own that is based on one."""
 
     name: str
@@ -98,6 +99,16 @@ class ProviderConfig(Guarded, Struct, frozen=True):
     models: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
     """What models accept, where `providers.models` does not know it or is wrong: by the model's name, or by its
     beginning and `*`, the name of a known model with the same facts, or single facts, with `like` for the others."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        given = self.credentials
+        is_known = given is None or isinstance(given, (str, os.PathLike)) or callable(given)
+        if not is_known and not hasattr(given, "access_key") and not hasattr(given, "refresh"):
+            raise TypeError(
+                "ProviderConfig.credentials takes Credentials, a function that returns them, a profile's name, or a "
+                f"file's path, not a value of type {type(given).__name__}"
+            )
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Names only, because the key and the headers are secrets."""

@@ -23,6 +23,7 @@ from brainwires_provider.resources.batch_making import BatchItems, make_batch
 from brainwires_provider.resources.batch_results import Reader, once_each
 from brainwires_provider.types import OutputParams
 from brainwires_provider.types.batches import BatchJob, BatchResult, BatchState, Outcome
+from brainwires_provider.types.checked import check_call, checks_calls
 
 __all__ = ["UNFINISHED", "AsyncBatch", "load_batch", "start_batch"]
 
@@ -38,6 +39,7 @@ _PAUSE = 0.02  # seconds
 UNFINISHED: Final = ("errored", "expired", "cancelled", "missing")
 
 
+@checks_calls
 class AsyncBatch:
     """Made by `AsyncClient.batch`, and by `AsyncClient.load_batch` of one that was made before.
 
@@ -424,6 +426,7 @@ async def start_batch(
 ) -> AsyncBatch:
     """Record a batch, and create its jobs. See `AsyncClient.batch`."""
     session.check_open()
+    check_call(start_batch, {"store": store})
     id, folder = Ledger(ledger).new()
     try:
         handle = await asyncio.to_thread(make_batch, session, items, args, id, folder, job=job)
@@ -453,6 +456,7 @@ async def load_batch(
     store: ByteStore | None,
 ) -> AsyncBatch:
     """A batch that was made before. See `AsyncClient.load_batch`."""
+    check_call(load_batch, {"store": store})
     known = Ledger(ledger)
     is_json = source.lstrip()[:1] in ("{", b"{")
     if isinstance(source, str) and not is_json:

@@ -17,6 +17,7 @@ from brainwires_provider.protocols.base.batches import BatchProtocol, encoded
 from brainwires_provider.providers.batches import batch_service
 from brainwires_provider.resources.batch_ledger import Folder, Handle, Part, line_id
 from brainwires_provider.types import OutputParams, Policies, Report
+from brainwires_provider.types.checked import misfit
 from brainwires_provider.types.suspects import is_secret_name
 
 __all__ = ["BatchItems", "make_batch"]
@@ -55,10 +56,14 @@ def make_batch(
 
 
 def _pairs(items: BatchItems) -> Iterator[tuple[str, Input]]:
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        raise misfit("items", (Mapping, Iterable[tuple[str, Input]]), items)
     pairs: Iterable[Any] = items.items() if isinstance(items, Mapping) else items
     for number, pair in enumerate(pairs):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ConfigError(f"item {number} is no pair of an id and an input, but a {type(pair).__name__}")
+            raise ConfigError(
+                f"items[{number}] is no pair of an id and an input, but a {type(pair).__name__}"
+            )
         yield pair[0], pair[1]
 
 

@@ -21,10 +21,12 @@ from brainwires_provider.protocols.google_interactions.request import revision
 from brainwires_provider.providers import Target
 from brainwires_provider.resources.stored import Stored
 from brainwires_provider.types import Response
+from brainwires_provider.types.checked import checks_calls
 
 __all__ = ["AsyncInteractions"]
 
 
+@checks_calls
 class AsyncInteractions(Stored):
     """Made by `AsyncClient.interactions`. `provider` is everywhere that of the client's model, unless it is named.
 

@@ -34,6 +34,7 @@ from brainwires_provider.types import (
     ProviderOptions,
     Response,
 )
+from brainwires_provider.types.checked import checks_calls
 
 if TYPE_CHECKING:
     from brainwires_provider.local.transport import EngineStatus, LocalTransport
@@ -51,6 +52,7 @@ _SUBJECT = "base_url: does llama.cpp's own server answer there, and in a version
 _priors: WeakKeyDictionary[Session, dict[tuple[object, ...], Prior]] = WeakKeyDictionary()
 
 
+@checks_calls
 class AsyncLocal:
     """Made by `AsyncClient.local`. `model` is a full name: "local:NAME" or "local:/path/to/model.gguf".
 
@@ -149,7 +151,7 @@ class AsyncLocal:
         """Whether a model is loaded, its requests in flight, and the memory of its engine."""
         return await (await self._wire(model)).status()
 
-    def pool(self, models: Iterable[str]) -> AsyncLocalPool:
+    def pool(self, models: str | Iterable[str]) -> AsyncLocalPool:
         """Distribute requests over several models, each with one copy of its weights in memory.
 
         Raises ConfigError for an empty list, and for a model that occurs twice.
@@ -177,18 +179,17 @@ class AsyncLocal:
     def _completion(
         self, prompt: str, grammar: str | None, logprobs: int | None, args: OutputParams, *, stream: bool
     ) -> Plan:
-        if not isinstance(prompt, str):
-            raise TypeError(f"a prompt is text, not {type(prompt).__name__}; client.chat takes messages")
         if grammar is not None or logprobs is not None:
             own = LlamaCppOptions(
                 grammar=UNSET if grammar is None else grammar, n_probs=UNSET if logprobs is None else logprobs
             )
             given = args.get("provider_options") or ()
             args["provider_options"] = (given, own) if isinstance(given, ProviderOptions) else (*given, own)
-        args["model"] = args.get("model") or self._name(None)
+        if args.get("model") in (None, ""):
+            args["model"] = self._name(None)
         target, request = self._session.request(prompt, args)
         planned = plan(request, _native(target), stream=stream, timeouts=self._session.timeouts)
-        return replace(planned, subject=_SUBJECT)
+        return self._session.with_policies(replace(planned, subject=_SUBJECT), args)
 
     async def _ask(self, call: Call, read: Callable[[bytes], T], target: Target) -> T:
         return await self._session.fetch(self._session.plan_call(call, target, subject=_SUBJECT), read)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from brainwires_provider.resources.resolved import Resolves
 from brainwires_provider.types import OutputParams
+from brainwires_provider.types.checked import checks_calls
 
 if TYPE_CHECKING:
     from brainwires_provider._core.session import Session
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Resources"]
 
 
+@checks_calls
 class Resources(Resolves):
     """The base of `AsyncClient`."""
 

@@ -23,6 +23,7 @@ from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.ollama import Ollama, models, operations
 from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
 from brainwires_provider.types import Message, OutputParams, Timeouts
+from brainwires_provider.types.checked import checks_calls
 from brainwires_provider.types.ollama import (
     OllamaEmbeddings,
     OllamaLoad,
@@ -37,6 +38,7 @@ __all__ = ["AsyncOllama", "AsyncOllamaProgressStream"]
 T = TypeVar("T")
 
 
+@checks_calls
 class AsyncOllama:
     """Made by `AsyncClient.ollama`. Models are named as Ollama names them: "llama3.2:3b".
 
@@ -221,7 +223,7 @@ class AsyncOllama:
         target, request = self._session.request(input, args, empty=True)
         call = _speaks(target).encode_generate(request, target.origin, stream=stream, facts=target.facts)
         plan = plan_encoded(call, request, target, stream=stream, timeouts=self._session.timeouts)
-        return AsyncStream(plan, self._session)
+        return AsyncStream(self._session.with_policies(plan, args), self._session)
 
     # -- the requests ------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from brainwires_provider.protocols.base.facts import ModelFacts
+from brainwires_provider.types.checked import checks_calls
 
 if TYPE_CHECKING:
     from brainwires_provider._core.session import Session
@@ -29,6 +30,7 @@ class ResolvedModel(Struct, frozen=True):
     """What the model accepts, by the table of families and the user's own statements."""
 
 
+@checks_calls
 class Resolves:
     """The base of both clients."""
 

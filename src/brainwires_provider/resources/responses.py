@@ -20,6 +20,7 @@ from brainwires_provider.protocols.openai_responses import operations
 from brainwires_provider.protocols.openai_responses.operations import Compaction, Order
 from brainwires_provider.resources.stored import Stored
 from brainwires_provider.types import OutputParams, Response
+from brainwires_provider.types.checked import checks_calls
 from brainwires_provider.types.websocket import WebSocketStats
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncResponses"]
 
 
+@checks_calls
 class AsyncResponses(Stored):
     """Made by `AsyncClient.responses`. `provider` is everywhere that of the client's model, unless it is named.
 
@@ -108,7 +110,7 @@ class AsyncResponses(Stored):
         def read(body: bytes) -> Compaction:
             return replace(operations.decode_compaction(body, target.origin), report=plan.report)
 
-        return await self._session.fetch(plan, read)
+        return await self._session.fetch(self._session.with_policies(plan, args), read)
 
     # -- background answers ------------------------------------------------------------------------------
 

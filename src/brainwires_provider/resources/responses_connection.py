@@ -34,6 +34,7 @@ from brainwires_provider.protocols.openai_responses.ws import TERMINAL, create_f
 from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused, Link, LinkLost
 from brainwires_provider.transports.websocket.dialing import Dialer
 from brainwires_provider.types import OutputParams, Response
+from brainwires_provider.types.checked import checks_calls
 
 if TYPE_CHECKING:
     from brainwires_provider.types import Timeouts
@@ -45,6 +46,7 @@ E = TypeVar("E", bound=ProviderError)
 _Planner = Callable[[Input, OutputParams], Plan]
 
 
+@checks_calls
 class AsyncResponsesConnection(AsyncIterator[dict[str, Any]]):
     """One WebSocket to a Responses endpoint. Made by `AsyncClient.responses.connect`; opened by `async with`.
 

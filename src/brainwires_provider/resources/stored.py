@@ -19,8 +19,17 @@ from brainwires_provider.errors import ConfigError, ProviderError, RequestTimeou
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Response
+from brainwires_provider.types.checked import misfit
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "taken_over"]
+
+
+def taken_over(stream: Any) -> Callable[[], Cut]:
+    """What takes a stream over, sync or async. Raises TypeError for what is none."""
+    if not hasattr(stream, "_take_over"):
+        raise misfit("stream", (AsyncStream, str), stream)
+    take_over: Callable[[], Cut] = stream._take_over
+    return take_over
 
 
 class Stored(ABC):

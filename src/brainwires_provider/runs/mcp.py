@@ -30,6 +30,7 @@ from brainwires_provider.types import (
     ToolCallPart,
     ToolResultPart,
 )
+from brainwires_provider.types.checked import check_call
 from brainwires_provider.types.tools import free_name
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class MCPTools:
     ) -> None:
         if find_spec("mcp") is None:
             raise ConfigError("MCP servers need the extra: pip install 'brainwires-provider[mcp]'")
+        check_call(MCPTools.__init__, locals())
         if isinstance(server, str) and "://" not in server:
             raise ConfigError(f"an MCP server is a URL, or a command as a list of its words, not {server!r}")
         if isinstance(server, str) and server.startswith("http:") and not (allow_http or is_loopback(server)):

@@ -16,7 +16,7 @@ from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.plan import Input, check_args, messages_of
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
-from brainwires_provider.conversation import kept_state
+from brainwires_provider.conversation import check_kept, kept_state
 from brainwires_provider.errors import OutputError, OutputInvalid, ProviderError
 from brainwires_provider.events import (
     PartEnd,
@@ -81,6 +81,7 @@ class AsyncRun(Generic[O_co]):
         own = {name: args[name] for name in RunSettings.__struct_fields__ if name in args}  # type: ignore[literal-required]
         self._settings = RunSettings(**own)
         self._args: Any = {name: value for name, value in args.items() if name not in own}
+        check_kept(self._args)
         self._request = input if isinstance(input, Request) else Request(())
         given = self._args.get("tools", self._request.tools)
         tools = as_tools((given,) if isinstance(given, (Tool, HostedTool)) else given or ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.interactions import AsyncInteractions
+from brainwires_provider.resources.stored import taken_over
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import Response
 
@@ -38,7 +39,7 @@ class Interactions:
             if isinstance(stream, str):
                 going_on = core.resume(stream, last_event_id=last_event_id, provider=provider)
             else:
-                going_on = core._go_on(stream._take_over, last_event_id, provider)
+                going_on = core._go_on(taken_over(stream), last_event_id, provider)
             return Stream(going_on, self._client)
         except ProviderError as error:
             raise error.with_traceback(None) from None

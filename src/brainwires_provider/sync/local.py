@@ -107,7 +107,7 @@ class Local:
         """Whether a model is loaded, its requests in flight, and the memory of its engine."""
         return self._client._share.call(lambda: self._core.status(model))
 
-    def pool(self, models: Iterable[str]) -> LocalPool:
+    def pool(self, models: str | Iterable[str]) -> LocalPool:
         """Distribute requests over several models, each with one copy of its weights in memory.
 
         Raises ConfigError for an empty list, and for a model that occurs twice.

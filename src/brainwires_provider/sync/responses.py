@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ProviderError
 from brainwires_provider.resources.responses import AsyncResponses
+from brainwires_provider.resources.stored import taken_over
 from brainwires_provider.sync.stream import Owner, Stream
 from brainwires_provider.types import OutputParams, Response
 from brainwires_provider.types.websocket import WebSocketStats
@@ -54,7 +55,7 @@ class Responses:
                     stream, starting_after=starting_after, include=include, provider=provider
                 )
             else:
-                going_on = core._go_on(stream._take_over, starting_after, include, provider)
+                going_on = core._go_on(taken_over(stream), starting_after, include, provider)
             return Stream(going_on, self._client)
         except ProviderError as error:
             raise error.with_traceback(None) from None

@@ -3,6 +3,7 @@
 A wrong type, an unknown word, or something that is no JSON raises an error that names the field, what was given, and
 what is right, in the line that gave it and not where a request is encoded. Bool is no integer, an integer is a number,
 a list is taken where a tuple is kept. What a decoder made has an origin: its JSON came from JSON, and is not searched.
+The arguments of public methods are checked in the same way, against the annotations of the method (`checks_calls`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, wraps
+from importlib import import_module
 from operator import methodcaller
 from reprlib import Repr
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from types import FunctionType, NoneType, UnionType
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct, UnsetType
@@ -24,12 +27,27 @@ from msgspec.structs import force_setattr
 
 from brainwires_provider.types.suspects import is_secret_name, looks_like_key
 
-__all__ = ["Checked", "check", "check_json", "copied", "encode_unusual", "misfit", "plain", "shown"]
+__all__ = [
+    "Checked",
+    "Setting",
+    "check",
+    "check_call",
+    "check_json",
+    "checks_calls",
+    "copied",
+    "encode_unusual",
+    "misfit",
+    "plain",
+    "shown",
+]
+
+_Class = TypeVar("_Class", bound=type)
 
 _Rule: TypeAlias = tuple[str, frozenset[type], Any, frozenset[type], tuple[Any, ...]]
 """A field: its name, the types that need no closer look, its default, those of a tuple's items, its alternatives."""
 _SCALARS = (str, int, bool, bytes, NoneType, UnsetType)
 _DEEPEST = 200
+_IS_COROUTINE = 0x80  # inspect.CO_COROUTINE
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "True or False", bytes: "bytes"}
 _EXAMPLES = {
     "Breaker": "Breaker(failures=5)",
@@ -49,6 +67,8 @@ _EXAMPLES = {
     "Tool": "Tool(name, description, parameters)",
     "ToolChoice": "ToolChoice.tool(name)",
 }
+_OF_SECRETS = re.compile(r"(^|\.|_)(api_key|headers|credentials|access_key|secret_key|session_token)\b")
+"""The places of values that are not shown, whatever they are."""
 _PASSWORD = re.compile(r"//\S*@")
 
 
@@ -90,6 +110,13 @@ class Checked(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
         return getattr(self, "origin", None) is None
 
 
+class Setting(Checked, frozen=True, omit_defaults=False, repr_omit_defaults=False, gc=True):
+    """Base of the values that set up a client: they are not sent, and may hold functions."""
+
+    def _is_searched(self) -> bool:
+        return False
+
+
 def check(value: Checked) -> None:
     """Check every field. Raises TypeError for a wrong type, ValueError for a wrong value of the right one."""
     cls = type(value)
@@ -106,6 +133,80 @@ def check(value: Checked) -> None:
         taken = _fit(given, forms, place, value._is_searched())
         if taken is not given:
             force_setattr(value, name, taken)
+
+
+def checks_calls(cls: _Class) -> _Class:
+    """A class whose public methods check their arguments, also those that a later one adds.
+
+    What takes nothing but `input`, `output` and the keywords of a chat is left as it is: a request is made of these,
+    and checks them.
+    """
+    for name, method in list(vars(cls).items()):
+        if not isinstance(method, FunctionType) or name.startswith("_"):
+            continue
+        if not method.__annotations__.keys() <= {"input", "output", "args", "return"}:
+            setattr(cls, name, _checking(method))
+    return cls
+
+
+def _checking(method: FunctionType) -> Callable[..., Any]:
+    names = method.__code__.co_varnames[1 : method.__code__.co_argcount]
+
+    def taken(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if len(args) > len(names) or not kwargs.keys().isdisjoint(names[: len(args)]):
+            method(None, *args, **kwargs)  # raises: they are no arguments of it
+        return check_call(method, dict(zip(names, args, strict=False)) | kwargs)
+
+    if method.__code__.co_flags & _IS_COROUTINE:
+
+        @wraps(method)
+        async def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return await method(self, **(taken(args, kwargs) if args or kwargs else kwargs))
+    else:
+
+        @wraps(method)
+        def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return method(self, **(taken(args, kwargs) if args or kwargs else kwargs))
+
+    return checked
+
+
+def check_call(function: Any, given: Mapping[str, Any], **later: str) -> dict[str, Any]:
+    """The arguments of a call as the function takes them, each checked against its annotation.
+
+    What is given as its own default is not looked at; `later` are the modules of names that only annotations use. What
+    can be iterated once is made a tuple. Raises as `check` does.
+    """
+    taken = dict(given)
+    annotations = function.__annotations__
+    defaults = _defaults_of(function)
+    for name, value in given.items():
+        annotation = annotations.get(name, "Any")
+        if (
+            (name in defaults and value is defaults[name])
+            or annotation == "Any"
+            or annotation[:7] == "Unpack["
+        ):
+            continue
+        forms = _forms_of(_evaluated(annotation, function.__module__, **later))
+        if Any not in forms:
+            taken[name] = _fit(value, forms, name, True)
+    return taken
+
+
+@lru_cache(256)
+def _defaults_of(function: Any) -> dict[str, Any]:
+    code, values = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    return {**dict(zip(names, values, strict=True)), **(function.__kwdefaults__ or {})}
+
+
+def _evaluated(annotation: str, module: str, **later: str) -> Any:
+    names = {name: getattr(import_module(place), name) for name, place in later.items() if name in annotation}
+    try:
+        return eval(annotation, vars(sys.modules[module]), names)  # noqa: S307 (an annotation of ours)
+    except NameError:
+        return Any  # of a module that is loaded later, and checks it
 
 
 def check_json(value: Any, place: str, depth: int = 0) -> bool:
@@ -178,7 +279,9 @@ def misfit(place: str, forms: tuple[Any, ...], value: Any) -> TypeError | ValueE
     if not hint:
         examples = (_EXAMPLES.get(getattr(form, "__name__", "")) for form in forms)
         hint = next((f"; for example {example}" for example in examples if example), "")
-    text = f"{place} takes {_words(forms)}, not {shown(value)}{hint}"
+    is_secret = _OF_SECRETS.search(place) and not isinstance(value, (int, float, NoneType))
+    what = f"a {type(value).__name__}" if is_secret else shown(value)
+    text = f"{place} takes {_words(forms)}, not {what}{hint}"
     return ValueError(text) if is_word else TypeError(text)
 
 
@@ -199,6 +302,14 @@ def shown(value: Any) -> str:
     return f"a {kind}" if is_bare else f"{text} ({kind})"
 
 
+_UNFIT: Any = object()
+_CONTAINERS: Mapping[Any, Any] = {
+    Mapping: Mapping,
+    tuple: (list, tuple),
+    Sequence: (list, tuple),
+    Iterable: Iterable,
+}
+"""What is taken for a container of each kind."""
 _RULES: dict[type, tuple[_Rule, ...]] = {}
 
 
@@ -237,30 +348,54 @@ def _fit(value: Any, forms: tuple[Any, ...], place: str, deep: bool) -> Any:
         if origin is Literal:
             if isinstance(value, str) and value in get_args(form):
                 return plain(value)
-        elif origin is tuple or origin is Sequence:
-            if isinstance(value, (list, tuple)):
-                inner = _forms_of(get_args(form)[0])
-                taken = tuple(_fit(item, inner, f"{place}[{i}]", deep) for i, item in enumerate(value))
-                is_same = origin is Sequence and all(map(operator.is_, taken, value))
-                return value if is_same else taken
-        elif origin is Mapping:
-            if isinstance(value, Mapping):
-                return _fit_members(value, get_args(form)[1], place, deep)
-        elif form is float:
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif origin in _CONTAINERS:
+            if isinstance(value, _CONTAINERS[origin]):
+                taken = _fit_items(value, origin, get_args(form), place, deep)
+                if taken is not _UNFIT:
+                    return taken
+        elif _is_of(value, origin or form):
+            if form is float and deep:
                 check_json(value, place)
-                return plain(value)
-        elif isinstance(value, origin or form) and (form is not int or not isinstance(value, bool)):
-            return plain(value) if form in _SCALARS else value
+            return plain(value) if form in _SCALARS or form is float else value
     raise misfit(place, forms, value)
 
 
-def _fit_members(value: Mapping[Any, Any], annotation: Any, place: str, deep: bool) -> Mapping[Any, Any]:
+def _is_of(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if getattr(kind, "_is_protocol", False):
+        names = [*vars(kind), *kind.__annotations__]
+        return all(hasattr(value, name) for name in names if not name.startswith("_"))
+    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+
+
+def _fit_items(value: Any, origin: Any, of: tuple[Any, ...], place: str, deep: bool) -> Any:
+    if origin is Mapping:
+        return _fit_members(value, of, place, deep)
+    if origin is tuple and of[-1] is not ...:
+        if len(value) != len(of):
+            return _UNFIT
+        pairs = enumerate(zip(value, of, strict=True))
+        return tuple(_fit(item, _forms_of(each), f"{place}[{i}]", deep) for i, (item, each) in pairs)
+    if origin is Iterable and isinstance(value, (str, bytes, Mapping)):
+        return _UNFIT
+    inner = _forms_of(of[0])
+    taken = tuple(_fit(item, inner, f"{place}[{i}]", deep) for i, item in enumerate(value))
+    return value if origin is Sequence and all(map(operator.is_, taken, value)) else taken
+
+
+def _fit_members(
+    value: Mapping[Any, Any], annotations: tuple[Any, ...], place: str, deep: bool
+) -> Mapping[Any, Any]:
+    of_key, annotation = annotations
     if deep and not check_json(value, place):
         value = plain(value)
+    if not deep or annotation is str:  # headers and queries are no JSON, where numbers become texts
+        for key in value:
+            _fit(key, _forms_of(of_key), f"{place} (a key)", deep)
     if annotation is not Any:
         for key, inner in value.items():
-            _fit(inner, _forms_of(annotation), f"{place}[{key!r}]", deep)
+            _fit(inner, _forms_of(annotation), f"{place}[{_shorten.repr(key)}]", deep)
     return value
 
 
@@ -281,9 +416,11 @@ def _word(form: Any) -> str:
         return "a dict"
     if origin is Callable:
         return "a function"
-    if origin is not None:
+    if origin is tuple and get_args(form)[-1] is not ...:
+        return f"a tuple of {len(get_args(form))}"
+    if origin in (tuple, list, Sequence, Iterable):
         return f"a list of ({_words(_forms_of(get_args(form)[0]))})"
-    name: str = "None" if form is NoneType else form.__name__
+    name: str = "None" if form is NoneType else (origin or form).__name__
     return _WORDS.get(form) or (name if form is NoneType else f"a {name}")
 
 

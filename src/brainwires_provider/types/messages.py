@@ -125,6 +125,8 @@ _VERSION = 1
 
 def dump_messages(messages: Iterable[Message]) -> bytes:
     """Encode a conversation as JSON, `{"version": 1, "messages": […]}`. Raises TypeError for a non-message."""
+    if isinstance(messages, (str, bytes)) or not isinstance(messages, Iterable):
+        raise misfit("messages", (Iterable[Message],), messages)
     history = list(messages)
     for message in history:
         if not isinstance(message, Message):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict
 
 from msgspec import UNSET, Struct
 
-from brainwires_provider.types.checked import Checked, check, misfit
+from brainwires_provider.types.checked import Checked, Setting, check, misfit
 from brainwires_provider.types.policies import PolicyParams
 from brainwires_provider.types.suspects import Guarded, secret_fields
 from brainwires_provider.types.tools import HostedTool, Tool, ToolChoice
@@ -86,11 +86,11 @@ class CacheStrategy(Checked, frozen=True, gc=False):
         return cls("system_and_tail_turn", ttl, threshold)
 
 
-class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
+class Timeouts(Setting, frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
     """Time limits of one call, in seconds; None: no limit.
 
     A limit that expires before the first event raises RequestTimeout, a later one StreamTimeout, which holds what had
-    arrived. Raises ValueError for a limit that is not above 0.
+    arrived. Raises TypeError for what is no number, ValueError for a limit that is not above 0.
     """
 
     connect: float | None = 10
@@ -111,6 +111,7 @@ class Timeouts(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True,
     """The whole call: all attempts, and the waits between them."""
 
     def __post_init__(self) -> None:
+        check(self)
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from brainwires_provider.types.checked import Checked, check, shown
+from brainwires_provider.types.checked import Checked, Setting, check, shown
 from brainwires_provider.types.suspects import Guarded
 from brainwires_provider.types.websocket import WebSocketStats
 
@@ -173,7 +173,7 @@ class Budget(Checked, frozen=True, gc=False):
                 raise ValueError(f"Budget.{name} takes an amount from 0 to below 10¹⁵, not {shown(value)}")
 
 
-class Fallback(Struct, frozen=True, gc=False):
+class Fallback(Setting, frozen=True):
     """Another model, and after which errors it is asked."""
 
     model: str
@@ -230,7 +230,7 @@ class Breaker(Checked, frozen=True, gc=False):
                 raise ValueError(f"Breaker.{name} takes seconds above 0, not {getattr(self, name)!r}")
 
 
-class Telemetry(Struct, frozen=True, gc=False):
+class Telemetry(Setting, frozen=True, gc=False):
     """Spans and metrics of OpenTelemetry (the extra `otel`), by its conventions for generative AI.
 
     Content is recorded only as OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says: SPAN_ONLY, EVENT_ONLY or
@@ -247,6 +247,7 @@ class Telemetry(Struct, frozen=True, gc=False):
     """Where events go."""
 
     def __post_init__(self) -> None:
+        check(self)
         for name in ("tracer", "meter", "logger"):
             given = getattr(self, f"{name}_provider")
             if given is not None and not callable(getattr(given, f"get_{name}", None)):
