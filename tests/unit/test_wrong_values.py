@@ -463,8 +463,11 @@ def methods() -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("face", "place", "name"), list(methods()))
-def test_a_wrong_argument_of_a_method_is_refused(face: str, place: str, name: str, tmp_path: Path) -> None:
+def test_a_wrong_argument_of_a_method_is_refused(
+    face: str, place: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where it is called, and before anything is sent."""
+    monkeypatch.chdir(tmp_path)  # a text among the wrong values may be a path
     kind = getattr(brainwires_provider, face)
     client = kind(f"{OWN[place]}:m", api_key="k", transport=NoTransport(), retry=Retry(attempts=1))
     owner = operator.attrgetter(place)(client) if place else client
