@@ -12,6 +12,7 @@ from typing import Any
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.replay import INSTRUCTING, take_system
 from brainwires_provider.protocols.ollama.messages import SEPARATOR, HistoryEncoder
 from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions, OllamaQuirks
 from brainwires_provider.types import HostedTool, Origin, Reasoning, Request, Tool
@@ -40,7 +41,7 @@ def encode_request(
     reader = OptionReader(request, OllamaOptions, facts)
     encoder = HistoryEncoder(origin, reader)
     messages = encoder.encode_messages(request.messages)
-    system = reader.take("system")
+    system = take_system(reader)
     if system is not None:
         messages = [{"role": "system", "content": system}, *messages]
     body: Body = {"model": request.model, "messages": messages}
@@ -78,15 +79,15 @@ def _call(path: str, body: Body, request: Request, reader: OptionReader, *, stre
 
 def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
     """`system`, `prompt` and `images`: system messages, then one of the user's, or none."""
-    others = [m for m in request.messages if m.role not in ("system", "developer")]
+    others = [m for m in request.messages if m.role not in INSTRUCTING]
     if request.tools or len(others) > 1 or any(m.role != "user" for m in others):
         raise encoder.unsupported(
             "/api/generate takes one prompt, without tools or turns; use client.chat or client.stream for more"
         )
-    system = encoder.reader.take("system")
+    system = take_system(encoder.reader)
     systems = [] if system is None else [system]
     body: Body = {}
-    for index, message in enumerate(request.messages):
+    for index, message in encoder.sendable(request.messages):
         encoder.at = (index,)
         text, images = encoder.encode_content(message.content)
         if message.role != "user":
