@@ -213,6 +213,27 @@ CASES: dict[str, Case] = {
         {"system": ""},
         True,
     ),
+    "what stands behind no text keeps its place on the report": Case(
+        "ollama:m",
+        (Message.system("", TEXT_FILE), Message.user("Hi")),
+        at("messages", 0, "content"),
+        "a,b",
+        (("messages[0].content[0]", "dropped"), ("messages[0].content[1]", "adapted")),
+    ),
+    "fields beside an instruction and no text": Case(
+        "openai-chat:m",
+        (Message("system", ("A", ""), extra={"x": 1}), Message.user("Hi")),
+        at("messages", 0),
+        {"role": "system", "content": "A", "x": 1},
+        (("messages[0].content[1]", "dropped"),),
+    ),
+    "fields beside two turns that are sent as one": Case(
+        "openai-chat:m",
+        (*ASKED, Message("assistant", (SECOND,), extra={"x": 1}), SUN, RAIN),
+        at("messages", 1, "x"),
+        1,
+        (("messages[2]", "adapted"),),
+    ),
     # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html (2026-11)
     "a blank description, Converse": Case(
         f"bedrock:{CLAUDE}",
@@ -839,6 +860,171 @@ def test_a_rule_of_a_service_is_kept(name: str) -> None:
             prepared(case, strict=True)
     else:
         assert prepared(case, strict=True).body == done.body
+
+
+EVERYWHERE = (
+    f"bedrock:{CLAUDE}",
+    "anthropic:claude-sonnet-5",
+    "google:gemini-2.5-flash",
+    "google-interactions:gemini-2.5-flash",
+    "ollama:m",
+    OPENAI,
+    "openai-chat:gpt-4o",
+    "custom:claude",
+    "brainwires:m",
+)
+"""Every protocol, and services of one."""
+
+
+def done(model: str, *messages: Message, **request: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """The body, and what is reported."""
+    made = prepared(Case(model, messages, roles, None, request=request))
+    return json.loads(made.body), sorted((d.field, d.outcome) for d in made.report.deviations)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize("role", ["system", "developer"])
+@pytest.mark.parametrize("model", EVERYWHERE)
+def test_an_instruction_without_text_is_dropped(model: str, role: Any, blank: str) -> None:
+    hi, empty = Message.user("Hi"), Message(role, (TextPart(blank),))
+
+    def is_as(usual: tuple[Message, ...], given: tuple[Message, ...], *lost: str, **request: Any) -> None:
+        body, report = done(model, *usual)
+        assert done(model, *given, **request) == (
+            body,
+            sorted([*report, *((name, "dropped") for name in lost)]),
+        )
+
+    is_as((hi,), (hi,), "system", system=blank)
+    is_as((hi,), (empty, hi), "messages[0].content[0]")
+    is_as((hi,), (hi, empty), "messages[1].content[0]")
+    is_as((hi,), (Message(role, (blank, blank)), hi), "messages[0].content[0]", "messages[0].content[1]")
+    is_as((hi,), (Message(role, ()), hi), "messages[0]")
+    is_as((Message(role, ("A", "B")), hi), (Message(role, ("A", blank, "B")), hi), "messages[0].content[1]")
+    first = Message(role, ("A",))
+    is_as((first, hi), (first, empty, hi), "messages[1].content[0]")
+
+
+BY_ANTHROPIC = Origin("anthropic_messages", "anthropic", "claude-opus-4-5")
+BY_GEMINI = Origin("gemini", "google", "gemini-3-pro")
+BY_INTERACTIONS = Origin("google_interactions", "google-interactions", "gemini-3-pro")
+BY_CONVERSE = Origin("bedrock_converse", "bedrock", "claude-opus-4-5")
+BY_OLLAMA = Origin("ollama", "ollama", "gemini-3-pro:cloud")
+
+
+def call_of(origin: Origin, **extra: Any) -> ToolCallPart:
+    return ToolCallPart("call_1", "weather", "{}", extra=extra, origin=origin)
+
+
+STATES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any] | None]] = {
+    "thinking blocks": (
+        ".thinking_blocks",
+        (TextPart("Yes", origin=made_by(LITELLM)),),
+        {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "STATE"}]},
+    ),
+    "fields of LiteLLM's": (
+        ".provider_specific_fields",
+        (TextPart("Yes", origin=made_by(LITELLM)),),
+        {"provider_specific_fields": {"x": "STATE"}},
+    ),
+    "a call's fields of LiteLLM's": (
+        ".content[0].provider_specific_fields",
+        (call_of(made_by(LITELLM), provider_specific_fields={"thought_signature": "STATE"}),),
+        None,
+    ),
+    "opaque reasoning": (
+        ".reasoning_opaque",
+        (TextPart("Yes", origin=made_by("copilot:m")),),
+        {"reasoning_opaque": "STATE"},
+    ),
+    "a call's signature by Chat": (
+        ".content[0].extra_content",
+        (call_of(made_by("gemini-chat:m"), extra_content={"google": {"thought_signature": "STATE"}}),),
+        None,
+    ),
+    "reasoning details": (
+        ".content[0]",
+        (
+            ReasoningPart(
+                "Hm.",
+                extra={"fields": ["reasoning_details"], "reasoning_details": [{"data": "STATE"}]},
+                origin=made_by("openrouter:m"),
+            ),
+            TextPart("Yes", origin=made_by("openrouter:m")),
+        ),
+        None,
+    ),
+    "a text's signature, Gemini": (
+        ".content[0].thoughtSignature",
+        (TextPart("Yes", extra={"thoughtSignature": "STATE"}, origin=BY_GEMINI),),
+        None,
+    ),
+    "a call's signature, Gemini": (
+        ".content[0].thoughtSignature",
+        (call_of(BY_GEMINI, thoughtSignature="STATE"),),
+        None,
+    ),
+    "a picture's signature, Gemini": (
+        ".content[0].thoughtSignature",
+        (
+            ImagePart(
+                data=PNG, media_type="image/png", extra={"thoughtSignature": "STATE"}, origin=BY_GEMINI
+            ),
+            TextPart("Yes", origin=BY_GEMINI),
+        ),
+        None,
+    ),
+    "a call's signature, Interactions": (
+        ".content[0].signature",
+        (call_of(BY_INTERACTIONS, signature="STATE"),),
+        None,
+    ),
+    "a call's signature, Ollama": (
+        ".content[0].function.thought_signature",
+        (call_of(BY_OLLAMA, function={"thought_signature": "STATE"}),),
+        None,
+    ),
+    **{
+        f"thinking by {origin.protocol}": (
+            ".content[0]",
+            (ReasoningPart("Hm.", signature="STATE", origin=origin), TextPart("Yes", origin=origin)),
+            None,
+        )
+        for origin in (BY_ANTHROPIC, BY_CONVERSE, BY_GEMINI, BY_INTERACTIONS)
+    },
+    "encrypted reasoning": (
+        ".content[0]",
+        (ReasoningPart("", encrypted="STATE", origin=BY_OPENAI), TextPart("Yes", origin=BY_OPENAI)),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("model", EVERYWHERE)
+def test_state_of_another_provider_is_sent_or_reported(model: str, name: str) -> None:
+    place, parts, extra = STATES[name]
+    tools = (WEATHER,)
+    body, report = done(model, Message.user("Hi"), Message("assistant", parts, extra=extra), SUN, tools=tools)
+    field = f"messages[1]{place}"
+    lost = any(outcome == "dropped" and f"{field}.".startswith(f"{at}.") for at, outcome in report)
+    assert lost != ("STATE" in json.dumps(body)), report
+
+
+HARMLESS = {"id": "x", "index": 0, "status": "completed", "provider_specific_fields": {"refusal": None}}
+
+
+@pytest.mark.parametrize("model", EVERYWHERE)
+def test_what_nobody_misses_is_not_reported(model: str) -> None:
+    origin = Origin("another", "other", "m")
+
+    def report(extra: dict[str, Any] | None) -> Any:
+        parts = (TextPart("Yes", extra=extra, origin=origin), call_of(origin, **(extra or {})))
+        return done(
+            model, Message.user("Hi"), Message("assistant", parts, extra=extra), SUN, tools=(WEATHER,)
+        )
+
+    assert report(HARMLESS) == report(None)
 
 
 @pytest.mark.parametrize(

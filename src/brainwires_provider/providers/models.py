@@ -62,6 +62,7 @@ class Family(Struct, frozen=True):
 
 # -- the table -----------------------------------------------------------------------------------------------
 
+_ALL_MEDIA = ("image", "audio", "video", "document")
 _CLAUDE = Family(
     "claude",
     r"claude",
@@ -80,6 +81,7 @@ _CLAUDE = Family(
                 "result_status": True,
                 "cache_points": True,
                 "tool_cache_points": True,
+                "refused_media": _ALL_MEDIA[1:3],
                 "max_output": 4_096,
             },
         ),
@@ -126,7 +128,6 @@ _CLAUDE = Family(
     "https://platform.claude.com/docs/en/about-claude/models/overview",
     "2026-11-23",
 )
-_ALL_MEDIA = ("image", "audio", "video", "document")
 _LEVELS = ("minimal", "low", "medium", "high")
 _GEMINI = Family(
     "gemini",

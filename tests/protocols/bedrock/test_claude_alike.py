@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from brainwires_provider import AsyncClient, FilePart, ProviderConfig, UnsupportedError
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import (
     JSONSchema,
@@ -62,7 +63,15 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "absent": {"options": {"seed": 1, "presence_penalty": 1, "frequency_penalty": 1}},
     "json": {"output": "json"},
+    "no tool": {"tools": TOOLS, "tool_choice": ToolChoice("none")},
+    "one call at a time": {"tools": TOOLS, "options": {"parallel_tool_calls": False}},
 }
+ON_CONVERSE: dict[str, list[tuple[str, str]]] = {
+    "no tool": [("tool_choice", "emulated"), ("tools", "dropped")],
+    "one call at a time": [("parallel_tool_calls", "dropped")],
+}
+"""What Converse alone reports: its toolChoice is auto, any or one tool, and nothing else is said of calls (2026-11,
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html). Messages has both."""
 
 
 def reported(provider: str, model: str, given: dict[str, Any]) -> list[tuple[str, str]]:
@@ -80,8 +89,27 @@ def reported(provider: str, model: str, given: dict[str, Any]) -> list[tuple[str
 @pytest.mark.parametrize("case", REQUESTS)
 def test_every_way_to_a_model_reports_the_same(model: str, case: str) -> None:
     given = REQUESTS[case]
-    first, *others = (reported(provider, model, given) for provider in PROVIDER_NAMES)
-    assert all(other == first for other in others), dict(zip(PROVIDER_NAMES, (first, *others), strict=True))
+    found = {provider: reported(provider, model, given) for provider in PROVIDER_NAMES}
+    usual = found["anthropic"]
+    alone = sorted([*usual, *ON_CONVERSE.get(case, ())])
+    assert found == {provider: alone if provider == "bedrock" else usual for provider in PROVIDER_NAMES}
+
+
+@pytest.mark.parametrize("media_type", ["audio/wav", "video/mp4"])
+@pytest.mark.parametrize("provider", PROVIDER_NAMES)
+def test_no_model_hears_or_sees_films(provider: str, media_type: str) -> None:
+    model = "us.anthropic.claude-sonnet-5" if "bedrock" in provider else "claude-sonnet-5"
+    on_vertex = provider == "vertex-anthropic"
+    config = ProviderConfig(
+        provider,
+        api_key=None if on_vertex else "k",
+        region="global" if on_vertex else "us-east-1" if "bedrock" in provider else None,
+        project="p-123456" if on_vertex else None,
+    )
+    client = AsyncClient(providers=[config])
+    part = FilePart(data=b"RIFF", media_type=media_type)
+    with pytest.raises(UnsupportedError, match=f"{model} reads no {media_type.partition('/')[0]}"):
+        client.prepare(Message.user("What?", part), model=f"{provider}:{model}")
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_a_foreign_call_gets_the_placeholder_where_a_signature_is_a_must() -> No
     assert turn(call_part(origin=foreign), call_part(origin=foreign)) == ([stands_in, MADE], ["emulated"])
     assert turn(call_part()) == ([stands_in], ["emulated"])
     assert turn(call_part(extra=SIGNED, origin=other)) == ([stands_in], ["dropped", "emulated"])
-    assert turn(call_part(extra=SIGNED, origin=foreign)) == ([stands_in], ["emulated"])
+    assert turn(call_part(extra=SIGNED, origin=foreign)) == ([stands_in], ["dropped", "emulated"])
     assert turn(call_part(), model="gemini-2.5-pro") == ([MADE], [])
 
 

@@ -136,7 +136,7 @@ MOVES: dict[str, tuple[str, list[Message], dict[str, str]]] = {
             "messages[1].content[1]": "dropped",
             "messages[1].content[2]": "dropped",
             "messages[1].content[3].citations": "dropped",
-            "messages[1].content[4].extra": "dropped",
+            "messages[1].content[4].thoughtSignature": "dropped",
         },
     ),
     "to generateContent": (
@@ -147,6 +147,7 @@ MOVES: dict[str, tuple[str, list[Message], dict[str, str]]] = {
             "messages[1].content[1]": "dropped",
             "messages[1].content[2]": "dropped",
             "messages[1].content[3].citations": "dropped",
+            "messages[1].content[4].signature": "dropped",
             "messages[1]": "emulated",  # the documented placeholder for the signature
         },
     ),

@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ollama._client import _parse_host
 
+from brainwires_provider import Client, ProviderConfig
 from brainwires_provider.errors import (
     APIError,
     AuthenticationError,
@@ -36,19 +37,18 @@ from brainwires_provider.protocols.ollama import (
     Ollama,
     OllamaDecoder,
     OllamaOptions,
-    OllamaQuirks,
     models,
     operations,
 )
 from brainwires_provider.protocols.ollama.errors import decode_error_object
 from brainwires_provider.protocols.ollama.operations import ProgressDecoder
 from brainwires_provider.providers.ollama_host import host_url
+from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from brainwires_provider.types import (
     ImagePart,
     Message,
     Options,
     Origin,
-    Reasoning,
     Request,
     TextPart,
     Tool,
@@ -211,8 +211,8 @@ def test_a_longer_history_begins_with_a_shorter_one() -> None:
 # -- prompts ---------------------------------------------------------------------------------------------
 
 
-def generated(request: Request, quirks: OllamaQuirks | None = None, *, stream: bool = True) -> Any:
-    return Ollama(quirks).encode_generate(request, ORIGIN, stream=stream)
+def generated(request: Request, *, stream: bool = True) -> Any:
+    return Ollama().encode_generate(request, ORIGIN, stream=stream)
 
 
 def test_a_prompt_with_all_that_it_can_have() -> None:
@@ -252,6 +252,16 @@ def test_instructions_after_the_prompt() -> None:
     assert call.body == {"model": "m", "system": "B", "prompt": "Hi", "stream": True}
 
 
+def test_no_instructions_before_a_prompt() -> None:
+    call = generated(Request((Message.system("", TextPart(" ")), Message.user("Hi")), "m", system="\n"))
+    assert call.body == {"model": "m", "prompt": "Hi", "stream": True}
+    assert sorted(d.field for d in call.deviations) == [
+        "messages[0].content[0]",
+        "messages[0].content[1]",
+        "system",
+    ]
+
+
 def test_no_prompt_at_all() -> None:
     call = generated(Request((), "m"), stream=False)
     assert (call.body, call.headers) == ({"model": "m", "stream": False}, {})
@@ -271,22 +281,38 @@ def test_what_is_no_prompt(request_: Request) -> None:
         generated(request_)
 
 
-def test_a_server_that_only_switches_thinking() -> None:
-    quirks = OllamaQuirks(think_levels=False)
-    for wanted, sent in (
-        ("high", True),
-        ("off", False),
-        (Reasoning(effort="minimal", budget_tokens=9), True),
-    ):
-        call = encode_known(
-            Ollama(quirks),
-            Request((Message.user("?"),), "m", options=Options(reasoning=wanted)),  # type: ignore[arg-type]
-            ORIGIN,
-            stream=False,
-        )
-        assert call.body["think"] is sent
-        assert bool(call.deviations) is sent
-    assert "only switches thinking on and off; Ollama has no budget_tokens" in call.deviations[0].reason
+NO_LEVELS = "levels of thinking need Ollama 0.17.7: update the server, or pass OllamaOptions(think=True)"
+NO_MAX = 'this level needs Ollama 0.21.3: update the server, or ask for reasoning="high"'
+
+
+@pytest.mark.parametrize(
+    ("effort", "words", "advice"),
+    [
+        # 0.9, 0.11.1, 0.17.7 and 0.21.3: api/types.go and server/routes.go (2026-11)
+        (
+            "high",
+            "json: cannot unmarshal string into Go struct field ChatRequest.think of type bool",
+            f"; {NO_LEVELS}",
+        ),
+        ("high", 'think value "high" is not supported for this model', f"; {NO_LEVELS}"),
+        (
+            "max",
+            'invalid think value: "max" (must be "high", "medium", "low", true, or false)',
+            f"; {NO_MAX}",
+        ),
+        ("low", 'invalid think value: "x" (must be "high", "medium", "low", "max", true, or false)', ""),
+    ],
+)
+def test_a_server_without_the_level_of_thinking(effort: Any, words: str, advice: str) -> None:
+    def answer(request: RecordedRequest) -> Answer:
+        assert request.json()["think"] == effort
+        return Answer(400, body=json.dumps({"error": words}).encode())
+
+    with ScriptedServer(answer) as server:
+        own = ProviderConfig("ollama", base_url=server.url)
+        with Client("ollama:m", providers=[own]) as client, pytest.raises(InvalidRequestError) as caught:
+            client.chat("Hi", reasoning=effort)
+    assert caught.value.message == f"ollama: {words}{advice}"
 
 
 def test_nothing_counts_tokens() -> None:

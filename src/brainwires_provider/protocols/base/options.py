@@ -65,6 +65,7 @@ class OptionReader:
         "_deviations",
         "_is_off_sent",
         "_items",
+        "_originals",
         "_own",
         "_request",
         "_sent_marks",
@@ -88,6 +89,7 @@ class OptionReader:
         self._taken: set[str] = set()
         self._is_off_sent = False
         self._items: set[tuple[int, str]] = set()
+        self._originals: dict[int, tuple[Message, tuple[Message, ...]]] = {}
         self._sent_marks: list[str] = []
         self._deviations: list[Deviation] = []
         self._weakened: list[str] = []
@@ -160,8 +162,17 @@ class OptionReader:
         extra = getattr(item, "extra", None)
         if not extra:
             return {}
-        self._items.add((id(item), "extra"))
+        self._take_extra_of(item)
         return dict(extra)
+
+    def _take_extra_of(self, item: Item) -> None:
+        self._items.add((id(item), "extra"))
+        for original in self._originals.get(id(item), (item, ()))[1]:
+            self._take_extra_of(original)
+
+    def stands_for(self, message: Message, *originals: Message) -> None:
+        """Declare that a message is encoded in place of the caller's: who takes its `extra` has taken theirs."""
+        self._originals[id(message)] = (message, originals)
 
     def adapted(self, field: str, reason: str) -> None:
         """Report that a field is sent in another form, which gives all that was asked for.

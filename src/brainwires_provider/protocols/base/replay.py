@@ -27,6 +27,7 @@ from brainwires_provider.types import (
     Origin,
     Part,
     ReasoningPart,
+    RefusalPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -34,6 +35,7 @@ from brainwires_provider.types import (
 
 __all__ = [
     "BROKEN_ARGUMENTS",
+    "INSTRUCTING",
     "MERGED",
     "MOVED",
     "MessageEncoderBase",
@@ -62,10 +64,14 @@ class MessageEncoderBase:
     """
 
     at: tuple[int, ...] = ()
+    sent_of_others: tuple[type[Part], ...] = (TextPart, RefusalPart, ToolCallPart)
+    """The parts that are sent whoever made them; others of foreign origin are dropped as a whole."""
 
     def __init__(self, origin: Origin, reader: OptionReader) -> None:
         self.origin = origin
         self.reader = reader
+        self._kept: dict[int, list[int]] = {}
+        """For a message that has lost parts, the places of those that are left."""
 
     # -- reports -----------------------------------------------------------------------------------------
 
@@ -74,7 +80,10 @@ class MessageEncoderBase:
         """The message or part that is encoded, as reports name it: `messages[3].content[0]`."""
         if not self.at:
             return ""
-        return f"messages[{self.at[0]}]" + "".join([f".content[{index}]" for index in self.at[1:]])
+        first, *within = self.at
+        if within and first in self._kept:
+            within[0] = self._kept[first][within[0]]
+        return f"messages[{first}]" + "".join([f".content[{index}]" for index in within])
 
     def adapted(self, reason: str, place: str = "") -> None:
         """Report that something of this message is sent in another form."""
@@ -101,6 +110,55 @@ class MessageEncoderBase:
         """For an API without names for speakers."""
         if message.name is not None:
             self.dropped("this API has no names for speakers", ".name")
+
+    # -- what is sent of a history -----------------------------------------------------------------------
+
+    def sendable(self, messages: Sequence[Message]) -> list[tuple[int, Message]]:
+        """The messages with their places, without the instructions that say nothing: many services refuse those.
+
+        They are reported, and so is what no other provider takes of an assistant's turn: signatures and the like.
+        """
+        sent = []
+        for index, message in enumerate(messages):
+            if message.role in INSTRUCTING:
+                message = self._spoken(index, message)
+                if not message.content:
+                    continue
+            elif message.role == "assistant":
+                self._report_others(index, message)
+            sent.append((index, message))
+        return sent
+
+    def _spoken(self, index: int, message: Message) -> Message:
+        """An instruction without its empty texts."""
+        parts = message.content
+        kept = [at for at, part in enumerate(parts) if not isinstance(part, TextPart) or part.text.strip()]
+        if parts and len(kept) == len(parts):
+            return message
+        for at in range(len(parts)):
+            if at not in kept:
+                self.reader.dropped(f"messages[{index}].content[{at}]", NO_TEXT)
+        if not parts:
+            self.reader.dropped(f"messages[{index}]", NO_TEXT)
+        self._kept[index] = kept
+        spoken = replace(message, content=tuple([parts[at] for at in kept]))
+        self.reader.stands_for(spoken, message)
+        return spoken
+
+    def _report_others(self, index: int, message: Message) -> None:
+        for at, part in enumerate(message.content):
+            if part.extra and isinstance(part, self.sent_of_others) and not self.is_own(part):
+                self._report_state(f"messages[{index}].content[{at}]", part.extra)
+        if message.extra and not all(map(self.is_own, message.content)):
+            self._report_state(f"messages[{index}]", message.extra)
+
+    def _report_state(self, place: str, extra: Mapping[str, Any]) -> None:
+        """Report the state among fields that are not sent; ids, indexes and the like are missed by nobody."""
+        for name, value in extra.items():
+            if name in _STATE and _says_something(value):
+                self.reader.dropped(f"{place}.{name}", f"{name} is bound to the provider that made it")
+            elif isinstance(value, Mapping) and name not in _STATE:
+                self._report_state(f"{place}.{name}", value)
 
     # -- whose a part is ---------------------------------------------------------------------------------
 
@@ -236,6 +294,26 @@ _TEXT_TYPES = frozenset(
     )
 )
 _NO_CITATIONS = "citations cannot be sent back"
+_STATE = frozenset(
+    (
+        "encrypted_content",
+        "extra_content",
+        "provider_specific_fields",
+        "reasoning_details",
+        "reasoning_opaque",
+        "reasoning_text",
+        "signature",
+        "thinking_blocks",
+        "thoughtSignature",
+        "thought_signature",
+    )
+)
+"""The fields beside an answer's content by which a model goes on with its own reasoning."""
+
+
+def _says_something(value: Any) -> bool:
+    """Whether a field holds anything: LiteLLM sends objects of nulls."""
+    return any(map(_says_something, value.values())) if isinstance(value, Mapping) else bool(value)
 
 
 def value_in_text(text: str) -> Any:
@@ -254,25 +332,33 @@ def take_system(reader: OptionReader) -> str | None:
     """The request's own system prompt; an empty one says nothing, and many services refuse it."""
     system: str | None = reader.take("system")
     if system is not None and not system.strip():
-        reader.dropped("system", "an empty text is refused")
+        reader.dropped("system", NO_TEXT)
         return None
     return system
 
 
+INSTRUCTING = frozenset(("system", "developer"))
+"""The roles whose messages are instructions."""
+NO_TEXT = "an empty text is refused"
+
+
 def in_order(messages: Sequence[Message], encoder: MessageEncoderBase) -> Iterable[tuple[int, Message]]:
-    """The messages with their places, as services want them: results follow their calls at once.
+    """The messages that are sent, with their places, as services want them: results follow their calls at once.
 
     Results move to the turn with their calls, ahead of what stands between; a turn of the model right behind
     calls becomes part of the turn with the calls. Both are reported.
     """
-    kept = dict(enumerate(messages))
+    sendable = encoder.sendable(messages)
+    kept = dict(sendable)
     home: dict[str, int] = {}  # where the turn with a call begins
     behind: dict[int, int] = {}  # results' messages, and where the turn with their calls begins
     last, calling, moved = -1, False, False
-    for index, message in enumerate(messages):
+    for index, message in sendable:
         if message.role == "assistant":
             if calling:
-                kept[last] = _merged(kept[last], kept.pop(index))
+                turn = kept[last]
+                kept[last] = _merged(turn, kept.pop(index))
+                encoder.reader.stands_for(kept[last], turn, message)
                 encoder.reader.adapted(f"messages[{index}]", MERGED)
             else:
                 last = index

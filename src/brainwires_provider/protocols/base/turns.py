@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, in_order, take_system
+from brainwires_provider.protocols.base.replay import INSTRUCTING, MessageEncoderBase, in_order, take_system
 from brainwires_provider.types import (
     Cache,
     Message,
@@ -127,7 +127,7 @@ class TurnEncoder(MessageEncoderBase, ABC):
                     self._release()
                     self.at = (index,)
                 self.encode_answer(message)
-            elif role in _INSTRUCTING:
+            elif role in INSTRUCTING:
                 if role == "developer":
                     self.adapted("this protocol has no developer role: sent as system", ".role")
                 leading = leading and self._is_instruction(message)
@@ -326,9 +326,6 @@ def is_plain(part: Part) -> TypeGuard[TextPart]:
         and bool(part.text)
         and not part.text.isspace()
     )
-
-
-_INSTRUCTING = frozenset(("system", "developer"))
 
 
 def _answers(messages: Sequence[Message], index: int) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import part_name
+from brainwires_provider.protocols.base.replay import INSTRUCTING, part_name
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
 from brainwires_provider.protocols.gemini.parts import SIGNATURE, PartEncoder
 from brainwires_provider.types import (
@@ -76,16 +76,16 @@ class HistoryEncoder(PartEncoder):
 
     def encode_messages(self, messages: tuple[Message, ...]) -> tuple[list[Wire], list[Wire]]:
         """The parts of the instruction, and the contents in order."""
-        leading = 0
-        while leading < len(messages) and messages[leading].role in ("system", "developer"):
-            leading += 1
-        instruction = [part for i in range(leading) for part in self._instruction(messages[i], i)]
-        for index in range(leading, len(messages)):
-            message = messages[index]
+        instruction: list[Wire] = []
+        leads = True
+        for index, message in self.sendable(messages):
             self.at = (index,)
             if message.name is not None:
                 self.drop_name(message)
-            if message.role == "assistant":
+            leads = leads and message.role in INSTRUCTING
+            if leads:
+                instruction += self._instruction(message)
+            elif message.role == "assistant":
                 self._add_answer(message)
             else:
                 self._add_input(message)
@@ -102,9 +102,7 @@ class HistoryEncoder(PartEncoder):
 
     # -- turns -----------------------------------------------------------------------------------------------
 
-    def _instruction(self, message: Message, index: int) -> list[Wire]:
-        self.at = (index,)
-        self.drop_name(message)
+    def _instruction(self, message: Message) -> list[Wire]:
         if message.role == "developer":
             reason = "this protocol has no developer role: sent as the system's"
             self.adapted(reason, ".role")
@@ -113,7 +111,7 @@ class HistoryEncoder(PartEncoder):
     def _add_input(self, message: Message) -> None:
         """A message of any role but the assistant's. Its results go right after the calls that they answer."""
         at = self.at
-        if message.role in ("system", "developer"):
+        if message.role in INSTRUCTING:
             self.weaken("only leading ones can be instructions: sent as the user's", ".role")
         parts: list[Wire] = []
         turn = None

@@ -237,6 +237,8 @@ class PartBuilder:
 class PartEncoder(MessageEncoderBase):
     """Encodes the parts of a message; `where` names the message or part on the report."""
 
+    sent_of_others = (*MessageEncoderBase.sent_of_others, ImagePart, FilePart)
+
     def __init__(self, origin: Origin, quirks: GeminiQuirks, reader: OptionReader) -> None:
         super().__init__(origin, reader)
         self.quirks = quirks

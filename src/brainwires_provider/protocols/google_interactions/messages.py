@@ -15,7 +15,7 @@ from brainwires_provider.errors import APIError, NotFoundError, PermissionDenied
 from brainwires_provider.protocols.base.continuation import Head, Heads, Match, Outline, head_of, outline_of
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.base.replay import in_order, part_name
+from brainwires_provider.protocols.base.replay import INSTRUCTING, in_order, part_name
 from brainwires_provider.protocols.google_interactions.options import (
     GoogleInteractionsOptions,
     InteractionsQuirks,
@@ -39,7 +39,6 @@ _ASIDE = frozenset(("input", "stream", "labels", "webhook_config"))
 _PARENT = "previous_interaction_id"
 _COMPLETED = frozenset(("completed", "requires_action"))
 P = TypeVar("P", bound=Hashable)
-_INSTRUCTING = frozenset(("system", "developer"))
 Wire = dict[str, Any]
 
 
@@ -73,7 +72,7 @@ class HistoryEncoder(PartEncoder):
     def _input(self, message: Message) -> list[Wire]:
         """The results of calls, and the user's input behind them."""
         at = self.at
-        if message.role in _INSTRUCTING:
+        if message.role in INSTRUCTING:
             self.weaken("only leading texts can be instructions: sent as the user's", ".role")
         steps: list[Wire] = []
         content: list[Wire] = []
@@ -230,7 +229,7 @@ class StoredInteractions:
 
 def _is_instruction(message: Message) -> bool:
     return (
-        message.role in _INSTRUCTING
+        message.role in INSTRUCTING
         and not message.extra
         and all(type(part) is TextPart and not part.extra for part in message.content)
     )

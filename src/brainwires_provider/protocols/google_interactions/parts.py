@@ -430,13 +430,13 @@ class PartEncoder(MessageEncoderBase, ABC):
                 return dict(part.data)
             case _:
                 raise self.unsupported(f"{part_name(part)} cannot be sent in a message of this role")
-        return wire | self._beside(part)
+        return wire | self.own_extra(part)
 
     def encode_answer_part(self, part: Part) -> Wire:
         """One part of an assistant's message: a content of a `model_output`, or a step."""
         if isinstance(part, OpaquePart):
             return dict(part.data)
-        beside = self._beside(part)
+        beside = self.own_extra(part)
         beside.pop(OUTPUT, None)
         match part:
             case ReasoningPart():
@@ -462,15 +462,6 @@ class PartEncoder(MessageEncoderBase, ABC):
         extra = getattr(part, "extra", None) or {}
         fields = extra.get(OUTPUT) if self.is_own(part) else None
         return fields if isinstance(fields, dict) else None
-
-    def _beside(self, part: Part) -> Wire:
-        """The fields that came beside a part's content, or that the caller has set."""
-        if not part.extra or self.is_own(part):
-            return self.own_extra(part) if part.extra else {}
-        self.dropped(
-            "what came beside a part by another API, as a thought signature, is bound to it", ".extra"
-        )
-        return {}
 
     def _annotations(self, part: TextPart) -> Wire:
         """The citations as they came, unless the text's `extra` has all annotations."""

@@ -26,13 +26,13 @@ class Ollama(ProtocolBase[OllamaQuirks]):
 
     def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
         """`POST /api/chat`. Raises UnsupportedError for what it cannot express."""
-        return encode_request(request, origin, self.quirks, facts, stream=stream)
+        return encode_request(request, origin, facts, stream=stream)
 
     def encode_generate(
         self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN
     ) -> Call:
         """`POST /api/generate`, for the same decoder. Raises UnsupportedError for more than a prompt."""
-        return encode_generate(request, origin, self.quirks, facts, stream=stream)
+        return encode_generate(request, origin, facts, stream=stream)
 
     def decode_error(self, reply: Reply) -> APIError:
         """The error of a refused request."""

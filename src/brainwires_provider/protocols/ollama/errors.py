@@ -1,7 +1,8 @@
 """Error bodies of Ollama: one sentence, `{"error": "…"}`, under a status or as a line of a stream.
 
 Within a stream there is no status, so the sentence decides the class. To common errors (a model that was never pulled,
-one that lacks an ability, a server that is not signed in) the message adds what to do.
+one that lacks an ability, a server that is not signed in, or one too old for a level of thinking) the message adds
+what to do.
 Reference: the API reference, "Errors".
 """
 
@@ -40,6 +41,18 @@ _WORDS: tuple[tuple[re.Pattern[str], type[APIError]], ...] = tuple(
 )
 _ABSENT = re.compile(r"model ['\"]?([^'\" ]+)['\"]?,? not found", re.IGNORECASE)
 _UNABLE = re.compile(r"does not support (\w+)", re.IGNORECASE)
+# 2026-11: https://github.com/ollama/ollama/pull/14625 (2026-03, 0.17.7) and 15787 (2026-04, 0.21.3). Until 0.11.1,
+# `think` was a boolean; then levels were gpt-oss's alone.
+_TOO_OLD: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"\.think of type bool|think value .* is not supported for this model", re.IGNORECASE),
+        "levels of thinking need Ollama 0.17.7: update the server, or pass OllamaOptions(think=True)",
+    ),
+    (
+        re.compile(r"invalid think value: \"max\"", re.IGNORECASE),
+        'this level needs Ollama 0.21.3: update the server, or ask for reasoning="high"',
+    ),
+)
 _ABILITIES = {"chat": "completion", "generate": "completion", "image": "vision", "images": "vision"}
 
 
@@ -80,4 +93,4 @@ def _advice(message: str) -> str:
     if unable is not None:
         ability = _ABILITIES.get(unable[1].lower(), unable[1].lower())
         return f"client.ollama.show(MODEL).capabilities says {ability!r} where a model does"
-    return ""
+    return next((advice for words, advice in _TOO_OLD if words.search(message)), "")

@@ -20,10 +20,7 @@ NDJSON: Mapping[str, str] = {"Accept": NDJSONFraming.media_type}
 
 
 class OllamaQuirks(Struct, frozen=True, kw_only=True):
-    """What one server accepts. The defaults are those of Ollama's own, of late 2025 and newer."""
-
-    think_levels: bool = True
-    """Takes `think` as "low", "medium" or "high"; else it is only switched on and off."""
+    """What one server accepts: no server with this API differs from Ollama's own so far."""
 
 
 class OllamaOptions(ProviderOptions, frozen=True, kw_only=True):

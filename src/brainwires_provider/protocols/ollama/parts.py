@@ -73,6 +73,8 @@ def _compact(value: Any) -> str:
 class PartEncoder(MessageEncoderBase):
     """Encodes images and calls; `where` names the message or part on the report."""
 
+    sent_of_others = (*MessageEncoderBase.sent_of_others, ImagePart)
+
     def encode_image(self, part: ImagePart) -> str:
         """The bytes in base64."""
         if part.data is None:

@@ -12,8 +12,9 @@ from typing import Any
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.replay import INSTRUCTING, take_system
 from brainwires_provider.protocols.ollama.messages import SEPARATOR, HistoryEncoder
-from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions, OllamaQuirks
+from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions
 from brainwires_provider.types import HostedTool, Origin, Reasoning, Request, Tool
 
 __all__ = ["encode_generate", "encode_request"]
@@ -29,18 +30,16 @@ _OPTIONS = (
     ("frequency_penalty", "frequency_penalty"),
 )
 _LEVELS = ("low", "medium", "high", "max")
-"""The words of `think`; "max" since 2026-04: https://github.com/ollama/ollama/pull/15787."""
+"""The words of `think`; "max" since 2026-04: https://github.com/ollama/ollama/pull/15787 (see `errors`)."""
 Body = dict[str, Any]
 
 
-def encode_request(
-    request: Request, origin: Origin, quirks: OllamaQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
-) -> Call:
+def encode_request(request: Request, origin: Origin, facts: ModelFacts = UNKNOWN, *, stream: bool) -> Call:
     """`POST /api/chat`. Raises UnsupportedError for content or tools that the API cannot express."""
     reader = OptionReader(request, OllamaOptions, facts)
     encoder = HistoryEncoder(origin, reader)
     messages = encoder.encode_messages(request.messages)
-    system = reader.take("system")
+    system = take_system(reader)
     if system is not None:
         messages = [{"role": "system", "content": system}, *messages]
     body: Body = {"model": request.model, "messages": messages}
@@ -49,17 +48,15 @@ def encode_request(
     for name in sorted(GENERATE_ONLY & own.keys()):
         del own[name]
         reader.dropped(f"provider_options.{name}", "only /api/generate takes it")
-    _common(body, own, quirks, reader)
+    _common(body, own, reader)
     return _call("/api/chat", body, request, reader, stream=stream)
 
 
-def encode_generate(
-    request: Request, origin: Origin, quirks: OllamaQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
-) -> Call:
+def encode_generate(request: Request, origin: Origin, facts: ModelFacts = UNKNOWN, *, stream: bool) -> Call:
     """`POST /api/generate` for one prompt, with or without images. Raises UnsupportedError for more than that."""
     reader = OptionReader(request, OllamaOptions, facts)
     body: Body = {"model": request.model, **_prompt(request, HistoryEncoder(origin, reader))}
-    _common(body, reader.provider_options(), quirks, reader)
+    _common(body, reader.provider_options(), reader)
     return _call("/api/generate", body, request, reader, stream=stream)
 
 
@@ -78,15 +75,15 @@ def _call(path: str, body: Body, request: Request, reader: OptionReader, *, stre
 
 def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
     """`system`, `prompt` and `images`: system messages, then one of the user's, or none."""
-    others = [m for m in request.messages if m.role not in ("system", "developer")]
+    others = [m for m in request.messages if m.role not in INSTRUCTING]
     if request.tools or len(others) > 1 or any(m.role != "user" for m in others):
         raise encoder.unsupported(
             "/api/generate takes one prompt, without tools or turns; use client.chat or client.stream for more"
         )
-    system = encoder.reader.take("system")
+    system = take_system(encoder.reader)
     systems = [] if system is None else [system]
     body: Body = {}
-    for index, message in enumerate(request.messages):
+    for index, message in encoder.sendable(request.messages):
         encoder.at = (index,)
         text, images = encoder.encode_content(message.content)
         if message.role != "user":
@@ -101,10 +98,10 @@ def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
 # -- what both endpoints take --------------------------------------------------------------------------------
 
 
-def _common(body: Body, own: Body, quirks: OllamaQuirks, reader: OptionReader) -> None:
+def _common(body: Body, own: Body, reader: OptionReader) -> None:
     """Format, thinking and options; the protocol's own fields take precedence, and `options` is merged."""
     _format(body, reader)
-    _think(quirks, body, reader)
+    _think(body, reader)
     options = {wire: value for name, wire in _OPTIONS if (value := reader.take(name)) is not None}
     stop = reader.take("stop")
     if stop is not None:
@@ -132,7 +129,7 @@ def _format(body: Body, reader: OptionReader) -> None:
         reader.adapted("output", "Ollama takes the schema alone, and always constrains the model to it")
 
 
-def _think(quirks: OllamaQuirks, body: Body, reader: OptionReader) -> None:
+def _think(body: Body, reader: OptionReader) -> None:
     wanted: Reasoning | None = reader.take("reasoning")
     if wanted is None:
         return
@@ -140,10 +137,8 @@ def _think(quirks: OllamaQuirks, body: Body, reader: OptionReader) -> None:
     changes = []
     if effort == "off" and not efforts:
         body["think"] = False
-    elif effort is None or not quirks.think_levels:
+    elif effort is None:
         body["think"] = True
-        if effort is not None:
-            changes.append("this server only switches thinking on and off")
     else:
         body["think"] = nearest_effort(effort, efforts or _LEVELS)
         if body["think"] != effort:

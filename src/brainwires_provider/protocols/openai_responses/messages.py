@@ -87,18 +87,19 @@ class MessageEncoder(MessageEncoderBase):
 
     def encode(self, messages: Sequence[Message]) -> tuple[str | None, list[Item]]:
         """The instructions and the items."""
-        leading = 0
-        while leading < len(messages) and self._is_instruction(messages[leading]):
-            leading += 1
-        instructions = "\n\n".join(message.text for message in messages[:leading]) if leading else None
+        instructions: list[str] = []
         items: list[Item] = []
+        leads = True
         try:
-            for index in range(leading, len(messages)):
+            for index, message in self.sendable(messages):
                 self.at = (index,)
-                items += self._message(messages[index])
+                if leads := leads and self._is_instruction(message):
+                    instructions.append(message.text)
+                else:
+                    items += self._message(message)
         except UnsupportedError as error:
             raise (error if error.provider else self.unsupported(error.message)) from None
-        return instructions, items
+        return "\n\n".join(instructions) if instructions else None, items
 
     def _is_instruction(self, message: Message) -> bool:
         """Plain leading text; what has a mark or fields of its own stays an item, where it can keep them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name
+from brainwires_provider.protocols.base.replay import INSTRUCTING, MessageEncoderBase, part_name
 from brainwires_provider.protocols.relay.parts import (
     BETWEEN_TEXTS,
     ONLY_TEXT,
@@ -33,28 +33,27 @@ from brainwires_provider.types import (
 
 __all__ = ["encode_messages"]
 
-_SYSTEM = ("system", "developer")
-
 
 def encode_messages(
     messages: Sequence[Message], origin: Origin, reader: OptionReader
 ) -> tuple[list[str], list[list[Entry]]]:
-    """The leading instructions, and each message's entries: none for what became instructions.
+    """The leading instructions, and each message's entries: none for what became instructions or says nothing.
 
     Raises UnsupportedError for content that the relay cannot express.
     """
     encoder = _MessageEncoder(origin, reader)
     instructions: list[str] = []
-    turns: list[list[Entry]] = []
-    for index, message in enumerate(messages):
+    turns: list[list[Entry]] = [[] for _ in messages]
+    leads = True
+    for index, message in encoder.sendable(messages):
         encoder.at = (index,)
         if message.name is not None:
             encoder.dropped("this API has no names of speakers", ".name")
-        if len(instructions) == index and message.role in _SYSTEM:
+        leads = leads and message.role in INSTRUCTING
+        if leads:
             instructions.append(encoder.encode_instruction(message))
-            turns.append([])
         else:
-            turns.append(encoder.encode_message(message))
+            turns[index] = encoder.encode_message(message)
     return instructions, turns
 
 
@@ -74,7 +73,7 @@ class _MessageEncoder(MessageEncoderBase):
         """The entries of one message, in order."""
         if message.role == "assistant":
             return self._assistant(message)
-        if message.role in _SYSTEM:
+        if message.role in INSTRUCTING:
             self.weaken("only leading ones can be instructions: sent as the user's", ".role")
         self.split_results(message)
         entries: list[Entry] = []

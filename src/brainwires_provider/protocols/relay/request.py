@@ -17,6 +17,7 @@ import msgspec
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.replay import take_system
 from brainwires_provider.protocols.relay.messages import encode_messages
 from brainwires_provider.protocols.relay.options import BrainwiresOptions, RelayQuirks
 from brainwires_provider.protocols.relay.parts import Entry
@@ -44,8 +45,9 @@ def encode_request(request: Request, origin: Origin, quirks: RelayQuirks) -> Cal
     reader = OptionReader(request, BrainwiresOptions)
     state = {**_handles(request, origin, reader), **reader.provider_options()}
     instructions, turns = encode_messages(request.messages, origin, reader)
-    if request.system is not None:
-        instructions.insert(0, reader.take("system"))
+    system = take_system(reader)
+    if system is not None:
+        instructions.insert(0, system)
     body: Body = {"content": "", "model": request.model, "timezone": quirks.timezone}
     history = [entry for turn in turns for entry in turn]
     if not history or history[-1]["role"] in ("assistant", "function_call"):
