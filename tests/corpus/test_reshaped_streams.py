@@ -198,15 +198,24 @@ def cumulative_arguments(stream: Stream) -> Stream:
     return stream
 
 
-def arguments_again(stream: Stream) -> Stream:
+def arguments_again(stream: Stream, *without: str) -> Stream:
     """Once more at the end, each call whole."""
     calls = [
         {**call, "index": index} for index, call in enumerate(whole_message(stream).get("tool_calls", []))
     ]
     indexes = list(dict.fromkeys(fragment.get("index") for fragment in fragments(stream)))
     again = [{**call, "index": index} for call, index in zip(calls, indexes, strict=True)]
+    for call in again:
+        for name in without:
+            (call["function"] if name == "name" else call).pop(name)
     chunk = {"choices": [{"index": 0, "delta": {"tool_calls": again}}]} if again else {"choices": []}
     return [*stream, (None, chunk)]
+
+
+def other_choice(stream: Stream) -> Stream:
+    for choice in list(choices(stream)):
+        choice["index"] = 1
+    return stream
 
 
 def cumulative_details(stream: Stream) -> Stream:
@@ -251,6 +260,16 @@ CHAT: dict[str, Reshape] = {
         lambda calls: [c.update(id=f"x_{c['id']}") for c in calls]
     ),
     "a whole frame with the calls in another order": with_whole_frame(list.reverse),
+    "a whole frame with the calls in another order without ids": with_whole_frame(
+        lambda calls: (calls.reverse(), [c.pop("id") for c in calls])
+    ),
+    "a whole frame with the calls in another order with other ids": with_whole_frame(
+        lambda calls: (calls.reverse(), [c.update(id=f"x_{c['id']}") for c in calls])
+    ),
+    "the answer in another choice": other_choice,
+    "the answer in another choice and a whole frame": lambda s: other_choice(with_whole_frame()(s)),
+    "arguments again at the end without ids": lambda s: arguments_again(s, "id"),
+    "arguments again at the end without ids and names": lambda s: arguments_again(s, "id", "name"),
     "the counts twice": lambda s: [
         *s,
         *[(None, {"choices": [], "usage": chunk["usage"]}) for _, chunk in s if chunk.get("usage")],
