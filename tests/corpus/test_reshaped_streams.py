@@ -31,6 +31,7 @@ ROWS = {
     "anthropic_messages": "anthropic",
     "bedrock_converse": "bedrock",
     "gemini": "google",
+    "google_interactions": "google-interactions",
     "openai_chat": "openai-chat",
 }
 
@@ -334,13 +335,94 @@ GEMINI: dict[str, Reshape] = {
         ),
     ],
 }
+
+
+def whole_steps(stream: Stream) -> list[Document]:
+    """What the deltas of an interaction add up to, in the form of a whole body."""
+    steps: dict[Any, Document] = {}
+    for _, event in stream:
+        if event.get("event_type") == "step.start":
+            steps[event["index"]] = copy.deepcopy(event["step"])
+        elif event.get("event_type") == "step.delta":
+            step, delta = steps[event["index"]], event["delta"]
+            match delta["type"]:
+                case "text":
+                    texts = step.setdefault("content", [{"type": "text", "text": ""}])
+                    texts[0]["text"] += delta["text"]
+                case "thought_summary":
+                    texts = step.setdefault("summary", [{"type": "text", "text": ""}])
+                    texts[0]["text"] += delta["content"]["text"]
+                case "thought_signature":
+                    step["signature"] = delta["signature"]
+                case "arguments_delta":
+                    step["arguments"] = (step.get("arguments") or "") + delta["arguments"]
+                case kind if kind == step["type"]:
+                    step.update({name: value for name, value in delta.items() if name != "type"})
+    for step in steps.values():
+        if isinstance(step.get("arguments"), str):
+            step["arguments"] = msgspec.json.decode(step["arguments"])
+    return list(steps.values())
+
+
+def with_steps(change: Callable[[list[Document]], Any] = lambda steps: None) -> Reshape:
+    """The end lists the steps, changed."""
+
+    def reshape(stream: Stream) -> Stream:
+        steps = whole_steps(stream)
+        change(steps)
+        for _, event in stream:
+            if event.get("event_type") == "interaction.completed":
+                event["interaction"]["steps"] = steps
+        return stream
+
+    return reshape
+
+
+def asked(steps: list[Document]) -> None:
+    steps.insert(0, {"type": "user_input", "content": [{"type": "text", "text": "Hi"}]})
+
+
+def without_ids(steps: list[Document]) -> None:
+    for step in steps:
+        step.pop("id", None)
+        step.pop("signature", None)
+
+
+def renamed_steps(steps: list[Document]) -> None:
+    for step in steps:
+        if "id" in step:
+            step["id"] = f"x_{step['id']}"
+
+
+def shortened(stream: Stream) -> Stream:
+    """The last text of the last step comes with the end alone."""
+    stream = with_steps()(stream)
+    last = max(i for i, (_, event) in enumerate(stream) if event.get("event_type") == "step.delta")
+    return stream[:last] + stream[last + 1 :] if stream[last][1]["delta"]["type"] == "text" else stream
+
+
+INTERACTIONS: dict[str, Reshape] = {
+    "indexes shifted": on_each(shifted("index")),
+    "no steps end": lambda s: [each for each in s if each[1].get("event_type") != "step.stop"],
+    "the end lists the steps": with_steps(),
+    "the end lists what was asked before the steps": with_steps(asked),
+    "the end lists the steps in another order": with_steps(list.reverse),
+    "the end lists the steps without ids": with_steps(without_ids),
+    "the end lists the steps in another order without ids": with_steps(
+        lambda steps: (steps.reverse(), without_ids(steps))
+    ),
+    "the end lists the steps under other ids": with_steps(renamed_steps),
+    "the end has the last text": shortened,
+    "unknown events": pings,
+}
 SHAPES = {
     "openai_chat": CHAT,
     "anthropic_messages": ANTHROPIC,
     "bedrock_converse": BEDROCK,
     "gemini": GEMINI,
+    "google_interactions": INTERACTIONS,
 }
-COUNTS = {"openai_chat": 50, "anthropic_messages": 35, "bedrock_converse": 11, "gemini": 25}
+COUNTS = {"openai_chat": 50, "anthropic_messages": 35, "bedrock_converse": 11, "gemini": 25, "google_interactions": 7}
 
 
 @pytest.mark.parametrize(
