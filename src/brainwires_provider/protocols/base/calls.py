@@ -38,18 +38,19 @@ class CallFragment(Struct, frozen=True, gc=False):
 
 
 class Arguments:
-    """The arguments of one function call, as they grow in its part.
+    """The arguments of one call, as they grow in its part.
 
     No JSON object goes on with its own beginning, so a fragment that has all of it again is a repeat. Only where a
     value is due may it be a nested object: what follows decides.
     """
 
-    __slots__ = ("_again", "_parts", "part")
+    __slots__ = ("_again", "_is_text", "_parts", "part")
 
     def __init__(self, parts: Assembler, part: OpenPart) -> None:
         self._parts = parts
         self.part = part
         self._again = ""
+        self._is_text = isinstance(part.seed, ToolCallPart) and part.seed.kind != "function"
 
     def add(self, text: str) -> None:
         """One fragment, or all arguments so far again."""
@@ -60,7 +61,8 @@ class Arguments:
                 return
             self._again = ""
             self._parts.add(self.part, again)
-        if text[:1] == "{" and known and text.startswith(known[0]) and text.startswith(self.part.joined()):
+        is_again = text[:1] == "{" and known and text.startswith(known[0]) and not self._is_text
+        if is_again and text.startswith(self.part.joined()):
             if self.part.joined().rstrip()[-1:] in (":", ",", "["):
                 self._again = text
             else:
@@ -74,12 +76,13 @@ class Arguments:
             self._again = ""
         self._parts.catch_up(self.part, text)
 
-    def end(self) -> None:
-        """No more comes."""
-        if again := self._again:
-            self._again = ""
-            is_repeat = _object(again) is not None and _object(self.part.joined() + again) is None
-            self._parts.add(self.part, again[len(self.part.joined()) :] if is_repeat else again)
+    def end(self, final: str = "") -> None:
+        """No more comes. `final` are the arguments as they are in the end, where that is known."""
+        again, known = self._again, self.part.joined() if self._again else ""
+        self._again = ""
+        if again and not (final and final.startswith(known)):
+            is_repeat = _object(again) is not None and _object(known + again) is None
+            self._parts.add(self.part, again[len(known) :] if is_repeat else again)
 
 
 class _OpenCall:
@@ -236,10 +239,8 @@ class CallBuilder:
             call.held, text = "", text if text.startswith("{") else call.held + text
         if call.text is None and not call.name:
             call.early.append(text)
-        elif call.kind == "function":
-            (call.text or self._open(call)).add(text)
         else:
-            self._decoder.parts.add((call.text or self._open(call)).part, text)
+            (call.text or self._open(call)).add(text)
 
     def _open(self, call: _OpenCall) -> Arguments:
         decoder = self._decoder
