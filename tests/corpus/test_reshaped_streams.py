@@ -301,6 +301,11 @@ def pings(stream: Stream) -> Stream:
     return [each for one in stream for each in (one, ("ping", {"type": "ping"}))]
 
 
+def has_named_call(chunk: Document) -> bool:
+    parts = [p for c in chunk.get("candidates") or () for p in (c.get("content") or {}).get("parts") or ()]
+    return bool(parts) and all((part.get("functionCall") or {}).get("id") for part in parts)
+
+
 ANTHROPIC: dict[str, Reshape] = {
     "indexes shifted": on_each(shifted("index")),
     "the start twice": start_again("message_start"),
@@ -322,6 +327,9 @@ GEMINI: dict[str, Reshape] = {
     "no names after the first chunk": lambda s: s[:1] + on_each(without("responseId", "modelVersion"))(s[1:]),
     "an empty chunk after each": lambda s: [
         each for one in s for each in (one, (None, {"candidates": [{"content": {"parts": []}, "index": 0}]}))
+    ],
+    "calls that have an id twice": lambda s: [
+        each for one in s for each in ([one, copy.deepcopy(one)] if has_named_call(one[1]) else [one])
     ],
     "the counts again alone": lambda s: [
         *s,
@@ -422,7 +430,13 @@ SHAPES = {
     "gemini": GEMINI,
     "google_interactions": INTERACTIONS,
 }
-COUNTS = {"openai_chat": 50, "anthropic_messages": 35, "bedrock_converse": 11, "gemini": 25, "google_interactions": 7}
+COUNTS = {
+    "openai_chat": 50,
+    "anthropic_messages": 35,
+    "bedrock_converse": 11,
+    "gemini": 25,
+    "google_interactions": 7,
+}
 
 
 @pytest.mark.parametrize(

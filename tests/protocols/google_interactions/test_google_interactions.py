@@ -115,7 +115,9 @@ SEARCH = {"type": "google_search_call", "id": "g1", "arguments": {"queries": ["x
 ASKED = {"type": "user_input", "content": [{"type": "text", "text": "?"}]}
 
 
-def grows(index: int, step: dict[str, Any], *deltas: dict[str, Any], stops: bool = True) -> list[dict[str, Any]]:
+def grows(
+    index: int, step: dict[str, Any], *deltas: dict[str, Any], stops: bool = True
+) -> list[dict[str, Any]]:
     """The events of one step."""
     found = [{"event_type": "step.start", "index": index, "step": step}]
     found += [{"event_type": "step.delta", "index": index, "delta": delta} for delta in deltas]
@@ -127,7 +129,9 @@ def says(text: str, index: int = 0, *, stops: bool = True) -> list[dict[str, Any
 
 
 def calls(*texts: str) -> list[dict[str, Any]]:
-    return grows(0, {**CALL, "arguments": {}}, *({"type": "arguments_delta", "arguments": text} for text in texts))
+    return grows(
+        0, {**CALL, "arguments": {}}, *({"type": "arguments_delta", "arguments": text} for text in texts)
+    )
 
 
 @pytest.mark.parametrize("stops", [True, False], ids=["stopped", "unstopped"])
@@ -150,7 +154,11 @@ def calls(*texts: str) -> list[dict[str, Any]]:
         (calls('{"a":1}'), [CALL, {**CALL, "id": "c2"}], ['{"a":1}', '{"a":1}']),
         (grows(0, {"type": "thought"}), [THOUGHT], ["Hm"]),
         ([*grows(0, THOUGHT), *says("Hel", 1)], [SAID, THOUGHT], ["Hm", "Hello"]),
-        ([*grows(0, SEARCH), *says("Hello", 1)], [THOUGHT, SEARCH, SAID], ["google_search_call", "Hello", "Hm"]),
+        (
+            [*grows(0, SEARCH), *says("Hello", 1)],
+            [THOUGHT, SEARCH, SAID],
+            ["google_search_call", "Hello", "Hm"],
+        ),
     ],
 )
 def test_a_listed_step_that_has_come_completes_it(

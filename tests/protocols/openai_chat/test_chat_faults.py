@@ -151,12 +151,18 @@ def test_a_whole_last_frame_completes_its_calls(copies: list[Any], calls: list[A
     assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == calls
 
 
-@pytest.mark.parametrize("ids", [("c1", "c2"), ("x1", "x2"), (None, None)], ids=["the same", "others", "none"])
+@pytest.mark.parametrize(
+    "ids", [("c1", "c2"), ("x1", "x2"), (None, None)], ids=["the same", "others", "none"]
+)
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_whole_last_frame_has_its_calls_in_any_order(ids: tuple[str | None, ...], order: int) -> None:
     """The calls are matched by what they are, and one with a field of its own keeps it."""
     first, second = ("f", '{"a":1}'), ("f", '{"a":2}')
-    streamed = [chunk(call(first[1])), chunk(call(second[1], index=1, id="c2")), chunk(call("{}", 2, "c3", "g"))]
+    streamed = [
+        chunk(call(first[1])),
+        chunk(call(second[1], index=1, id="c2")),
+        chunk(call("{}", 2, "c3", "g")),
+    ]
     last = [
         {"id": id, "function": {"name": name, "arguments": text.replace(":", ": ")}, "signature": text}
         for id, (name, text) in zip((*ids, "c3"), (first, second, ("g", "{}")), strict=True)
@@ -361,7 +367,9 @@ def test_the_answer_may_be_the_choice_of_another_number() -> None:
     assert [c["index"] for c in response.extra["choices"]] == [2]
     body = json.dumps(indexed(1, whole({"content": "Hi"}))).encode()
     assert decoded(body=body)[1].text == "Hi"
-    last = indexed(1, whole({"content": "Hello", "tool_calls": said[-1]["choices"][0]["delta"]["tool_calls"]}))
+    last = indexed(
+        1, whole({"content": "Hello", "tool_calls": said[-1]["choices"][0]["delta"]["tool_calls"]})
+    )
     again = decoded(*(indexed(1, each) for each in said), last)[1]
     assert (again.text, len(again.tool_calls), again.finish_reason) == ("Hello", 1, "tool_calls")
     two = decoded(chunk({"content": "A"}), indexed(1, chunk({"content": "B"})), chunk({}, "stop"))[1]

@@ -238,7 +238,10 @@ def test_arguments_that_come_again_are_one_object(deltas: tuple[str, ...], argum
     grown = [event("function_call_arguments.delta", output_index=0, delta=delta) for delta in deltas]
     last = call(arguments)
     ends = {
-        "added": [event("function_call_arguments.done", output_index=0, arguments=arguments), completed(last)],
+        "added": [
+            event("function_call_arguments.done", output_index=0, arguments=arguments),
+            completed(last),
+        ],
         "done": [done(last, output_index=0), completed(last)],
         "list": [completed(last)],
     }

@@ -16,7 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from brainwires_provider.protocols.base.copies import Seen, match_copies
-from brainwires_provider.protocols.base.decoder import Assembler, DecoderBase, OpenPart, well_formed, with_text
+from brainwires_provider.protocols.base.decoder import (
+    Assembler,
+    DecoderBase,
+    OpenPart,
+    well_formed,
+    with_text,
+)
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.types import ToolCallPart
@@ -276,7 +282,7 @@ def _may_be_held(fragment: CallFragment) -> bool:
 
 def _seen(kind: str, name: str, arguments: str, id: str | None, place: int) -> Seen:
     value = _object(arguments)
-    texts = (arguments,)
+    texts: tuple[str, ...] = (arguments,)
     if value is not None:
         texts += (msgspec.json.encode(well_formed(value), order="deterministic").decode(),)
     return Seen(f"{kind} {name}", texts, () if id is None else (id,), place, empty=not name)

@@ -1,8 +1,9 @@
 """Decodes an interaction: the events of a stream, or one body.
 
 A body has its steps in a list. A stream announces the interaction, starts, grows and stops each step by its index, and
-ends with the interaction again; of the steps that it may list, those that have come are copies. The status is the reason for the end: a model that waits
-for a function's result, for one, `requires_action`. An interaction that failed is the error that it failed with.
+ends with the interaction again; of the steps that it may list, those that have come are copies. The status is the
+reason for the end: a model that waits for a function's result, for one, `requires_action`. An interaction that failed
+is the error that it failed with.
 Reference: the API reference of `Interaction` and `InteractionSseEvent`; "Streaming interactions" of the guides.
 """
 
