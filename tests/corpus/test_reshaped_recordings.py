@@ -140,6 +140,30 @@ def heartbeats(documents: Documents) -> Documents:
     return [documents[0], *(d for document in documents[1:] for d in (beat, document))]
 
 
+def all_arguments_so_far(documents: Documents) -> Documents:
+    """Each delta of a call's arguments has those before it too."""
+    so_far: dict[Any, str] = {}
+    for document in documents:
+        if document["type"] == "response.function_call_arguments.delta":
+            place = document.get("output_index")
+            so_far[place] = document["delta"] = so_far.get(place, "") + document["delta"]
+    return documents
+
+
+def arguments_again(documents: Documents) -> Documents:
+    """All arguments of a call once more as one delta, before their end."""
+    kind = "response.function_call_arguments.delta"
+    return [
+        each
+        for d in documents
+        for each in (
+            [{**d, "type": kind, "delta": d["arguments"]}, d]
+            if d["type"] == "response.function_call_arguments.done"
+            else [d]
+        )
+    ]
+
+
 RESPONSES_SHAPES: dict[str, Reshape] = {
     "every index shifted": each(shifted("output_index", 3)),
     "the indexes of ends shifted": each(shifted("output_index", 1), is_end),
@@ -164,6 +188,8 @@ RESPONSES_SHAPES: dict[str, Reshape] = {
     "no ends but the last": unfinished,
     "a whole frame before the end": with_whole_frame,
     "heartbeats": heartbeats,
+    "all arguments so far in each delta": all_arguments_so_far,
+    "arguments again as a delta": arguments_again,
 }
 
 

@@ -31,6 +31,7 @@ ROWS = {
     "anthropic_messages": "anthropic",
     "bedrock_converse": "bedrock",
     "gemini": "google",
+    "google_interactions": "google-interactions",
     "openai_chat": "openai-chat",
 }
 
@@ -198,15 +199,24 @@ def cumulative_arguments(stream: Stream) -> Stream:
     return stream
 
 
-def arguments_again(stream: Stream) -> Stream:
+def arguments_again(stream: Stream, *without: str) -> Stream:
     """Once more at the end, each call whole."""
     calls = [
         {**call, "index": index} for index, call in enumerate(whole_message(stream).get("tool_calls", []))
     ]
     indexes = list(dict.fromkeys(fragment.get("index") for fragment in fragments(stream)))
     again = [{**call, "index": index} for call, index in zip(calls, indexes, strict=True)]
+    for call in again:
+        for name in without:
+            (call["function"] if name == "name" else call).pop(name)
     chunk = {"choices": [{"index": 0, "delta": {"tool_calls": again}}]} if again else {"choices": []}
     return [*stream, (None, chunk)]
+
+
+def other_choice(stream: Stream) -> Stream:
+    for choice in list(choices(stream)):
+        choice["index"] = 1
+    return stream
 
 
 def cumulative_details(stream: Stream) -> Stream:
@@ -251,6 +261,16 @@ CHAT: dict[str, Reshape] = {
         lambda calls: [c.update(id=f"x_{c['id']}") for c in calls]
     ),
     "a whole frame with the calls in another order": with_whole_frame(list.reverse),
+    "a whole frame with the calls in another order without ids": with_whole_frame(
+        lambda calls: (calls.reverse(), [c.pop("id") for c in calls])
+    ),
+    "a whole frame with the calls in another order with other ids": with_whole_frame(
+        lambda calls: (calls.reverse(), [c.update(id=f"x_{c['id']}") for c in calls])
+    ),
+    "the answer in another choice": other_choice,
+    "the answer in another choice and a whole frame": lambda s: other_choice(with_whole_frame()(s)),
+    "arguments again at the end without ids": lambda s: arguments_again(s, "id"),
+    "arguments again at the end without ids and names": lambda s: arguments_again(s, "id", "name"),
     "the counts twice": lambda s: [
         *s,
         *[(None, {"choices": [], "usage": chunk["usage"]}) for _, chunk in s if chunk.get("usage")],
@@ -281,6 +301,11 @@ def pings(stream: Stream) -> Stream:
     return [each for one in stream for each in (one, ("ping", {"type": "ping"}))]
 
 
+def has_named_call(chunk: Document) -> bool:
+    parts = [p for c in chunk.get("candidates") or () for p in (c.get("content") or {}).get("parts") or ()]
+    return bool(parts) and all((part.get("functionCall") or {}).get("id") for part in parts)
+
+
 ANTHROPIC: dict[str, Reshape] = {
     "indexes shifted": on_each(shifted("index")),
     "the start twice": start_again("message_start"),
@@ -303,6 +328,9 @@ GEMINI: dict[str, Reshape] = {
     "an empty chunk after each": lambda s: [
         each for one in s for each in (one, (None, {"candidates": [{"content": {"parts": []}, "index": 0}]}))
     ],
+    "calls that have an id twice": lambda s: [
+        each for one in s for each in ([one, copy.deepcopy(one)] if has_named_call(one[1]) else [one])
+    ],
     "the counts again alone": lambda s: [
         *s,
         (
@@ -315,13 +343,100 @@ GEMINI: dict[str, Reshape] = {
         ),
     ],
 }
+
+
+def whole_steps(stream: Stream) -> list[Document]:
+    """What the deltas of an interaction add up to, in the form of a whole body."""
+    steps: dict[Any, Document] = {}
+    for _, event in stream:
+        if event.get("event_type") == "step.start":
+            steps[event["index"]] = copy.deepcopy(event["step"])
+        elif event.get("event_type") == "step.delta":
+            step, delta = steps[event["index"]], event["delta"]
+            match delta["type"]:
+                case "text":
+                    texts = step.setdefault("content", [{"type": "text", "text": ""}])
+                    texts[0]["text"] += delta["text"]
+                case "thought_summary":
+                    texts = step.setdefault("summary", [{"type": "text", "text": ""}])
+                    texts[0]["text"] += delta["content"]["text"]
+                case "thought_signature":
+                    step["signature"] = delta["signature"]
+                case "arguments_delta":
+                    step["arguments"] = (step.get("arguments") or "") + delta["arguments"]
+                case kind if kind == step["type"]:
+                    step.update({name: value for name, value in delta.items() if name != "type"})
+    for step in steps.values():
+        if isinstance(step.get("arguments"), str):
+            step["arguments"] = msgspec.json.decode(step["arguments"])
+    return list(steps.values())
+
+
+def with_steps(change: Callable[[list[Document]], Any] = lambda steps: None) -> Reshape:
+    """The end lists the steps, changed."""
+
+    def reshape(stream: Stream) -> Stream:
+        steps = whole_steps(stream)
+        change(steps)
+        for _, event in stream:
+            if event.get("event_type") == "interaction.completed":
+                event["interaction"]["steps"] = steps
+        return stream
+
+    return reshape
+
+
+def asked(steps: list[Document]) -> None:
+    steps.insert(0, {"type": "user_input", "content": [{"type": "text", "text": "Hi"}]})
+
+
+def without_ids(steps: list[Document]) -> None:
+    for step in steps:
+        step.pop("id", None)
+        step.pop("signature", None)
+
+
+def renamed_steps(steps: list[Document]) -> None:
+    for step in steps:
+        if "id" in step:
+            step["id"] = f"x_{step['id']}"
+
+
+def shortened(stream: Stream) -> Stream:
+    """The last text of the last step comes with the end alone."""
+    stream = with_steps()(stream)
+    last = max(i for i, (_, event) in enumerate(stream) if event.get("event_type") == "step.delta")
+    return stream[:last] + stream[last + 1 :] if stream[last][1]["delta"]["type"] == "text" else stream
+
+
+INTERACTIONS: dict[str, Reshape] = {
+    "indexes shifted": on_each(shifted("index")),
+    "no steps end": lambda s: [each for each in s if each[1].get("event_type") != "step.stop"],
+    "the end lists the steps": with_steps(),
+    "the end lists what was asked before the steps": with_steps(asked),
+    "the end lists the steps in another order": with_steps(list.reverse),
+    "the end lists the steps without ids": with_steps(without_ids),
+    "the end lists the steps in another order without ids": with_steps(
+        lambda steps: (steps.reverse(), without_ids(steps))
+    ),
+    "the end lists the steps under other ids": with_steps(renamed_steps),
+    "the end has the last text": shortened,
+    "unknown events": pings,
+}
 SHAPES = {
     "openai_chat": CHAT,
     "anthropic_messages": ANTHROPIC,
     "bedrock_converse": BEDROCK,
     "gemini": GEMINI,
+    "google_interactions": INTERACTIONS,
 }
-COUNTS = {"openai_chat": 50, "anthropic_messages": 35, "bedrock_converse": 11, "gemini": 25}
+COUNTS = {
+    "openai_chat": 50,
+    "anthropic_messages": 35,
+    "bedrock_converse": 11,
+    "gemini": 25,
+    "google_interactions": 7,
+}
 
 
 @pytest.mark.parametrize(

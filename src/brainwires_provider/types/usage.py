@@ -107,9 +107,13 @@ def split_usage(
 ) -> Usage:
     """Disjoint counts from totals that *include* their details, as in OpenAI's and similar APIs.
 
-    A count that does not fit is reduced, never below zero, and listed in `anomalies`.
+    Cached tokens that `total` proves to be counted beside the input are part of it here. A count that does not fit is
+    reduced, never below zero, and listed in `anomalies`.
     """
     anomalies: list[str] = []
+    cached = cache_read + cache_write
+    if cached > 0 and total == input_total + output_total + cached:
+        input_total += cached
     lowest = min(input_total, cache_read, cache_write, audio_input, output_total, reasoning)
     if lowest < 0 or cache_read + cache_write + audio_input > input_total:
         input_total = left = _not_negative("input", input_total, anomalies)

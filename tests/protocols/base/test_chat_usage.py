@@ -1,4 +1,4 @@
-"""Counts of OpenAI's form, of whatever type they come."""
+"""Counts of OpenAI's forms, of whatever type they come."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider.protocols.base.usage import usage_of
+from brainwires_provider.protocols.openai_responses.models import usage_of as responses_usage_of
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,19 @@ def test_mistrals_name_for_the_details() -> None:
         {"prompt_tokens": 150, "completion_tokens": 25, "prompt_token_details": {"cached_tokens": 50}}
     )
     assert (usage.uncached_input, usage.cache_read) == (100, 50)
+
+
+@pytest.mark.parametrize(
+    ("total", "cached", "uncached"), [(8724, 4328, 4142), (4396, 4000, 142), (4396, 4328, 0)]
+)
+def test_cached_beside_the_input_is_proved_by_the_total(total: int, cached: int, uncached: int) -> None:
+    details = {"cached_tokens": cached}
+    chat = {"prompt_tokens": 4142, "completion_tokens": 254, "prompt_tokens_details": details}
+    responses = {"input_tokens": 4142, "output_tokens": 254, "input_tokens_details": details}
+    for usage in (
+        usage_of({**chat, "total_tokens": total}),
+        responses_usage_of({**responses, "total_tokens": total}),
+    ):
+        assert usage.uncached_input == uncached
+        assert (usage.total_tokens, usage.output_tokens, usage.unattributed) == (total, 254, 0)
+        assert bool(usage.anomalies) is (uncached == 0)

@@ -106,9 +106,33 @@ def test_a_second_start_of_another_message_is_an_error_with_the_partial(late: bo
     assert rest
 
 
-def test_a_lone_stop_is_no_answer() -> None:
-    with pytest.raises(ProtocolError, match="message_stop came before any message_start"):
-        feed([{"type": "message_stop"}])
+ENDED = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([], "before any message_start"),
+        ([{"type": "ping"}], "before any message_start"),
+        ([ENDED], "before any message_start"),
+        ([{"type": "message_start", "message": START}], "without any content and without a stop_reason"),
+        (
+            [{"type": "message_start", "message": START}, {"type": "message_delta", "delta": {}}],
+            "without any content and without a stop_reason",
+        ),
+    ],
+)
+def test_a_stop_after_nothing_is_no_answer(events: list[dict[str, Any]], says: str) -> None:
+    """Anthropic's SDK refuses every event before message_start."""
+    with pytest.raises(ProtocolError, match=f"message_stop came {says}"):
+        feed([*events, {"type": "message_stop"}])
+
+
+def test_an_answer_may_be_empty_or_without_its_start() -> None:
+    start, stop = {"type": "message_start", "message": START}, {"type": "message_stop"}
+    assert collect(feed([start, ENDED, stop])).message.content == ()
+    assert collect(feed([*HELLO, ENDED, stop])).text == "Hello"
+    assert collect(feed([*HELLO, stop])).text == "Hello"
 
 
 # -- what was decoded can be dumped, loaded and sent again ---------------------------------------------------

@@ -77,6 +77,17 @@ def chunk(*parts: Any, **candidate: Any) -> dict[str, Any]:
 END = chunk(finishReason="STOP")
 
 
+def test_a_call_with_the_same_id_is_one() -> None:
+    def called(*ids: str | None, **more: Any) -> int:
+        calls = [{"functionCall": {"id": id, "name": "f", "args": {"a": 1} | more}} for id in ids]
+        return len(decoded(chunk(calls[0]), chunk(*calls), END).tool_calls)
+
+    assert (called("a"), called("a", "b"), called("a", "a"), called(None)) == (1, 2, 1, 2)
+    one = {"functionCall": {"id": "a", "name": "f", "args": {}}}
+    other = {"functionCall": {"id": "a", "name": "f", "args": {"a": 2}}}
+    assert len(decoded(chunk(one), chunk(other), END).tool_calls) == 2
+
+
 # -- paths, models, counts -----------------------------------------------------------------------------------
 
 

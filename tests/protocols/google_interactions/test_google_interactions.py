@@ -10,7 +10,9 @@ import pytest
 
 from brainwires_provider import AsyncClient
 from brainwires_provider.errors import ProtocolError
+from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.decoder import final_text
 from brainwires_provider.protocols.google_interactions import GoogleInteractions
 from brainwires_provider.protocols.google_interactions.response import EVENTS
 from brainwires_provider.types import (
@@ -102,6 +104,77 @@ def test_nothing_follows_the_end() -> None:
 
 
 # -- from one of Google's APIs to the other ------------------------------------------------------------------
+
+
+# -- copies --------------------------------------------------------------------------------------------------
+
+SAID = {"type": "model_output", "content": [{"type": "text", "text": "Hello"}]}
+THOUGHT = {"type": "thought", "signature": "s", "summary": [{"type": "text", "text": "Hm"}]}
+CALL = {"type": "function_call", "id": "c1", "name": "f", "arguments": {"a": 1}}
+SEARCH = {"type": "google_search_call", "id": "g1", "arguments": {"queries": ["x"]}}
+ASKED = {"type": "user_input", "content": [{"type": "text", "text": "?"}]}
+
+
+def grows(
+    index: int, step: dict[str, Any], *deltas: dict[str, Any], stops: bool = True
+) -> list[dict[str, Any]]:
+    """The events of one step."""
+    found = [{"event_type": "step.start", "index": index, "step": step}]
+    found += [{"event_type": "step.delta", "index": index, "delta": delta} for delta in deltas]
+    return [*found, {"event_type": "step.stop", "index": index}] if stops else found
+
+
+def says(text: str, index: int = 0, *, stops: bool = True) -> list[dict[str, Any]]:
+    return grows(index, {"type": "model_output"}, {"type": "text", "text": text}, stops=stops)
+
+
+def calls(*texts: str) -> list[dict[str, Any]]:
+    return grows(
+        0, {**CALL, "arguments": {}}, *({"type": "arguments_delta", "arguments": text} for text in texts)
+    )
+
+
+@pytest.mark.parametrize("stops", [True, False], ids=["stopped", "unstopped"])
+@pytest.mark.parametrize(
+    ("streamed", "listed", "parts"),
+    [
+        (says("Hello"), [SAID], ["Hello"]),
+        (says("Hello"), [THOUGHT, SAID], ["Hello", "Hm"]),
+        (says("Hello"), [ASKED, SAID], ["Hello"]),
+        (says("Hel"), [THOUGHT, SAID], ["Hello", "Hm"]),
+        (says("Hxx"), [SAID], ["Hxx"]),
+        (grows(0, {"type": "model_output"}), [SAID], ["Hello"]),
+        (says("Hello"), [SAID, {**SAID, "content": [{"type": "text", "text": "Bye"}]}], ["Hello", "Bye"]),
+        ([*grows(0, {"type": "model_output"}), *grows(1, CALL)], [SAID, CALL], ['{"a":1}', "Hello"]),
+        ([*grows(0, CALL), *says("Hello", 1)], [SAID, CALL], ['{"a":1}', "Hello"]),
+        (calls('{"a":1}'), [THOUGHT, CALL], ['{"a":1}', "Hm"]),
+        (calls('{"a"'), [CALL], ['{"a":1}']),
+        (calls('{"a"', '{"a":1}'), [{**CALL, "id": "c2"}], ['{"a":1}']),
+        (calls(), [CALL], ['{"a":1}']),
+        (calls('{"a":1}'), [CALL, {**CALL, "id": "c2"}], ['{"a":1}', '{"a":1}']),
+        (grows(0, {"type": "thought"}), [THOUGHT], ["Hm"]),
+        ([*grows(0, THOUGHT), *says("Hel", 1)], [SAID, THOUGHT], ["Hm", "Hello"]),
+        (
+            [*grows(0, SEARCH), *says("Hello", 1)],
+            [THOUGHT, SEARCH, SAID],
+            ["google_search_call", "Hello", "Hm"],
+        ),
+    ],
+)
+def test_a_listed_step_that_has_come_completes_it(
+    streamed: list[dict[str, Any]], listed: list[dict[str, Any]], parts: list[str], stops: bool
+) -> None:
+    if not stops:
+        streamed = [event for event in streamed if event["event_type"] != "step.stop"]
+    last = {"event_type": "interaction.completed", "interaction": {"status": "completed", "steps": listed}}
+    decoder = GoogleInteractions().decoder(of("google_interactions", "p"))
+    events = [e for each in [*streamed, last] for e in decoder.feed(WireMessage(json.dumps(each).encode()))]
+    content = collect(events).message.content
+    assert [final_text(part) or getattr(part, "kind", "") for part in content] == parts
+    for index, part in enumerate(content):
+        joined = "".join(e.text for e in events if getattr(e, "index", None) == index and hasattr(e, "text"))
+        assert joined == final_text(part)
+    assert all(part.signature == "s" for part in content if isinstance(part, ReasoningPart))
 
 
 def of(protocol: str, provider: str) -> Origin:

@@ -187,6 +187,16 @@ def test_calls_without_ids_get_their_own_that_are_not_sent_back() -> None:
     assert body["messages"][2] == {"role": "tool", "content": "4", "tool_name": "f"}
 
 
+def test_a_call_with_the_same_id_is_one() -> None:
+    def called(*ids: str | None) -> int:
+        calls = [{"id": id, "function": {"name": "f", "arguments": {"a": 1}}} for id in ids]
+        told = [{"message": {"tool_calls": [call]}} for call in calls]
+        body = lines(*told, {"message": {"tool_calls": calls}, "done": True})
+        return len(collect(OllamaDecoder(ORIGIN).feed_whole(body)).tool_calls)
+
+    assert (called("a"), called("a", "b"), called(None)) == (1, 2, 2)
+
+
 def test_a_longer_history_begins_with_a_shorter_one() -> None:
     call = ToolCallPart(None, "f", "{}", local_id="l")
     history = [

@@ -141,13 +141,45 @@ def test_a_whole_last_frame_completes_a_text_by_a_list_of_texts() -> None:
     [
         ([(None, "f", '{"a":1}')], [("c1", "f", '{"a":1}')]),
         ([("c1", "f", '{"a":1}'), ("c2", "g", "{}")], [("c1", "f", '{"a":1}'), ("c2", "g", "{}")]),
+        ([(None, "g", "{}"), (None, "f", '{"a":1}')], [("c1", "f", '{"a":1}'), (None, "g", "{}")]),
     ],
-    ids=["without its id", "and one more"],
+    ids=["without its id", "and one more", "and one more before it"],
 )
 def test_a_whole_last_frame_completes_its_calls(copies: list[Any], calls: list[Any]) -> None:
     last = [{"id": id, "function": {"name": name, "arguments": text}} for id, name, text in copies]
     _, response = decoded(chunk(call('{"a"')), whole({"tool_calls": last}, "tool_calls"))
     assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == calls
+
+
+@pytest.mark.parametrize(
+    "ids", [("c1", "c2"), ("x1", "x2"), (None, None)], ids=["the same", "others", "none"]
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_whole_last_frame_has_its_calls_in_any_order(ids: tuple[str | None, ...], order: int) -> None:
+    """The calls are matched by what they are, and one with a field of its own keeps it."""
+    first, second = ("f", '{"a":1}'), ("f", '{"a":2}')
+    streamed = [
+        chunk(call(first[1])),
+        chunk(call(second[1], index=1, id="c2")),
+        chunk(call("{}", 2, "c3", "g")),
+    ]
+    last = [
+        {"id": id, "function": {"name": name, "arguments": text.replace(":", ": ")}, "signature": text}
+        for id, (name, text) in zip((*ids, "c3"), (first, second, ("g", "{}")), strict=True)
+    ][::order]
+    _, response = decoded(*streamed, whole({"tool_calls": last}, "tool_calls"))
+    assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == [
+        ("c1", *first),
+        ("c2", *second),
+        ("c3", "g", "{}"),
+    ]
+    assert [c.extra for c in response.tool_calls] == [{"signature": c.arguments} for c in response.tool_calls]
+
+
+def test_two_equal_calls_of_one_last_frame_are_two() -> None:
+    last = whole({"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}] * 2}, "tool_calls")
+    for before in ((), (chunk({"content": "Hi"}),)):
+        assert len(decoded(*before, last)[1].tool_calls) == 2
 
 
 def test_a_stream_of_messages_instead_of_deltas_is_joined() -> None:
@@ -181,6 +213,9 @@ def test_reasoning_details_may_be_cumulative() -> None:
         (('{"a":', "1}"), '{"a":1}'),
         (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
         (("{}", '{"a":{"b":1}}'), '{"a":{"b":1}}'),
+        (('{"a":1}', '{"a":1,"b":2}'), '{"a":1,"b":2}'),
+        (('{"a":1}', '{"b":2,"a":1}', '{"b":2,"a":1}'), '{"b":2,"a":1}'),
+        (('{"a":', "1}", '{"a":1,"b":2}'), '{"a":1}'),
     ],
 )
 def test_repeated_arguments_are_one_call(fragments: tuple[str, ...], arguments: str) -> None:
@@ -192,6 +227,47 @@ def test_repeated_arguments_are_one_call(fragments: tuple[str, ...], arguments: 
     events, response = decoded(*chunks, chunk({}, "tool_calls"))
     assert [c.arguments for c in response.tool_calls] == [arguments]
     assert "".join(getattr(e, "text", "") for e in events) == arguments
+
+
+@pytest.mark.parametrize("name", [None, "f"], ids=["without a name", "with the name"])
+@pytest.mark.parametrize(
+    ("fragments", "arguments"),
+    [
+        (('{"a":1}', '{"a":1}'), '{"a":1}'),
+        (('{"a":', "1}", '{"a":1}'), '{"a":1}'),
+        (('{"a"', '{"a":1}'), '{"a":1}'),
+        (("{", '{"a":', '{"a":[', '{"a":[1,', '{"a":[1,2]}'), '{"a":[1,2]}'),
+        (('{"a":', '{"a":1}'), '{"a":1}'),
+        (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
+        (('{"a":[{"b":1},', '{"b":1}', "]}"), '{"a":[{"b":1},{"b":1}]}'),
+        (('{"a":"', '{"', '"}'), '{"a":"{""}'),
+    ],
+)
+def test_arguments_again_without_an_id_are_one_call(
+    fragments: tuple[str, ...], arguments: str, name: str | None
+) -> None:
+    first, *more = fragments
+    chunks = [chunk(call(first)), *(chunk(call(text, id=None, name=name)) for text in more)]
+    events, response = decoded(*chunks, chunk({}, "tool_calls"))
+    assert [c.arguments for c in response.tool_calls] == [arguments]
+    assert "".join(getattr(e, "text", "") for e in events) == arguments
+
+
+def test_two_real_calls_with_equal_arguments_stay_two() -> None:
+    def count(*deltas: dict[str, Any]) -> int:
+        return len(decoded(*map(chunk, deltas), chunk({}, "tool_calls"))[1].tool_calls)
+
+    one, other = call('{"a":1}'), call('{"a":1}', id="c2")
+    unnamed = [{**each["tool_calls"][0], "id": None} for each in (one, other)]
+    assert count(one, other) == count({"tool_calls": unnamed}) == 2
+    assert count(call('{"a":1}', 0, None), call('{"a":1}', 1, None)) == 2
+    assert count(call('{"a":1}', 0, None), call('{"a":1}', 0, None)) == 1
+
+
+def test_a_call_that_came_at_once_is_in_the_partial() -> None:
+    decoder = OpenAIChat().decoder(ORIGIN)
+    decoder.feed(WireMessage(json.dumps(chunk(call('{"a":1}'))).encode()))
+    assert [c.arguments for c in decoder.partial().tool_calls] == ['{"a":1}']
 
 
 def test_a_call_may_be_flat() -> None:
@@ -291,6 +367,11 @@ def test_the_answer_may_be_the_choice_of_another_number() -> None:
     assert [c["index"] for c in response.extra["choices"]] == [2]
     body = json.dumps(indexed(1, whole({"content": "Hi"}))).encode()
     assert decoded(body=body)[1].text == "Hi"
+    last = indexed(
+        1, whole({"content": "Hello", "tool_calls": said[-1]["choices"][0]["delta"]["tool_calls"]})
+    )
+    again = decoded(*(indexed(1, each) for each in said), last)[1]
+    assert (again.text, len(again.tool_calls), again.finish_reason) == ("Hello", 1, "tool_calls")
     two = decoded(chunk({"content": "A"}), indexed(1, chunk({"content": "B"})), chunk({}, "stop"))[1]
     assert (two.text, len(two.extra["choices"])) == ("A", 1)
 
@@ -377,21 +458,6 @@ def test_cached_counts_have_several_names(usage: dict[str, Any], buckets: dict[s
     _, response = decoded(chunk({"content": "Hi"}, "stop", usage=counts))
     assert {name: getattr(response.usage, name) for name in buckets} == buckets
     assert response.usage.total_tokens == 12 and not response.usage.anomalies
-
-
-def test_cached_beside_the_prompt_is_proved_by_the_total() -> None:
-    counts = {
-        "prompt_tokens": 4142,
-        "completion_tokens": 254,
-        "total_tokens": 8724,
-        "prompt_tokens_details": {"cached_tokens": 4328},
-    }
-    usage = decoded(chunk({"content": "Hi"}, "stop", usage=counts))[1].usage
-    assert (usage.uncached_input, usage.cache_read, usage.output_tokens) == (4142, 4328, 254)
-    assert usage.total_tokens == 8724 and not usage.anomalies and usage.unattributed == 0
-    inside = {**counts, "total_tokens": 4396, "prompt_tokens_details": {"cached_tokens": 4000}}
-    usage = decoded(chunk({"content": "Hi"}, "stop", usage=inside))[1].usage
-    assert (usage.uncached_input, usage.cache_read) == (142, 4000)
 
 
 # -- any bytes, at bounded cost --------------------------------------------------------------------------------

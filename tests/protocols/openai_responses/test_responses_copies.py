@@ -221,6 +221,39 @@ COPIES: dict[str, tuple[list[Item], list[str]]] = {
 }
 
 
+@pytest.mark.parametrize("end", ["added", "done", "list"])
+@pytest.mark.parametrize(
+    ("deltas", "arguments"),
+    [
+        (('{"a":1}', '{"a":1}'), '{"a":1}'),
+        (('{"a"', '{"a":1}'), '{"a":1}'),
+        (("{", '{"a":', '{"a":[', '{"a":[1]}'), '{"a":[1]}'),
+        (('{"a":', '{"a":1}'), '{"a":1}'),
+        (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
+        (('{"a":[{"b":1},', '{"b":1}', "]}"), '{"a":[{"b":1},{"b":1}]}'),
+        (('{"a":', '{"a":'), '{"a":{"a":1}}'),
+    ],
+)
+def test_arguments_that_come_again_are_one_object(deltas: tuple[str, ...], arguments: str, end: str) -> None:
+    grown = [event("function_call_arguments.delta", output_index=0, delta=delta) for delta in deltas]
+    last = call(arguments)
+    ends = {
+        "added": [
+            event("function_call_arguments.done", output_index=0, arguments=arguments),
+            completed(last),
+        ],
+        "done": [done(last, output_index=0), completed(last)],
+        "list": [completed(last)],
+    }
+    assert texts(decoded(added(call(""), output_index=0), *grown, *ends[end])) == [arguments]
+
+
+def test_the_text_of_a_custom_call_may_repeat() -> None:
+    item = {"type": "custom_tool_call", "id": "ct", "call_id": "c", "name": "g", "input": ""}
+    delta = event("custom_tool_call_input.delta", output_index=0, delta="{")
+    assert texts(decoded(added(item, output_index=0), delta, delta, completed())) == ["{{"]
+
+
 @pytest.mark.parametrize("name", COPIES)
 def test_a_copy_is_reconciled(name: str) -> None:
     events, expected = COPIES[name]

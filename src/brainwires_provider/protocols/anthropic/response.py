@@ -157,8 +157,11 @@ class AnthropicDecoder(DecoderBase):
         self._more(event)
 
     def _on_stop(self, event: dict[str, Any]) -> None:
-        if not self.started:
-            self.broken("message_stop came before any message_start")
+        if not (self.parts.count or self._builders):
+            if not self._announced:
+                self.broken("message_stop came before any message_start")
+            if self._stop_reason is None:
+                self.broken("message_stop came without any content and without a stop_reason")
         self._more(event)
         self._end()
 

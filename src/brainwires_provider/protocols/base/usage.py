@@ -71,12 +71,9 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
         or told.cache_creation_input_tokens
         or 0
     )
-    sent, made = told.prompt_tokens or 0, told.completion_tokens or 0
-    if read + written and told.total_tokens == sent + made + read + written:
-        sent += read + written  # counted beside the prompt, as the total proves
     return split_usage(
-        input_total=sent,
-        output_total=made,
+        input_total=told.prompt_tokens or 0,
+        output_total=told.completion_tokens or 0,
         total=told.total_tokens,
         cache_read=read,
         cache_write=written,

@@ -134,6 +134,8 @@ class Content:
         )
         self._thought: OpenPart | None = None
         self._call: PartBuilder | None = None
+        self._sent: set[tuple[str, str, str]] = set()
+        """The whole calls that have an id, which may come again."""
 
     def add(self, wire: Wire, *, continues: bool) -> None:
         """One wire part. `continues`: it is the first of a chunk, so it may belong to the part before it."""
@@ -194,6 +196,11 @@ class Content:
             self._continue_call({}, call)
         else:
             arguments = "" if call.get("args") is None else compact(call["args"])
+            if seed.id is not None:
+                key = seed.id, seed.name, arguments
+                if key in self._sent:
+                    return True
+                self._sent.add(key)
             self._decoder.parts.whole(msgspec.structs.replace(seed, arguments=arguments))
         return True
 

@@ -20,6 +20,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from brainwires_provider.events import OpaqueDelta
+from brainwires_provider.protocols.base.calls import Arguments
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, sources
 from brainwires_provider.protocols.base.facts import media_kind
 from brainwires_provider.protocols.base.google import TOOL_NAME, bytes_in, compact
@@ -116,8 +117,12 @@ class PartBuilder(ABC):
 
     def __init__(self, decoder: DecoderBase, step: Wire) -> None:
         self._decoder = decoder
+        self.data = dict(step)
+        """The step as it began; that of a hosted tool as it stands."""
         self.kind = step.get("type")
-        self.is_done = False
+        self.texts: list[OpenPart] = []
+        """The parts that have its text or arguments."""
+        self.is_done = self.is_closed = self.is_empty = False
 
     @abstractmethod
     def add(self, delta: Wire) -> None:
@@ -129,8 +134,9 @@ class PartBuilder(ABC):
 
     def finish(self) -> None:
         """The step is over."""
-        if not self.is_done:
-            self.is_done = True
+        self.is_done = True
+        if not self.is_closed:
+            self.is_closed = True
             self.end()
 
     def report(self, part: OpenPart | None, delta: Wire) -> None:
@@ -145,11 +151,11 @@ class _Thought(PartBuilder):
     def __init__(self, decoder: DecoderBase, step: Wire) -> None:
         super().__init__(decoder, step)
         self._extra = _without(step, "type", "summary", "signature")
-        self._signature = step.get("signature")
         self._has_summary = "summary" in step
         self._contents: list[Any] = []
         self._fragments: list[str] = []
         self._part = decoder.parts.open(ReasoningPart(origin=decoder.origin))
+        self.texts.append(self._part)
         for content in step.get("summary") or ():
             self._add_content(content, joins=False)
 
@@ -158,7 +164,7 @@ class _Thought(PartBuilder):
             case "thought_summary" if isinstance(delta.get("content"), dict):
                 self._add_content(delta["content"], joins=True)
             case "thought_signature":
-                self._signature = delta.get("signature")
+                self.data["signature"] = delta.get("signature")
                 self.report(self._part, delta)
             case _:
                 more = {name: value for name, value in delta.items() if name != "type" and value is not None}
@@ -190,9 +196,10 @@ class _Thought(PartBuilder):
         is_text = len(contents) == 1 and bool(_plain_text(contents[0]))
         if (self._has_summary or contents) and not is_text:
             extra["summary"] = contents
-        signature = text_or_none(self._signature)
-        if signature is None and self._signature is not None:
-            extra["signature"] = self._signature
+        given = self.data.get("signature")
+        signature = text_or_none(given)
+        if signature is None and given is not None:
+            extra["signature"] = given
         self._decoder.parts.close(self._part, signature=signature, extra=extra or None)
 
 
@@ -204,7 +211,7 @@ class _Output(PartBuilder):
         fields = _without(step, "type", "content")
         self._first: Wire = {OUTPUT: fields} if fields or follows else {}
         self._fields = fields
-        self._is_empty = True
+        self.is_empty = True
         self._part: OpenPart | None = None
         self._extra: Wire = {}
         self._annotations: list[Any] = []
@@ -228,7 +235,7 @@ class _Output(PartBuilder):
     def end(self) -> None:
         self._close()
         whole, origin = self._decoder.parts.whole, self._decoder.origin
-        if self._is_empty and self._fields:
+        if self.is_empty and self._fields:
             item = {"type": OUTPUT, **self._fields}
             whole(OpaquePart(OUTPUT, item, extra={OUTPUT: self._fields}, origin=origin))
         if self._annotations:
@@ -259,6 +266,7 @@ class _Output(PartBuilder):
         self._close()
         self._extra = {**self._taken(), **_without(content, "type", "text", "annotations")}
         self._part = self._decoder.parts.open(TextPart("", origin=self._decoder.origin))
+        self.texts.append(self._part)
         self._decoder.parts.add(self._part, content["text"])
         self._annotations += items_in(content.get("annotations"))
 
@@ -270,7 +278,7 @@ class _Output(PartBuilder):
             self._extra = grown(self._extra, more)
 
     def _taken(self) -> Wire:
-        first, self._first, self._is_empty = self._first, {}, False
+        first, self._first, self.is_empty = self._first, {}, False
         return first
 
     def _is_more_of(self, part: OpenPart, delta: Wire) -> bool:
@@ -302,22 +310,24 @@ class _Call(PartBuilder):
         super().__init__(decoder, step)
         id, name = text_or_none(step.get("id")), step["name"]
         made_up = local_id(decoder.id, decoder.parts.count, name) if id is None else None
-        self._given = step.get("arguments")
         self._extra = _without(step, "type", "id", "name", "arguments")
         self._part = decoder.parts.open(ToolCallPart(id, name, "", local_id=made_up, origin=decoder.origin))
+        self.texts.append(self._part)
+        self._text = Arguments(decoder.parts, self._part)
 
     def add(self, delta: Wire) -> None:
         arguments, more = delta.get("arguments"), _without(delta, "type", "arguments")
         if isinstance(arguments, str):
-            self._decoder.parts.add(self._part, arguments)
+            self._text.add(arguments)
         elif arguments is not None:
-            self._given = grown(self._given, arguments)
+            self.data["arguments"] = grown(self.data.get("arguments"), arguments)
         if more:
             self._extra = grown(self._extra, more)
             self.report(self._part, delta)
 
     def end(self) -> None:
-        given = self._given
+        given = self.data.get("arguments")
+        self._text.end()
         if given is not None and not self._part.fragments:
             text = given if isinstance(given, str) else compact(given)
             self._decoder.parts.add(self._part, text)
@@ -329,14 +339,13 @@ class _Opaque(PartBuilder):
 
     def __init__(self, decoder: DecoderBase, step: Wire) -> None:
         super().__init__(decoder, step)
-        self._data = dict(step)
         self._part = decoder.parts.open(self._so_far(), self._so_far)
 
     def _so_far(self) -> OpaquePart:
-        return decode_step(self._data, self._decoder.origin)
+        return decode_step(self.data, self._decoder.origin)
 
     def add(self, delta: Wire) -> None:
-        self._data = grown(self._data, _without(delta, "type"))
+        self.data = grown(self.data, _without(delta, "type"))
         self.report(self._part, delta)
 
     def end(self) -> None:
@@ -346,15 +355,11 @@ class _Opaque(PartBuilder):
 class _Input(PartBuilder):
     """What the user has said, which an interaction repeats when it is asked to: no part of the answer."""
 
-    def __init__(self, decoder: DecoderBase, step: Wire) -> None:
-        super().__init__(decoder, step)
-        self._data = dict(step)
-
     def add(self, delta: Wire) -> None:
-        self._data.setdefault("content", []).append(delta)
+        self.data.setdefault("content", []).append(delta)
 
     def end(self) -> None:
-        self._decoder.extra.setdefault("user_input", []).append(self._data)
+        self._decoder.extra.setdefault("user_input", []).append(self.data)
 
 
 def begin_step(decoder: DecoderBase, step: Wire, before: PartBuilder | None) -> PartBuilder:

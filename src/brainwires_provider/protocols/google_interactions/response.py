@@ -1,8 +1,9 @@
 """Decodes an interaction: the events of a stream, or one body.
 
 A body has its steps in a list. A stream announces the interaction, starts, grows and stops each step by its index, and
-ends with the interaction again, without steps that have come. The status is the reason for the end: a model that waits
-for a function's result, for one, `requires_action`. An interaction that failed is the error that it failed with.
+ends with the interaction again; of the steps that it may list, those that have come are copies. The status is the
+reason for the end: a model that waits for a function's result, for one, `requires_action`. An interaction that failed
+is the error that it failed with.
 Reference: the API reference of `Interaction` and `InteractionSseEvent`; "Streaming interactions" of the guides.
 """
 
@@ -13,8 +14,10 @@ from typing import Any, NoReturn, TypeAlias
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.copies import Seen, match_copies
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import looks_like, merged, text_or_none
+from brainwires_provider.protocols.base.google import compact
+from brainwires_provider.protocols.base.json import looks_like, merged, objects_in, text_or_none
 from brainwires_provider.protocols.google_interactions.errors import event_error, failed_error
 from brainwires_provider.protocols.google_interactions.models import decode_usage
 from brainwires_provider.protocols.google_interactions.parts import OUTPUT, PartBuilder, begin_step
@@ -37,6 +40,7 @@ FINISH_REASONS: dict[str, FinishReason] = {
 _MISSHAPEN = (AttributeError, TypeError, KeyError, ValueError, RecursionError)
 _TOP = frozenset(("id", "model", "status", "usage", "steps", "event_type", "event_id", "interaction_id"))
 _PENDING = frozenset((None, "in_progress", "queued"))
+_TEXTS = {"thought": "summary", OUTPUT: "content"}
 _STEPS_OF = {
     "text": "model_output",
     "text_annotation_delta": "model_output",
@@ -142,12 +146,25 @@ class InteractionsDecoder(DecoderBase):
                 self.extra["metadata"] = merged(self.extra.get("metadata"), more)
 
     def _add_steps(self, steps: Any) -> None:
-        """Steps of a whole interaction, but for those that have come by their own events, in the same order."""
-        for step in (steps or ())[len(self._steps) :]:
-            self._begin(step).finish()
+        """Steps of a whole interaction; those that have come by their own events are completed by their copies."""
+        steps = steps or ()
+        matches: list[int | None] = [None] * len(steps)
+        known = [each for each in self._steps if not (each.is_closed and each.is_empty)]
+        if known:
+            copies = [_seen(step, place, _text_of(step)) for place, step in enumerate(steps)]
+            streamed = [_seen(each.data, place, _streamed(each)) for place, each in enumerate(known)]
+            matches = match_copies(copies, streamed, whole=True)
+        for step, match in zip(steps, matches, strict=True):
+            if match is not None and not known[match].is_closed:
+                _complete(known[match], step)
+        for step, match in zip(steps, matches, strict=True):
+            if match is None:
+                self._begin(step).finish()
 
     def _begin(self, step: dict[str, Any]) -> PartBuilder:
         self.start()
+        if self._steps and self._steps[-1].is_done:
+            self._steps[-1].finish()
         builder = begin_step(self, step, self._steps[-1] if self._steps else None)
         self._steps.append(builder)
         return builder
@@ -215,7 +232,9 @@ class InteractionsDecoder(DecoderBase):
 
     def _on_step_stop(self, event: dict[str, Any]) -> None:
         builder = self._at(event.get("index"))
-        if builder is not None:
+        if builder is not None and builder is self._steps[-1] and (builder.texts or len(builder.data) == 1):
+            builder.is_done = True  # closed when the next begins, or at the end, whose copy may have more
+        elif builder is not None:
             builder.finish()
         self._count(event.get("usage"))
         if event.get("step_usage"):
@@ -260,6 +279,54 @@ class InteractionsDecoder(DecoderBase):
 
     def _misshapen(self, error: Exception, data: bytes) -> NoReturn:
         self.broken(f"not the shape of an interaction ({error!r}): {looks_like(data)}")
+
+
+# -- copies ----------------------------------------------------------------------------------------------
+
+
+def _seen(step: dict[str, Any], place: int, text: str) -> Seen:
+    """What a step holds, for the comparison of copies. What identifies a thought is its signature."""
+    kind = str(step.get("type"))
+    id = text_or_none(step.get("signature" if kind == "thought" else "id"))
+    if kind == "function_call":
+        kind = f"{kind} {step.get('name')}"
+    return Seen(kind, (text,), () if id is None else (id,), place)
+
+
+def _text_of(step: dict[str, Any]) -> str:
+    """The text of a thought or output, the arguments of a call, or all of any other step."""
+    kind = step.get("type")
+    if kind == "function_call":
+        arguments = step.get("arguments")
+        return arguments if isinstance(arguments, str) else "" if arguments is None else compact(arguments)
+    if kind not in _TEXTS:
+        return compact({name: value for name, value in step.items() if value is not None})
+    texts = (content.get("text") for content in objects_in(step.get(_TEXTS[kind])))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _streamed(step: PartBuilder) -> str:
+    """The same of a step as it was streamed."""
+    text = "".join(part.joined() for part in step.texts)
+    return text or ("" if step.kind in _TEXTS else _text_of(step.data))
+
+
+def _complete(step: PartBuilder, copy: dict[str, Any]) -> None:
+    """Add to a step what its copy has beyond it, in the form of deltas."""
+    text, known = _text_of(copy), "".join(part.joined() for part in step.texts)
+    more = text[len(known) :] if text.startswith(known) else ""
+    if step.kind == OUTPUT:
+        contents = [{"type": "text", "text": more}] if more else []
+        for content in contents if step.texts else objects_in(copy.get("content")):
+            step.add(content)
+    elif step.kind == "thought":
+        if more:
+            step.add({"type": "thought_summary", "content": {"type": "text", "text": more}})
+        if copy.get("signature") and not step.data.get("signature"):
+            step.add({"type": "thought_signature", "signature": copy["signature"]})
+    elif step.kind == "function_call" and more:
+        step.add({"type": "arguments_delta", "arguments": more if known else copy["arguments"]})
+    step.finish()
 
 
 _Handler: TypeAlias = Callable[[InteractionsDecoder, dict[str, Any]], None]

@@ -55,6 +55,8 @@ class OllamaDecoder(DecoderBase):
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
         self._logprobs: list[Any] = []
+        self._sent: set[tuple[str, str, str]] = set()
+        """The calls that have an id, which may come again."""
 
     # -- entry points -----------------------------------------------------------------------------------------
 
@@ -163,7 +165,7 @@ class OllamaDecoder(DecoderBase):
             self.parts.whole(decode_image(image, self))
         for call in message.get("tool_calls") or ():
             self._close()
-            self.parts.whole(decode_call(call, line.get("created_at"), self))
+            self._call(decode_call(call, line.get("created_at"), self))
         for name, value in message.items():
             if value is not None and name not in _MESSAGE:
                 self.keep(name, value)
@@ -186,6 +188,12 @@ class OllamaDecoder(DecoderBase):
             self._close()
             self._growing = self.parts.open(seed)
         self.parts.add(self._growing, text)
+
+    def _call(self, call: ToolCallPart) -> None:
+        key = call.id or "", call.name, call.arguments
+        if call.id is None or key not in self._sent:
+            self._sent.add(key)
+            self.parts.whole(call)
 
     def _close(self) -> None:
         if self._growing is not None:

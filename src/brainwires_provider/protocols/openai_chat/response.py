@@ -216,9 +216,10 @@ class ChatDecoder(DecoderBase):
             rest = {name: value for name, value in rest.items() if name not in _REASONING}
         if self._refusal is not None and type(refusal := rest.pop("refusal", None)) is str:
             self.parts.catch_up(self._refusal, refusal)
+        if calls := objects_in(rest.pop("tool_calls", None)):
+            self._calls = self._calls or CallBuilder(self)
+            self._calls.feed_copies([decode_fragment(call) for call in calls])
         if self._calls is not None:
-            for place, call in enumerate(objects_in(rest.pop("tool_calls", None))):
-                self._calls.feed_copy(decode_fragment(call), place)
             rest.pop("function_call", None)
         if self._audio is not None:
             rest.pop("audio", None)
@@ -360,9 +361,9 @@ class ChatDecoder(DecoderBase):
             for image in objects_in(images):
                 part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
                 self.parts.whole(part)
-        for call in objects_in(message.get("tool_calls")):
+        if calls := objects_in(message.get("tool_calls")):
             self._calls = self._calls or CallBuilder(self)
-            self._calls.feed(decode_fragment(call), whole=whole)
+            self._calls.feed(map(decode_fragment, calls), whole=whole)
         if legacy := message.get("function_call"):
             self._legacy_call(legacy, whole)
 
@@ -371,7 +372,7 @@ class ChatDecoder(DecoderBase):
         self._calls = self._calls or CallBuilder(self)
         if call.get("name") or self._calls.has_call_at("function_call"):
             fragment = decode_fragment({"index": "function_call", "function": call})
-            self._calls.feed(fragment, whole=whole)
+            self._calls.feed([fragment], whole=whole)
         else:
             self.keep("function_call", call)
 
@@ -394,11 +395,11 @@ class ChatDecoder(DecoderBase):
         self.extra["choices"] = [choice for choice in others if choice["index"] != index]
         if not self.extra["choices"]:
             del self.extra["choices"]
-        reason = self._raw_finish
+        reason, self._has_deltas = self._raw_finish, False
         try:
             for choice in others:
                 if choice["index"] == index:
-                    self._choice({**choice, "index": 0}, choice.get("delta") or choice.get("message"), False)
+                    self._streamed({**choice, "index": 0})
         except _MISSHAPEN as error:
             self._misshapen(error, repr(others[0]).encode("utf-8", "replace"))
         self._raw_finish = reason or self._raw_finish

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
+from brainwires_provider.protocols.base.calls import Arguments
 from brainwires_provider.protocols.base.copies import Seen, complete_parts
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, sources, well_formed
 from brainwires_provider.protocols.base.json import decode_json, int_or_none, text_or_none
@@ -89,11 +90,8 @@ BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
 
 Item: TypeAlias = dict[str, Any]
 _TEXT_FIELDS = {"output_text": "text", "refusal": "refusal"}
-_OWN_FIELDS = (
-    "message",
-    "content_index",
-    "piece",
-)  # of a piece's `extra`; a service's of these names lie in "piece"
+_OWN_FIELDS = ("message", "content_index", "piece")
+"""Of a piece's `extra`; a service's of these names lie in "piece"."""
 _IMAGE_TYPES = {"svg": "image/svg+xml"}
 
 
@@ -285,7 +283,7 @@ def encode_part(part: Part, extra: Mapping[str, Any] | None = None) -> Item:
     if isinstance(part, ToolCallPart):
         item = _encode_call(part)
     elif isinstance(part, ReasoningPart):
-        item = {"type": "reasoning", "summary": [_summary(text) for text in part.summary]}
+        item = {"type": "reasoning", "summary": [{"type": "summary_text", "text": t} for t in part.summary]}
         if part.encrypted is not None:
             item["encrypted_content"] = part.encrypted
     elif isinstance(part, ImagePart):
@@ -296,10 +294,6 @@ def encode_part(part: Part, extra: Mapping[str, Any] | None = None) -> Item:
     if extra:
         item.update(extra)
     return item
-
-
-def _summary(text: str) -> Item:
-    return {"type": "summary_text", "text": text}
 
 
 def shape_of(call: ToolCallPart) -> CallShape:
@@ -347,9 +341,9 @@ class PartBuilder:
         "_decoder",
         "_final",
         "_thread",
+        "call",
         "fields",
         "ids",
-        "is_call",
         "is_done",
         "is_steady",
         "kind",
@@ -365,7 +359,7 @@ class PartBuilder:
         self.kind = item.get("type")
         self.ids = ids_of(item)
         self.place = place
-        self.is_call = False
+        self.call: Arguments | None = None
         self.is_done = False
         self.is_steady: bool | None = None
         """Whether its events name it by an id that it began with; some services give a new one each time."""
@@ -389,13 +383,13 @@ class PartBuilder:
         parts = [self.part] if self.part is not None else [self.pieces[index] for index in self.pieces]
         text = "".join(part.joined() for part in parts)
         kind = str(self.kind)
-        if self.is_call and self.part is not None and isinstance(self.part.seed, ToolCallPart):
-            kind = f"{kind} {self.part.seed.name}"
+        if self.call is not None and isinstance(self.call.part.seed, ToolCallPart):
+            kind = f"{kind} {self.call.part.seed.name}"
         return Seen(kind, (text,), self.ids, self.place, empty=not text)
 
     def is_a(self, kind: str) -> bool:
         """Whether the item is of a type; `"call"` is any whose arguments are text, `""` any at all."""
-        return not kind or self.kind == kind or (kind == "call" and self.is_call)
+        return not kind or self.kind == kind or (kind == "call" and self.call is not None)
 
     def can_hold(self, kind: str, name: Any, place: Any) -> bool:
         """Whether an event that finds no item by its id and place can be this item's."""
@@ -413,8 +407,9 @@ class PartBuilder:
         else:
             seed = emptied(decode_part(item, self._decoder.origin))
         shape = call_shape(item)
-        self.is_call = shape is not None and shape.is_text and isinstance(seed, ToolCallPart)
         self.part = self._decoder.parts.open(seed)
+        if shape is not None and shape.is_text and isinstance(seed, ToolCallPart):
+            self.call = Arguments(self._decoder.parts, self.part)
 
     def open_piece(self, index: Any, piece: dict[str, Any]) -> OpenPart:
         """`content_part.added`, or the first delta of a piece that was not announced."""
@@ -476,13 +471,18 @@ class PartBuilder:
             self._decoder.parts.whole(decode_part(item, self._decoder.origin))
         else:
             texts = seen_in(item).texts if item.get("type") == "reasoning" else ()
-            self._decoder.parts.complete(self.part, decode_part(item, self._decoder.origin), *texts)
+            final = decode_part(item, self._decoder.origin)
+            if self.call is not None:
+                self.call.end(final.arguments if isinstance(final, ToolCallPart) else "")
+            self._decoder.parts.complete(self.part, final, *texts)
             self.part = None
         self.close()
 
     def close(self) -> None:
         """No more comes: end the parts that are open, as they stand."""
         self.is_done = True
+        if self.call is not None and self.part is not None:
+            self.call.end()
         for part in (*self.pieces.values(), self.part):
             if part is not None:
                 self._decoder.parts.close(part)

@@ -395,13 +395,13 @@ class ResponsesDecoder(DecoderBase):
 
     def _on_arguments(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "call", begin=False)
-        if builder is not None and builder.part is not None:
-            self.parts.add(builder.part, event["delta"])
+        if builder is not None and builder.call is not None:
+            builder.call.add(event["delta"])
 
     def _on_arguments_done(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "call", begin=False)
-        if builder is not None and builder.part is not None:
-            self.parts.catch_up(builder.part, event["arguments"] if "arguments" in event else event["input"])
+        if builder is not None and builder.call is not None:
+            builder.call.catch_up(event["arguments"] if "arguments" in event else event["input"])
 
     def _on_thought(self, event: dict[str, Any]) -> None:
         builder = self._of(event, "reasoning")
@@ -458,7 +458,7 @@ class ResponsesDecoder(DecoderBase):
 
 def _can_end(builder: PartBuilder, ids: tuple[str, ...], place: Any) -> bool:
     """A call with another id at another place is another call; the ids and places of the rest may be wrong."""
-    return not builder.is_call or not (ids and builder.ids) or place in (None, builder.place)
+    return builder.call is None or not (ids and builder.ids) or place in (None, builder.place)
 
 
 _Handler: TypeAlias = Callable[[ResponsesDecoder, dict[str, Any]], None]

@@ -92,7 +92,7 @@ class RelayDecoder(DecoderBase):
         prompt, completion, read, written = map(self._count, _COUNTS)
         total = self._count("total_tokens") if "total_tokens" in self._counts else None
         cached = read + written
-        if cached and (cached > prompt or total == prompt + completion + cached):
+        if cached > prompt:
             prompt += cached
         return split_usage(
             input_total=prompt,
