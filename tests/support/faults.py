@@ -329,7 +329,7 @@ CONFIG: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-UNNAMED = ("no provider", "unknown provider", "no model")
+UNNAMED = ("no provider", "unknown provider", "no model", "a SOCKS proxy")
 """Where no provider is known when the fault is found."""
 
 

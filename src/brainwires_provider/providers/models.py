@@ -507,8 +507,9 @@ def _found(model: str, provider: str) -> ModelFacts:
     facts = UNKNOWN
     for family in FAMILIES:
         if (not family.at or provider in family.at) and re.search(family.pattern, model):
-            for change in _changes(family, model):
-                facts = replace(facts, **change.facts)
+            facts = replace(
+                facts, **{k: v for change in _changes(family, model) for k, v in change.facts.items()}
+            )
     return facts
 
 

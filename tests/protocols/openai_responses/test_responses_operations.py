@@ -375,7 +375,7 @@ def test_an_id_stays_one_step_of_the_path(colour: str) -> None:
 def test_what_is_no_id_is_not_asked_after(id: Any, colour: str) -> None:
     with ScriptedServer() as server:
         for act in (lambda c: c.responses.retrieve(id), lambda c: c.responses.delete(id)):
-            with pytest.raises(ConfigError):
+            with pytest.raises(TypeError if id is None else ConfigError, match="id"):
                 operate(colour, server.url, act)
         assert server.requests == []
 
@@ -498,7 +498,7 @@ def test_a_deletion_without_a_word(colour: str) -> None:
 
 @BOTH
 def test_one_name_is_no_list_of_them(colour: str) -> None:
-    with pytest.raises(ConfigError, match=r"include is a list of names: \['usage'\]"):
+    with pytest.raises(TypeError, match=r"include takes a list of \(text\), not 'usage'"):
         operate(colour, "http://127.0.0.1:1", lambda c: c.responses.retrieve(ID, include="usage"))
 
 

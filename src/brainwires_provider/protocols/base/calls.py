@@ -134,7 +134,8 @@ class _OpenCall:
             return True  # the name again, and nothing else
         if self.is_repeated_by(fragment) or not self.is_whole():
             return True
-        is_here = fragment.id is None and fragment.index == self.index and frame != self.frame
+        has_place = fragment.id is None and fragment.index is not None
+        is_here = has_place and fragment.index == self.index and frame != self.frame
         return is_here and fragment.arguments == self.arguments()
 
     def is_repeated_by(self, fragment: CallFragment) -> bool:
