@@ -8,13 +8,19 @@ that the slow suite measures. `tools/decoding_cost.py` measures time and memory 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
+import pkgutil
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import brainwires_provider._core
+import brainwires_provider.framing
+import brainwires_provider.protocols
 from brainwires_provider.errors import ProtocolError
 from brainwires_provider.events import Event, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
@@ -271,6 +277,61 @@ def test_the_work_is_in_proportion(case: Callable[[int], None]) -> None:
 def test_the_time_is_in_proportion(case: Callable[[int], None]) -> None:
     small, large = seconds(case, LONG_ENOUGH), seconds(case, 4 * LONG_ENOUGH)
     assert large < 0.05 or large / small < RATIO, f"{small:.3f} s, and {large:.3f} s for four times as much"
+
+
+# -- regular expressions -------------------------------------------------------------------------------------
+
+LETTERS = ("a", "1", " ", "\n", '"', "'", "`", "\\\\", "[", "{", "-", ".", ",")
+
+
+def patterns() -> dict[str, re.Pattern[Any]]:
+    """All that modules hold which read what a service sends, by module and place."""
+    found: dict[str, re.Pattern[Any]] = {}
+    for package in (brainwires_provider.protocols, brainwires_provider.framing, brainwires_provider._core):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            waiting = list(vars(importlib.import_module(module.name)).items())
+            while waiting:
+                name, value = waiting.pop()
+                if isinstance(value, re.Pattern):
+                    found[f"{module.name.partition('.')[2]}.{name}"] = value
+                elif isinstance(value, tuple):
+                    waiting += [(f"{name}[{place}]", each) for place, each in enumerate(value)]
+    return found
+
+
+PATTERNS = patterns()
+MATCHED = frozenset[str]()
+LIMIT = 0.01
+
+
+def hostile(pattern: str, size: int) -> list[str]:
+    """Texts that begin what a pattern looks for again and again, and never end it."""
+    words = re.findall(r"[\w \"'`</-]{2,}", re.sub(r"\\.", "\0", pattern))
+    begun = [word + letter for word in dict.fromkeys((*words, "")) for letter in ("", *LETTERS)]
+    repeated = [(text * (size // len(text) + 1))[:size] + "\0" for text in begun if text]
+    return repeated + [word + letter * size + "\0" for word in words for letter in LETTERS]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_pattern_reads_a_hostile_text_in_proportion(name: str) -> None:
+    """A text of 30 KB takes less than a millisecond, and a hundred times as long where the work is quadratic."""
+    pattern = PATTERNS[name]
+    use = pattern.match if name in MATCHED else pattern.search
+    for size in (300, 3_000, 30_000):
+        for text in hostile(_text_of(pattern), size):
+            given: Any = text if isinstance(pattern.pattern, str) else text.encode()
+            spent = (_processor_time(lambda: use(given)) for _ in range(4))
+            assert any(each < LIMIT for each in spent), text[:80]
+
+
+def _text_of(pattern: re.Pattern[Any]) -> str:
+    return pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode()
+
+
+def _processor_time(act: Callable[[], Any]) -> float:
+    started = time.process_time()
+    act()
+    return time.process_time() - started
 
 
 def seconds(case: Callable[[int], None], count: int) -> float:
