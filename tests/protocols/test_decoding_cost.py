@@ -24,6 +24,7 @@ import brainwires_provider.protocols
 from brainwires_provider.errors import ProtocolError
 from brainwires_provider.events import Event, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.anthropic import AnthropicMessages
 from brainwires_provider.protocols.gemini import Gemini
 from brainwires_provider.protocols.google_interactions import GoogleInteractions
 from brainwires_provider.protocols.ollama import Ollama
@@ -32,6 +33,7 @@ from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import Message, Origin, Request, ToolCallPart
 from work import is_in_proportion
 
+ANTHROPIC = Origin("anthropic_messages", "anthropic", "m")
 GEMINI = Origin("gemini", "google", "m")
 INTERACTIONS = Origin("google_interactions", "google-interactions", "m")
 CHAT = Origin("openai_chat", "openai", "m")
@@ -166,6 +168,109 @@ def ollama_logprobs(count: int) -> None:
     )
 
 
+# -- objects that get another member with every chunk --------------------------------------------------------
+
+
+def members(count: int) -> list[dict[str, int]]:
+    return [{f"k{i}": 1} for i in range(count)]
+
+
+def chat_fields(make: Callable[[dict[str, int]], dict[str, Any]], count: int) -> None:
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    read(OpenAIChat().decoder(CHAT), [*map(make, members(count)), end])
+
+
+def chat_usage(count: int) -> None:
+    chat_fields(lambda new: {"choices": [], "usage": new, "id": "c"}, count)
+
+
+def chat_usage_of_a_choice(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a"}, "usage": new}]}, count)
+
+
+def chat_field_of_a_choice(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a"}, "x": new}]}, count)
+
+
+def chat_top(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a"}}], "x": new}, count)
+
+
+def chat_message(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a", "x": {"y": new}}}]}, count)
+
+
+def anthropic_usage(count: int) -> None:
+    start = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1}}}
+    deltas = [{"type": "message_delta", "delta": {}, "usage": new} for new in members(count)]
+    read(AnthropicMessages().decoder(ANTHROPIC), [start, *deltas, {"type": "message_stop"}])
+
+
+def bedrock(named: list[tuple[str, dict[str, Any]]]) -> None:
+    decoder = PROVIDERS["bedrock"].protocol().decoder(Origin("bedrock_converse", "bedrock", "m"))
+    for name, message in [
+        *named,
+        ("messageStop", {"stopReason": "end_turn"}),
+        ("metadata", {"usage": {"a": 1}}),
+    ]:
+        decoder.feed(WireMessage(json.dumps(message).encode(), name))
+    assert decoder.ended
+
+
+def bedrock_start(count: int) -> None:
+    bedrock([("messageStart", {"role": "assistant", "x": new}) for new in members(count)])
+
+
+def bedrock_deltas(values: list[Any]) -> None:
+    bedrock([("contentBlockDelta", {"contentBlockIndex": 0, "delta": value}) for value in values])
+
+
+def bedrock_unknown(count: int) -> None:
+    bedrock_deltas([{"x": new} for new in members(count)])
+
+
+def bedrock_unknown_lists(count: int) -> None:
+    bedrock_deltas([{"x": {"y": [1]}}] * count)
+
+
+def bedrock_reasoning(count: int) -> None:
+    bedrock_deltas([{"reasoningContent": new} for new in members(count)])
+
+
+def gemini_top(count: int) -> None:
+    gemini([{**gemini_chunk(TEXT), "x": new} for new in members(count)])
+
+
+def ollama_message(count: int) -> None:
+    lines = [{"model": "m", "message": {"content": "a", "x": new}} for new in members(count)]
+    read(Ollama().decoder(OLLAMA), [*lines, {"message": {}, "done": True}])
+
+
+def interactions_unknown(count: int) -> None:
+    interactions("other", [{"type": "other", "x": new} for new in members(count)])
+
+
+def interactions_unknown_lists(count: int) -> None:
+    interactions("other", [{"type": "other", "x": [i]} for i in range(count)])
+
+
+def interactions_unknown_texts(count: int) -> None:
+    interactions("other", [{"type": "other", "x": "ab" * 500}] + [{"type": "other", "x": "c" * 500}] * count)
+
+
+def interactions_arguments(count: int) -> None:
+    created = {"event_type": "interaction.created", "interaction": {"id": "v1_1"}}
+    start = {
+        "event_type": "step.start",
+        "index": 0,
+        "step": {"type": "function_call", "name": "f", "id": "c"},
+    }
+    deltas = [{"type": "arguments", "arguments": {"a": new}, **new} for new in members(count)]
+    grown = [{"event_type": "step.delta", "index": 0, "delta": delta} for delta in deltas]
+    end = {"event_type": "interaction.completed", "interaction": {"status": "completed"}}
+    read(GoogleInteractions().decoder(INTERACTIONS), [created, start, *grown, end])
+
+
 SOURCE = {"web": {"uri": "https://a.example"}}
 TEXT = {"text": "a"}
 
@@ -263,6 +368,22 @@ CASES = [
     interactions_contents,
     ollama_calls,
     ollama_logprobs,
+    chat_usage,
+    chat_usage_of_a_choice,
+    chat_field_of_a_choice,
+    chat_top,
+    chat_message,
+    anthropic_usage,
+    bedrock_start,
+    bedrock_unknown,
+    bedrock_unknown_lists,
+    bedrock_reasoning,
+    gemini_top,
+    ollama_message,
+    interactions_unknown,
+    interactions_unknown_lists,
+    interactions_unknown_texts,
+    interactions_arguments,
 ]
 
 
@@ -300,7 +421,18 @@ def patterns() -> dict[str, re.Pattern[Any]]:
 
 
 PATTERNS = patterns()
-MATCHED = frozenset[str]()
+MATCHED = frozenset(
+    (
+        "_core.limit_headers._DURATION",
+        "_core.limit_headers._SPAN",
+        "_core.partials._THOUGHT",
+        "protocols.base.emulated._ANSWER_BEGINS",
+        "protocols.base.errors._SPAN",
+        "protocols.base.google._SECONDS",
+        "protocols.relay.errors._STATUS",
+    )
+)
+"""Only tried at one place of a text."""
 LIMIT = 0.01
 
 
@@ -314,10 +446,10 @@ def hostile(pattern: str, size: int) -> list[str]:
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_pattern_reads_a_hostile_text_in_proportion(name: str) -> None:
-    """A text of 30 KB takes less than a millisecond, and a hundred times as long where the work is quadratic."""
+    """A text of 12 KB takes less than a millisecond, and more than twenty where the work is quadratic."""
     pattern = PATTERNS[name]
     use = pattern.match if name in MATCHED else pattern.search
-    for size in (300, 3_000, 30_000):
+    for size in (300, 12_000):
         for text in hostile(_text_of(pattern), size):
             given: Any = text if isinstance(pattern.pattern, str) else text.encode()
             spent = (_processor_time(lambda: use(given)) for _ in range(4))

@@ -23,7 +23,7 @@ from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, sources
 from brainwires_provider.protocols.base.facts import media_kind
 from brainwires_provider.protocols.base.google import TOOL_NAME, bytes_in, compact
-from brainwires_provider.protocols.base.json import grown, int_or_none, items_in, objects_in, text_or_none
+from brainwires_provider.protocols.base.json import int_or_none, items_in, objects_in, text_or_none
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import (
     MessageEncoderBase,
@@ -162,7 +162,7 @@ class _Thought(PartBuilder):
                 self.report(self._part, delta)
             case _:
                 more = {name: value for name, value in delta.items() if name != "type" and value is not None}
-                self._extra = grown(self._extra, more)
+                self._extra = self._decoder.merging.grown(self._extra, more)
                 self.report(self._part, delta)
 
     def _add_content(self, content: Any, *, joins: bool) -> None:
@@ -267,7 +267,7 @@ class _Output(PartBuilder):
         self._annotations += items_in(delta.get("annotations"))
         more = _without(delta, "type", "text", "annotations")
         if more:
-            self._extra = grown(self._extra, more)
+            self._extra = self._decoder.merging.grown(self._extra, more)
 
     def _taken(self) -> Wire:
         first, self._first, self._is_empty = self._first, {}, False
@@ -311,9 +311,9 @@ class _Call(PartBuilder):
         if isinstance(arguments, str):
             self._decoder.parts.add(self._part, arguments)
         elif arguments is not None:
-            self._given = grown(self._given, arguments)
+            self._given = self._decoder.merging.grown(self._given, arguments)
         if more:
-            self._extra = grown(self._extra, more)
+            self._extra = self._decoder.merging.grown(self._extra, more)
             self.report(self._part, delta)
 
     def end(self) -> None:
@@ -336,7 +336,7 @@ class _Opaque(PartBuilder):
         return decode_step(self._data, self._decoder.origin)
 
     def add(self, delta: Wire) -> None:
-        self._data = grown(self._data, _without(delta, "type"))
+        self._data = self._decoder.merging.grown(self._data, _without(delta, "type"))
         self.report(self._part, delta)
 
     def end(self) -> None:

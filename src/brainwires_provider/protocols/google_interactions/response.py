@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import looks_like, merged, text_or_none
+from brainwires_provider.protocols.base.json import looks_like, text_or_none
 from brainwires_provider.protocols.google_interactions.errors import event_error, failed_error
 from brainwires_provider.protocols.google_interactions.models import decode_usage
 from brainwires_provider.protocols.google_interactions.parts import OUTPUT, PartBuilder, begin_step
@@ -126,7 +126,7 @@ class InteractionsDecoder(DecoderBase):
         self._count(value.get("usage"))
         for name, field in value.items():
             if field is not None and name not in _TOP:
-                self.extra[name] = merged(self.extra.get(name), field)
+                self.extra[name] = self.merging.merged(self.extra.get(name), field)
 
     def _count(self, usage: Any) -> None:
         if usage:
@@ -139,7 +139,7 @@ class InteractionsDecoder(DecoderBase):
             self._count(metadata.get("total_usage"))
             more = {name: value for name, value in metadata.items() if name != "total_usage"}
             if more:
-                self.extra["metadata"] = merged(self.extra.get("metadata"), more)
+                self.extra["metadata"] = self.merging.merged(self.extra.get("metadata"), more)
 
     def _add_steps(self, steps: Any) -> None:
         """Steps of a whole interaction, but for those that have come by their own events, in the same order."""
