@@ -151,7 +151,7 @@ class Merging:
 
     def completed(self, known: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
         """The known fields win: a value counts where there is none."""
-        both = self._mine(known)
+        both: dict[str, Any] = self._mine(known)
         for name, inner in value.items():
             there = both.get(name)
             if there is None:
@@ -179,7 +179,7 @@ class Merging:
         return both
 
     def _grown_fields(self, known: dict[str, Any], value: dict[str, Any], repeats: bool) -> dict[str, Any]:
-        both = self._mine(known)
+        both: dict[str, Any] = self._mine(known)
         for name, inner in value.items():
             there = both.get(name)
             if name not in both:
