@@ -127,7 +127,7 @@ def merged(known: Any, value: Any) -> Any:
 class Merging:
     """Merges the pieces of fields at the cost of what is new: what it has copied once is changed in place.
 
-    `release` says that the values have been handed out; what is merged after it is copied again.
+    `release` says that the values were returned to a caller; what is merged after it is copied again.
     """
 
     __slots__ = ("_own",)
