@@ -8,16 +8,23 @@ that the slow suite measures. `tools/decoding_cost.py` measures time and memory 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
+import pkgutil
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import brainwires_provider._core
+import brainwires_provider.framing
+import brainwires_provider.protocols
 from brainwires_provider.errors import ProtocolError
 from brainwires_provider.events import Event, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.anthropic import AnthropicMessages
 from brainwires_provider.protocols.gemini import Gemini
 from brainwires_provider.protocols.google_interactions import GoogleInteractions
 from brainwires_provider.protocols.ollama import Ollama
@@ -26,6 +33,7 @@ from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import Message, Origin, Request, ToolCallPart
 from work import is_in_proportion
 
+ANTHROPIC = Origin("anthropic_messages", "anthropic", "m")
 GEMINI = Origin("gemini", "google", "m")
 INTERACTIONS = Origin("google_interactions", "google-interactions", "m")
 CHAT = Origin("openai_chat", "openai", "m")
@@ -160,6 +168,109 @@ def ollama_logprobs(count: int) -> None:
     )
 
 
+# -- objects that get another member with every chunk --------------------------------------------------------
+
+
+def members(count: int) -> list[dict[str, int]]:
+    return [{f"k{i}": 1} for i in range(count)]
+
+
+def chat_fields(make: Callable[[dict[str, int]], dict[str, Any]], count: int) -> None:
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    read(OpenAIChat().decoder(CHAT), [*map(make, members(count)), end])
+
+
+def chat_usage(count: int) -> None:
+    chat_fields(lambda new: {"choices": [], "usage": new, "id": "c"}, count)
+
+
+def chat_usage_of_a_choice(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a"}, "usage": new}]}, count)
+
+
+def chat_field_of_a_choice(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a"}, "x": new}]}, count)
+
+
+def chat_top(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a"}}], "x": new}, count)
+
+
+def chat_message(count: int) -> None:
+    chat_fields(lambda new: {"choices": [{"delta": {"content": "a", "x": {"y": new}}}]}, count)
+
+
+def anthropic_usage(count: int) -> None:
+    start = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1}}}
+    deltas = [{"type": "message_delta", "delta": {}, "usage": new} for new in members(count)]
+    read(AnthropicMessages().decoder(ANTHROPIC), [start, *deltas, {"type": "message_stop"}])
+
+
+def bedrock(named: list[tuple[str, dict[str, Any]]]) -> None:
+    decoder = PROVIDERS["bedrock"].protocol().decoder(Origin("bedrock_converse", "bedrock", "m"))
+    for name, message in [
+        *named,
+        ("messageStop", {"stopReason": "end_turn"}),
+        ("metadata", {"usage": {"a": 1}}),
+    ]:
+        decoder.feed(WireMessage(json.dumps(message).encode(), name))
+    assert decoder.ended
+
+
+def bedrock_start(count: int) -> None:
+    bedrock([("messageStart", {"role": "assistant", "x": new}) for new in members(count)])
+
+
+def bedrock_deltas(values: list[Any]) -> None:
+    bedrock([("contentBlockDelta", {"contentBlockIndex": 0, "delta": value}) for value in values])
+
+
+def bedrock_unknown(count: int) -> None:
+    bedrock_deltas([{"x": new} for new in members(count)])
+
+
+def bedrock_unknown_lists(count: int) -> None:
+    bedrock_deltas([{"x": {"y": [1]}}] * count)
+
+
+def bedrock_reasoning(count: int) -> None:
+    bedrock_deltas([{"reasoningContent": new} for new in members(count)])
+
+
+def gemini_top(count: int) -> None:
+    gemini([{**gemini_chunk(TEXT), "x": new} for new in members(count)])
+
+
+def ollama_message(count: int) -> None:
+    lines = [{"model": "m", "message": {"content": "a", "x": new}} for new in members(count)]
+    read(Ollama().decoder(OLLAMA), [*lines, {"message": {}, "done": True}])
+
+
+def interactions_unknown(count: int) -> None:
+    interactions("other", [{"type": "other", "x": new} for new in members(count)])
+
+
+def interactions_unknown_lists(count: int) -> None:
+    interactions("other", [{"type": "other", "x": [i]} for i in range(count)])
+
+
+def interactions_unknown_texts(count: int) -> None:
+    interactions("other", [{"type": "other", "x": "ab" * 500}] + [{"type": "other", "x": "c" * 500}] * count)
+
+
+def interactions_arguments(count: int) -> None:
+    created = {"event_type": "interaction.created", "interaction": {"id": "v1_1"}}
+    start = {
+        "event_type": "step.start",
+        "index": 0,
+        "step": {"type": "function_call", "name": "f", "id": "c"},
+    }
+    deltas = [{"type": "arguments", "arguments": {"a": new}, **new} for new in members(count)]
+    grown = [{"event_type": "step.delta", "index": 0, "delta": delta} for delta in deltas]
+    end = {"event_type": "interaction.completed", "interaction": {"status": "completed"}}
+    read(GoogleInteractions().decoder(INTERACTIONS), [created, start, *grown, end])
+
+
 SOURCE = {"web": {"uri": "https://a.example"}}
 TEXT = {"text": "a"}
 
@@ -257,6 +368,22 @@ CASES = [
     interactions_contents,
     ollama_calls,
     ollama_logprobs,
+    chat_usage,
+    chat_usage_of_a_choice,
+    chat_field_of_a_choice,
+    chat_top,
+    chat_message,
+    anthropic_usage,
+    bedrock_start,
+    bedrock_unknown,
+    bedrock_unknown_lists,
+    bedrock_reasoning,
+    gemini_top,
+    ollama_message,
+    interactions_unknown,
+    interactions_unknown_lists,
+    interactions_unknown_texts,
+    interactions_arguments,
 ]
 
 
@@ -271,6 +398,72 @@ def test_the_work_is_in_proportion(case: Callable[[int], None]) -> None:
 def test_the_time_is_in_proportion(case: Callable[[int], None]) -> None:
     small, large = seconds(case, LONG_ENOUGH), seconds(case, 4 * LONG_ENOUGH)
     assert large < 0.05 or large / small < RATIO, f"{small:.3f} s, and {large:.3f} s for four times as much"
+
+
+# -- regular expressions -------------------------------------------------------------------------------------
+
+LETTERS = ("a", "1", " ", "\n", '"', "'", "`", "\\\\", "[", "{", "-", ".", ",")
+
+
+def patterns() -> dict[str, re.Pattern[Any]]:
+    """All that modules hold which read what a service sends, by module and place."""
+    found: dict[str, re.Pattern[Any]] = {}
+    for package in (brainwires_provider.protocols, brainwires_provider.framing, brainwires_provider._core):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            waiting = list(vars(importlib.import_module(module.name)).items())
+            while waiting:
+                name, value = waiting.pop()
+                if isinstance(value, re.Pattern):
+                    found[f"{module.name.partition('.')[2]}.{name}"] = value
+                elif isinstance(value, tuple):
+                    waiting += [(f"{name}[{place}]", each) for place, each in enumerate(value)]
+    return found
+
+
+PATTERNS = patterns()
+MATCHED = frozenset(
+    (
+        "_core.limit_headers._DURATION",
+        "_core.limit_headers._SPAN",
+        "_core.partials._THOUGHT",
+        "protocols.base.emulated._ANSWER_BEGINS",
+        "protocols.base.errors._SPAN",
+        "protocols.base.google._SECONDS",
+        "protocols.relay.errors._STATUS",
+    )
+)
+"""Only tried at one place of a text."""
+LIMIT = 0.01
+
+
+def hostile(pattern: str, size: int) -> list[str]:
+    """Texts that begin what a pattern looks for again and again, and never end it."""
+    words = re.findall(r"[\w \"'`</-]{2,}", re.sub(r"\\.", "\0", pattern))
+    begun = [word + letter for word in dict.fromkeys((*words, "")) for letter in ("", *LETTERS)]
+    repeated = [(text * (size // len(text) + 1))[:size] + "\0" for text in begun if text]
+    return repeated + [word + letter * size + "\0" for word in words for letter in LETTERS]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_pattern_reads_a_hostile_text_in_proportion(name: str) -> None:
+    """A text of 12 KB takes less than a millisecond, and more than twenty where the work is quadratic."""
+    pattern = PATTERNS[name]
+    use = pattern.match if name in MATCHED else pattern.search
+    for size in (300, 12_000):
+        for text in hostile(_text_of(pattern), size):
+            given: Any = text if isinstance(pattern.pattern, str) else text.encode()
+            spent = (_processor_time(lambda: use(given)) for _ in range(4))
+            assert any(each < LIMIT for each in spent), text[:80]
+
+
+def _text_of(pattern: re.Pattern[Any]) -> str:
+    return pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode()
+
+
+def _processor_time(act: Callable[[], Any]) -> float:
+    started = time.process_time()
+    act()
+    return time.process_time() - started
 
 
 def seconds(case: Callable[[int], None], count: int) -> float:

@@ -57,7 +57,7 @@ _UNANSWERED = ("tool_calls", "pause", "pending")
 _OPENING = re.compile(r"[{\[]")
 _BEGUN = re.compile(r"""[{\[]\s*(?:["'{\[\d-]|\w+\s*:)""")
 """What is meant as JSON, and no bracket of prose."""
-_FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_FENCED = re.compile(r"```[a-zA-Z]*[^\S\n]*\n(.*?)```", re.DOTALL)
 _TOO_LARGE = re.compile(
     r"grammar.{0,40}too (?:large|complex|big)|schema.{0,40}too (?:large|complex)", re.I | re.S
 )

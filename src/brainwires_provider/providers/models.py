@@ -485,9 +485,8 @@ def facts_of(model: str, provider: str = "", rules: ModelRules | None = None) ->
     for name in own:
         if name not in ModelFacts.__struct_fields__:
             near = near_names(name, ModelFacts.__struct_fields__)
-            raise ConfigError(
-                f"models[{model!r}]: models have no fact {name!r}{near}", provider=provider or None
-            )
+            words = f"models[{model!r}]: models have no fact {name!r}{near}"
+            raise ConfigError(words, provider=provider or None)
     try:
         return msgspec.convert({**msgspec.to_builtins(known), **own}, ModelFacts)
     except msgspec.ValidationError as error:
@@ -498,8 +497,8 @@ def _rule(model: str, rules: ModelRules) -> str | Mapping[str, Any] | None:
     """The rule of that name, else the one with the longest beginning of it."""
     if model in rules:
         return rules[model]
-    starts = [name for name in rules if name.endswith("*") and model.startswith(name[:-1])]
-    return rules[max(starts, key=len)] if starts else None
+    starts = (name for name in rules if name.endswith("*") and model.startswith(name[:-1]))
+    return rules.get(max(starts, key=len, default=""))
 
 
 @lru_cache(512)
@@ -507,9 +506,8 @@ def _found(model: str, provider: str) -> ModelFacts:
     facts = UNKNOWN
     for family in FAMILIES:
         if (not family.at or provider in family.at) and re.search(family.pattern, model):
-            facts = replace(
-                facts, **{k: v for change in _changes(family, model) for k, v in change.facts.items()}
-            )
+            for change in _changes(family, model):
+                facts = replace(facts, **change.facts)
     return facts
 
 

@@ -20,9 +20,11 @@ from brainwires_provider.errors import (
     RateLimitError,
     ServerError,
 )
+from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.errors import error_in_body, error_in_reply
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.providers import PROVIDERS
+from brainwires_provider.types import Origin
 
 CODES: dict[type[APIError], str] = {
     AuthenticationError: "authentication_error invalid_api_key invalid_authentication invalid_authentication_error "
@@ -107,7 +109,20 @@ WAITS = {
     "Rate limit reached. Try again in 1.5 hours": 5400.0,
     "Try again later.": None,
     "Try again in 999999999999 seconds.": None,
+    "Please retry in 36.2s.": 36.2,
 }
+DELAYS = {"34s": 34.0, "1.5s": 1.5, "0s": 0.0, "999999999999s": None, f"{'9' * 400}s": None, "soon": None}
+"""What a detail of Google's states, and what is believed."""
+EVERYWHERE = (
+    "openai-chat",
+    "openai-responses",
+    "anthropic",
+    "google",
+    "google-interactions",
+    "bedrock",
+    "ollama",
+    "brainwires",
+)
 
 
 def reply(body: Any, status: int, **headers: str) -> Reply:
@@ -161,9 +176,7 @@ def test_too_long_a_prompt_is_told_by_its_code() -> None:
     assert type(refused("tokens per minute: context window is 5", 429)) is RateLimitError
 
 
-@pytest.mark.parametrize(
-    "provider", ["openai-chat", "openai-responses", "anthropic", "google", "bedrock", "ollama"]
-)
+@pytest.mark.parametrize("provider", EVERYWHERE)
 def test_every_protocol_classifies_by_the_same_table(provider: str) -> None:
     protocol = PROVIDERS[provider].protocol()
     for status, message in TOO_LONG.values():
@@ -207,6 +220,41 @@ def test_being_retryable_survives_a_copy_and_a_pickle() -> None:
 @pytest.mark.parametrize("message", WAITS)
 def test_a_wait_is_read_from_the_wording(message: str) -> None:
     assert refused(message, 429).retry_after == WAITS[message]
+
+
+@pytest.mark.parametrize("message", WAITS)
+@pytest.mark.parametrize("provider", EVERYWHERE)
+def test_every_protocol_reads_a_wait_from_the_wording(provider: str, message: str) -> None:
+    protocol = PROVIDERS[provider].protocol()
+    error = {"code": 429, "message": message}
+    for told in (error, {**error, "status": "RESOURCE_EXHAUSTED"}):
+        assert protocol.decode_error(reply({"error": told}, 429)).retry_after == WAITS[message]
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+@pytest.mark.parametrize("provider", ["google", "google-interactions"])
+def test_a_delay_among_googles_details_is_sensible(provider: str, delay: str) -> None:
+    protocol = PROVIDERS[provider].protocol()
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    told = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no", "details": details}
+    assert protocol.decode_error(reply({"error": told}, 429)).retry_after == DELAYS[delay]
+    by_header = protocol.decode_error(reply({"error": told}, 429, retry_after="7")).retry_after
+    assert by_header == (7.0 if DELAYS[delay] is None else DELAYS[delay])
+
+
+@pytest.mark.parametrize("provider", EVERYWHERE)
+def test_an_event_named_error_is_classified_by_its_type(provider: str) -> None:
+    protocol = PROVIDERS[provider].protocol()
+    if protocol.name == "bedrock_converse":
+        return  # its frames have no such event: an exception is named by a header
+    decoder = protocol.decoder(Origin(protocol.name, provider, "m"))
+    event = {"message": "busy", "type": "slow_down"}
+    name = None if provider == "ollama" else "error"
+    body = {"error": event} if provider == "ollama" else event
+    with pytest.raises(OverloadedError, match="busy") as caught:
+        decoder.feed(WireMessage(json.dumps(body).encode(), name))
+    assert caught.value.retryable
+    assert caught.value.type == "slow_down"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from typing import Any
 
 import pytest
 
-from brainwires_provider.protocols.base.json import decode_json, fast_decode, grown
+from brainwires_provider.protocols.base.json import Merging, decode_json, fast_decode, merged
 
 PADDING = " " * 100
 """Makes a text long enough that its brackets are counted."""
@@ -91,4 +93,37 @@ def test_log_probabilities_of_a_long_answer_are_read() -> None:
     ],
 )
 def test_what_a_delta_adds_to(known: object, value: object, name: str, both: object) -> None:
-    assert grown(known, value, name) == both
+    assert Merging().grown(known, value, name) == both
+
+
+def test_what_is_merged_in_place_is_what_the_values_say() -> None:
+    pieces: list[dict[str, Any]] = [
+        {"a": {"b": 1, "c": {"d": None}}, "e": 1},
+        {"a": {"b": None, "c": {"d": {"f": 1}}}, "e": {"g": 1}},
+        {"a": {"c": {"d": {"h": 2}}}, "e": {"g": None, "i": 2}},
+        {"a": None, "e": 3, "j": None},
+    ]
+    given, merging, known, plain = copy.deepcopy(pieces), Merging(), {}, {}
+    for piece in pieces:
+        known, plain = merging.merged(known, piece), merged(plain, piece)
+        assert known == plain
+    assert pieces == given, "a piece was changed"
+
+
+def test_what_is_known_wins_over_what_completes_it() -> None:
+    known = {"a": 1, "b": None, "c": {"d": 1, "e": None}}
+    more = {"a": 2, "b": 3, "c": {"d": 4, "e": 5, "f": 6}, "g": None}
+    assert Merging().completed(known, more) == merged(more, known)
+    assert known == {"a": 1, "b": None, "c": {"d": 1, "e": None}}
+
+
+def test_what_was_handed_out_is_not_changed_later() -> None:
+    merging = Merging()
+    known: Any = {"a": {"b": 1}, "l": [1], "t": "x", "n": {}}
+    for piece in ({"a": {"c": 1}, "l": [2], "t": "y"}, {"n": {"o": [3]}}, {"n": {"o": [4]}}):
+        known = merging.grown(known, piece)
+        shown = copy.deepcopy(known)
+        merging.release()
+        assert merging.grown(known, {"a": {"z": 1}, "l": [5], "t": "z", "n": {"o": [6]}}) != shown
+        assert known == shown
+        merging.release()

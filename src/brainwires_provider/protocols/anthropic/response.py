@@ -23,7 +23,7 @@ from brainwires_provider.framing.eventstream import EventStreamMessage
 from brainwires_provider.protocols.anthropic.errors import error_in_event
 from brainwires_provider.protocols.anthropic.parts import PartBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged
+from brainwires_provider.protocols.base.json import fast_decode, looks_like
 from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
 from brainwires_provider.types.usage import split_usage
 
@@ -138,7 +138,7 @@ class AnthropicDecoder(DecoderBase):
         self.start()
         self._stop_reason = message.get("stop_reason") or self._stop_reason
         if message.get("usage"):
-            self._usage = merged(self._usage, message["usage"])
+            self._usage = self.merging.merged(self._usage, message["usage"])
         for name, value in message.items():
             if value is not None and name not in _TOP:
                 self.extra[name] = value
@@ -152,7 +152,7 @@ class AnthropicDecoder(DecoderBase):
     def _on_delta(self, event: dict[str, Any]) -> None:
         self._top(event["delta"])
         if event.get("usage"):
-            self._usage = merged(self._usage, event["usage"])
+            self._usage = self.merging.merged(self._usage, event["usage"])
             self._counted = True
         self._more(event)
 

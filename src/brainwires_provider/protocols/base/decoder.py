@@ -35,7 +35,7 @@ from brainwires_provider.events import (
     ToolCallDelta,
 )
 from brainwires_provider.framing.base import DEFAULT_MAX_PARTS, WireMessage
-from brainwires_provider.protocols.base.json import decode_json, fast_decode, looks_like, merged, objects_in
+from brainwires_provider.protocols.base.json import Merging, decode_json, fast_decode, looks_like, objects_in
 from brainwires_provider.types import (
     Citation,
     FilePart,
@@ -335,6 +335,7 @@ class DecoderBase:
         self.started = False
         self.ended = False
         self.parts = Assembler()
+        self.merging = Merging()
         self.origin = origin
         self.empty_text: TextPart | None = None
         """A text of this origin that begins, once the service has named its model."""
@@ -368,6 +369,7 @@ class DecoderBase:
             usage=replace(self.usage(), complete=False),
             extra=dict(self.extra),
         )
+        self.merging.release()
         mended: Response = well_formed(response) if self.parts.ragged else response
         return mended
 
@@ -432,7 +434,7 @@ class DecoderBase:
 
     def keep(self, name: str, value: Any) -> None:
         """A field of the message that no part has a place for."""
-        self.message_extra[name] = merged(self.message_extra.get(name), value)
+        self.message_extra[name] = self.merging.merged(self.message_extra.get(name), value)
 
     def check_citations(self, count: int) -> None:
         """Raise ProtocolError for more citations than a response may have."""

@@ -197,7 +197,6 @@ _CHARACTERS = re.compile(
     r"""|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4})+"""
 )
 """Whole characters of a JSON string: an escape that has not come yet is not among them."""
-_END = re.compile(r'"?\s*\}?\s*$')
 
 
 class EmulatedDecoder:
@@ -293,7 +292,8 @@ class _Object:
         """The remaining events but for the end, and the part that it is."""
         index = self._start.index
         if self._at is not None:
-            rest = _END.sub("", self._text[self._at :])  # an escape that is no character
+            # What is left is the end of the object, or an escape that is no character.
+            rest = self._text[self._at :].rstrip().removesuffix("}").rstrip().removesuffix('"')
             events: list[Event] = [TextDelta(index, rest)] if rest else []
             return events, replace(part, text=self._answer + rest)
         try:

@@ -38,6 +38,7 @@ __all__ = [
     "is_error",
     "object_in",
     "retry_after",
+    "sensible",
 ]
 
 _CODES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
@@ -150,7 +151,7 @@ _WORDINGS: tuple[tuple[type[APIError], re.Pattern[str]], ...] = (
             r"|(prompt|input) is too long|prompt too long|prompt exceeds max length|exceeded model token limit"
             r"|too many tokens in the (prompt|input)|range of input length should be|too many input tokens"
             r"|input tokens exceeded|exceeds? (the )?maximum (allowed )?(input )?length"
-            r"|input token count .*exceeds the maximum|exceeds the max(imum)? (number of )?(input )?tokens"
+            r"|input token count .{0,80}exceeds the maximum|exceeds the max(imum)? (number of )?(input )?tokens"
             r"|increase the physical batch size",
             re.IGNORECASE,
         ),
@@ -265,10 +266,11 @@ def _stated_wait(kind: type[APIError], message: str, header: float | None) -> fl
     while span := _SPAN.match(message, end):
         unit = next(factor for name, factor in _UNITS.items() if span[2].lower().startswith(name))
         seconds, end = (seconds or 0.0) + float(span[1]) * unit, span.end()
-    return None if seconds is None else _sensible(seconds)
+    return None if seconds is None else sensible(seconds)
 
 
-def _sensible(seconds: float) -> float | None:
+def sensible(seconds: float) -> float | None:
+    """The wait, or None for one that nobody can mean."""
     return seconds if 0 <= seconds <= _LONGEST_WAIT else None
 
 
@@ -388,18 +390,18 @@ def retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
     """Seconds to wait, from `retry-after-ms`, or `retry-after` as seconds or as a date; None for an absurd one."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return _sensible(milliseconds / 1000)
+        return sensible(milliseconds / 1000)
     value = headers.get("retry-after")
     seconds = _number(value)
     if seconds is not None or value is None or now is None:
-        return None if seconds is None else _sensible(seconds)
+        return None if seconds is None else sensible(seconds)
     from email.utils import parsedate_to_datetime
 
     try:
         date = parsedate_to_datetime(value)
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
-        return _sensible(max(0.0, date.timestamp() - now))
+        return sensible(max(0.0, date.timestamp() - now))
     except (ValueError, OverflowError):
         return None
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from brainwires_provider.errors import APIError, ProtocolError, UnsupportedError
 from brainwires_provider.protocols.base.decoder import well_formed
-from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply, retry_after
+from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply, sensible
 from brainwires_provider.protocols.base.json import decode_json, looks_like
 from brainwires_provider.protocols.base.models import able, count_of, object_of, read_json, stage_of, text_of
 from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Quirks, Reply
@@ -116,7 +116,8 @@ def _error(body: dict[str, Any], *, headers: Mapping[str, str] | None, **known: 
         **known,
     )
     made.code, made.type = reason or status_name, status_name
-    made.retry_after = _delay(details) or retry_after(headers or {}, known["now"])
+    delay = _delay(details)
+    made.retry_after = made.retry_after if delay is None else delay
     if any("PerDay" in str(each.get("quotaId")) for each in _violations(details)):
         made.retryable = False  # the day's quota, whatever delay is stated
     return made
@@ -128,11 +129,11 @@ def _violations(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _delay(details: list[dict[str, Any]]) -> float | None:
-    """`RetryInfo.retryDelay`, in seconds."""
+    """`RetryInfo.retryDelay`, in seconds; None for an absurd one."""
     for detail in details:
         found = _SECONDS.fullmatch(str(detail.get("retryDelay")))
         if found:
-            return float(found[1])
+            return sensible(float(found[1]))
     return None
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "Merging",
     "check_depth",
     "decode_json",
     "fast_decode",
-    "grown",
     "int_or_none",
     "items_in",
     "looks_like",
@@ -124,21 +124,86 @@ def merged(known: Any, value: Any) -> Any:
     return both
 
 
-def grown(known: Any, value: Any, name: str = "") -> Any:
-    """A field to which a delta adds: objects are merged, lists and texts continued, of all else the last value wins.
+class Merging:
+    """Merges the pieces of fields at the cost of what is new: what it has copied once is changed in place.
 
-    A value that begins with all that is known is a later copy of it, and ids and signatures are never in pieces.
+    `release` says that the values were returned to a caller; what is merged after it is copied again.
     """
-    if type(known) is dict and type(value) is dict:
-        both = dict(known)
-        for field, inner in value.items():
-            both[field] = grown(both[field], inner, field) if field in both else inner
+
+    __slots__ = ("_own",)
+
+    def __init__(self) -> None:
+        self._own: dict[int, Any] = {}  # by identity: it keeps them alive
+
+    def release(self) -> None:
+        """The values belong to someone else, too."""
+        self._own.clear()
+
+    def merged(self, known: Any, value: Any) -> Any:
+        """As the function."""
+        if type(value) is not dict or type(known) is not dict:
+            return value
+        both = self._mine(known)
+        for name, inner in value.items():
+            if inner is not None or name not in both:
+                both[name] = self.merged(both.get(name), inner)
         return both
-    if type(known) is not type(value) or type(known) not in (list, str):
-        return known if value is None else value
-    if value[: len(known)] == known or name.endswith(("id", "signature", "type")):
-        return value
-    return known + value
+
+    def completed(self, known: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+        """The known fields win: a value counts where there is none."""
+        both: dict[str, Any] = self._mine(known)
+        for name, inner in value.items():
+            there = both.get(name)
+            if there is None:
+                both[name] = inner
+            elif type(there) is dict and type(inner) is dict:
+                both[name] = self.completed(there, inner)
+        return both
+
+    def grown(self, known: Any, value: Any, name: str = "", *, repeats: bool = True) -> Any:
+        """A field to which a delta adds: objects are merged, lists and texts continued, else the last value wins.
+
+        `repeats`: null adds nothing, a value that begins with all that is known is a later copy of it, and ids and
+        signatures are never in pieces.
+        """
+        if type(known) is not type(value) or type(known) not in (dict, list, str):
+            return known if repeats and value is None else value
+        if type(known) is dict:
+            return self._grown_fields(known, value, repeats)
+        if repeats and _is_again(known, value, name):
+            return value
+        if type(known) is str:
+            return known + value
+        both = self._mine(known)
+        both += value
+        return both
+
+    def _grown_fields(self, known: dict[str, Any], value: dict[str, Any], repeats: bool) -> dict[str, Any]:
+        both: dict[str, Any] = self._mine(known)
+        for name, inner in value.items():
+            there = both.get(name)
+            if name not in both:
+                both[name] = inner
+            elif (
+                type(there) is str and type(inner) is str and not (repeats and _is_again(there, inner, name))
+            ):
+                both[name] = None
+                there += inner  # in place, where nobody else has it
+                both[name] = there
+            else:
+                both[name] = self.grown(there, inner, name, repeats=repeats)
+        return both
+
+    def _mine(self, known: Any) -> Any:
+        if id(known) in self._own:
+            return known
+        made = known.copy()
+        self._own[id(made)] = made
+        return made
+
+
+def _is_again(known: Any, value: Any, name: str) -> bool:
+    return value[: len(known)] == known or name.endswith(("id", "signature", "type"))
 
 
 def looks_like(body: bytes) -> str:

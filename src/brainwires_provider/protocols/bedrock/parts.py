@@ -274,6 +274,7 @@ class PartBuilder:
         elif kind == "image":
             self._opened(_media_part("image", value, b"", origin), self._image)
         else:
+            self._fields = {kind: value}
             self._opened(self._opaque(), self._opaque)
 
     def _text(self, value: Any) -> None:
@@ -303,9 +304,9 @@ class PartBuilder:
                 part.seed = replace(part.seed, redacted=True)
                 part.grown = self._redacted
             else:
-                known = self._fields.get(name)
-                self._fields[name] = inner if name not in self._fields else _grown(known, inner)
-                part.seed = replace(part.seed, extra=dict(self._fields))
+                fields = self._grown(self._fields, {name: inner})
+                if fields is not self._fields:
+                    self._fields, part.seed = fields, replace(part.seed, extra=fields)
             self._pass_on(name, inner)
 
     def _add_blob(self, piece: str) -> None:
@@ -365,19 +366,24 @@ class PartBuilder:
         source = value.get("source") or {}
         if "bytes" in source:
             self._data += _decoded(source["bytes"])
-        self._value = {**self._value, **{k: v for k, v in value.items() if k != "source"}}
+        more = {k: v for k, v in value.items() if k != "source"}
+        self._value = self._decoder.merging.merged(self._value, more)
         self._pass_on("image", value)
 
     def _image(self) -> Part:
         return _media_part("image", self._value, bytes(self._data), self._decoder.origin)
 
     def _unknown(self, value: Any) -> None:
-        self._value = value if self.part is None else _grown(self._value, value)
+        more = {self._kind: value}
+        self._fields = more if self.part is None else self._grown(self._fields, more)
         self._opened(self._opaque(), self._opaque)
         self._pass_on(self._kind, value)
 
     def _opaque(self) -> OpaquePart:
-        return OpaquePart(self._kind, {self._kind: self._value}, origin=self._decoder.origin)
+        return OpaquePart(self._kind, self._fields, origin=self._decoder.origin)
+
+    def _grown(self, known: Any, value: Any) -> Any:
+        return self._decoder.merging.grown(known, value, repeats=False)
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -421,16 +427,6 @@ def _decoded(piece: str) -> bytes:
         return base64.b64decode(_text(piece), validate=True)
     except binascii.Error:
         raise ValueError("a blob is not base64") from None
-
-
-def _grown(known: Any, value: Any) -> Any:
-    if isinstance(known, str) and isinstance(value, str):
-        return known + value
-    if isinstance(known, list) and isinstance(value, list):
-        return known + value
-    if isinstance(known, dict) and isinstance(value, dict):
-        return {**known, **{k: _grown(known[k], v) if k in known else v for k, v in value.items()}}
-    return value
 
 
 # -- parts to blocks -----------------------------------------------------------------------------------------

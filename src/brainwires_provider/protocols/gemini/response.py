@@ -17,7 +17,7 @@ import msgspec
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, merged, objects_in, text_or_none
+from brainwires_provider.protocols.base.json import fast_decode, looks_like, objects_in, text_or_none
 from brainwires_provider.protocols.gemini.errors import chunk_error
 from brainwires_provider.protocols.gemini.models import decode_usage
 from brainwires_provider.protocols.gemini.parts import Content
@@ -168,7 +168,7 @@ class GeminiDecoder(DecoderBase):
         if not chunk.keys() <= _TOP:
             for name, value in chunk.items():
                 if value is not None and name not in _TOP:
-                    self.extra[name] = merged(self.extra.get(name), value)
+                    self.extra[name] = self.merging.merged(self.extra.get(name), value)
 
     def _candidates(self, candidates: list[dict[str, Any]], streams: bool) -> None:
         """The first candidate is the answer; the others are kept as they came."""

@@ -24,7 +24,7 @@ from brainwires_provider.protocols.base.calls import Arguments
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, sources
 from brainwires_provider.protocols.base.facts import media_kind
 from brainwires_provider.protocols.base.google import TOOL_NAME, bytes_in, compact
-from brainwires_provider.protocols.base.json import grown, int_or_none, items_in, objects_in, text_or_none
+from brainwires_provider.protocols.base.json import int_or_none, items_in, objects_in, text_or_none
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import (
     MessageEncoderBase,
@@ -168,7 +168,7 @@ class _Thought(PartBuilder):
                 self.report(self._part, delta)
             case _:
                 more = {name: value for name, value in delta.items() if name != "type" and value is not None}
-                self._extra = grown(self._extra, more)
+                self._extra = self._decoder.merging.grown(self._extra, more)
                 self.report(self._part, delta)
 
     def _add_content(self, content: Any, *, joins: bool) -> None:
@@ -275,7 +275,7 @@ class _Output(PartBuilder):
         self._annotations += items_in(delta.get("annotations"))
         more = _without(delta, "type", "text", "annotations")
         if more:
-            self._extra = grown(self._extra, more)
+            self._extra = self._decoder.merging.grown(self._extra, more)
 
     def _taken(self) -> Wire:
         first, self._first, self.is_empty = self._first, {}, False
@@ -320,9 +320,9 @@ class _Call(PartBuilder):
         if isinstance(arguments, str):
             self._text.add(arguments)
         elif arguments is not None:
-            self.data["arguments"] = grown(self.data.get("arguments"), arguments)
+            self.data["arguments"] = self._decoder.merging.grown(self.data.get("arguments"), arguments)
         if more:
-            self._extra = grown(self._extra, more)
+            self._extra = self._decoder.merging.grown(self._extra, more)
             self.report(self._part, delta)
 
     def end(self) -> None:
@@ -345,7 +345,7 @@ class _Opaque(PartBuilder):
         return decode_step(self.data, self._decoder.origin)
 
     def add(self, delta: Wire) -> None:
-        self.data = grown(self.data, _without(delta, "type"))
+        self.data = self._decoder.merging.grown(self.data, _without(delta, "type"))
         self.report(self._part, delta)
 
     def end(self) -> None:

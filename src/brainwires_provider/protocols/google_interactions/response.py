@@ -17,7 +17,7 @@ from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.copies import Seen, match_copies
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.google import compact
-from brainwires_provider.protocols.base.json import looks_like, merged, objects_in, text_or_none
+from brainwires_provider.protocols.base.json import looks_like, objects_in, text_or_none
 from brainwires_provider.protocols.google_interactions.errors import event_error, failed_error
 from brainwires_provider.protocols.google_interactions.models import decode_usage
 from brainwires_provider.protocols.google_interactions.parts import OUTPUT, PartBuilder, begin_step
@@ -130,7 +130,7 @@ class InteractionsDecoder(DecoderBase):
         self._count(value.get("usage"))
         for name, field in value.items():
             if field is not None and name not in _TOP:
-                self.extra[name] = merged(self.extra.get(name), field)
+                self.extra[name] = self.merging.merged(self.extra.get(name), field)
 
     def _count(self, usage: Any) -> None:
         if usage:
@@ -143,7 +143,7 @@ class InteractionsDecoder(DecoderBase):
             self._count(metadata.get("total_usage"))
             more = {name: value for name, value in metadata.items() if name != "total_usage"}
             if more:
-                self.extra["metadata"] = merged(self.extra.get("metadata"), more)
+                self.extra["metadata"] = self.merging.merged(self.extra.get("metadata"), more)
 
     def _add_steps(self, steps: Any) -> None:
         """Steps of a whole interaction; those that have come by their own events are completed by their copies."""

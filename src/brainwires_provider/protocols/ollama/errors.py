@@ -31,7 +31,7 @@ __all__ = ["decode_error", "decode_error_object"]
 _WORDS: tuple[tuple[re.Pattern[str], type[APIError]], ...] = tuple(
     (re.compile(words, re.IGNORECASE), kind)
     for words, kind in (
-        (r"model .*not found|file does not exist|no such (model|file)", NotFoundError),
+        (r"model .{0,300}not found|file does not exist|no such (model|file)", NotFoundError),
         (r"not authorized|permission denied|forbidden", PermissionDeniedError),
         (r"unauthori[sz]ed|authentication", AuthenticationError),
         (r"does not support|invalid|is required|must be|unknown type|unsupported", InvalidRequestError),

@@ -22,7 +22,7 @@ from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.calls import CallBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import is_error
-from brainwires_provider.protocols.base.json import fast_decode, int_or_none, looks_like, merged, objects_in
+from brainwires_provider.protocols.base.json import fast_decode, int_or_none, looks_like, objects_in
 from brainwires_provider.protocols.base.usage import usage_of
 from brainwires_provider.protocols.openai_chat.errors import error_in_stream
 from brainwires_provider.protocols.openai_chat.parts import (
@@ -186,14 +186,14 @@ class ChatDecoder(DecoderBase):
         if usage:
             if type(usage) is not dict:
                 raise TypeError(f"usage is {type(usage).__name__}")
-            self._counts = merged(self._counts, usage) if self._counts else usage
+            self._counts = self.merging.merged(self._counts, usage) if self._counts else usage
         extra = self.extra
         if not extra:
             self.extra = {n: v for n, v in chunk.items() if v is not None and n not in _TOP}
             return
         for name, value in chunk.items():
             if value is not None and name not in _TOP:
-                extra[name] = merged(extra.get(name), value) if type(value) is dict else value
+                extra[name] = self.merging.merged(extra.get(name), value) if type(value) is dict else value
 
     def _streamed(self, choice: dict[str, Any]) -> None:
         """A choice of a chunk. A whole message after deltas is a copy of them; without deltas it is one itself."""
@@ -266,11 +266,11 @@ class ChatDecoder(DecoderBase):
             if name == "error" and value:
                 raise error_in_stream({"error": value}, self)
             if name == "usage" and type(value) is dict:
-                self._counts = merged(value, self._counts)
+                self._counts = self.merging.completed(self._counts, value)
             elif name == "logprobs" and type(value) is dict:
                 _lengthen(self.extra.setdefault(name, {}), value)
             else:
-                self.extra[name] = merged(self.extra.get(name), value)
+                self.extra[name] = self.merging.merged(self.extra.get(name), value)
 
     def _message(self, message: dict[str, Any], whole: bool) -> None:
         """One delta, or one whole message. The order of the steps is the order of a whole body's parts."""

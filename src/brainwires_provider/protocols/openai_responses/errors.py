@@ -17,7 +17,7 @@ from brainwires_provider.types import Origin, Response
 
 __all__ = ["decode_error", "event_error", "failed_error"]
 
-_ENVELOPE = frozenset(("type", "sequence_number", "stream_id", "error", "headers", "status_code"))
+_ENVELOPE = frozenset(("sequence_number", "stream_id", "error", "headers", "status_code"))
 
 
 def decode_error(reply: Reply) -> APIError:
@@ -32,7 +32,7 @@ def event_error(event: Mapping[str, Any], partial: Response, origin: Origin) -> 
     if isinstance(inner, dict):
         given = {**inner, "status": event.get("status") or event.get("status_code") or inner.get("status")}
     else:
-        given = {k: v for k, v in event.items() if k not in _ENVELOPE}
+        given = {k: v for k, v in event.items() if k not in _ENVELOPE and (k, v) != ("type", "error")}
         if isinstance(inner, str):
             given.setdefault("message", inner)
     headers = event.get("headers") or given.get("headers")

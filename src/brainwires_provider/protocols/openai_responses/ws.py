@@ -239,7 +239,7 @@ def fault_of(error: APIError) -> Fault:
 # How servers word it that they do not continue a response: `previous_response_id` named (OpenAI, Codex, gateways), the
 # response not found (xAI), or not the caller's (LiteLLM).
 _PARENT = re.compile(
-    r"previous_response_id|\bresponse with id\b.*\bnot found|\bthis response id was not issued\b",
+    r"previous_response_id|\bresponse with id\b.{0,300}\bnot found|\bthis response id was not issued\b",
     re.IGNORECASE,
 )
 _WITH_INSTRUCTIONS = re.compile(r"\binstructions and previous_response_id together", re.IGNORECASE)
