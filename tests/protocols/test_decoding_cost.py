@@ -203,6 +203,7 @@ def chat_message(count: int) -> None:
 def anthropic_usage(count: int) -> None:
     start = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1}}}
     deltas = [{"type": "message_delta", "delta": {}, "usage": new} for new in members(count)]
+    deltas[-1]["delta"] = {"stop_reason": "end_turn"}
     read(AnthropicMessages().decoder(ANTHROPIC), [start, *deltas, {"type": "message_stop"}])
 
 

@@ -251,15 +251,24 @@ def test_answers_that_are_not_of_the_type_are_sent_again(tmp_path: Path) -> None
     assert len(list(bodies(api))) == 3
 
 
-@pytest.mark.parametrize("wrong", ["errored", ["succeeded"], ["failed"]])
-def test_what_cannot_be_sent_again_is_refused(wrong: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ("errored", TypeError, "outcomes takes a list"),
+        (["succeeded"], ConfigError, "what can be sent again is errored, expired, cancelled, missing"),
+        (["failed"], ValueError, "outcomes"),
+    ],
+)
+def test_what_cannot_be_sent_again_is_refused(
+    wrong: Any, error: type[Exception], words: str, tmp_path: Path
+) -> None:
     async def work() -> None:
         async with client(service()) as asking:
             batch = await asking.batch(ITEMS, ledger=tmp_path)
             await finished(batch)
             await batch.retry(wrong)
 
-    with pytest.raises(ConfigError, match="what can be sent again is errored, expired, cancelled, missing"):
+    with pytest.raises(error, match=words):
         run(work)
 
 

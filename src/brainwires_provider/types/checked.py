@@ -18,7 +18,7 @@ from functools import lru_cache, wraps
 from importlib import import_module
 from operator import methodcaller
 from reprlib import Repr
-from types import FunctionType, NoneType, UnionType
+from types import FunctionType, NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -188,7 +188,7 @@ def check_call(function: Any, given: Mapping[str, Any], **later: str) -> dict[st
             or annotation[:7] == "Unpack["
         ):
             continue
-        forms = _forms_of(_evaluated(annotation, function.__module__, **later))
+        forms = _forms_of(_type_of(annotation, function.__module__, tuple(later.items())))
         if Any not in forms:
             taken[name] = _fit(value, forms, name, True)
     return taken
@@ -201,10 +201,12 @@ def _defaults_of(function: Any) -> dict[str, Any]:
     return {**dict(zip(names, values, strict=True)), **(function.__kwdefaults__ or {})}
 
 
-def _evaluated(annotation: str, module: str, **later: str) -> Any:
-    names = {name: getattr(import_module(place), name) for name, place in later.items() if name in annotation}
+@lru_cache(512)
+def _type_of(annotation: str, module: str, later: tuple[tuple[str, str], ...]) -> Any:
+    names = {name: getattr(import_module(place), name) for name, place in later if name in annotation}
+    one = SimpleNamespace(__annotations__={"one": annotation})
     try:
-        return eval(annotation, vars(sys.modules[module]), names)  # noqa: S307 (an annotation of ours)
+        return get_type_hints(one, vars(sys.modules[module]), names)["one"]
     except NameError:
         return Any  # of a module that is loaded later, and checks it
 

@@ -59,6 +59,7 @@ def claude(**told: Any) -> ModelFacts:
         result_status=True,
         cache_points=True,
         tool_cache_points=True,
+        refused_media=("audio", "video"),
         **told,
     )
 

@@ -367,9 +367,11 @@ def test_where_operations_go(colour: str, monkeypatch: pytest.MonkeyPatch) -> No
 @BOTH
 def test_what_cannot_be_asked(colour: str) -> None:
     with ScriptedServer(service) as server:
-        for act in (lambda o: o.pull(""), lambda o: o.show(3), lambda o: o.copy("a", " ")):
+        for act in (lambda o: o.pull(""), lambda o: o.copy("a", " ")):
             with pytest.raises(ConfigError, match="as Ollama names it"):
                 operate(colour, server.url, lambda c, act=act: act(c.ollama))
+        with pytest.raises(TypeError, match="model takes text"):
+            operate(colour, server.url, lambda c: c.ollama.show(3))  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="name a model as Ollama names it"):
             operate(colour, None, lambda c: c.ollama.load(), "openai-chat:m", api_key="k")  # type: ignore[arg-type]
         assert server.requests == []

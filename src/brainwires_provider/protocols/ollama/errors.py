@@ -45,7 +45,9 @@ _UNABLE = re.compile(r"does not support (\w+)", re.IGNORECASE)
 # `think` was a boolean; then levels were gpt-oss's alone.
 _TOO_OLD: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"\.think of type bool|think value .* is not supported for this model", re.IGNORECASE),
+        re.compile(
+            r"\.think of type bool|think value .{0,100} is not supported for this model", re.IGNORECASE
+        ),
         "levels of thinking need Ollama 0.17.7: update the server, or pass OllamaOptions(think=True)",
     ),
     (
