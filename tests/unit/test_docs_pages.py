@@ -163,11 +163,15 @@ def test_the_websocket_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_page_is_reached() -> None:
-    """Each page is in the navigation, and each link of a page leads to one."""
+    """Each page is in the navigation, or in the list of decisions, and each link of a page leads to one."""
     navigation = (PROJECT / "zensical.toml").read_text(encoding="utf-8")
+    decisions = (DOCS / "decisions.md").read_text(encoding="utf-8")
     for page in DOCS.rglob("*.md"):
         name = page.relative_to(DOCS).as_posix()
-        if not name.startswith("decisions/"):
+        if name.startswith("decisions/"):
+            title = page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+            assert title.replace(". ", ". [", 1) + f"]({name})" in decisions, name
+        else:
             assert f'"{name}"' in navigation, name
         for target in re.findall(r"\]\(([^)#:]+\.md)[^)]*\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{name} links to {target}"
