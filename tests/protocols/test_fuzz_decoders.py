@@ -7,17 +7,26 @@ A few hundred cases are part of the fast suite, 100,000 of the slow one; `BRAINW
 from __future__ import annotations
 
 import functools
+import json
 import os
 import traceback
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider.errors import ProtocolError, ServerError
 from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.anthropic.response import BedrockAnthropicDecoder
+from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.protocol import Reply
+from brainwires_provider.protocols.llamacpp.response import CompletionDecoder
+from brainwires_provider.protocols.ollama.operations import ProgressDecoder
+from brainwires_provider.protocols.openai_responses.response import ResponsesDecoder
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import Origin, dump_messages, load_messages
 from decoder_fuzz import MAX_SEED, Case, Fuzzer, Seed, check
@@ -38,7 +47,117 @@ def fuzzer() -> Fuzzer:
         name = f"{case.folder.parent.name}/{case.folder.name}"
         status = case.spec.answer.status
         seeds.append(Seed(name, case.protocol, case.origin, _FRAMINGS[kind], body, status))
-    return Fuzzer(seeds)
+    return Fuzzer([*seeds, *by_hand(seeds)])
+
+
+def by_hand(known: Sequence[Seed]) -> Iterator[Seed]:
+    """Of the decoders that no fixture's answer is read by."""
+    anthropic, bedrock = PROVIDERS["anthropic"].protocol(), PROVIDERS["bedrock-anthropic"].protocol()
+    messages = Origin("anthropic_messages", "anthropic", "claude-sonnet-5")
+    stream = b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode())
+        for event in MESSAGES_STREAM
+    )
+    whole = json.dumps(MESSAGES_BODY).encode()
+    yield Seed("by hand/anthropic stream", anthropic, messages, "sse", stream)
+    yield Seed("by hand/anthropic whole", anthropic, messages, None, whole)
+    invoked = replace(messages, provider="bedrock-anthropic")
+    yield Seed("by hand/InvokeModel", bedrock, invoked, None, whole, make=BedrockAnthropicDecoder)
+    llama = PROVIDERS["llama-server"].protocol()
+    completed = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in COMPLETION)
+    at_llama = Origin("openai_chat", "llama-server", "m")
+    yield Seed("by hand/completion", llama, at_llama, "sse", completed, make=CompletionDecoder)
+    watchful = functools.partial(ResponsesDecoder, watchful=True)
+    for seed in known:
+        if seed.origin.protocol == "openai_responses" and seed.framing == "sse" and seed.status < 400:
+            yield replace(seed, name=f"watchful {seed.name}", make=watchful)
+
+
+MESSAGES_BODY: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-sonnet-5",
+    "content": [
+        {"type": "thinking", "thinking": "Hm.", "signature": "c2VhbGVk"},
+        {"type": "text", "text": "Sunny.", "citations": [{"type": "char_location", "cited_text": "sun"}]},
+        {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Rome"}},
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Rome"}},
+    ],
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 3, "output_tokens": 9, "cache_read_input_tokens": 1},
+}
+MESSAGES_STREAM: list[dict[str, Any]] = [
+    {
+        "type": "message_start",
+        "message": {**MESSAGES_BODY, "content": [], "stop_reason": None, "usage": {"input_tokens": 3}},
+    },
+    {"type": "ping"},
+    {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {"type": "thinking", "thinking": "", "signature": ""},
+    },
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm."}},
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "signature_delta", "signature": "c2VhbGVk"},
+    },
+    {"type": "content_block_stop", "index": 0},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "Sun"}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "ny."}},
+    {"type": "content_block_stop", "index": 1},
+    {
+        "type": "content_block_start",
+        "index": 2,
+        "content_block": {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}},
+    },
+    {
+        "type": "content_block_delta",
+        "index": 2,
+        "delta": {"type": "input_json_delta", "partial_json": '{"city":'},
+    },
+    {
+        "type": "content_block_delta",
+        "index": 2,
+        "delta": {"type": "input_json_delta", "partial_json": '"Rome"}'},
+    },
+    {"type": "content_block_stop", "index": 2},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}},
+    {"type": "message_stop"},
+]
+COMPLETION: list[dict[str, Any]] = [
+    {"content": "Su", "tokens": [1], "stop": False, "id_slot": 0},
+    {
+        "content": "nny.",
+        "tokens": [2],
+        "stop": False,
+        "completion_probabilities": [{"token": "n", "logprob": -0.1}],
+    },
+    {
+        "content": "",
+        "stop": True,
+        "stop_type": "eos",
+        "tokens_predicted": 2,
+        "tokens_evaluated": 4,
+        "timings": {"predicted_n": 2, "prompt_n": 4},
+    },
+]
+
+
+def test_every_decoder_has_seeds() -> None:
+    """All classes that read responses; the lines of a pull are none."""
+    pending, found = [DecoderBase], set()
+    while pending:
+        for kind in pending.pop().__subclasses__():
+            pending.append(kind)
+            if kind.__module__.startswith("brainwires_provider.protocols"):
+                found.add(kind)
+    assert found - {type(seed.decoder()) for seed in fuzzer().seeds} == {ProgressDecoder}
+    assert {seed.name for seed in fuzzer().seeds if seed.name.startswith("watchful ")}
 
 
 def failures(numbers: range) -> dict[str, tuple[int, str]]:
