@@ -166,14 +166,22 @@ class Expected(NamedTuple):
         return self._replace(is_forced=True).plan() if is_new and _TOO_LARGE.search(str(error)) else None
 
     def _value(self, text: str) -> Any:
+        text = without_thought(text)
+        try:
+            return self._converted(msgspec.json.decode(text))
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            pass
         first: Invalid | None = None
         for found in _json_in(text):
-            value = found.get(_WRAPPED, found) if self.asked.is_wrapped and isinstance(found, dict) else found
             try:
-                return self.asked.typed.convert(value)
+                return self._converted(found)
             except Invalid as error:
                 first = first or error
         raise first or Invalid((Problem("", "there is no whole JSON in the answer"),))
+
+    def _converted(self, found: Any) -> Any:
+        value = found.get(_WRAPPED, found) if self.asked.is_wrapped and isinstance(found, dict) else found
+        return self.asked.typed.convert(value)
 
     def _untooled(self, response: Response[Any]) -> Response[Any]:
         """The arguments of the forced tool as the text of the answer: no call is left that must be answered."""
@@ -223,17 +231,11 @@ def _error(kind: type[OutputError], words: str, response: Response[Any], **more:
 
 
 def _json_in(text: str) -> Iterator[Any]:
-    """The JSON of a text outside of what the model has only thought, what is most likely the answer first.
+    """The JSON in a text that is none as a whole, what is most likely the answer first.
 
-    That is all of it, else what stands in a fence, else in prose; the last before the others. A value that is broken
-    is no answer, nor is any part of it, nor what stands before it.
+    That is what stands in a fence, else in prose; the last before the others. A value that is broken is no answer, nor
+    is any part of it, nor what stands before it.
     """
-    text = without_thought(text)
-    try:
-        yield msgspec.json.decode(text)
-        return
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        pass
     fenced: list[Any] = []
     plain: list[Any] = []
     for place, piece in enumerate(_FENCED.split(text)):

@@ -72,7 +72,7 @@ Input: TypeAlias = str | Message | Sequence[Message] | Request
 
 _CHOICE = Literal["auto", "none", "required"]
 _ARGS = frozenset(OutputParams.__annotations__)
-_ONLY_MODEL = {"model"}
+_OF_MOST_CALLS = frozenset(("model", "output"))
 _TUNING = frozenset(Options.__struct_fields__)
 _POLICIES = frozenset(Policies.__struct_fields__)
 _NOTHING = Request(())
@@ -330,10 +330,12 @@ def build_request(
     Raises TypeError for a wrong keyword or type, ValueError for no message at all.
     """
     messages = messages_of(input)
-    if messages and (not args or args.keys() == _ONLY_MODEL) and not isinstance(input, Request):
+    if messages and _OF_MOST_CALLS.issuperset(args) and not isinstance(input, Request):
         request: Request = copied(_NOTHING)
         force_setattr(request, "messages", messages)
         force_setattr(request, "model", model)
+        if "output" in args:
+            force_setattr(request, "output", _output(args["output"]))
         if defaults is not None:
             force_setattr(request, "options", defaults)
         return request
