@@ -222,16 +222,16 @@ CASES: dict[str, Case] = {
     ),
     "fields beside an instruction and no text": Case(
         "openai-chat:m",
-        (Message("system", ("A", ""), extra={"x": 1}), Message.user("Hi")),
+        (Message("system", ("A", ""), extra={"name": "a"}), Message.user("Hi")),
         at("messages", 0),
-        {"role": "system", "content": "A", "x": 1},
+        {"role": "system", "content": "A", "name": "a"},
         (("messages[0].content[1]", "dropped"),),
     ),
     "fields beside two turns that are sent as one": Case(
         "openai-chat:m",
-        (*ASKED, Message("assistant", (SECOND,), extra={"x": 1}), SUN, RAIN),
-        at("messages", 1, "x"),
-        1,
+        (*ASKED, Message("assistant", (SECOND,), extra={"name": "a"}), SUN, RAIN),
+        at("messages", 1, "name"),
+        "a",
         (("messages[2]", "adapted"),),
     ),
     # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html (2026-11)
