@@ -14,6 +14,7 @@ import operator
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -81,11 +82,12 @@ from brainwires_provider import (
     WebSocketOptions,
 )
 from brainwires_provider.bulk.prompts import Prompt
+from brainwires_provider.events import collect
 from brainwires_provider.local import LocalModel
 from brainwires_provider.protocols.openai_responses.operations import Order
 from brainwires_provider.transports.base import Transport
-from brainwires_provider.types import ChatParams, EmbeddingArgs, Part, Policies
-from brainwires_provider.types.checked import Checked
+from brainwires_provider.types import ChatParams, EmbeddingArgs, Part, Policies, dump_messages
+from brainwires_provider.types.checked import Checked, check_call, plain
 
 SCHEMA = {"type": "object"}
 TOOL = Tool("weather", "Tells the weather.", SCHEMA)
@@ -622,3 +624,27 @@ def test_a_base_url_has_no_fragment() -> None:
 def test_headers_of_the_connection_are_not_set(name: str) -> None:
     with pytest.raises(ConfigError, match="extra_headers"):
         client("openai-chat").prepare("Hi", extra_headers={name: "x"})
+
+
+@pytest.mark.parametrize("take", [collect, dump_messages])
+def test_what_is_no_list_of_values_is_refused(take: Any) -> None:
+    with pytest.raises(TypeError, match="takes a list"):
+        take(5)
+
+
+def test_arguments_that_a_method_does_not_have_are_pythons_own_error() -> None:
+    with pytest.raises(TypeError, match="positional arguments"):
+        Client("openai-chat:m", api_key="k").resolve("openai-chat:m", "more")  # type: ignore[call-arg]
+
+
+def test_a_value_that_only_the_encoder_knows_stays_as_it_is() -> None:
+    day = date(2026, 11, 30)
+    assert plain({"day": day, "list": (1.5, day)}) == {"day": day, "list": [1.5, day]}
+
+
+def test_a_tuple_has_as_many_values_as_its_annotation() -> None:
+    def pair(of: tuple[str, int]) -> None: ...
+
+    assert check_call(pair, {"of": ["a", 1]}) == {"of": ("a", 1)}
+    with pytest.raises(TypeError, match="of takes"):
+        check_call(pair, {"of": ("a",)})

@@ -253,6 +253,25 @@ def test_arguments_again_without_an_id_are_one_call(
     assert "".join(getattr(e, "text", "") for e in events) == arguments
 
 
+@pytest.mark.parametrize(
+    ("first", "listed", "arguments"),
+    [
+        (call("{}"), '{"a":1', '{"a":1'),
+        (call('{"a"', name=None), '{"a":1}', '{"a":1}'),
+        (call('{"a"', name=None), '{"b":1}', '{"a"'),
+    ],
+    ids=[
+        "an empty object before an object that was cut",
+        "no name before",
+        "no name before, and no more of it",
+    ],
+)
+def test_a_listed_call_completes_what_came(first: dict[str, Any], listed: str, arguments: str) -> None:
+    last = whole({"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": listed}}]}, "tool_calls")
+    _, response = decoded(chunk(first), last)
+    assert [(c.name, c.arguments) for c in response.tool_calls] == [("f", arguments)]
+
+
 def test_two_real_calls_with_equal_arguments_stay_two() -> None:
     def count(*deltas: dict[str, Any]) -> int:
         return len(decoded(*map(chunk, deltas), chunk({}, "tool_calls"))[1].tool_calls)

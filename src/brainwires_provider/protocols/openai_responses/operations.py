@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from brainwires_provider.errors import ConfigError, ProtocolError
+from brainwires_provider.errors import ProtocolError
 from brainwires_provider.protocols.base.errors import object_in
 from brainwires_provider.protocols.base.json import looks_like
 from brainwires_provider.protocols.base.protocol import Call, stored_path
@@ -127,8 +127,6 @@ def _path(id: str) -> str:
 
 
 def _listed(include: Sequence[str]) -> Mapping[str, str | Sequence[str]]:
-    if isinstance(include, str):
-        raise ConfigError(f"include is a list of names: [{include!r}]")
     return {"include[]": tuple(include)} if include else {}
 
 
