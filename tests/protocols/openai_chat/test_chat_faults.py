@@ -259,12 +259,9 @@ def test_arguments_again_without_an_id_are_one_call(
         (call("{}"), '{"a":1', '{"a":1'),
         (call('{"a"', name=None), '{"a":1}', '{"a":1}'),
         (call('{"a"', name=None), '{"b":1}', '{"a"'),
+        (call('{"a":1}'), '{"b":2}', '{"a":1}'),
     ],
-    ids=[
-        "an empty object before an object that was cut",
-        "no name before",
-        "no name before, and no more of it",
-    ],
+    ids=["an empty object, then one that was cut", "no name before", "no name, and others", "others"],
 )
 def test_a_listed_call_completes_what_came(first: dict[str, Any], listed: str, arguments: str) -> None:
     last = whole({"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": listed}}]}, "tool_calls")
