@@ -48,7 +48,7 @@ from brainwires_provider.types.tools import as_tools, free_name
 from brainwires_provider.types.typed import Invalid, Problem, Typed, typed_of
 from brainwires_provider.types.usage import add_usage
 
-__all__ = ["Expected", "chat_typed", "expected_of", "plan_typed", "repaired", "untyped"]
+__all__ = ["Expected", "expected_of", "plan_typed", "repaired", "untyped"]
 
 _WRAPPED = "response"
 _FORCED = "answer"
@@ -130,6 +130,10 @@ class Expected(NamedTuple):
     def again(self, messages: Sequence[Message]) -> Plan:
         """The same request for a whole answer, with more messages."""
         return self._replace(more=messages, stream=False).plan()
+
+    def answered(self, plan: Plan) -> Coroutine[Any, Any, Response[Any]]:
+        """A whole answer of the type, after repairs where it was not. Raises OutputError."""
+        return _answered(self.session, plan, [])
 
     def read(self, response: Response[Any]) -> Response[Any]:
         """The response with its value. Raises OutputError."""
@@ -357,11 +361,6 @@ def _extended(input: Input, more: Sequence[Message]) -> Input:
 
 
 # -- answered ------------------------------------------------------------------------------------------------
-
-
-def chat_typed(session: Session, plan: Plan) -> Coroutine[Any, Any, Response[Any]]:
-    """A whole answer of the type that was asked for, after repairs where it was not. Raises OutputError."""
-    return _answered(session, plan, [])
 
 
 async def repaired(session: Session, plan: Plan, error: OutputInvalid, begun: float) -> Response[Any]:

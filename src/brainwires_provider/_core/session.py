@@ -330,11 +330,9 @@ class Session:
 
     def chat(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """One whole answer, of the type that was asked for. Raises every ProviderError."""
-        if plan.expected is None:
-            return self.chat_untyped(plan)
-        from brainwires_provider._core.output import chat_typed
-
-        return chat_typed(self, plan)
+        answered: Coroutine[Any, Any, Response]
+        answered = self.chat_untyped(plan) if plan.expected is None else plan.expected.answered(plan)
+        return answered
 
     async def chat_untyped(self, plan: Plan) -> Response:
         """The same as it was answered."""
