@@ -157,18 +157,15 @@ def _checking(method: FunctionType) -> Callable[..., Any]:
             method(None, *args, **kwargs)  # raises: they are no arguments of it
         return check_call(method, dict(zip(names, args, strict=False)) | kwargs)
 
-    if method.__code__.co_flags & _IS_COROUTINE:
+    @wraps(method)
+    async def awaited(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return await method(self, **(taken(args, kwargs) if args or kwargs else kwargs))
 
-        @wraps(method)
-        async def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            return await method(self, **(taken(args, kwargs) if args or kwargs else kwargs))
-    else:
+    @wraps(method)
+    def called(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return method(self, **(taken(args, kwargs) if args or kwargs else kwargs))
 
-        @wraps(method)
-        def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            return method(self, **(taken(args, kwargs) if args or kwargs else kwargs))
-
-    return checked
+    return awaited if method.__code__.co_flags & _IS_COROUTINE else called
 
 
 def check_call(function: Any, given: Mapping[str, Any], **later: str) -> dict[str, Any]:
