@@ -38,7 +38,7 @@ def kept_state(
 
 
 def check_kept(args: Mapping[str, Any]) -> None:
-    """Raises for arguments that are kept for later requests what making these would."""
+    """Check arguments that are kept for later requests: raises what a request with them would raise."""
     model = args.get("model")
     if model is not None and not isinstance(model, str):
         raise misfit("model", (str,), model)

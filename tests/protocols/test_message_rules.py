@@ -1015,7 +1015,7 @@ HARMLESS = {"id": "x", "index": 0, "status": "completed", "provider_specific_fie
 
 
 @pytest.mark.parametrize("model", EVERYWHERE)
-def test_what_nobody_misses_is_not_reported(model: str) -> None:
+def test_harmless_fields_are_not_reported(model: str) -> None:
     origin = Origin("another", "other", "m")
 
     def report(extra: dict[str, Any] | None) -> Any:

@@ -73,6 +73,7 @@ Input: TypeAlias = str | Message | Sequence[Message] | Request
 _CHOICE = Literal["auto", "none", "required"]
 _ARGS = frozenset(OutputParams.__annotations__)
 _OF_MOST_CALLS = frozenset(("model", "output"))
+"""A call with no other keywords sets no options, tools or system prompt: its request is made without merging any."""
 _TUNING = frozenset(Options.__struct_fields__)
 _POLICIES = frozenset(Policies.__struct_fields__)
 _NOTHING = Request(())

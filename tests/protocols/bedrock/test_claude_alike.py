@@ -97,7 +97,7 @@ def test_every_way_to_a_model_reports_the_same(model: str, case: str) -> None:
 
 @pytest.mark.parametrize("media_type", ["audio/wav", "video/mp4"])
 @pytest.mark.parametrize("provider", PROVIDER_NAMES)
-def test_no_model_hears_or_sees_films(provider: str, media_type: str) -> None:
+def test_audio_and_video_are_refused(provider: str, media_type: str) -> None:
     model = "us.anthropic.claude-sonnet-5" if "bedrock" in provider else "claude-sonnet-5"
     on_vertex = provider == "vertex-anthropic"
     config = ProviderConfig(

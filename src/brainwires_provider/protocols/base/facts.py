@@ -152,5 +152,5 @@ def _media_of(part: Part) -> Media | None:
 
 
 def media_kind(media_type: str | None) -> Media:
-    """The kind of content that a media type is of; whatever is no picture, sound or film is a document."""
+    """The kind of content that a media type is of; whatever is no image, audio or video is a document."""
     return _KINDS.get((media_type or "").partition("/")[0], "document")

@@ -140,7 +140,7 @@ class Merging:
         self._own.clear()
 
     def merged(self, known: Any, value: Any) -> Any:
-        """As the function."""
+        """As the function `merged`."""
         if type(value) is not dict or type(known) is not dict:
             return value
         both = self._mine(known)

@@ -89,7 +89,7 @@ class OptionReader:
         self._taken: set[str] = set()
         self._is_off_sent = False
         self._items: set[tuple[int, str]] = set()
-        self._originals: dict[int, tuple[Message, tuple[Message, ...]]] = {}
+        self._originals: dict[int, tuple[Message, tuple[Message, ...]]] | None = None
         self._sent_marks: list[str] = []
         self._deviations: list[Deviation] = []
         self._weakened: list[str] = []
@@ -167,11 +167,13 @@ class OptionReader:
 
     def _take_extra_of(self, item: Item) -> None:
         self._items.add((id(item), "extra"))
-        for original in self._originals.get(id(item), (item, ()))[1]:
-            self._take_extra_of(original)
+        if self._originals is not None and id(item) in self._originals:
+            for original in self._originals[id(item)][1]:
+                self._take_extra_of(original)
 
     def stands_for(self, message: Message, *originals: Message) -> None:
         """Declare that a message is encoded in place of the caller's: who takes its `extra` has taken theirs."""
+        self._originals = self._originals or {}
         self._originals[id(message)] = (message, originals)
 
     def adapted(self, field: str, reason: str) -> None:

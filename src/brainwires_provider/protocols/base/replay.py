@@ -35,7 +35,7 @@ from brainwires_provider.types import (
 
 __all__ = [
     "BROKEN_ARGUMENTS",
-    "INSTRUCTING",
+    "INSTRUCTION_ROLES",
     "MERGED",
     "MOVED",
     "MessageEncoderBase",
@@ -118,14 +118,21 @@ class MessageEncoderBase:
 
         They are reported, and so is what no other provider takes of an assistant's turn: signatures and the like.
         """
-        sent = []
+        sent, own = [], self.origin.protocol
         for index, message in enumerate(messages):
-            if message.role in INSTRUCTING:
+            role = message.role
+            if role == "assistant":
+                for part in message.content:  # a quick look, since every part of a long history is asked
+                    if part.extra and part.origin is not None and part.origin.protocol != own:
+                        self._report_others(index, message)
+                        break
+                else:
+                    if message.extra:
+                        self._report_others(index, message)
+            elif role in INSTRUCTION_ROLES:
                 message = self._spoken(index, message)
                 if not message.content:
                     continue
-            elif message.role == "assistant":
-                self._report_others(index, message)
             sent.append((index, message))
         return sent
 
@@ -153,7 +160,7 @@ class MessageEncoderBase:
             self._report_state(f"messages[{index}]", message.extra)
 
     def _report_state(self, place: str, extra: Mapping[str, Any]) -> None:
-        """Report the state among fields that are not sent; ids, indexes and the like are missed by nobody."""
+        """Report the state among fields that are not sent; ids, indexes and the like are no state."""
         for name, value in extra.items():
             if name in _STATE and _says_something(value):
                 self.reader.dropped(f"{place}.{name}", f"{name} is bound to the provider that made it")
@@ -337,7 +344,7 @@ def take_system(reader: OptionReader) -> str | None:
     return system
 
 
-INSTRUCTING = frozenset(("system", "developer"))
+INSTRUCTION_ROLES = frozenset(("system", "developer"))
 """The roles whose messages are instructions."""
 NO_TEXT = "an empty text is refused"
 

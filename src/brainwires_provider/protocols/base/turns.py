@@ -8,7 +8,12 @@ from typing import Any, TypeAlias, TypeGuard
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import INSTRUCTING, MessageEncoderBase, in_order, take_system
+from brainwires_provider.protocols.base.replay import (
+    INSTRUCTION_ROLES,
+    MessageEncoderBase,
+    in_order,
+    take_system,
+)
 from brainwires_provider.types import (
     Cache,
     Message,
@@ -127,7 +132,7 @@ class TurnEncoder(MessageEncoderBase, ABC):
                     self._release()
                     self.at = (index,)
                 self.encode_answer(message)
-            elif role in INSTRUCTING:
+            elif role in INSTRUCTION_ROLES:
                 if role == "developer":
                     self.adapted("this protocol has no developer role: sent as system", ".role")
                 leading = leading and self._is_instruction(message)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import INSTRUCTING, part_name
+from brainwires_provider.protocols.base.replay import INSTRUCTION_ROLES, part_name
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
 from brainwires_provider.protocols.gemini.parts import SIGNATURE, PartEncoder
 from brainwires_provider.types import (
@@ -82,7 +82,7 @@ class HistoryEncoder(PartEncoder):
             self.at = (index,)
             if message.name is not None:
                 self.drop_name(message)
-            leads = leads and message.role in INSTRUCTING
+            leads = leads and message.role in INSTRUCTION_ROLES
             if leads:
                 instruction += self._instruction(message)
             elif message.role == "assistant":
@@ -111,7 +111,7 @@ class HistoryEncoder(PartEncoder):
     def _add_input(self, message: Message) -> None:
         """A message of any role but the assistant's. Its results go right after the calls that they answer."""
         at = self.at
-        if message.role in INSTRUCTING:
+        if message.role in INSTRUCTION_ROLES:
             self.weaken("only leading ones can be instructions: sent as the user's", ".role")
         parts: list[Wire] = []
         turn = None

@@ -15,7 +15,7 @@ from brainwires_provider.errors import APIError, NotFoundError, PermissionDenied
 from brainwires_provider.protocols.base.continuation import Head, Heads, Match, Outline, head_of, outline_of
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.base.replay import INSTRUCTING, in_order, part_name
+from brainwires_provider.protocols.base.replay import INSTRUCTION_ROLES, in_order, part_name
 from brainwires_provider.protocols.google_interactions.options import (
     GoogleInteractionsOptions,
     InteractionsQuirks,
@@ -72,7 +72,7 @@ class HistoryEncoder(PartEncoder):
     def _input(self, message: Message) -> list[Wire]:
         """The results of calls, and the user's input behind them."""
         at = self.at
-        if message.role in INSTRUCTING:
+        if message.role in INSTRUCTION_ROLES:
             self.weaken("only leading texts can be instructions: sent as the user's", ".role")
         steps: list[Wire] = []
         content: list[Wire] = []
@@ -229,7 +229,7 @@ class StoredInteractions:
 
 def _is_instruction(message: Message) -> bool:
     return (
-        message.role in INSTRUCTING
+        message.role in INSTRUCTION_ROLES
         and not message.extra
         and all(type(part) is TextPart and not part.extra for part in message.content)
     )

@@ -12,7 +12,7 @@ from typing import Any
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Call
-from brainwires_provider.protocols.base.replay import INSTRUCTING, take_system
+from brainwires_provider.protocols.base.replay import INSTRUCTION_ROLES, take_system
 from brainwires_provider.protocols.ollama.messages import SEPARATOR, HistoryEncoder
 from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions
 from brainwires_provider.types import HostedTool, Origin, Reasoning, Request, Tool
@@ -75,7 +75,7 @@ def _call(path: str, body: Body, request: Request, reader: OptionReader, *, stre
 
 def _prompt(request: Request, encoder: HistoryEncoder) -> Body:
     """`system`, `prompt` and `images`: system messages, then one of the user's, or none."""
-    others = [m for m in request.messages if m.role not in INSTRUCTING]
+    others = [m for m in request.messages if m.role not in INSTRUCTION_ROLES]
     if request.tools or len(others) > 1 or any(m.role != "user" for m in others):
         raise encoder.unsupported(
             "/api/generate takes one prompt, without tools or turns; use client.chat or client.stream for more"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import INSTRUCTING, MessageEncoderBase, part_name
+from brainwires_provider.protocols.base.replay import INSTRUCTION_ROLES, MessageEncoderBase, part_name
 from brainwires_provider.protocols.relay.parts import (
     BETWEEN_TEXTS,
     ONLY_TEXT,
@@ -49,7 +49,7 @@ def encode_messages(
         encoder.at = (index,)
         if message.name is not None:
             encoder.dropped("this API has no names of speakers", ".name")
-        leads = leads and message.role in INSTRUCTING
+        leads = leads and message.role in INSTRUCTION_ROLES
         if leads:
             instructions.append(encoder.encode_instruction(message))
         else:
@@ -73,7 +73,7 @@ class _MessageEncoder(MessageEncoderBase):
         """The entries of one message, in order."""
         if message.role == "assistant":
             return self._assistant(message)
-        if message.role in INSTRUCTING:
+        if message.role in INSTRUCTION_ROLES:
             self.weaken("only leading ones can be instructions: sent as the user's", ".role")
         self.split_results(message)
         entries: list[Entry] = []
