@@ -118,12 +118,12 @@ class MessageEncoderBase:
 
         They are reported, and so is what no other provider takes of an assistant's turn: signatures and the like.
         """
-        sent, own = [], self.origin.protocol
+        sent = []
         for index, message in enumerate(messages):
             role = message.role
             if role == "assistant":
                 for part in message.content:  # a quick look, since every part of a long history is asked
-                    if part.extra and part.origin is not None and part.origin.protocol != own:
+                    if part.extra and not self.is_own(part):
                         self._report_others(index, message)
                         break
                 else:
