@@ -142,6 +142,7 @@ def over_http() -> Iterator[str]:
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # before the server's thread starts: a request that is early waits for it
         server = uvicorn.Server(uvicorn.Config(guarded, log_config=None, lifespan="on"))
         thread = Thread(target=server.run, args=([listening],))
         thread.start()
