@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from brainwires_provider.errors import ProviderError
+from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import Origin
 
@@ -27,6 +28,7 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "content": '{"id":"a","model":"m","content":%s,"stop_reason":"end_turn"}',
             "other": '{"id":"a","model":"m","content":[],"x":%s}',
+            "input": '{"id":"a","model":"m","content":[{"type":"tool_use","id":"t","name":"f","input":{"a":%s}}]}',
             "usage": '{"id":"a","model":"m","content":[],"usage":{"iterations":%s}}',
             "citations": '{"id":"a","model":"m","content":[{"type":"text","text":"a","citations":%s}]}',
         },
@@ -38,6 +40,8 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
             "citations": '{"output":{"message":{"content":[{"citationsContent":'
             '{"citations":%s,"content":[{"text":"a"}]}}]}}}',
             "other": '{"output":{"message":{"content":[]}},"trace":%s}',
+            "input": '{"output":{"message":{"content":[{"toolUse":{"toolUseId":"t","name":"f","input":{"a":%s}}}]}},'
+            '"stopReason":"tool_use"}',
         },
     ),
     "gemini": (
@@ -45,6 +49,8 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "parts": '{"candidates":[{"content":{"parts":%s},"finishReason":"STOP"}]}',
             "candidates": '{"candidates":%s}',
+            "args": '{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":%s}}}]},'
+            '"finishReason":"STOP"}]}',
             "grounding": '{"candidates":[{"content":{"parts":[{"text":"a"}]},'
             '"groundingMetadata":{"groundingChunks":%s}}]}',
             "supports": '{"candidates":[{"content":{"parts":[{"text":"a"}]},"groundingMetadata":{"groundingChunks":['
@@ -56,6 +62,8 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
         "google-interactions",
         {
             "steps": '{"id":"v1_1","status":"completed","steps":%s}',
+            "arguments": '{"id":"v1_1","status":"completed","steps":[{"type":"function_call","id":"x","name":"f",'
+            '"arguments":{"a":%s}}]}',
             "content": '{"id":"v1_1","status":"completed","steps":[{"type":"model_output","content":%s}]}',
             "annotations": '{"id":"v1_1","status":"completed","steps":[{"type":"model_output",'
             '"content":[{"type":"text","text":"a","annotations":%s}]}]}',
@@ -66,6 +74,8 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "content": '{"model":"m","message":{"content":%s},"done":true}',
             "calls": '{"model":"m","message":{"content":"","tool_calls":%s},"done":true}',
+            "arguments": '{"model":"m","message":{"content":"","tool_calls":[{"function":{"name":"f",'
+            '"arguments":{"a":%s}}}]},"done":true}',
             "logprobs": '{"model":"m","message":{"content":""},"logprobs":%s,"done":true}',
         },
     ),
@@ -75,6 +85,10 @@ PLACES: dict[str, tuple[str, dict[str, str]]] = {
             "content": '{"choices":[{"message":{"content":%s},"finish_reason":"stop"}]}',
             "choices": '{"choices":%s}',
             "calls": '{"choices":[{"message":{"content":"","tool_calls":%s},"finish_reason":"stop"}]}',
+            "arguments": '{"choices":[{"message":{"tool_calls":[{"id":"c","function":{"name":"f",'
+            '"arguments":{"a":%s}}}]},"finish_reason":"stop"}]}',
+            "delta": '{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f",'
+            '"arguments":{"a":%s}}}]},"finish_reason":"stop"}]}',
             "details": '{"choices":[{"message":{"content":"","reasoning_details":%s},"finish_reason":"stop"}]}',
             "annotations": '{"choices":[{"message":{"content":"","annotations":%s},"finish_reason":"stop"}]}',
             "found": '{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"citations":%s}',
@@ -134,7 +148,10 @@ def measure(protocol: str, place: str, shape: str) -> tuple[float, float, str]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.process_time()
     try:
-        decoder.feed_whole(body)
+        if place == "delta":
+            decoder.feed(WireMessage(body))
+        else:
+            decoder.feed_whole(body)
         outcome = "read"
     except ProviderError as error:
         outcome = type(error).__name__

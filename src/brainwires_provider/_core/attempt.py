@@ -360,7 +360,7 @@ class Attempt:
         source, plan = self.continued or self.exchange, self._plan
         continuation = None if source is None else source.continuation
         if continuation is None:
-            return plan.http_report if plan.report.deviations else plan.report
+            return plan.http_report if plan.target.row.transport == "websocket" else plan.report
         return replace(plan.report, continuation=continuation)
 
     @property

@@ -118,8 +118,8 @@ class Expected(NamedTuple):
         given: Any = self._forced() if self.is_forced else self.args
         session = self.session
         target, request = session.request(said, given)
-        made: Plan = copied(session.plan_request(target, request, said, given, stream=self.stream, fork=fork))
-        force_setattr(made, "expected", self)
+        made = session.plan_request(target, request, said, given, stream=self.stream, fork=fork)
+        force_setattr(made, "expected", self)  # nobody else has it yet
         if self.is_forced:
             session.forced_outputs.add(_key(made, self.asked))
             deviation = Deviation("output", "emulated", _REASON)
@@ -189,7 +189,9 @@ class Expected(NamedTuple):
 
     def _untooled(self, response: Response[Any]) -> Response[Any]:
         """The arguments of the forced tool as the text of the answer: no call is left that must be answered."""
-        calls = response.tool_calls if self.is_forced else ()
+        if not self.is_forced:
+            return response
+        calls = response.tool_calls
         forced = self._forced_name(self._others()) if calls else None
         answers = [call for call in calls if call.name == forced]
         if not answers:
@@ -296,12 +298,24 @@ def expected_of(session: Session, output: Any) -> Expected:
 
 
 def _asked(output: Any) -> _Asked:
+    try:
+        return _known(output)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+    return _read(output)
+
+
+def _read(output: Any) -> _Asked:
     if isinstance(output, (str, Mapping)):
         raise misfit("output", (JSONSchema, type), output)
     try:
         return _asked_of(output if isinstance(output, Typed) else typed_of(output))
     except TypeError as error:
         raise TypeError(f"output: {error}") from None
+
+
+_known = lru_cache(512)(_read)
 
 
 @lru_cache(512)

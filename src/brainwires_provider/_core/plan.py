@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from brainwires_provider.transports.websocket.dialing import Endpoint
 
 __all__ = [
+    "POLICIES",
     "Input",
     "Plan",
     "build_request",
@@ -75,7 +76,7 @@ _ARGS = frozenset(OutputParams.__annotations__)
 _OF_MOST_CALLS = frozenset(("model", "output"))
 """A call with no other keywords sets no options, tools or system prompt: its request is made without merging any."""
 _TUNING = frozenset(Options.__struct_fields__)
-_POLICIES = frozenset(Policies.__struct_fields__)
+POLICIES = frozenset(Policies.__struct_fields__)
 _NOTHING = Request(())
 _TEXT = TextPart("")
 _SAID = Message("user", (_TEXT,))
@@ -341,8 +342,8 @@ def build_request(
             force_setattr(request, "options", defaults)
         return request
     check_args(args)
-    if not _POLICIES.isdisjoint(args):
-        Policies(**{name: args[name] for name in args.keys() & _POLICIES})  # type: ignore[literal-required]
+    if not POLICIES.isdisjoint(args):
+        Policies(**{name: args[name] for name in args.keys() & POLICIES})  # type: ignore[literal-required]
     base = input if isinstance(input, Request) else _NOTHING
     system = args.get("system", base.system)
     if not messages and system is None and not empty:

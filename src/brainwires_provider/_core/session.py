@@ -19,7 +19,16 @@ from brainwires_provider._core.continuing import Held
 from brainwires_provider._core.fallback import args_for, fallbacks_of, may_be_hedged
 from brainwires_provider._core.hooks import Hooks
 from brainwires_provider._core.lifecycle import abandon, running_loop
-from brainwires_provider._core.plan import Input, Plan, build_request, endpoint_of, is_typed, plan, plan_call
+from brainwires_provider._core.plan import (
+    POLICIES,
+    Input,
+    Plan,
+    build_request,
+    endpoint_of,
+    is_typed,
+    plan,
+    plan_call,
+)
 from brainwires_provider._core.sending import Sending
 from brainwires_provider._core.waits import Waits, closed
 from brainwires_provider.errors import ConfigError
@@ -69,7 +78,6 @@ T = TypeVar("T")
 
 _MODELS_KNOWN = 100
 _INFO = 20  # logging.INFO: the module is loaded with the first request
-_POLICIES = Policies.__struct_fields__
 
 
 class Session:
@@ -296,7 +304,9 @@ class Session:
 
     def with_policies(self, plan: Plan, args: Mapping[str, Any]) -> Plan:
         """The plan with what a call sets of the policies, over the client's."""
-        own = {name: args[name] for name in _POLICIES if args.get(name) is not None}
+        if POLICIES.isdisjoint(args):
+            return plan
+        own = {name: args[name] for name in POLICIES & args.keys() if args.get(name) is not None}
         return replace(plan, policies=replace(self.policies, **own)) if own else plan
 
     def plan_call(

@@ -30,6 +30,7 @@ from brainwires_provider.types import ToolCallPart
 __all__ = ["Arguments", "CallBuilder", "CallFragment"]
 
 _EMPTY = "{}"
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class CallFragment(Struct, frozen=True, gc=False):
@@ -122,7 +123,7 @@ class _OpenCall:
 
     def is_whole(self) -> bool:
         """Whether the arguments so far are a JSON object."""
-        return _object(self.arguments()) is not None
+        return _is_object(self.arguments())
 
     def goes_on_with(self, fragment: CallFragment, frame: int) -> bool:
         """Whether a fragment that may be this call's does not plainly begin another."""
@@ -143,7 +144,9 @@ class _OpenCall:
         if fragment.id is None or fragment.id != self.id or fragment.name != self.name:
             return False
         known = self.arguments()
-        if known == _EMPTY or (known != "" and fragment.arguments.startswith(known)):
+        if not known:
+            return False
+        if known == _EMPTY or fragment.arguments.startswith(known):
             return True
         return fragment.index == self.index and _includes(fragment.arguments, known)
 
@@ -278,7 +281,7 @@ class CallBuilder:
 def _may_be_held(fragment: CallFragment) -> bool:
     text = fragment.arguments
     is_at_once = bool(fragment.id and fragment.name) and fragment.kind == "function"
-    return text == _EMPTY or (is_at_once and _object(text) is not None)
+    return text == _EMPTY or (is_at_once and _is_object(text))
 
 
 def _seen(kind: str, name: str, arguments: str, id: str | None, place: int) -> Seen:
@@ -289,9 +292,26 @@ def _seen(kind: str, name: str, arguments: str, id: str | None, place: int) -> S
     return Seen(f"{kind} {name}", texts, () if id is None else (id,), place, empty=not name)
 
 
+def _is_object(text: str) -> bool:
+    """Whether a text is a JSON object; its value, which may take many times the memory, is not made."""
+    if not _may_be_object(text):
+        return False
+    try:
+        _skim(text)
+    except RecursionError:
+        return False
+    except ValueError:
+        return _object(text) is not None  # JSON as services send it
+    return True
+
+
+def _may_be_object(text: str) -> bool:
+    return text.lstrip()[:1] == "{" and text.rstrip()[-1:] == "}"
+
+
 def _object(text: str) -> dict[str, Any] | None:
     """The JSON object that a text is; None for any other."""
-    if text.lstrip()[:1] != "{" or text.rstrip()[-1:] != "}":
+    if not _may_be_object(text):
         return None
     try:
         value = decode_json(text.encode("utf-8", "surrogatepass"))
@@ -302,8 +322,8 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _includes(text: str, known: str) -> bool:
     """Whether a text is a JSON object that has all members of a known one."""
-    value = _object(text)
-    members = None if value is None else _object(known)
+    members = _object(known)
+    value = None if members is None else _object(text)
     if value is None or members is None:
         return False
     return all(name in value and value[name] == member for name, member in members.items())

@@ -314,17 +314,38 @@ def sources(items: Any, read: Callable[[dict[str, Any]], Citation]) -> tuple[Cit
 
 
 def well_formed(value: Any) -> Any:
-    """The same JSON value, part or event, so that it can be encoded again: no lone surrogate, no NaN, no infinity."""
+    """The same JSON value, part or event, so that it can be encoded again: no lone surrogate, no NaN, no infinity.
+
+    What holds none of them is returned as it is, and not copied.
+    """
+    return value if _is_well_formed(value) else _mended(value)
+
+
+def _is_well_formed(value: Any) -> bool:
+    if isinstance(value, str):
+        return not _LONE.search(value)
+    if isinstance(value, dict):
+        return all(map(_is_well_formed, value)) and all(map(_is_well_formed, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_well_formed, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, Struct) or all(
+        _is_well_formed(getattr(value, n)) for n in value.__struct_fields__
+    )
+
+
+def _mended(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return _join_surrogates(value) if _LONE.search(value) else value
+        return _join_surrogates(value)
     if isinstance(value, dict):
-        return {well_formed(k): well_formed(v) for k, v in value.items()}
+        return {_mended(k): _mended(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(well_formed(v) for v in value)
+        return type(value)(_mended(v) for v in value)
     if isinstance(value, Struct):
-        return replace(value, **{n: well_formed(getattr(value, n)) for n in value.__struct_fields__})
+        return replace(value, **{n: _mended(getattr(value, n)) for n in value.__struct_fields__})
     return value
 
 

@@ -30,7 +30,7 @@ _MOST_REPORTED = 8
 _ANNOTATIONS = frozenset(("default", "discriminator", "example", "examples", "propertyOrdering"))
 
 
-class Dialect(Struct, frozen=True):
+class Dialect(Struct, frozen=True, cache_hash=True):
     """What one service takes of JSON Schema. `limits` None: every keyword."""
 
     name: str
@@ -105,9 +105,10 @@ def conform(schema: Any, dialect: Dialect) -> Compiled:
     What becomes of a `FixedSchema` is kept with it.
     """
     kept: dict[Dialect, Compiled] = getattr(schema, "kept", {})
-    if dialect not in kept:
-        kept[dialect] = _conform(schema, dialect)
-    return kept[dialect]
+    made = kept.get(dialect)
+    if made is None:
+        made = kept[dialect] = _conform(schema, dialect)
+    return made
 
 
 def _conform(schema: Any, dialect: Dialect) -> Compiled:
@@ -131,7 +132,8 @@ def conformed(reader: OptionReader, field: str, schema: Any, dialect: Dialect | 
     made = conform(schema, dialect)
     if made.refused:
         return None
-    report_schema(reader, field, made, dialect.name)
+    if made.changed or made.lost:
+        report_schema(reader, field, made, dialect.name)
     return made.schema
 
 

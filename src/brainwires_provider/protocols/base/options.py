@@ -62,6 +62,7 @@ class OptionReader:
     """
 
     __slots__ = (
+        "_changed",
         "_deviations",
         "_is_off_sent",
         "_items",
@@ -92,6 +93,7 @@ class OptionReader:
         self._originals: dict[int, tuple[Message, tuple[Message, ...]]] | None = None
         self._sent_marks: list[str] = []
         self._deviations: list[Deviation] = []
+        self._changed: frozenset[str] = frozenset()
         self._weakened: list[str] = []
 
     def take(self, field: str) -> Any:
@@ -247,11 +249,12 @@ class OptionReader:
 
     def finish(self) -> tuple[Deviation, ...]:
         """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
-        reported = set(self._fields_reported) if self._deviations else set()
+        reported = {d.field for d in self._deviations} if self._deviations else set()
         if self._values and self._is_cache_off() and not self._is_off_sent and "cache" not in reported:
             self.adapted("cache", "no cache marks are sent")
             reported.add("cache")
         if reported:
+            self._changed = frozenset(reported)
             reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"
         for field in self._values:
             if field not in self._taken and field not in reported:
@@ -264,10 +267,6 @@ class OptionReader:
         return tuple(self._deviations)
 
     @property
-    def _fields_reported(self) -> frozenset[str]:
-        return frozenset(d.field for d in self._deviations)
-
-    @property
     def weakened(self) -> tuple[str, ...]:
         """The fields that are adapted to less than was asked for."""
         return tuple(self._weakened)
@@ -277,9 +276,9 @@ class OptionReader:
         """The fields that are sent as they were given; complete after `finish`."""
         if not self._values and not self._sent_marks:
             return ()
-        changed = self._fields_reported
-        names = [name for name in self._values if name in self._taken]
-        return tuple(name for name in (*names, *self._sent_marks) if name not in changed)
+        taken, changed = self._taken, self._changed
+        names = [name for name in self._values if name in taken and name not in changed]
+        return (*names, *[name for name in self._sent_marks if name not in changed])
 
     def _is_cache_off(self) -> bool:
         strategy = self._values.get("cache")

@@ -239,7 +239,10 @@ def _effort(effort: Effort, quirks: ChatQuirks, body: dict[str, Any], reader: Op
 
 def _tools(reader: OptionReader, quirks: ChatQuirks, body: dict[str, Any]) -> None:
     tools: Sequence[Tool | HostedTool] = reader.take("tools") or ()
-    choice, stops = reader.forcible(reader.take("tool_choice"), can_stop=bool(quirks.thinking_off))
+    choice = reader.take("tool_choice")
+    if not tools and choice is None:
+        return
+    choice, stops = reader.forcible(choice, can_stop=bool(quirks.thinking_off))
     if stops:
         body.update(quirks.thinking_off)
     if choice is not None and choice.names and choice.mode == "none":
