@@ -241,6 +241,7 @@ class Portal:
         self.jobs: set[Job[Any]] = set()
         self.shares: set[Share] = set()
         self.inherited: list[object] = []
+        self._roused: list[Job[Any]] = []
         self.loop = asyncio.new_event_loop()
         # A private loop: what debug mode would report of it is not the program's concern, and keeps frames alive.
         self.loop.set_debug(False)
@@ -272,6 +273,21 @@ class Portal:
         except RuntimeError:
             return False
         return True
+
+    def rouse(self, job: Job[Any]) -> None:
+        """On the loop: wake a job's caller once the loop has done what it is at.
+
+        A thread that is woken before takes the interpreter's lock from the loop at its next system call, and both
+        wait for each other once for each stream.
+        """
+        if not self._roused:
+            self.loop.call_soon(self._rouse_all)
+        self._roused.append(job)
+
+    def _rouse_all(self) -> None:
+        roused, self._roused = self._roused, []
+        for job in roused:
+            job.rouse()
 
     def _run(self) -> None:
         loop = self.loop

@@ -118,7 +118,7 @@ class Pump(Job[None]):
             batches.append(batch)
             if self._waiting:
                 self._waiting = False
-                self.rouse()
+                self.portal.rouse(self)
             if self._given - self._taken > _BOUND:
                 await self._pause()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import re
 import ssl
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -307,9 +306,12 @@ class _Session:
         connector._closed = True
 
 
-_CODED = re.compile(rb"chunked|content-encoding", re.IGNORECASE)
-"""A head before a body that may be broken in its form."""
 _fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
+
+
+def _may_be_broken(head: bytes) -> bool:
+    """Whether a body after this head has a form that may be broken."""
+    return b"chunked" in head or b"content-encoding" in head
 
 
 class _Handler(ResponseHandler):
@@ -324,7 +326,7 @@ class _Handler(ResponseHandler):
         body = self._payload
         if body is None or body.is_eof():
             end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end < len(data) and _CODED.search(data, 0, end):
+            if 4 <= end < len(data) and _may_be_broken(data[:end].lower()):
                 super().data_received(data[:end])
                 if self.exception() is not None:
                     return

@@ -16,7 +16,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -356,7 +356,6 @@ class DecoderBase:
         self.started = False
         self.ended = False
         self.parts = Assembler()
-        self.merging = Merging()
         self.origin = origin
         self.empty_text: TextPart | None = None
         """A text of this origin that begins, once the service has named its model."""
@@ -364,6 +363,11 @@ class DecoderBase:
         self.model: str | None = None
         self.extra: dict[str, Any] = {}
         self.message_extra: dict[str, Any] = {}
+
+    @cached_property
+    def merging(self) -> Merging:
+        """What merges the pieces of fields. Made when first needed: few answers have some."""
+        return Merging()
 
     @property
     def max_parts(self) -> int:
