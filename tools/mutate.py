@@ -2,14 +2,15 @@
 
     nice uv run --no-sync python tools/mutate.py map
     nice uv run --no-sync python tools/mutate.py run [--count 300] [--seed 1] [--minutes 30] [--workers 2]
-    nice uv run --no-sync python tools/mutate.py run --slow      those that survived, with the slow tests too
+    nice uv run --no-sync python tools/mutate.py run --all       those that survived, with all tests that run the line
+    nice uv run --no-sync python tools/mutate.py run --slow      the same, and with the slow tests too
     uv run --no-sync python tools/mutate.py summary [--seed 1]
 
 The same seed makes the same faults of the same source. The source itself is never written: each fault is made in a
 copy of the package, which the tests import in place of it. What became of each is kept in build/mutation, and a run
 goes on where the last one of its seed ended. `map` runs the fast tests once, and notes which of their functions run
-which lines: those that run a changed line are then tried first, the quickest and nearest before the others; without
-it, and for lines that run when a module is imported, the tests of the module. `docs/mutation.md` has the last results.
+which lines: those that run a changed line are then tried, the quickest and nearest before the others, as many as take
+a minute; without it, the tests of the module. `docs/mutation.md` has the last results.
 Needs `os.fork`.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import random
 import resource
@@ -55,6 +57,8 @@ INVALID, AGAIN = 97, 96
 _MEASURED = FOLDER / "measured" / "coverage"
 _SECONDS = FOLDER / "seconds.json"
 _STATEMENT = 8
+_MOST_SECONDS = 60.0
+"""What the tests for one fault take by the map, unless all are asked for."""
 _FIRST, _FIRST_SECONDS = 20, 2.0
 """The first stage of tests that run a line: so many functions, of so many seconds; the next are ten times as large."""
 
@@ -106,8 +110,11 @@ class Map:
             self._data = coverage.CoverageData(str(_MEASURED))
             self._data.read()
 
-    def stages(self, change: Change) -> tuple[list[Stage], bool]:
-        """The tests that run a changed line, the most promising first; and whether these are all there are."""
+    def stages(self, change: Change, most: float = math.inf) -> tuple[list[Stage], bool]:
+        """The tests that run a changed line, the most promising first, and whether these are all there are.
+
+        After `most` seconds no further one is taken.
+        """
         if self._data is None:
             return [], False
         by_line = self._data.contexts_by_lineno(str(SOURCE / change.path))
@@ -121,12 +128,13 @@ class Map:
         known = sorted(here & self._seconds.keys(), key=lambda name: self._rank(change.path, name))
         found: list[Stage] = []
         at, batch, seconds = 0, _FIRST, _FIRST_SECONDS
-        while at < len(known):
+        while at < len(known) and most > 0:
             stage: list[str] = []
             left = seconds
-            while at < len(known) and len(stage) < batch and (left > 0 or not stage):
+            while at < len(known) and len(stage) < batch and (min(left, most) > 0 or not stage):
                 stage.append(known[at])
                 left -= self._seconds[known[at]]
+                most -= self._seconds[known[at]]
                 at += 1
             found.append(tuple(stage))
             batch, seconds = 10 * batch, 10 * seconds
@@ -270,8 +278,9 @@ class FirstFailure:
 class Slot:
     """A copy of the package in which one fault at a time is made, and the process that tests it."""
 
-    def __init__(self, number: int, known: Map, *, slow: bool) -> None:
+    def __init__(self, number: int, known: Map, *, all_tests: bool, slow: bool) -> None:
         self._map = known
+        self._all = all_tests
         self._slow = slow
         self._root = FOLDER / f"copy-{number}"
         shutil.rmtree(self._root, ignore_errors=True)
@@ -285,8 +294,8 @@ class Slot:
 
     def begin(self, number: int, change: Change) -> None:
         """Make a fault, and test it."""
-        found, is_all = self._map.stages(change)
-        if not is_all or self._slow:
+        found, is_all = self._map.stages(change, math.inf if self._all else _MOST_SECONDS)
+        if self._slow or not found or (self._all and not is_all):
             found += stages(change.path, slow=self._slow)
         self.mutant = Mutant(number, change, found, time.monotonic())
         path = self._root / SOURCE.name / change.path
@@ -327,12 +336,12 @@ class Slot:
         """Whether a test fails again with the fault, and passes without it: some measure time, on a busy machine."""
         if name.startswith(FIXTURES):
             return True
-        command = [sys.executable, "-m", "pytest", *OPTIONS, "-m", "", name]
-        with_fault = subprocess.run(command, cwd=ROOT).returncode
-        without = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(SOURCE.parent)}
-        ).returncode
-        return with_fault != 0 and without == 0
+        asked = [*OPTIONS, "-m", "", name]
+        if importlib.import_module("pytest").main(asked) == 0:
+            return False
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+        command = [sys.executable, "-m", "pytest", *asked]
+        return subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
 
     def poll(self) -> Mutant | None:
         """The mutant, once it is known what became of it."""
@@ -367,15 +376,16 @@ def run(args: argparse.Namespace) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     known = {each["number"]: each["outcome"] for each in read_results(args.seed)}
     faults = list(enumerate(chosen(args.count, args.seed, args.under)))
+    again = args.all or args.slow
     waiting = [
-        each for each in faults if (known.get(each[0]) == "survived" if args.slow else each[0] not in known)
+        each for each in faults if (known.get(each[0]) == "survived" if again else each[0] not in known)
     ]
     for name in PRELOADED:
         with suppress(ImportError):
             importlib.import_module(name)
     assert SOURCE.name not in sys.modules
     known_tests = Map()
-    slots = [Slot(number, known_tests, slow=args.slow) for number in range(args.workers)]
+    slots = [Slot(number, known_tests, all_tests=again, slow=args.slow) for number in range(args.workers)]
     ends = time.monotonic() + 60 * args.minutes
     with (FOLDER / f"results-{args.seed}.jsonl").open("a") as log:
         while any(slot.mutant for slot in slots) or (waiting and time.monotonic() < ends):
@@ -433,6 +443,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="test those again that survived, with all tests that run their line",
+    )
     parser.add_argument(
         "--slow", action="store_true", help="test those again that survived, with the slow tests too"
     )

@@ -1093,6 +1093,22 @@ def test_a_text_file_in_another_encoding_is_refused() -> None:
         client("moonshot").prepare(Message.user(part), model="moonshot:kimi-k3")
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "vertex-anthropic:claude-sonnet-4-5@20250929",
+        "bedrock-invoke:anthropic.claude-sonnet-4-5",
+        "bedrock-anthropic:anthropic.claude-sonnet-4-5",
+    ],
+)
+def test_a_cloud_has_no_files_of_anthropics(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    part = FilePart(file_id="file_1", media_type="application/pdf")
+    with pytest.raises(UnsupportedError, match="no Files API"):
+        client(model.partition(":")[0]).prepare(Message.user(part), model=model)
+
+
 def test_thinking_blocks_of_a_stream_are_gathered() -> None:
     origin = Origin("openai_chat", "litellm", "claude")
     deltas = [chunk({"reasoning_content": "x", "thinking_blocks": [piece]}) for piece in PIECES]

@@ -190,3 +190,20 @@ def test_each_model_and_each_value_has_limits_of_its_own() -> None:
 
     with ScriptedServer(serve) as server:
         assert asyncio.run(main(server.url)) == 3
+
+
+def test_each_key_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> int:
+        async with AsyncClient("openai-chat:m", limits=Limits(rpm=1)) as client:
+            await client.chat("Hi")
+            monkeypatch.setenv("OPENAI_API_KEY", "sk-the-next")
+            await client.chat("Hi", timeouts=Timeouts(total=5))
+            session: Any = client._session
+            return len(session._ledger.gates)
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-first")
+    with ScriptedServer([Answer(body=WHOLE)] * 2) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert asyncio.run(main()) == 2
+        keys = [request.header("authorization") for request in server.requests]
+        assert keys == ["Bearer sk-the-first", "Bearer sk-the-next"]

@@ -587,6 +587,11 @@ def test_a_wrong_value_shows_no_secret(wrong: Any) -> None:
         assert "hunter2" not in f"{caught.value}{caught.value!r}"
 
 
+def test_a_wrong_value_with_fields_is_only_named() -> None:
+    with pytest.raises(TypeError, match="not a Message$"):
+        Options(stop=Message.user("what nobody else should read"))  # type: ignore[arg-type]
+
+
 def test_what_is_documented_is_accepted() -> None:
     assert Message("user", "Hi") == Message.user("Hi") == Message("user", ["Hi"])
     assert Options(stop=["a"]).stop == ("a",)

@@ -106,9 +106,8 @@ class Sending:
         self._admission: Admission | None = None
         self._circuit: Circuit | None = None
         self._permit: Permit | None = None  # the breaker's, of the current attempt
-        self._cause: tuple[Plan, Attempt, tuple[Failed, ...], ProviderError] | None = (
-            None  # of this model's turn
-        )
+        # Why this model's turn has come.
+        self._cause: tuple[Plan, Attempt, tuple[Failed, ...], ProviderError] | None = None
         self._error: ProviderError | None = None  # what the current attempt failed with
         self._end_event: ResponseEnd | None = None  # noted while somebody looks on
         self._result: Any = None  # of a call that is no chat
@@ -182,7 +181,8 @@ class Sending:
 
     def finished(self, collector: Collector) -> Response:
         """The whole answer."""
-        return self._priced(self.attempt.collected(collector))
+        response = self.attempt.collected(collector)
+        return response if self._prices is None else self._priced(response)
 
     def _priced(self, response: Response) -> Response:
         if self._prices is None:
@@ -356,7 +356,6 @@ class Sending:
         """Another attempt at an answer that was cut after nothing but its reasoning, or the error."""
         if self._committed:
             raise error
-        self._enter()
         await self._retry(self._by_clock(error), delivered=True)
         restart = ResponseRestart(self._failed[-1])
         self._next_attempt()

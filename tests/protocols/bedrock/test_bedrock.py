@@ -817,3 +817,20 @@ def test_citations_of_a_block_of_their_own_are_the_responses_too() -> None:
     assert again == response.message
     (body, _) = encoded("m", Message.user("Hi"), again)
     assert body["messages"][1]["content"] == [{"citationsContent": alone}, {"citationsContent": cited}]
+
+
+def test_a_block_of_a_kind_that_is_not_known_and_has_no_deltas_is_kept() -> None:
+    decoder = CONVERSE.decoder(origin(CLAUDE))
+    events = [
+        event
+        for name, value in (
+            ("messageStart", {"role": "assistant"}),
+            ("contentBlockStart", {"contentBlockIndex": 0, "start": {"novel": {"a": 1}}}),
+            ("contentBlockStop", {"contentBlockIndex": 0}),
+            ("messageStop", {"stopReason": "end_turn"}),
+            ("metadata", {"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}}),
+        )
+        for event in decoder.feed(WireMessage(json.dumps(value).encode(), name))
+    ]
+    (part,) = collect(events).message.content
+    assert isinstance(part, OpaquePart) and part.data == {"novel": {"a": 1}}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider import AsyncClient
-from brainwires_provider.errors import ProtocolError
+from brainwires_provider.errors import APIError, ProtocolError
 from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import final_text
@@ -308,3 +308,11 @@ def test_an_annotation_that_is_no_list_is_no_annotation_a_character(kind: str) -
         decoder.feed(WireMessage(json.dumps(grown).encode()))
     assert caught.value.partial is not None
     assert caught.value.partial.text.startswith("a")
+
+
+def test_an_error_event_without_an_error_of_its_own_is_one_without_what_all_events_have() -> None:
+    decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
+    event = {"event_type": "error", "event_id": "e", "metadata": {"a": 1}, "code": "x", "message": "burnt"}
+    with pytest.raises(APIError) as caught:
+        decoder.feed(WireMessage(json.dumps(event).encode()))
+    assert caught.value.body == {"code": "x", "message": "burnt"}

@@ -633,3 +633,9 @@ def test_a_text_part_keeps_its_surrogates_out() -> None:
     [part] = collect(OllamaDecoder(ORIGIN).feed_whole(body)).message.content
     assert isinstance(part, TextPart)
     assert part.text == "\ufffd"
+
+
+def test_the_text_of_generate_is_no_other_field() -> None:
+    body = b'{"model": "m", "response": "Hi", "thinking": "Hm.", "done": true, "done_reason": "stop", "x": 1}'
+    response = collect(OllamaDecoder(ORIGIN).feed_whole(body))
+    assert (response.text, response.extra) == ("Hi", {"x": 1})

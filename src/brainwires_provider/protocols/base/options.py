@@ -62,20 +62,19 @@ class OptionReader:
     """
 
     __slots__ = (
-        "_changed",
         "_deviations",
         "_is_off_sent",
         "_items",
         "_originals",
         "_own",
         "_request",
-        "_sent_marks",
         "_taken",
         "_values",
-        "_weakened",
         "facts",
         "has_options",
         "is_empty",
+        "sent",
+        "weakened",
     )
 
     def __init__(self, request: Request, own: type[ProviderOptions], facts: ModelFacts = UNKNOWN) -> None:
@@ -91,10 +90,11 @@ class OptionReader:
         self._is_off_sent = False
         self._items: set[tuple[int, str]] = set()
         self._originals: dict[int, tuple[Message, tuple[Message, ...]]] | None = None
-        self._sent_marks: list[str] = []
         self._deviations: list[Deviation] = []
-        self._changed: frozenset[str] = frozenset()
-        self._weakened: list[str] = []
+        self.sent: tuple[str, ...] = ()
+        """The fields that are sent as they were given, once `finish` was called."""
+        self.weakened: tuple[str, ...] = ()
+        """The fields that are adapted to less than was asked for."""
 
     def take(self, field: str) -> Any:
         """The value of a field of Options, or of `system`, `tools`, `tool_choice`, `output`; None if it is not set.
@@ -189,7 +189,7 @@ class OptionReader:
     def weaken(self, field: str, reason: str) -> None:
         """Report as adapted what is sent, but with less effect than was asked for: a strict request is refused."""
         self.adapted(field, reason)
-        self._weakened.append(field)
+        self.weakened += (field,)
 
     def emulated(self, field: str, reason: str) -> None:
         """Report that a field has no counterpart in this protocol and is reached by other means."""
@@ -249,36 +249,27 @@ class OptionReader:
 
     def finish(self) -> tuple[Deviation, ...]:
         """Every deviation, once the body is written: what was set and not taken is appended as dropped."""
-        reported = {d.field for d in self._deviations} if self._deviations else set()
-        if self._values and self._is_cache_off() and not self._is_off_sent and "cache" not in reported:
+        changed = {d.field for d in self._deviations} if self._deviations else set()
+        if self._values and self._is_cache_off() and not self._is_off_sent and "cache" not in changed:
             self.adapted("cache", "no cache marks are sent")
-            reported.add("cache")
-        if reported:
-            self._changed = frozenset(reported)
-            reported |= {name.partition(".")[0] for name in reported if "[" not in name}  # "extra.chatId"
+            changed.add("cache")
+        reported = changed
+        if changed:
+            reported = changed | {
+                name.partition(".")[0] for name in changed if "[" not in name
+            }  # "extra.chatId"
+        sent = [name for name in self._values if name in self._taken and name not in changed]
         for field in self._values:
             if field not in self._taken and field not in reported:
                 self.dropped(field, _NO_OPTION)
         for item, kind, field in _marks(self._request):
             if (id(item), kind) in self._items:
-                self._sent_marks.append(field)
+                if field not in changed:
+                    sent.append(field)
             elif field not in reported and not (kind == "cache" and self._is_cache_off()):
                 self.dropped(field, _NO_MARK if kind == "cache" else _NO_EXTRA)
+        self.sent = tuple(sent)
         return tuple(self._deviations)
-
-    @property
-    def weakened(self) -> tuple[str, ...]:
-        """The fields that are adapted to less than was asked for."""
-        return tuple(self._weakened)
-
-    @property
-    def sent(self) -> tuple[str, ...]:
-        """The fields that are sent as they were given; complete after `finish`."""
-        if not self._values and not self._sent_marks:
-            return ()
-        taken, changed = self._taken, self._changed
-        names = [name for name in self._values if name in taken and name not in changed]
-        return (*names, *[name for name in self._sent_marks if name not in changed])
 
     def _is_cache_off(self) -> bool:
         strategy = self._values.get("cache")
