@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import pickle
+import re
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,8 @@ from brainwires_provider.types.bulk import BulkOperation, BulkSettings
 from brainwires_provider.types.suspects import secret_fields, url_holds_secret
 
 __all__ = ["MapActor"]
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+\Z", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -348,15 +351,28 @@ def _check_sendable(client: Mapping[str, Any], given: Mapping[str, Any]) -> None
             "MapActor(api_key=…) would be sent to workers as it is: set the provider's environment variable "
             'there, or pass a reference, such as EnvKey("NAME")'
         )
-    if any(secret_fields(client.get("headers"))) or url_holds_secret(client.get("base_url") or ""):
-        raise ConfigError(
-            "MapActor: headers and base_url would be sent to workers, and one contains a secret: pass a reference, "
-            'such as headers={"Authorization": EnvKey("NAME")}'
-        )
+    for name, value in {**client, **(given["args"] or {})}.items():
+        if _holds_secret(value):
+            raise ConfigError(
+                f"MapActor: {name} would be sent to workers, and contains a secret: pass a reference, such as "
+                'headers={"Authorization": EnvKey("NAME")}, or set an environment variable there'
+            )
     try:
         _Sendable(io.BytesIO()).dump(dict(given))
     except Exception as error:  # noqa: BLE001 (each type refuses in its own way)
         raise ConfigError(f"MapActor: an argument cannot be sent to workers: {error}") from None
+
+
+def _holds_secret(value: Any) -> bool:
+    """Whether a setting is a URL with a secret, or has one by a field's name or value, at any depth."""
+    if isinstance(value, str):
+        try:
+            return _URL.match(value) is not None and url_holds_secret(value)
+        except ValueError:  # its port is no number
+            return "@" in value
+    if isinstance(value, Mapping):
+        return any(secret_fields(value)) or any(map(_holds_secret, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(_holds_secret, value))
 
 
 async def _close(client: AsyncClient, store: Store | None) -> None:

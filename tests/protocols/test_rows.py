@@ -323,6 +323,9 @@ def test_a_row_without_a_base_url_says_what_to_give(name: str, monkeypatch: pyte
 def test_a_mistyped_row_gives_a_near_name(mistyped: str, near: str) -> None:
     with pytest.raises(ConfigError, match=f"did you mean [^)]*{near!r}"):
         find_row(mistyped)
+    with pytest.raises(ConfigError, match=f"did you mean [^)]*{near!r}") as caught:
+        AsyncClient(f"{mistyped}:m", api_key="k").prepare("Hi")
+    assert str(caught.value).count(mistyped) == 1
 
 
 def test_other_names_lead_to_rows() -> None:

@@ -240,7 +240,8 @@ def find_row(name: str, own: Iterable[str] = ()) -> Provider:
     others = [
         alias for alias in ALIASES if alias.replace("_", "-") not in PROVIDERS
     ]  # not the same name twice
-    near = near_names(name, dict.fromkeys((*own, *others, *PROVIDERS)))
+    known = dict.fromkeys(each for each in (*own, *others, *PROVIDERS) if each != name)
+    near = near_names(name, known)
     raise ConfigError(f"there is no provider {name!r}{near}; `brainwires providers` lists them")
 
 
