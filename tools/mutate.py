@@ -295,8 +295,11 @@ class Slot:
     def begin(self, number: int, change: Change) -> None:
         """Make a fault, and test it."""
         found, is_all = self._map.stages(change, math.inf if self._all else _MOST_SECONDS)
+        near = stages(change.path, slow=self._slow)
         if self._slow or not found or (self._all and not is_all):
-            found += stages(change.path, slow=self._slow)
+            found += near
+        elif near[0][0] == FIXTURES:  # of the protocol alone, which the map does not distinguish
+            found.append(near[0])
         self.mutant = Mutant(number, change, found, time.monotonic())
         path = self._root / SOURCE.name / change.path
         path.write_bytes(change.applied((SOURCE / change.path).read_bytes()))

@@ -156,6 +156,7 @@ def test_a_hook_that_raises_breaks_nothing(form: str, caplog: pytest.LogCaptureF
     assert seen.names.count("request") == 2 and len(seen.names) == 4
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 4 and "mine" in caplog.text
+    assert {record.name for record in warnings} == {"brainwires_provider"}
 
 
 def test_a_call_does_not_wait_for_a_hook() -> None:

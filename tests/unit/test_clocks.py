@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from brainwires_provider import Timeouts
-from brainwires_provider._core.deadlines import Deadlines
+from brainwires_provider._core.deadlines import Deadlines, timer_of
 
 NONE = Timeouts(connect=None, first_event=None, idle=None)
 
@@ -53,3 +55,15 @@ def test_silence_of_the_link_counts_from_its_last_sign_of_life() -> None:
     assert clocks.next_due(14) == (17, "idle")
     clocks.waiting_since = 15
     assert clocks.next_due(16) == (18, "idle")  # an event is a sign of life too
+
+
+def test_the_timer_keeps_nothing_of_a_request_that_is_done() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        clocks = Deadlines(Timeouts(), loop.time())
+        clocks.watch(loop, lambda clock: None)
+        assert timer_of(loop).timed == {clocks}
+        clocks.drop()
+        assert not timer_of(loop).timed
+
+    asyncio.run(main())

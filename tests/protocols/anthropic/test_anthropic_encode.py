@@ -282,6 +282,7 @@ def test_sampling_and_stops(
 def test_a_service_without_sampling() -> None:
     call = encode(model=OLD, quirks=AnthropicQuirks(sampling_version=None), options={"temperature": 0})
     assert told(call) == [("temperature", "dropped")]
+    assert call.headers == {"anthropic-version": AnthropicQuirks().version}
 
 
 @pytest.mark.parametrize("cloud", ["bedrock", "vertex"])

@@ -316,3 +316,30 @@ def test_an_error_event_without_an_error_of_its_own_is_one_without_what_all_even
     with pytest.raises(APIError) as caught:
         decoder.feed(WireMessage(json.dumps(event).encode()))
     assert caught.value.body == {"code": "x", "message": "burnt"}
+
+
+MEDIA = {"data": "AAAA", "mime_type": "application/octet-stream"}
+DELTAS: dict[str, tuple[dict[str, Any], str]] = {
+    "text": ({"text": "a"}, "TextPart"),
+    "image": (MEDIA, "ImagePart"),
+    "audio": (MEDIA, "FilePart"),
+    "video": (MEDIA, "FilePart"),
+    "document": (MEDIA, "FilePart"),
+    "thought_summary": ({"content": {"type": "text", "text": "Hm"}}, "ReasoningPart"),
+    "thought_signature": ({"signature": "s"}, "ReasoningPart"),
+}
+
+
+@pytest.mark.parametrize("kind", DELTAS)
+def test_a_delta_without_the_start_of_its_step_begins_one(kind: str) -> None:
+    fields, expected = DELTAS[kind]
+    decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
+    events = [
+        event
+        for value in (
+            {"event_type": "step.delta", "index": 0, "delta": {"type": kind, **fields}},
+            {"event_type": "interaction.completed", "interaction": {"id": "v1_1", "status": "completed"}},
+        )
+        for event in decoder.feed(WireMessage(json.dumps(value).encode()))
+    ]
+    assert [type(part).__name__ for part in collect(events).message.content] == [expected]
