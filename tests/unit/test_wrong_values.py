@@ -588,7 +588,7 @@ def test_a_wrong_value_shows_no_secret(wrong: Any) -> None:
 
 
 def test_a_wrong_value_with_fields_is_only_named() -> None:
-    with pytest.raises(TypeError, match="not a Message$"):
+    with pytest.raises(TypeError, match=r"not a Message$"):
         Options(stop=Message.user("what nobody else should read"))  # type: ignore[arg-type]
 
 
