@@ -419,10 +419,10 @@ class ChatDecoder(DecoderBase):
             self._text = self.parts.open(TextPart("", origin=self.origin))
         if self._reasoning is not None:
             self._reasoning.close()
-        if self._text is not None:
-            self._close_text()
-        for pieces in filter(None, (self._audio, self._calls)):
-            pieces.close()
+        self._close_text()
+        for pieces in (self._audio, self._calls):
+            if pieces is not None:
+                pieces.close()
         self._reasoning = self._audio = self._calls = None
         if self._refusal is not None:
             self.parts.close(self._refusal)
