@@ -103,6 +103,22 @@ def test_what_is_spent_after_a_call(name: str) -> None:
     assert found.tokens == spent
 
 
+def test_what_a_request_used_beyond_its_bound_is_counted_and_the_next_is_refused() -> None:
+    """Of a history that the provider keeps, for example, a bound knows nothing."""
+    used = {"prompt_tokens": 4_000, "completion_tokens": 10, "total_tokens": 4_010}
+    body = {"id": "c", "model": "gpt-4o", "choices": [CHOICE], "usage": used}
+
+    async def main(url: str) -> None:
+        async with asking(url, Budget(tokens=1_000)) as client:
+            await client.chat("Hi", max_tokens=100, extra_body={"previous_response_id": "r-1"})
+            assert account(client).tokens == 4_010
+            with pytest.raises(BudgetExceededError, match="4010 spent"):
+                await client.chat("Hi", max_tokens=1)
+
+    with ScriptedServer([Answer(body=json.dumps(body).encode())]) as server:
+        asyncio.run(main(server.url))
+
+
 def test_a_hundred_calls_with_money_for_ten(priced: None) -> None:
     """All at once: as many are sent as could be paid at most, and the dollars are those of the answers."""
     gate = Gate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from brainwires_provider import (
     AsyncClient,
     Budget,
     Client,
+    Config,
     ConfigError,
     Fallback,
     Hedge,
@@ -20,18 +22,20 @@ from brainwires_provider import (
     InvalidRequestError,
     Limits,
     Message,
-    OpenAIResponsesOptions,
+    NamedModel,
+    Options,
     OverloadedError,
     ProviderConfig,
     ProviderError,
     RateLimitError,
+    Request,
     ResponseRestart,
     Retry,
     StreamInterrupted,
     Timeouts,
 )
 from brainwires_provider._core import session
-from brainwires_provider._core.fallback import args_for, falls_back
+from brainwires_provider._core.fallback import falls_back
 from brainwires_provider.errors import RequestTimeout, ServerError
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, Drop, FakeProvider, RecordedRequest, ScriptedServer, sse
@@ -58,6 +62,22 @@ CLAUDE = Answer(
             "usage": {"input_tokens": 3, "output_tokens": 2},
         }
     ).encode()
+)
+CLAUDE_STREAM = Answer(
+    body=[
+        sse(
+            {
+                "type": "message_start",
+                "message": {"id": "m", "model": "claude", "role": "assistant", "content": []},
+            },
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+            {"type": "message_stop"},
+            done=False,
+        )
+    ]
 )
 ONE = Retry(1)
 
@@ -144,19 +164,106 @@ def test_when_the_other_model_is_asked(name: str) -> None:
         assert isinstance(found, ProviderError) and len(found.attempts) == requests
 
 
-def test_keys_and_what_is_meant_for_one_provider_stay_there() -> None:
-    args = {
-        "extra_headers": {"x-own": "1"},
-        "extra_body": {"own": 2},
-        "extra_query": {"own": "3"},
-        "max_tokens": 9,
-    }
-    _, (first,), (second,), _ = run([DOWN], [CLAUDE], retry=ONE, args=args)
+OWN: Any = {
+    "extra_headers": {"x-own": "1", "Authorization": "Bearer of-first"},
+    "extra_body": {"own": 2},
+    "extra_query": {"own": "3"},
+}
+SAID = (Message.user("Hi"),)
+OTHERS: dict[str, Callable[[], tuple[Answer, dict[str, Any]]]] = {
+    "fallback": lambda: (DOWN, {"fallback": ["anthropic:claude"]}),
+    "hedge": lambda: (
+        Answer(stall_before_headers=True),
+        {"hedge": Hedge(0.01, model="anthropic:claude", share=1)},
+    ),
+}
+# where a call's options are given: those of a client (an unknown model takes none), and how the client is asked
+PLACES: dict[str, tuple[dict[str, Any], Callable[[AsyncClient], Any]]] = {
+    "keywords": ({}, lambda client: client.chat("Hi", max_tokens=9, **OWN)),
+    "options": ({}, lambda client: client.chat("Hi", options=Options(max_tokens=9, **OWN))),
+    "a request": ({}, lambda client: client.chat(Request(SAID, options=Options(max_tokens=9, **OWN)))),
+    "a request and keywords": (
+        {},
+        lambda client: client.chat(Request(SAID, options=Options(max_tokens=9, **OWN)), **OWN),
+    ),
+    "a stream": ({}, lambda client: client.stream("Hi", options=Options(max_tokens=9, **OWN)).collect()),
+    "a conversation": (
+        {},
+        lambda client: client.conversation(options=Options(max_tokens=9, **OWN)).chat("Hi"),
+    ),
+    "a conversation's keywords": ({}, lambda client: client.conversation(max_tokens=9, **OWN).chat("Hi")),
+    "a conversation's turn": (
+        {},
+        lambda client: client.conversation(options=Options(max_tokens=9)).chat("Hi", options=Options(**OWN)),
+    ),
+    "a run": ({}, lambda client: client.run("Hi", options=Options(max_tokens=9, **OWN)).result()),
+    "an answer that must match": (
+        {},
+        lambda client: client.chat("Hi", output="json", options=Options(max_tokens=9, **OWN)),
+    ),
+    "the client": ({"options": Options(max_tokens=9, **OWN)}, lambda client: client.chat("Hi")),
+    "the client, and a model of the call": (
+        {"options": Options(max_tokens=9, **OWN), "model": None},
+        lambda client: client.chat("Hi", model="openai-chat:m"),
+    ),
+    "the file": ({"config": Config(options=Options(max_tokens=9, **OWN))}, lambda client: client.chat("Hi")),
+}
 
-    assert first.header("authorization") == "Bearer sk-first" and first.header("x-own") == "1"
+
+@pytest.mark.parametrize("policy", OTHERS)
+@pytest.mark.parametrize("place", PLACES)
+def test_keys_and_what_is_meant_for_one_provider_stay_there(place: str, policy: str) -> None:
+    answer, settings = OTHERS[policy]()
+    given, ask = PLACES[place]
+
+    async def main(one: str, two: str) -> None:
+        providers = [
+            ProviderConfig("openai-chat", base_url=one, api_key="sk-first"),
+            ProviderConfig("anthropic", base_url=two, api_key="sk-second", headers={"x-two": "2"}),
+        ]
+        fixed = {"model": "openai-chat:m", "providers": providers, "retry": ONE} | settings | given
+        async with AsyncClient(**fixed) as client:
+            await ask(client)
+
+    streams = place in ("a stream", "a run")
+    with ScriptedServer([answer]) as one, ScriptedServer([CLAUDE_STREAM if streams else CLAUDE]) as two:
+        asyncio.run(main(one.url, two.url))
+        (first,), (second,) = one.requests, two.requests
+    assert first.header("authorization") == "Bearer of-first" and first.header("x-own") == "1"
+    assert first.json()["own"] == 2 and first.query == "own=3"
     assert second.header("x-api-key") == "sk-second" and second.header("authorization") is None
     assert second.header("x-own") is None and "own" not in second.json() and second.query == ""
     assert second.json()["max_tokens"] == 9 and second.json()["model"] == "claude"
+    assert second.header("x-two") == "2"
+
+
+@pytest.mark.parametrize("other", ["openai-chat:other", "by-name"])
+def test_another_model_of_the_same_provider_gets_what_is_meant_for_it(other: str) -> None:
+    named = {"by-name": NamedModel("anthropic:claude", options=Options(extra_headers={"x-name": "3"}))}
+    with ScriptedServer([DOWN, GOOD if other != "by-name" else CLAUDE]) as server:
+        providers = [
+            ProviderConfig(name, base_url=server.url, api_key="k") for name in ("openai-chat", "anthropic")
+        ]
+        settings: Any = {"fallback": [other], "retry": ONE, "config": Config(models=named)}
+        with Client("openai-chat:m", providers=providers, **settings) as client:
+            client.chat("Hi", options=Options(**OWN))
+        second = server.requests[1]
+    assert second.header("x-own") == (None if other == "by-name" else "1")
+    assert second.header("x-name") == ("3" if other == "by-name" else None)
+
+
+@pytest.mark.parametrize("place", ["the client", "the file"])
+def test_a_clients_options_have_nothing_for_another_provider_than_its_models(place: str) -> None:
+    with ScriptedServer([GOOD, CLAUDE]) as server:
+        providers = [
+            ProviderConfig(name, base_url=server.url, api_key="k") for name in ("openai-chat", "anthropic")
+        ]
+        with Client("openai-chat:m", providers=providers, **PLACES[place][0]) as client:
+            client.chat("Hi")
+            client.chat("Hi", model="anthropic:claude")
+        first, second = server.requests
+    assert first.header("x-own") == "1" and second.header("x-own") is None
+    assert "own" not in second.json() and second.query == "" and second.json()["max_tokens"] == 9
 
 
 def test_all_have_failed() -> None:
@@ -175,19 +282,7 @@ def test_all_have_failed() -> None:
 
 
 def test_a_stream_that_was_cut_after_reasoning_goes_to_the_other_and_after_text_does_not() -> None:
-    events = sse(
-        {
-            "type": "message_start",
-            "message": {"id": "m", "model": "claude", "role": "assistant", "content": []},
-        },
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
-        {"type": "message_stop"},
-        done=False,
-    )
-    found, _, second, _ = run([CUT_THOUGHT], [Answer(body=[events])], stream=True, retry=ONE)
+    found, _, second, _ = run([CUT_THOUGHT], [CLAUDE_STREAM], stream=True, retry=ONE)
     assert found.text == "Hi" and found.reasoning == "" and len(second) == 1
     assert [part.text for part in found.attempts[0].superseded] == ["Hm."]
 
@@ -300,11 +395,6 @@ def test_a_stored_answer_is_asked_for_elsewhere_only_where_it_was_refused() -> N
     ):
         assert falls_back(error, Fallback("a:b"), is_stored=True) is asked
         assert falls_back(error, Fallback("a:b"), is_stored=False)
-    options = OpenAIResponsesOptions(background=True)
-    assert args_for({"provider_options": options}, "a:b", same_provider=False) == {
-        "provider_options": options,
-        "model": "a:b",
-    }
 
 
 @pytest.mark.parametrize("wrong", ["anthropic:claude", [3]])

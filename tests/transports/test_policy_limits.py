@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -207,3 +208,19 @@ def test_each_key_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         assert asyncio.run(main()) == 2
         keys = [request.header("authorization") for request in server.requests]
         assert keys == ["Bearer sk-the-first", "Bearer sk-the-next"]
+
+
+def test_a_limit_of_the_output_holds_where_the_provider_counts_only_the_input() -> None:
+    async def main(url: str) -> None:
+        limits = Limits(otpm=100)
+        async with AsyncClient("google:m", base_url=url, api_key="k", limits=limits) as client:
+            await client.chat("Hi")
+            assert [(each.kind, each.used) for each in client.stats().limits] == [("output", 500)]
+            with pytest.raises(RequestTimeout):
+                await client.chat("Hi", timeouts=Timeouts(total=0.05))
+
+    said = {"content": {"role": "model", "parts": [{"text": "Hi"}]}, "finishReason": "STOP"}
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 500, "totalTokenCount": 505}
+    body = json.dumps({"candidates": [said], "usageMetadata": usage, "modelVersion": "m"}).encode()
+    with ScriptedServer([Answer(body=body)]) as server:
+        asyncio.run(main(server.url))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
+from base64 import b64encode
 from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
@@ -13,25 +15,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainwires_provider import Budget, BudgetExceededError, Limits
+from brainwires_provider import (
+    PROVIDERS,
+    AsyncClient,
+    Budget,
+    BudgetExceededError,
+    ConfigError,
+    FilePart,
+    ImagePart,
+    Limits,
+    Message,
+    ToolCallPart,
+    UnsupportedError,
+)
 from brainwires_provider._core.admission import Ledger
 from brainwires_provider._core.budget import Account, Reserved, account_of
-from brainwires_provider._core.counting import at_most, measured
+from brainwires_provider._core.counting import at_most, estimated, measured
 from brainwires_provider._core.shared_budget import SharedAccount
 from brainwires_provider.providers.prices import Prices
 
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com/v1"
-STEPS = st.lists(
-    st.tuples(st.integers(0, 60), st.sampled_from(["keep", "less", "none", "unknown"])), max_size=40
-)
+ENDS: dict[str, float | None] = {"keep": 0, "less": 0.5, "none": 0, "unknown": None, "more": 1.5}
+STEPS = st.lists(st.tuples(st.integers(0, 60), st.sampled_from(list(ENDS))), max_size=40)
 
 
 @settings(max_examples=200, deadline=None)
 @given(STEPS, st.integers(0, 100))
-def test_no_budget_is_overspent(steps: list[tuple[int, str]], limit: int) -> None:
-    """Whatever is reserved and settled, what is spent and reserved together never exceeds it."""
+def test_no_budget_is_overspent_but_by_what_a_request_used_beyond_its_bound(
+    steps: list[tuple[int, str]], limit: int
+) -> None:
+    """What is spent and reserved together exceeds it by no more than that, and nothing is granted after it."""
     account, budget = Account(), Budget(usd=Decimal(limit) / 100, tokens=limit)
     open_ones: list[Reserved] = []
+    beyond = 0
     for amount, end in steps:
         fits = account.tokens + account.reserved_tokens + amount <= limit
         try:
@@ -40,13 +56,14 @@ def test_no_budget_is_overspent(steps: list[tuple[int, str]], limit: int) -> Non
         except BudgetExceededError:
             assert not fits
         if end != "keep" and open_ones:
-            reserved = open_ones.pop(0)
-            share = {"less": reserved.tokens // 2, "none": 0, "unknown": None}[end]
+            reserved, factor = open_ones.pop(0), ENDS[end]
+            share = None if factor is None else int(reserved.tokens * factor)
             usd = None if share is None else Decimal(share) / 100
             account.settle(reserved, usd, share)
             account.settle(reserved, Decimal(99), 99)  # a second time: nothing
-        assert account.tokens + account.reserved_tokens <= limit
-        assert account.usd + account.reserved_usd <= Decimal(limit) / 100
+            beyond += max(0, (share or 0) - reserved.tokens)
+        assert account.tokens + account.reserved_tokens <= limit + beyond
+        assert account.usd + account.reserved_usd <= Decimal(limit + beyond) / 100
     assert account.reserved_tokens == sum(each.tokens for each in open_ones)
 
 
@@ -87,7 +104,23 @@ BOUNDS: dict[str, tuple[dict[str, Any] | None, tuple[int, int]]] = {
     "no body": (None, (8, 16_384)),
     "bytes, and something around each text": ({"content": "aä"}, (3 + 16, 16_384)),
     "the maximum output": ({"max_tokens": 7}, (16, 7)),
-    "a picture": ({"image": "A" * 1_000_000}, (10_000 + 16, 16_384)),
+    "of each answer": ({"max_tokens": 7, "n": 5}, (24, 35)),
+    "of each answer, which has none": ({"n": 5}, (16, 5 * 16_384)),
+    "of each of Gemini's": ({"generationConfig": {"maxOutputTokens": 7, "candidateCount": 3}}, (32, 21)),
+    "of Interactions": ({"generation_config": {"max_output_tokens": 7}}, (24, 7)),
+    "a number of answers that is none": ({"n": "5"}, (17, 16_384)),
+    "arguments as JSON, with their names": ({"input": {"a": "bc"}}, (16 + len('{"a":"bc"}'), 16_384)),
+    "arguments that have no JSON": ({"input": {"a": "\ud800"}}, (16 + len(r"{'a': '\ud800'}"), 16_384)),
+    "a picture": ({"image": "A" * 1_000_000}, (10_000 + 8, 16_384)),
+    "a text that looks like one": ({"text": "A" * 1_000_000}, (1_000_000 + 16, 16_384)),
+    "arguments that look like one": ({"args": {"data": "A" * 9_000}}, (9_000 + 27, 16_384)),
+    "a text file": ({"file_data": "data:text/csv;base64,77u/MSwy"}, (10_000 + 6 + 8, 16_384)),
+    "a text file, cut within a character": (
+        {"file_data": b64encode("ö".encode() * 3_100).decode()},
+        (10_000 + 6_201 + 8, 16_384),
+    ),
+    "a text file that is not encoded": ({"file_data": "data:,12"}, (10_000 + 8 + 8, 16_384)),
+    "bytes": ({"file": b"A" * 9_000}, (10_000 + 16, 16_384)),
 }
 
 
@@ -96,6 +129,69 @@ def test_the_most_that_a_request_may_use(name: str) -> None:
     body, bound = BOUNDS[name]
 
     assert at_most(measured(body)) == bound
+
+
+TEXTS = {
+    "Chinese": "统一的接口" * 2_000,
+    "Japanese": "プロバイダーの種類" * 2_000,
+    "CSV": "1,2;3\n" * 2_000,
+    "JSON": json.dumps([{"a": 1}] * 2_000, separators=(",", ":")),
+    "base64": "QUJD" * 2_000,
+    "a data URL": "data:image/png;base64," + "QUJD" * 2_000,
+    "a URL": "https://example.org/" + "a" * 8_000,
+}
+CALL = ToolCallPart(
+    "call_123456789", "look", json.dumps({"data": "A" * 9_000, "url": "https://" + "a" * 9_000})
+)
+PLACES: dict[str, tuple[int, list[Message]]] = {
+    **{name: (len(text.encode()), [Message.user(text)]) for name, text in TEXTS.items()},
+    "a call": (18_000, [Message.user("Hi"), Message.assistant(CALL), Message.tool_result(CALL, "yes")]),
+    "a result": (
+        9_000,
+        [
+            Message.user("Hi"),
+            Message.assistant(CALL),
+            Message.tool_result(CALL, "data:image/png;base64," + "A" * 9_000),
+        ],
+    ),
+    "a text file": (9_000, [Message.user(FilePart(b"A,B\n" * 2_250, media_type="text/plain"))]),
+    "a picture": (
+        10_000,
+        [Message.user(ImagePart(b"\x89PNG\r\n\x1a\n" + b"x" * 300, media_type="image/png"))],
+    ),
+    "a picture by URL": (10_000, [Message.user(ImagePart(url="https://example.org/a.png"))]),
+    "a picture by its id": (10_000, [Message.user(ImagePart(file_id="file-123"))]),
+    "a document": (10_000, [Message.user(FilePart(b"%PDF-1.4 x", media_type="application/pdf"))]),
+    "a document by URL": (10_000, [Message.user(FilePart(url="https://example.org/a.pdf"))]),
+    "a document by its id": (10_000, [Message.user(FilePart(file_id="file-123"))]),
+    "sound": (10_000, [Message.user(FilePart(b"RIFF\x10\0\0\0WAVE", media_type="audio/wav"))]),
+    "video": (10_000, [Message.user(FilePart(b"\0\0\0\x18ftyp", media_type="video/mp4"))]),
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_text_and_file_counts_at_every_provider_and_so_does_the_maximum(provider: str) -> None:
+    """At least as many tokens as its bytes; a file as the documentation says of files, whatever its size."""
+    if provider == "local":
+        pytest.skip("a model on this machine has no name before its file is there")
+    client = AsyncClient(f"{provider}:m", base_url="http://localhost:9", api_key="k")
+    session: Any = client._session
+    taken = 0
+    for name, (least, messages) in PLACES.items():
+        try:
+            plan = session.plan(messages, {"max_tokens": 4321}, stream=False)
+        except (UnsupportedError, ConfigError):
+            continue
+        if plan.report.dropped and any("messages" in each.field for each in plan.report.dropped):
+            continue
+        taken += 1
+        size = measured(plan.call.body)
+        assert least <= at_most(size)[0] < 3 * least + 12_000, name
+        assert estimated(size, provider).input >= (
+            1_000 if least == 10_000 else len(TEXTS.get(name, "")) // 4
+        ), name
+        assert size.max_tokens == (4321 if "max_tokens" in plan.report.sent else 0), name
+    assert taken >= len(TEXTS) - 1
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainwires_provider import AsyncClient, ConfigError, EnvKey, Limits, Usage
-from brainwires_provider._core.counting import estimated, measured, rule_of, used
+from brainwires_provider._core.counting import estimated, limits_at, measured, rule_of, used
 from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.limit_headers import Stated, stated_limits
 from brainwires_provider._core.limits import Amounts, Limiter, Waiter
 from brainwires_provider._core.waits import Waits
+from brainwires_provider.providers import PROVIDERS
 from virtual_time import virtually
 
 NOW = 1_790_000_000.0
@@ -275,7 +276,15 @@ ESTIMATES: dict[str, tuple[dict[str, Any] | None, str, Amounts]] = {
     "but at Anthropic": (BODY, "anthropic", Amounts(1, 102, 0)),
     "the output is no matter": (BODY, "google", Amounts(1, 102, 0)),
     "a maximum further in": ({"generationConfig": {"maxOutputTokens": 7}}, "bedrock", Amounts(1, 1, 7)),
+    "a maximum in Interactions": (
+        {"generation_config": {"max_output_tokens": 7}},
+        "bedrock",
+        Amounts(1, 1, 7),
+    ),
+    "the maximum of several answers": ({"max_tokens": 7, "n": 3}, "openai-chat", Amounts(1, 1, 21)),
     "a picture": ({"image": "A" * 1_000_000}, "openai-chat", Amounts(1, 1001, 0)),
+    "a picture by URL": ({"image_url": {"url": "https://e.org/a"}}, "openai-chat", Amounts(1, 1001, 0)),
+    "Chinese": ({"text": "字" * 8000}, "openai-chat", Amounts(1, 2001, 0)),
     "a long text is no picture": ({"text": "words " * 2000}, "openai-chat", Amounts(1, 3001, 0)),
     "a maximum that is no number": ({"max_tokens": True}, "openai-chat", Amounts(1, 1, 0)),
 }
@@ -294,12 +303,38 @@ def test_what_a_request_reserves(name: str) -> None:
         ("openai-chat", Amounts(1, 100, 20)),
         ("anthropic", Amounts(1, 40, 20)),
         ("groq", Amounts(1, 40, 20)),
-        ("google", Amounts(1, 100, 0)),
+        ("google", Amounts(1, 100, 20)),
+        ("vertex", Amounts(1, 100, 20)),
         ("bedrock", Amounts(1, 40, 20)),
+        ("bedrock-invoke", Amounts(1, 40, 20)),
+        ("bedrock-anthropic", Amounts(1, 40, 20)),
+        ("bedrock-openai", Amounts(1, 40, 20)),
+        ("vertex-anthropic", Amounts(1, 40, 20)),
     ],
 )
 def test_what_a_response_has_used(provider: str, amounts: Amounts) -> None:
     assert used(Usage(uncached_input=40, cache_read=60, output_text=20), provider) == amounts
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("limit", ["tpm", "itpm", "otpm"])
+def test_every_limit_of_tokens_that_is_set_holds_at_every_provider(limit: str, provider: str) -> None:
+    """What was used is counted, and the next request waits."""
+    limiter = Limiter(limits_at(Limits(**{limit: 50}), provider))
+    ticket = limiter.try_enter(Amounts(), 0)
+    assert ticket is not None
+    limiter.settle(ticket, used(Usage(uncached_input=60, output_text=70), provider), 0)
+
+    (window,) = limiter.windows.values()
+    output_counts = rule_of(provider).counts_output
+    assert window.used(0) == {"tpm": 130 if output_counts else 60, "itpm": 60, "otpm": 70}[limit]
+    assert limiter.try_enter(Amounts(1, 1, 1), 0) is None
+
+
+def test_where_only_input_counts_the_smaller_one_of_both_limits_holds() -> None:
+    assert limits_at(Limits(tpm=50, itpm=40), "vertex") == Limits(itpm=40)
+    assert limits_at(Limits(tpm=30, itpm=40), "google") == Limits(itpm=30)
+    assert limits_at(Limits(tpm=30), "openai-chat") == Limits(tpm=30)
 
 
 @pytest.mark.parametrize("wrong", [{"rpm": 0}, {"tpm": -1}, {"concurrency": 0}, {"otpm": float("nan")}])

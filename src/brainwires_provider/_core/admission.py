@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from brainwires_provider._core.attempt import Attempt
 from brainwires_provider._core.budget import Account, Reserved, account_of
-from brainwires_provider._core.counting import at_most, estimated, measured, rule_of, used
+from brainwires_provider._core.counting import at_most, estimated, limits_at, measured, rule_of, used
 from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.limits import Amounts, Ticket
@@ -64,6 +64,7 @@ class Ledger:
             return Admission(plan, last[2], last[3], self._counted)
         gate: Gate | SharedGate | None = None
         shared = None
+        limits = limits and limits_at(limits, target.row.name)
         if limits is not None and limits.shared is not None:
             shared = self._shared_by(limits)
             gate = shared.gate(target, limits)

@@ -1,8 +1,10 @@
 """What may be spent, of dollars and of tokens: reserved before a request is sent, corrected afterwards. No I/O.
 
-A reservation is an upper bound, so that what is spent never exceeds a budget, however many requests run at once: no
-token is shorter than a byte, and no answer longer than its maximum. What a request has cost is counted when it is
-known; what failed before an answer costs nothing, and what was cut counts as reserved where its usage is not known.
+A reservation is an upper bound as far as a request can have one: no token is shorter than a byte, and no answer longer
+than its maximum. So what is spent exceeds a budget, however many requests run at once, by no more than single ones
+used beyond their bounds: for history that the provider keeps, a large file, an answer without a maximum. What a
+request has cost is counted when it is known; what failed before an answer costs nothing, and what was cut counts as
+reserved where its usage is not known.
 """
 
 from __future__ import annotations

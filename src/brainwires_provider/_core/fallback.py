@@ -29,11 +29,11 @@ from brainwires_provider.errors import (
     TransportError,
     UnsupportedError,
 )
+from brainwires_provider.providers import ProviderConfig, find_row, split_model
 from brainwires_provider.types import Attempt, Fallback, Policies
 
 __all__ = [
     "CANNOT_TAKE",
-    "args_for",
     "fallbacks_of",
     "falls_back",
     "may_be_hedged",
@@ -47,13 +47,14 @@ CANNOT_TAKE = (ConfigError, UnsupportedError, BudgetExceededError, SharedServerE
 _ASKS_FOR_MORE = re.compile("search|plugin|mcp|connector|data_source|retriev|code_interpreter", re.IGNORECASE)
 _DECLARED = frozenset(("functionDeclarations", "function_declarations", "toolSpec", "cachePoint"))
 _CAUSES = (TransportError, RateLimitError, OverloadedError, ServerError)
-_OF_ONE_PROVIDER = ("extra_headers", "extra_body", "extra_query")
 
 
 class Models(Protocol):
     """What is needed of a session."""
 
-    def check_model(self, model: str, policy: str) -> None: ...
+    configs: dict[str, ProviderConfig]
+
+    def spelt_out(self, model: str) -> str: ...
 
 
 def fallbacks_of(models: Models, policies: Policies) -> tuple[Fallback, ...]:
@@ -61,10 +62,19 @@ def fallbacks_of(models: Models, policies: Policies) -> tuple[Fallback, ...]:
     given = policies.fallback or ()
     fallbacks = tuple(Fallback(each) if isinstance(each, str) else each for each in given)
     for each in fallbacks:
-        models.check_model(each.model, "fallback")
+        _check_model(models, each.model, "fallback")
     if policies.hedge is not None and policies.hedge.model is not None:
-        models.check_model(policies.hedge.model, "hedge")
+        _check_model(models, policies.hedge.model, "hedge")
     return fallbacks
+
+
+def _check_model(models: Models, model: str, policy: str) -> None:
+    try:
+        provider = split_model(models.spelt_out(model))[0]
+        if provider not in models.configs:
+            find_row(provider)
+    except ConfigError as error:
+        raise ConfigError(f"{policy}: {error.message}") from None
 
 
 def second_plan(first: Plan, client: Policies) -> Plan:
@@ -131,9 +141,3 @@ def next_plan(
             except CANNOT_TAKE as fault:
                 skipped.append(Attempt(fault.message, model=fallback.model))
     return None, others, skipped
-
-
-def args_for(args: Mapping[str, Any], model: str, *, same_provider: bool) -> dict[str, Any]:
-    """The arguments of the call to another model: what was meant for one provider goes to no other."""
-    left_out = () if same_provider else _OF_ONE_PROVIDER
-    return {name: value for name, value in args.items() if name not in left_out} | {"model": model}

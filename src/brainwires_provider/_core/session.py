@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from brainwires_provider._core.continuing import Held
-from brainwires_provider._core.fallback import args_for, fallbacks_of, may_be_hedged
+from brainwires_provider._core.defaults import Defaults, call_elsewhere
+from brainwires_provider._core.fallback import fallbacks_of, may_be_hedged
 from brainwires_provider._core.hooks import Hooks
 from brainwires_provider._core.lifecycle import abandon, running_loop
 from brainwires_provider._core.plan import (
@@ -39,7 +40,6 @@ from brainwires_provider.providers import (
     NamedModel,
     ProviderConfig,
     Target,
-    find_row,
     resolve,
     resolve_listing,
     split_model,
@@ -58,7 +58,6 @@ from brainwires_provider.types import (
     Timeouts,
 )
 from brainwires_provider.types.checked import misfit
-from brainwires_provider.types.options import merge_options
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -150,8 +149,7 @@ class Session:
         """By key, scheme and form: the headers of requests that have no others, and their secrets."""
         self.forced_outputs: set[tuple[str, str, bytes]] = set()
         """Provider, model and schema of typed answers that were refused as a format: a forced tool asks for them."""
-        self._coded, self._filed = coded, filed
-        self._options = options
+        self._defaults = Defaults.of(filed, options, coded)
         self._transport = dict(transport)
         self._targets: dict[str, Target] = {}
         self._transports: dict[str, Transport] = {}
@@ -227,8 +225,13 @@ class Session:
         if self.closed:
             raise closed()
 
-    def request(self, input: Input, args: OutputParams, *, empty: bool = False) -> tuple[Target, Request]:
-        """The request that arguments make, with the options that hold where they set none."""
+    def request(
+        self, input: Input, args: OutputParams, *, empty: bool = False, home: str | None = None
+    ) -> tuple[Target, Request]:
+        """The request that arguments make, with the options that hold where they set none.
+
+        `home` is the provider that the call was for at first.
+        """
         model = args.get("model")
         if model is not None and not isinstance(model, str):
             raise misfit("model", (str,), model)
@@ -242,16 +245,11 @@ class Session:
         named = self.named.get(model)
         target = self.target(model if named is None else named.model)
         own, by_name = target.options, None if named is None else named.options
-        defaults = self._options
-        if own is not None or by_name is not None or self._filed is not None:
-            defaults = self._defaults(target, own, by_name)
+        defaults = self._defaults.given
+        if own is not None or by_name is not None or not self._defaults.are_plain:
+            home = home if self.model is None else self.own_provider("of the client's options")
+            defaults = self._defaults.at(target, by_name, home)
         return target, build_request(input, args, model=target.model, defaults=defaults, empty=empty)
-
-    def _defaults(self, target: Target, own: Options | None, by_name: Options | None) -> Options | None:
-        """Those of code go before the file's, and in each those of a provider or name before the general ones."""
-        if target.provider in self._coded:
-            return merge_options(self._filed, by_name, self._options, own)
-        return merge_options(self._filed, own, by_name, self._options)
 
     def plan(self, input: Input, args: OutputParams, *, stream: bool, fork: bool = False) -> Plan:
         """Encode a chat. Raises ConfigError, UnsupportedError, TypeError, ValueError."""
@@ -281,21 +279,14 @@ class Session:
         other = partial(self._other, input, args, planned)
         return replace(planned, others=known[1], other=other, hedge=policies.hedge if is_hedged else None)
 
-    def check_model(self, model: str, policy: str) -> None:
-        """Raises ConfigError, which names the policy, for the model of an unknown provider."""
-        try:
-            provider = split_model(self.spelt_out(model))[0]
-            if provider not in self.configs:
-                find_row(provider)
-        except ConfigError as error:
-            raise ConfigError(f"{policy}: {error.message}") from None
-
     def _other(self, input: Input, args: OutputParams, first: Plan, model: str) -> Plan:
         """The same call for another model."""
-        target = self.target(self.spelt_out(model))
-        own: Any = args_for(args, model, same_provider=target.provider == first.target.provider)
-        input_for = replace(input, model=None) if isinstance(input, Request) else input
-        request = self.request(input_for, own)[1]
+        target, home = self.target(self.spelt_out(model)), first.target.provider
+        if target.provider != home:
+            input, args = call_elsewhere(input, args)
+        if isinstance(input, Request):
+            input = replace(input, model=None)
+        request = self.request(input, {**args, "model": model}, home=home)[1]
         planned = plan(request, target, stream=first.stream, timeouts=self.timeouts)
         return replace(self._traced(planned, request), policies=first.policies)
 

@@ -36,7 +36,8 @@ class Config(Setting, frozen=True):
     models: Mapping[str, NamedModel] = field(default_factory=dict)
     """Models by names of the user's own."""
     options: Options | None = None
-    """Options for all requests."""
+    """Options for all requests; `extra_headers`, `extra_body` and `extra_query` for the provider of the client's model
+    alone, where it has one."""
     policies: Policies = NO_POLICIES
     """Retries, limits and the budget of a client, unless it sets its own."""
     prices: bool = False

@@ -79,7 +79,7 @@ class Limits(Guarded, Checked, frozen=True, gc=False):
     rpm: float | None = None
     """Requests a minute, every attempt of a call among them. None: no limit."""
     tpm: float | None = None
-    """Tokens a minute, input and output together, as the provider counts them."""
+    """Tokens a minute, input and output together, as the provider counts them: at Google only the input."""
     itpm: float | None = None
     """Input tokens a minute."""
     otpm: float | None = None
@@ -151,8 +151,10 @@ def _without_password(url: str) -> str | None:
 class Budget(Checked, frozen=True, gc=False):
     """What may be spent, in dollars or tokens: a request that could exceed it raises BudgetExceededError.
 
-    Before a request is sent, the most that it may cost is reserved: the bytes of its text as input, and `max_tokens`
-    (16,384 tokens where it is not set) as output. Raises ValueError for an amount below 0.
+    Before a request is sent, the most that it may cost is reserved: the bytes of its text and 10,000 tokens for an
+    image or file as input, and `max_tokens` (16,384 tokens where it is not set) of each answer as output. What it uses
+    beyond that (history that the provider keeps, tools that it runs, a large file) is counted when it has ended, and
+    the next request is refused. Raises ValueError for an amount below 0.
     """
 
     usd: Decimal | float | None = None
