@@ -309,6 +309,26 @@ def test_a_date_is_by_the_clock_of_its_server(ahead: float) -> None:
     assert found.text == "Hello" and slept == [2.25]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_closing_while_a_retry_is_waited_for_loses_no_attempt(stream: bool) -> None:
+    async def main(server: ScriptedServer) -> Any:
+        client = asking(server.url)
+        call = asyncio.ensure_future(outcome(client, stream))
+        session: Any = client._session
+        async with asyncio.timeout(10):
+            while not session.waits._futures:
+                await asyncio.sleep(0.005)
+            await client.aclose()
+            return await call
+
+    slow = Answer(429, {"retry-after": "30", "x-request-id": "req-1"}, BUSY.body)
+    with ScriptedServer([slow]) as server:
+        error = asyncio.run(main(server))
+        assert len(server.requests) == 1
+    (failed,) = error.attempts
+    assert isinstance(error, ConfigError) and (failed.status, failed.request_id) == (429, "req-1")
+
+
 def test_a_call_that_is_no_chat() -> None:
     async def main(url: str) -> tuple[list[Any], list[float]]:
         async with asking(url) as client:

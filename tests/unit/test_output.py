@@ -497,6 +497,27 @@ def test_a_fallback_answers_with_the_type() -> None:
     assert response.output == 5 and server.requests[1].json()["model"] == "other"
 
 
+@pytest.mark.parametrize("how", ["chat", "run"])
+def test_a_wrong_answer_of_a_call_to_several_models_names_its_model(how: str) -> None:
+    wrong = streamed("no") if how == "run" else said("no")
+    with (
+        ScriptedServer([Answer(500), wrong, Answer(500), said('{"response": 5}')]) as server,
+        Client("openai-chat:m", base_url=server.url, api_key="k", retry=Retry(1)) as client,
+    ):
+        args: dict[str, Any] = {"output": int, "fallback": ["openai-chat:other"]}
+        if how == "chat":
+            response: Any = client.chat("Hi", **args)
+        else:
+            run = client.run("Hi", **args)
+            restart = next(each for each in run if isinstance(each, ResponseRestart))
+            assert restart.attempt.model == "openai-chat:other"
+            response = run.result()
+    asked = [request.json()["model"] for request in server.requests]
+
+    assert response.output == 5 and asked == ["m", "other", "m", "other"]
+    assert [each.model for each in response.attempts] == [f"openai-chat:{name}" for name in asked[:3]]
+
+
 def test_counting_takes_a_type() -> None:
     with (
         ScriptedServer([Answer(body=b'{"input_tokens": 9}')]) as server,

@@ -180,7 +180,7 @@ class Fallback(Setting, frozen=True):
     """`"provider:model"`, or a name of the configuration's `[models]`."""
     on: Callable[[Exception], bool] | None = None
     """Whether it is asked after an error. None: after a failure of the network or the server, a limit or a lack of
-    capacity, but not after a request that was refused as wrong."""
+    capacity, but not after a request that was refused as wrong. One that raises is logged, and the model not asked."""
 
 
 class Hedge(Checked, frozen=True, gc=False):
