@@ -481,15 +481,18 @@ def _as_attempts(failed: Sequence[_Wrong], *, used: bool = False) -> list[Attemp
 
 
 def _answering(plan: Plan, answer: Response[Any]) -> str | None:
-    """Which model of a call that may ask several has answered, by the name that it was asked by."""
+    """Which model of a call that may ask several has answered, by the name that it was asked by.
+
+    Its provider is known; of several models of it, it is the one whose name the answer's begins with.
+    """
     if not plan.others and plan.hedge is None:
         return None
     known = [f"{plan.target.provider}:{plan.target.model}", *(each.model for each in plan.others)]
     if plan.hedge is not None and plan.hedge.model is not None:
         known.append(plan.hedge.model)
     own = [name for name in known if name.partition(":")[0] == answer.provider]
-    named = (name for name in own if (answer.model or "").startswith(name.partition(":")[2]))
-    return next(named, own[-1] if own else f"{answer.provider}:{answer.model}")
+    named = [name for name in own if (answer.model or "").startswith(name.partition(":")[2])]
+    return max(named or own[-1:], key=len, default=f"{answer.provider}:{answer.model}")
 
 
 def _after(error: ProviderError, failed: Sequence[_Wrong]) -> ProviderError:

@@ -39,10 +39,10 @@ _PROVIDERS: Mapping[str, str] = {
     **dict.fromkeys(("openai-chat", "openai-responses", "openai-responses-ws"), "openai"),
     **dict.fromkeys(("azure", "azure-chat", "azure-entra", "azure-ws"), "azure.ai.openai"),
     **dict.fromkeys(("bedrock", "bedrock-anthropic", "bedrock-invoke", "bedrock-openai"), "aws.bedrock"),
-    **dict.fromkeys(("vertex", "vertex-anthropic"), "gcp.vertex_ai"),
+    **dict.fromkeys(("google", "google-interactions"), "gcp.gemini"),
+    **dict.fromkeys(("vertex", "vertex-anthropic", "vertex-interactions"), "gcp.vertex_ai"),
     **dict.fromkeys(("xai", "xai-ws"), "x_ai"),
     **dict.fromkeys(("deepseek", "deepseek-responses"), "deepseek"),
-    "google": "gcp.gemini",
     "mistral": "mistral_ai",
     "moonshot": "moonshot_ai",
 }
