@@ -21,6 +21,7 @@ __all__ = [
     "Breaker",
     "BreakerStats",
     "Budget",
+    "BudgetStats",
     "ClientStats",
     "Fallback",
     "Hedge",
@@ -338,6 +339,21 @@ class BreakerStats(Struct, frozen=True, gc=False):
     """Seconds until a request is sent again."""
 
 
+class BudgetStats(Struct, frozen=True, gc=False):
+    """What was spent in one named scope, at one moment: by all of the process, or of a shared server."""
+
+    scope: str
+    """The scope of `Budget`."""
+    spent_usd: Decimal = Decimal(0)
+    """Dollars spent."""
+    spent_tokens: int = 0
+    """Tokens spent."""
+    reserved_usd: Decimal = Decimal(0)
+    """Dollars reserved by requests in progress."""
+    reserved_tokens: int = 0
+    """Tokens reserved by requests in progress."""
+
+
 class ClientStats(Struct, frozen=True, gc=False):
     """The state of a client's policies at one moment."""
 
@@ -360,6 +376,8 @@ class ClientStats(Struct, frozen=True, gc=False):
     """The breaker of every model that was called with one."""
     websockets: WebSocketStats | None = None
     """What was sent over WebSockets; None if nothing was."""
+    budgets: tuple[BudgetStats, ...] = ()
+    """Every named scope that a call of this client was counted in, its own budget or the call's."""
 
 
 NO_POLICIES = Policies()
