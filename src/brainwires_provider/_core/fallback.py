@@ -121,7 +121,7 @@ def falls_back(error: ProviderError, fallback: Fallback, *, is_stored: bool) -> 
         return isinstance(error, _CAUSES)
     try:
         return bool(fallback.on(error))
-    except Exception:  # noqa: BLE001 (as with a hook: the provider's error stays the call's)
+    except Exception:  # as with a hook: the provider's error stays the call's
         import logging
 
         words = "the condition Fallback.on of %s raised an exception: it is not asked"

@@ -424,9 +424,7 @@ async def _answered(
             raise _after(error, failed) from None
 
 
-def _corrected(
-    expected: Expected, error: OutputInvalid, failed: Sequence[_Wrong], begun: float
-) -> Plan:
+def _corrected(expected: Expected, error: OutputInvalid, failed: Sequence[_Wrong], begun: float) -> Plan:
     """The request for a repair. Raises the error if the call's time is over."""
     plan = _in_time(expected.again(_correction(error)), begun)
     if plan is None:
