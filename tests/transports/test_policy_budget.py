@@ -176,6 +176,23 @@ def test_a_model_without_a_price_is_refused_unless_allowed() -> None:
     assert allowed.text == "Hello" and allowed.cost is None
 
 
+def test_the_scopes_that_only_calls_name_are_in_the_stats() -> None:
+    async def main(url: str) -> Any:
+        async with asking(url, Budget(tokens=90_000)) as client:
+            await client.chat("Hi", budget=Budget(tokens=90_000, scope="test-of-a-call"))
+            await client.chat("Hi", budget=Budget(tokens=50_000, scope="test-of-a-call"))
+            await client.chat("Hi", budget=Budget(tokens=90_000, scope="test-another"))
+            return client.stats()
+
+    with ScriptedServer([WHOLE] * 3) as server:
+        stats = asyncio.run(main(server.url))
+    assert {each.scope: each.spent_tokens for each in stats.budgets} == {
+        "test-of-a-call": 100,
+        "test-another": 50,
+    }
+    assert stats.spent_tokens == 0 and all(each.reserved_tokens == 0 for each in stats.budgets)
+
+
 def test_a_named_scope_is_spent_by_all_clients() -> None:
     async def main(url: str) -> list[Any]:
         shared = Budget(tokens=INPUT + 100 + 49, scope="test-shared")

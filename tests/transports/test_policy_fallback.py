@@ -266,6 +266,16 @@ def test_a_clients_options_have_nothing_for_another_provider_than_its_models(pla
     assert "own" not in second.json() and second.query == "" and second.json()["max_tokens"] == 9
 
 
+def test_a_condition_that_raises_is_a_refusal_and_hides_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(error: ProviderError) -> bool:
+        raise KeyError("status")
+
+    found, _, second, _ = run([DOWN], [CLAUDE], retry=ONE, fallback=[Fallback("anthropic:claude", on=broken)])
+
+    assert isinstance(found, OverloadedError) and len(found.attempts) == 1 and not second
+    assert "Fallback.on" in caplog.text and "KeyError" in caplog.text
+
+
 def test_all_have_failed() -> None:
     failing = Answer(529, {}, b'{"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}')
     found, _, _, slept = run([DOWN, BUSY], [failing] * 2, retry=Retry(2))

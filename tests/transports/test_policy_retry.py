@@ -204,9 +204,29 @@ def google_quota(*ids: str) -> Answer:
     return Answer(429, {}, json.dumps({"error": error}).encode())
 
 
+def limited(message: str, code: Any = "rate_limit_exceeded", retry_after: str = "1") -> Answer:
+    body = {"error": {"message": message, "code": code}}
+    return Answer(429, {"retry-after": retry_after}, json.dumps(body).encode())
+
+
 @pytest.mark.parametrize(
     ("model", "quota", "requests"),
     [
+        ("openrouter:m", limited("Rate limit exceeded: free-models-per-day. Add 10 credits to …", 429), 1),
+        ("openrouter:m", limited("Rate limit exceeded: free-models-per-day-high-balance.", 429), 1),
+        (
+            "openrouter:m",
+            limited("Rate limit exceeded: free-models-per-min. 1000 free model requests per day", 429),
+            3,
+        ),
+        ("cerebras:m", limited("Requests per day limit exceeded - too many", "request_quota_exceeded"), 1),
+        ("cerebras:m", limited("Tokens per day limit exceeded - too many", "token_quota_exceeded"), 1),
+        ("cerebras:m", limited("Requests per minute limit exceeded - too", "request_quota_exceeded"), 3),
+        ("openai-chat:m", limited("… on requests per day (RPD): Limit 200, Used 200, Requested 1."), 1),
+        ("openai-chat:m", limited("… on requests per min (RPM): Limit 3, Used 3, Requested 1."), 3),
+        ("groq:m", limited("… on tokens per day (TPD): Limit 100000, Used 97050, Requested 3619."), 1),
+        ("openai-chat:m", limited("Too many tokens per day, please wait before trying again."), 1),
+        ("openai-chat:m", limited("Number of request tokens has exceeded your daily rate limit"), 1),
         ("openai-chat:m", FULL, 1),
         ("google:m", google_quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), 1),
         (
@@ -218,7 +238,7 @@ def google_quota(*ids: str) -> Answer:
     ],
 )
 def test_a_quota_that_is_used_up_for_long_is_asked_for_once(model: str, quota: Answer, requests: int) -> None:
-    """That of a day too, in spite of the few seconds that Google asks to wait."""
+    """That of a day too, in spite of the few seconds that a provider asks to wait."""
 
     async def main(url: str) -> Any:
         config = ProviderConfig(model.partition(":")[0], base_url=url, api_key="k")
@@ -276,6 +296,37 @@ def test_a_date_is_waited_for() -> None:
     found, (slept,), _ = run([Answer(429, {"retry-after": formatdate(time.time() + 5, usegmt=True)}), GOOD])
 
     assert found.text == "Hello" and 3.5 < slept < 5.5
+
+
+@pytest.mark.parametrize("ahead", [-86_400, -60, 0, 600])
+def test_a_date_is_by_the_clock_of_its_server(ahead: float) -> None:
+    from email.utils import formatdate
+
+    now = time.time() + ahead
+    headers = {"date": formatdate(now, usegmt=True), "retry-after": formatdate(now + 2, usegmt=True)}
+    found, slept, _ = run([Answer(429, headers), GOOD])
+
+    assert found.text == "Hello" and slept == [2.25]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_closing_while_a_retry_is_waited_for_loses_no_attempt(stream: bool) -> None:
+    async def main(server: ScriptedServer) -> Any:
+        client = asking(server.url)
+        call = asyncio.ensure_future(outcome(client, stream))
+        session: Any = client._session
+        async with asyncio.timeout(10):
+            while not session.waits._futures:
+                await asyncio.sleep(0.005)
+            await client.aclose()
+            return await call
+
+    slow = Answer(429, {"retry-after": "30", "x-request-id": "req-1"}, BUSY.body)
+    with ScriptedServer([slow]) as server:
+        error = asyncio.run(main(server))
+        assert len(server.requests) == 1
+    (failed,) = error.attempts
+    assert isinstance(error, ConfigError) and (failed.status, failed.request_id) == (429, "req-1")
 
 
 def test_a_call_that_is_no_chat() -> None:

@@ -31,6 +31,7 @@ from brainwires_provider import (
     Hedge,
     HostedTool,
     ImagePart,
+    InvalidRequestError,
     JSONSchema,
     Message,
     OpaquePart,
@@ -419,12 +420,73 @@ def test_other_protocols_have_the_same_names(
     assert {name: found.get(f"gen_ai.request.{name}") for name in attributes} == attributes
 
 
-def test_every_built_in_provider_has_a_name() -> None:
-    known = {"openai", "azure.ai.openai", "aws.bedrock", "gcp.vertex_ai", "gcp.gemini", "anthropic", "cohere"}
-    known |= {"deepseek", "groq", "mistral_ai", "moonshot_ai", "perplexity", "x_ai"}
-    names = {name: provider_of(name) for name in PROVIDERS}
-    assert known <= set(names.values())
-    assert all(value in known or value == name for name, value in names.items())
+# What of a request has an attribute, in two requests: many models take no sampling where they reason.
+SAMPLED = {
+    "max_tokens": ("gen_ai.request.max_tokens", 9000, 9000),
+    "temperature": ("gen_ai.request.temperature", 0.5, 0.5),
+    "top_p": ("gen_ai.request.top_p", 0.25, 0.25),
+    "top_k": ("gen_ai.request.top_k", 7, 7),
+    "seed": ("gen_ai.request.seed", 3, 3),
+    "stop": ("gen_ai.request.stop_sequences", "x", ("x",)),
+    "presence_penalty": ("gen_ai.request.presence_penalty", 0.1, 0.1),
+    "frequency_penalty": ("gen_ai.request.frequency_penalty", 0.2, 0.2),
+}
+REASONED = {
+    "max_tokens": ("gen_ai.request.max_tokens", 9000, 9000),
+    "reasoning": ("gen_ai.request.reasoning.level", "high", "high"),
+    "output": ("gen_ai.output.type", JSONSchema("a", {"type": "object", "properties": {}}), "json"),
+}
+MODELS = (  # one of each protocol, and those that have names of their own for some of it
+    *("openai-chat:m", "mistral:magistral-medium", "cohere:m", "openrouter:m", "llama-server:m"),
+    *("openai-responses:m", "anthropic:claude-opus-4-6", "google:gemini-3-pro", "ollama:gpt-oss"),
+    *("google-interactions:gemini-3-pro", "vertex-interactions:gemini-3-pro", "brainwires:m"),
+    *("bedrock:anthropic.claude-opus-4-6-v1:0", "bedrock:amazon.nova-2-lite-v1:0"),
+    *("bedrock:openai.gpt-oss-120b-1:0", "bedrock:m"),
+)
+
+
+@pytest.mark.parametrize("options", [SAMPLED, REASONED], ids=["sampling", "reasoning"])
+@pytest.mark.parametrize("model", MODELS)
+def test_everything_that_is_set_on_a_request_and_sent_is_an_attribute(
+    model: str, options: dict[str, tuple[str, Any, Any]]
+) -> None:
+    args = {option: value for option, (_, value, _) in options.items()}
+    recorded, error = run([WRONG], model=model, args=args)
+    assert isinstance(error, InvalidRequestError), error
+    with Client(model, api_key="k", base_url="http://127.0.0.1:9") as client:
+        report = client.prepare("the question", **args).report
+    outcomes = {each.field.partition(".")[0]: each.outcome for each in report.deviations}
+    found = {name: recorded.span.attributes.get(name) for name, _, _ in options.values()}
+
+    for option, (name, _, value) in options.items():
+        sent = found[name].lower() if isinstance(found[name], str) else found[name]
+        outcome = outcomes.get(option)
+        is_right = sent == value if outcome is None else sent is not None or outcome != "adapted"
+        assert is_right, (option, found, report)
+
+
+def test_every_protocol_is_in_the_table_of_options() -> None:
+    names = {PROVIDERS[model.partition(":")[0]].protocol().name for model in MODELS}
+    assert names == {row.protocol().name for row in PROVIDERS.values()}
+
+
+# The first word of a row's name, for those that the conventions list; any other provider has its own name.
+FAMILIES = {
+    "openai": "openai",
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "vertex": "gcp.vertex_ai",
+    "google": "gcp.gemini",
+    "xai": "x_ai",
+    "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "deepseek": "deepseek",
+}
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_built_in_provider_has_the_name_of_the_conventions(name: str) -> None:
+    assert provider_of(name) == FAMILIES.get(name.partition("-")[0], name)
 
 
 def test_what_the_provider_keeps_is_named() -> None:

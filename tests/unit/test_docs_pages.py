@@ -136,7 +136,7 @@ def test_the_readme_is_a_screen_and_its_program_with_two_tools_is_short() -> Non
 def test_the_programs_of_the_readme_on_the_model_of_this_machine() -> None:
     names: dict[str, Any] = {}
     for code, shown in README:
-        if "openai-responses-ws" not in code:
+        if "openai" not in code:
             with redirect_stdout(io.StringIO()) as out:
                 exec(compile(code, "README.md", "exec"), names)
             assert out.getvalue().strip() == shown.strip()

@@ -11,12 +11,30 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, Budget, Limits, Retry, load_config
+from brainwires_provider import AsyncClient, Budget, Client, Limits, Retry, load_config
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from paths import PROJECT
 
 TEXT = (PROJECT / "docs" / "policies.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+(IN_README,) = re.findall(
+    r"^```python\n([^`]*Budget[^`]*)^```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+FULL = Answer(429, {}, b'{"error": {"message": "pay first", "code": "insufficient_quota"}}')
+SAID = {"type": "text", "text": "Hello of Claude"}
+CLAUDE = Answer(
+    body=json.dumps(
+        {
+            "id": "m1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-sonnet-4-5",
+            "content": [SAID],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 3000, "output_tokens": 200},
+        }
+    ).encode()
+)
 USAGE = {"prompt_tokens": 40, "completion_tokens": 10, "total_tokens": 50}
 
 
@@ -55,8 +73,23 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stats == "() 0 () None\n" and hooked == ""
 
 
+def test_the_policies_of_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in one program: the first provider refuses for good, the other one answers."""
+    names: dict[str, Any] = {"Client": Client}
+    with ScriptedServer([FULL, CLAUDE]) as server:
+        for name in ("OPENAI", "ANTHROPIC"):
+            monkeypatch.setenv(f"{name}_API_KEY", "sk-env")
+            monkeypatch.setenv(f"{name}_BASE_URL", server.url)
+        with redirect_stdout(io.StringIO()) as out:
+            exec(IN_README, names)
+        names["client"].close()
+        assert [request.path for request in server.requests] == ["/responses", "/v1/messages"]
+    assert out.getvalue() == "Hello of Claude 3200\n"
+    assert all(word in IN_README for word in ("Retry(", "Limits(", "Budget(", "fallback=", "telemetry=True"))
+
+
 def test_each_example_is_short() -> None:
-    for example in EXAMPLES:
+    for example in (*EXAMPLES, IN_README):
         lines = [line for line in example.splitlines() if line and not line.startswith(("from ", "import "))]
         assert len(lines) <= 5, example
 

@@ -224,6 +224,43 @@ def test_what_headers_state(name: str) -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_a_reset_is_by_the_clock_of_its_server(ahead: float) -> None:
+    headers, _ = HEADERS["anthropic"]
+    at = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+    stated = stated_limits({**headers, "date": "Mon, 21 Sep 2026 14:13:20 GMT"}, at + ahead)
+
+    assert stated["input"].reset == 30.0
+
+
+# name: what the response to the first request states, and the moment at which ten more have a place
+WITHOUT_RESET: dict[str, dict[str, str]] = {
+    "a limit of a minute by its name": {
+        "x-ratelimit-limit-req-minute": "60",
+        "x-ratelimit-remaining-req-minute": "9",
+    },
+    "a reset that nobody can mean": {
+        "anthropic-ratelimit-requests-limit": "60",
+        "anthropic-ratelimit-requests-remaining": "9",
+        "anthropic-ratelimit-requests-reset": "2099-01-01T00:00:00Z",
+    },
+    "a reset of nonsense": openai(60, 9, "soon"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_RESET)
+def test_what_is_left_counts_for_the_limit_s_window_where_no_reset_is_stated(name: str) -> None:
+    line = Line()
+    line.ask(0)
+    line.limiter.learn(stated_limits(WITHOUT_RESET[name], NOW), 1)
+    for _ in range(11):
+        line.ask(1)
+
+    assert list(line.granted.values()) == [0] + [1] * 9
+    line.pass_time()
+    assert max(line.granted.values()) == 61
+
+
 def test_a_limit_of_a_day_is_not_taken_for_one_of_a_minute() -> None:
     headers = {**openai(14_400, 3, "2m59.56s"), **openai(9, 9, "1s", "tokens")}
 

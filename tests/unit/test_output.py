@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from time import monotonic
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, cast
 
 import msgspec
 import pytest
@@ -495,6 +495,28 @@ def test_a_fallback_answers_with_the_type() -> None:
         args = {"output": int, "fallback": [Fallback("openai-chat:other")]}
         response = ask("sync", server.url, stream=False, args=args).response
     assert response.output == 5 and server.requests[1].json()["model"] == "other"
+
+
+@pytest.mark.parametrize("how", ["chat", "run"])
+def test_a_wrong_answer_of_a_call_to_several_models_names_its_model(how: str) -> None:
+    whole = Answer(body=cast(bytes, said("no").body).replace(b"gpt-4o", b"m-1"))
+    wrong = streamed("no") if how == "run" else whole
+    with (
+        ScriptedServer([Answer(500), wrong, Answer(500), said('{"response": 5}')]) as server,
+        Client("openai-chat:m", base_url=server.url, api_key="k", retry=Retry(1)) as client,
+    ):
+        args: dict[str, Any] = {"output": int, "fallback": ["openai-chat:m-1"]}
+        if how == "chat":
+            response: Any = client.chat("Hi", **args)
+        else:
+            run = client.run("Hi", **args)
+            restart = next(each for each in run if isinstance(each, ResponseRestart))
+            assert restart.attempt.model == "openai-chat:m-1"
+            response = run.result()
+    asked = [request.json()["model"] for request in server.requests]
+
+    assert response.output == 5 and asked == ["m", "m-1", "m", "m-1"]
+    assert [each.model for each in response.attempts] == [f"openai-chat:{name}" for name in asked[:3]]
 
 
 def test_counting_takes_a_type() -> None:

@@ -267,6 +267,18 @@ LEARNED: dict[str, tuple[dict[str, Any], list[tuple[float, dict[str, Any]]], str
         "8,0,0,0",
         "requests=10",
     ),
+    "for a window where no reset is stated": (
+        {},
+        [(1, {"requests": {"limit": 10, "remaining": 3}}), (59, {})],
+        "7,0,0,0",
+        "requests=10",
+    ),
+    "and no longer": (
+        {},
+        [(1, {"requests": {"limit": 10, "remaining": 3}}), (61, {})],
+        "0,0,0,0",
+        "requests=10",
+    ),
     "no remaining": ({}, [(1, {"tokens": {"limit": 10, "reset": 30_000}})], "1,0,0,0", "tokens=10"),
 }
 

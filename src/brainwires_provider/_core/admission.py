@@ -23,7 +23,7 @@ from brainwires_provider.events import ResponseEnd
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.providers import Target
 from brainwires_provider.providers.prices import Prices, tier_of
-from brainwires_provider.types import Budget, ClientStats, Limits, Policies, Usage
+from brainwires_provider.types import Budget, BudgetStats, ClientStats, Limits, Policies, Usage
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +51,7 @@ class Ledger:
     def __init__(self) -> None:
         self.gates: dict[tuple[str, str, int, Limits], Gate] = {}
         self.account = Account()
+        self._scopes: dict[str, Budget] = {}  # the named ones
         self._last: tuple[Target, Policies, Gate | SharedGate | None, Purse | None] | None = None
         self._counted: OrderedDict[str, tuple[Decimal, int]] = OrderedDict()
         """By the id of an answer what was counted of it, in dollars and tokens, so that no look at it counts again."""
@@ -73,6 +74,8 @@ class Ledger:
             gate = self.gates.get(place) or self.gates.setdefault(place, Gate(limits))
         purse = None
         if budget is not None:
+            if budget.scope != "client":
+                self._scopes.setdefault(budget.scope, budget)
             if shared is None or budget.scope == "client":
                 purse = Purse(budget, account_of(budget.scope, self.account))
             else:
@@ -121,6 +124,10 @@ class Ledger:
             sum(gate.waiting for _, gate in gates),
             sum(gate.running for _, gate in gates),
             *(own.usd, own.tokens, own.reserved_usd, own.reserved_tokens),
+            budgets=tuple(
+                BudgetStats(scope, *(one.usd, one.tokens, one.reserved_usd, one.reserved_tokens))
+                for scope, one in ((name, self._account(each)) for name, each in list(self._scopes.items()))
+            ),
         )
 
     async def aclose(self) -> None:

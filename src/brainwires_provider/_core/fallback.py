@@ -119,12 +119,24 @@ def _field_of(value: Any, name: str) -> Any:
 
 
 def falls_back(error: ProviderError, fallback: Fallback, *, is_stored: bool) -> bool:
-    """Whether this model is asked after an error. An answer that the provider stores may exist already."""
+    """Whether this model is asked after an error. An answer that the provider stores may exist already.
+
+    A condition that raises is logged, and refuses.
+    """
     if isinstance(error, RequestTimeout) and error.clock == "total":
         return False
     if is_stored and not isinstance(error, ConnectError | RateLimitError | OverloadedError):
         return False
-    return isinstance(error, _CAUSES) if fallback.on is None else bool(fallback.on(error))
+    if fallback.on is None:
+        return isinstance(error, _CAUSES)
+    try:
+        return bool(fallback.on(error))
+    except Exception:  # as with a hook: the provider's error stays the call's
+        import logging
+
+        words = "the condition Fallback.on of %s raised an exception: it is not asked"
+        logging.getLogger("brainwires_provider").warning(words, fallback.model, exc_info=True)
+        return False
 
 
 def next_plan(

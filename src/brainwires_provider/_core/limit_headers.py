@@ -1,11 +1,13 @@
 """What a response's headers state of a provider's limits: which, how much is left, and for how long that holds.
 
-Only limits of a minute, or of unstated length with a reset, are read. Read on 2026-11-29, in stored copies:
+Only limits of a minute, or of unstated length, which count as of one, are read. Read on 2026-11-29, in stored copies:
 https://developers.openai.com/api/docs/guides/rate-limits (of 2026-06-26), https://console.groq.com/docs/rate-limits,
 https://platform.claude.com/docs/en/api/rate-limits (of 2026), https://inference-docs.cerebras.ai/support/rate-limits,
 https://docs.fireworks.ai/serverless/rate-limits, https://github.com/mistralai/client-ts/issues/169 (a response; the
 vendor's own page, https://docs.mistral.ai/deployment/ai-studio/tier, names no headers).
-Not found: a page of xAI (https://docs.x.ai/developers/rate-limits has limits, no headers) or Azure that lists them.
+Not found: a page of xAI (https://docs.x.ai/developers/rate-limits has limits, no headers) or Azure that lists them;
+one of Together (searched on 2026-11-30) for its `x-ratelimit-limit` and `x-tokenlimit-limit`. Not of use: OpenRouter's
+`X-RateLimit-*`, on its own refusals only and of a minute or a day alike (https://openrouter.ai/docs/api_reference/limits).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
+
+from brainwires_provider.protocols.base.errors import server_time
 
 __all__ = ["Stated", "stated_limits"]
 
@@ -42,13 +46,13 @@ class Stated(Struct, frozen=True, gc=False):
     limit: int | None
     remaining: int | None
     reset: float | None
-    """Seconds until it counts less."""
+    """Seconds until it counts less; None where none that is of use is stated: those of the limit's own window."""
 
 
 def stated_limits(
     headers: Mapping[str, str], now: float, without: frozenset[str] = frozenset()
 ) -> dict[str, Stated]:
-    """The limits by kind; `headers` have names in lower case, `now` is in seconds since 1970.
+    """The limits by kind; `headers` have names in lower case, `now` is in seconds since 1970, if they have no `date`.
 
     `without`: the kinds that are of a day at this provider.
     """
@@ -62,7 +66,7 @@ def stated_limits(
             limit = _count(headers.get(name.format("limit")), least=1)
             if limit is not None:
                 remaining = _count(headers.get(name.format("remaining")), least=0)
-                found[kind] = Stated(limit, remaining, _seconds(headers.get(name.format("reset")), now))
+                found[kind] = Stated(limit, remaining, _seconds(headers, name.format("reset"), now))
                 break
     return found
 
@@ -76,8 +80,9 @@ def _count(text: str | None, *, least: int) -> int | None:
     return number if number >= least else None
 
 
-def _seconds(text: str | None, now: float) -> float | None:
+def _seconds(headers: Mapping[str, str], name: str, now: float) -> float | None:
     """A duration (`6m0s`, `172ms`), seconds, or a time by RFC 3339; one that is past is 0, an absurd one None."""
+    text = headers.get(name)
     if not text:
         return None
     if _DURATION.fullmatch(text):
@@ -90,6 +95,7 @@ def _seconds(text: str | None, now: float) -> float | None:
                 moment = datetime.fromisoformat(text)
             except ValueError:
                 return None
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = moment.timestamp() - server_time(headers, now)
     seconds = max(0.0, seconds)
     return seconds if seconds <= _LONGEST_RESET else None

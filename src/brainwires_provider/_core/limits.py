@@ -111,12 +111,12 @@ class Window:
         """Follow what the provider states: its limit, and what it counts that was not sent from here."""
         if stated.limit is not None and not self.is_set:
             self.limit = stated.limit
-        if stated.limit is None or stated.remaining is None or stated.reset is None:
+        if stated.limit is None or stated.remaining is None:
             return
         counted = self.used(now) - self.own
         elsewhere = stated.limit - stated.remaining - self.own
         if elsewhere > counted:  # a response that comes late states less than is known: it does not count
-            self.assume(elsewhere, now + stated.reset)
+            self.assume(elsewhere, now + (self.seconds if stated.reset is None else stated.reset))
 
 
 def _expiry(entry: Entry) -> float:

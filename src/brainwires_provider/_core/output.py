@@ -98,6 +98,13 @@ class _Asked(NamedTuple):
     """The schema as text."""
 
 
+class _Wrong(NamedTuple):
+    """An answer that is not of its type, and what asked for it."""
+
+    error: OutputInvalid
+    plan: Plan
+
+
 class Expected(NamedTuple):
     """The type that an answer must have, and how to ask again."""
 
@@ -382,7 +389,7 @@ async def repaired(session: Session, plan: Plan, error: OutputInvalid, begun: fl
     if _repairs(session, plan) == 0:
         raise error
     again = _corrected(plan.expected, error, [], begun)
-    return await _answered(session, again, [error], begun)
+    return await _answered(session, again, [_Wrong(error, plan)], begun)
 
 
 def _repairs(session: Session, plan: Plan) -> int:
@@ -390,7 +397,7 @@ def _repairs(session: Session, plan: Plan) -> int:
 
 
 async def _answered(
-    session: Session, plan: Plan, failed: list[OutputInvalid], begun: float | None = None
+    session: Session, plan: Plan, failed: list[_Wrong], begun: float | None = None
 ) -> Response[Any]:
     if begun is None:
         begun = running_loop().time()
@@ -410,15 +417,14 @@ async def _answered(
         except OutputInvalid as error:
             if len(failed) >= _repairs(session, plan):
                 raise _after(error, failed) from None
-            plan = _corrected(expected, error, failed, begun)
-            failed.append(error)
+            again = _corrected(expected, error, failed, begun)
+            failed.append(_Wrong(error, plan))
+            plan = again
         except OutputError as error:
             raise _after(error, failed) from None
 
 
-def _corrected(
-    expected: Expected, error: OutputInvalid, failed: Sequence[OutputInvalid], begun: float
-) -> Plan:
+def _corrected(expected: Expected, error: OutputInvalid, failed: Sequence[_Wrong], begun: float) -> Plan:
     """The request for a repair. Raises the error if the call's time is over."""
     plan = _in_time(expected.again(_correction(error)), begun)
     if plan is None:
@@ -446,11 +452,11 @@ def _correction(error: OutputInvalid) -> list[Message]:
     return [*([message] if message.content else []), Message.user(words)]
 
 
-def _together(response: Response[Any], failed: Sequence[OutputInvalid]) -> Response[Any]:
+def _together(response: Response[Any], failed: Sequence[_Wrong]) -> Response[Any]:
     """A response with the tokens, attempts and cost of the answers before it."""
     if not failed:
         return response
-    bad = [error.partial for error in failed if error.partial is not None]
+    bad = [error.partial for error, _ in failed if error.partial is not None]
     return replace(
         response,
         usage=add_usage(response.usage, *(answer.usage for answer in bad)),
@@ -459,20 +465,35 @@ def _together(response: Response[Any], failed: Sequence[OutputInvalid]) -> Respo
     )
 
 
-def _as_attempts(failed: Sequence[OutputInvalid], *, used: bool = False) -> list[Attempt]:
+def _as_attempts(failed: Sequence[_Wrong], *, used: bool = False) -> list[Attempt]:
     """Wrong answers in the list of what failed; with what they have `used`, where no response has it."""
     attempts: list[Attempt] = []
-    for error in failed:
+    for error, plan in failed:
         answer = error.partial
         assert answer is not None
         attempts += answer.attempts
-        made = Attempt(error.message, request_id=answer.request_id)
+        made = Attempt(error.message, request_id=answer.request_id, model=_answering(plan, answer))
         cost = None if answer.attempts else answer.cost
         attempts.append(replace(made, usage=answer.usage, cost=cost) if used else made)
     return attempts
 
 
-def _after(error: ProviderError, failed: Sequence[OutputInvalid]) -> ProviderError:
+def _answering(plan: Plan, answer: Response[Any]) -> str | None:
+    """Which model of a call that may ask several has answered, by the name that it was asked by.
+
+    Its provider is known; of several models of it, it is the one whose name the answer's begins with.
+    """
+    if not plan.others and plan.hedge is None:
+        return None
+    known = [f"{plan.target.provider}:{plan.target.model}", *(each.model for each in plan.others)]
+    if plan.hedge is not None and plan.hedge.model is not None:
+        known.append(plan.hedge.model)
+    own = [name for name in known if name.partition(":")[0] == answer.provider]
+    named = [name for name in own if (answer.model or "").startswith(name.partition(":")[2])]
+    return max(named or own[-1:], key=len, default=f"{answer.provider}:{answer.model}")
+
+
+def _after(error: ProviderError, failed: Sequence[_Wrong]) -> ProviderError:
     """An error with what the answers before it have used."""
     if isinstance(error, OutputError) and error.partial is not None:
         error.partial = _together(error.partial, failed)

@@ -291,10 +291,11 @@ class Sending:
                         self._add_details(error)
                 except asyncio.CancelledError as cancelled:
                     failed = self._own_timeout(cancelled)
-                if not step:
+                if step:
+                    self._next_attempt()
+                else:
                     await self._retry(failed)
                     recovery = await self._begin()
-                self._next_attempt()
                 deadlines.restart()
         finally:
             self._task = deadlines.waiting_since = None
@@ -351,6 +352,7 @@ class Sending:
         session = self._session
         self.attempt = Attempt(self._plan, session.max_event_bytes, session.max_parts, self._decoder)
         self.attempt.replaced, self._error = tuple(self._failed), None
+        self._was_sent = False
 
     async def _begin_again(self, error: ProviderError) -> list[Event]:
         """Another attempt at an answer that was cut after nothing but its reasoning, or the error."""
@@ -358,7 +360,6 @@ class Sending:
             raise error
         await self._retry(self._by_clock(error), delivered=True)
         restart = ResponseRestart(self._failed[-1])
-        self._next_attempt()
         return [restart, *await self._attempts(Attempt.first)]
 
     async def _retry(self, error: ProviderError, *, delivered: bool = False) -> None:
@@ -380,14 +381,14 @@ class Sending:
             if self._watch is not None:
                 self._watch.retried(self._failed[-1], error)
             self._retries += 1
-        if self._admission is not None:
-            self._settle(self._admission)
-        self.attempt.abort()
         self._deadlines.drop()
         self._expired = None
         if following is not None:
+            if self._admission is not None:
+                self._settle(self._admission)
             self._cause = self._plan, self.attempt, self.attempt.replaced, error
             self._follow(following)
+        self._next_attempt()
         if delay is not None:
             await self._session.waits.sleep(delay)
         self._deadlines.restart()

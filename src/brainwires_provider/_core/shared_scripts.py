@@ -191,11 +191,11 @@ end
 if ask.learns then
   for kind, stated in pairs(ask.stated) do
     if not ask.limits[kind] then set('limit:' .. kind, stated.limit) end
-    if stated.remaining and stated.reset then
+    if stated.remaining then
       local others = stated.limit - stated.remaining - ours(kind)
       if others > elsewhere(kind) then
         set('elsewhere:' .. kind, others)
-        set('elsewhere_until:' .. kind, now + stated.reset)
+        set('elsewhere_until:' .. kind, now + (stated.reset or window))
       end
     end
   end

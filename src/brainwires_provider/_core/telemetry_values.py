@@ -39,15 +39,24 @@ _PROVIDERS: Mapping[str, str] = {
     **dict.fromkeys(("openai-chat", "openai-responses", "openai-responses-ws"), "openai"),
     **dict.fromkeys(("azure", "azure-chat", "azure-entra", "azure-ws"), "azure.ai.openai"),
     **dict.fromkeys(("bedrock", "bedrock-anthropic", "bedrock-invoke", "bedrock-openai"), "aws.bedrock"),
-    **dict.fromkeys(("vertex", "vertex-anthropic"), "gcp.vertex_ai"),
+    **dict.fromkeys(("google", "google-interactions"), "gcp.gemini"),
+    **dict.fromkeys(("vertex", "vertex-anthropic", "vertex-interactions"), "gcp.vertex_ai"),
     **dict.fromkeys(("xai", "xai-ws"), "x_ai"),
     **dict.fromkeys(("deepseek", "deepseek-responses"), "deepseek"),
-    "google": "gcp.gemini",
     "mistral": "mistral_ai",
     "moonshot": "moonshot_ai",
 }
 _OPENAI_TYPES = {"openai_chat": "chat_completions", "openai_responses": "responses"}
-_WITHIN = ("generationConfig", "inferenceConfig", "options")
+_WITHIN = (
+    (),
+    ("generationConfig",),
+    ("generation_config",),
+    ("inferenceConfig",),
+    ("options",),
+    ("additionalModelRequestFields",),
+    ("additionalModelRequestFields", "inferenceConfig"),
+)
+"""Where protocols have options in their bodies."""
 # attribute: its type, and the names that the protocols' bodies have for it
 _FIELDS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     "gen_ai.request.max_tokens": (
@@ -74,9 +83,16 @@ _EFFORTS = (
     ("reasoning", "effort"),
     ("output_config", "effort"),
     ("generationConfig", "thinkingConfig", "thinkingLevel"),
+    ("generation_config", "thinking_level"),
+    ("outputConfig", "effort"),
+    ("additionalModelRequestFields", "reasoningConfig", "maxReasoningEffort"),
+    ("additionalModelRequestFields", "reasoning_effort"),
+    ("think",),
 )
 _FORMATS = (
+    ("response_format", "mime_type"),
     ("response_format", "type"),
+    ("outputConfig", "textFormat", "type"),
     ("text", "format", "type"),
     ("output_config", "format", "type"),
     ("generationConfig", "responseMimeType"),
@@ -121,8 +137,8 @@ def request_attributes(plan: Plan) -> dict[str, Any]:
     choices = _field(body, ("n", "candidateCount"))
     if type(choices) is int and choices != 1:
         found["gen_ai.request.choice.count"] = choices
-    effort = next(filter(None, (_at(body, path) for path in _EFFORTS)), None)
-    if isinstance(effort, str):
+    effort = next((each for path in _EFFORTS if isinstance(each := _at(body, path), str)), None)
+    if effort:
         found["gen_ai.request.reasoning.level"] = effort
     output = next(filter(None, (_at(body, path) for path in _FORMATS)), None)
     if output is not None:
@@ -150,10 +166,11 @@ def _identities(body: Mapping[str, Any]) -> dict[str, str]:
 
 def _field(body: Mapping[str, Any], names: Iterable[str]) -> Any:
     """The first field of these names, at any of the places where protocols have options."""
-    for place in (body, *(body[name] for name in _WITHIN if isinstance(body.get(name), Mapping))):
-        for name in names:
-            if place.get(name) is not None:
-                return place[name]
+    for place in _WITHIN:
+        options = _at(body, place)
+        for name in names if isinstance(options, Mapping) else ():
+            if options.get(name) is not None:
+                return options[name]
     return None
 
 

@@ -276,9 +276,9 @@ class AsyncRun(Generic[O_co]):
 
 def _events_again(error: OutputInvalid, response: Response[Any]) -> list[RunEvent]:
     """The events of a repaired response, in place of the answer that was not of its type."""
-    request_id = None if error.partial is None else error.partial.request_id
+    wrong = (each for each in response.attempts if each.error == error.message)
     events: list[RunEvent] = [
-        ResponseRestart(Attempt(error.message, request_id=request_id)),
+        ResponseRestart(next(wrong, Attempt(error.message))),
         ResponseStart(response.id, response.model),
     ]
     for index, part in enumerate(response.message.content):

@@ -21,6 +21,7 @@ __all__ = [
     "Breaker",
     "BreakerStats",
     "Budget",
+    "BudgetStats",
     "ClientStats",
     "Fallback",
     "Hedge",
@@ -182,7 +183,7 @@ class Fallback(Setting, frozen=True):
     """`"provider:model"`, or a name of the configuration's `[models]`."""
     on: Callable[[Exception], bool] | None = None
     """Whether it is asked after an error. None: after a failure of the network or the server, a limit or a lack of
-    capacity, but not after a request that was refused as wrong."""
+    capacity, but not after a request that was refused as wrong. One that raises is logged, and the model not asked."""
 
 
 class Hedge(Checked, frozen=True, gc=False):
@@ -340,6 +341,21 @@ class BreakerStats(Struct, frozen=True, gc=False):
     """Seconds until a request is sent again."""
 
 
+class BudgetStats(Struct, frozen=True, gc=False):
+    """What was spent in one named scope, at one moment: by all of the process, or of a shared server."""
+
+    scope: str
+    """The scope of `Budget`."""
+    spent_usd: Decimal = Decimal(0)
+    """Dollars spent."""
+    spent_tokens: int = 0
+    """Tokens spent."""
+    reserved_usd: Decimal = Decimal(0)
+    """Dollars reserved by requests in progress."""
+    reserved_tokens: int = 0
+    """Tokens reserved by requests in progress."""
+
+
 class ClientStats(Struct, frozen=True, gc=False):
     """The state of a client's policies at one moment."""
 
@@ -362,6 +378,8 @@ class ClientStats(Struct, frozen=True, gc=False):
     """The breaker of every model that was called with one."""
     websockets: WebSocketStats | None = None
     """What was sent over WebSockets; None if nothing was."""
+    budgets: tuple[BudgetStats, ...] = ()
+    """Every named scope that a call of this client was counted in, its own budget or the call's."""
 
 
 NO_POLICIES = Policies()

@@ -203,6 +203,7 @@ def test_what_no_second_try_mends_is_not_retryable() -> None:
         refused("Insufficient Balance", 402, code="invalid_request_error"),
         refused("x", 429, type="exceeded_current_quota_error"),
         refused("Not implemented", 501),
+        refused("Rate limit exceeded", 429, metadata={"limit_source": "openrouter_free_tier_daily"}),
     ):
         assert not error.retryable, error
     assert type(refused("x", 429, code="insufficient_quota")) is RateLimitError

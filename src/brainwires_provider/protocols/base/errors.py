@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
+from functools import lru_cache
 from typing import Any
 
 from brainwires_provider.errors import (
@@ -39,6 +40,7 @@ __all__ = [
     "object_in",
     "retry_after",
     "sensible",
+    "server_time",
 ]
 
 _CODES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
@@ -166,6 +168,20 @@ _UNPAID = re.compile(
     r"insufficient (quota|balance|funds|credit)|credit balance is too low|out of credits|payment required",
     re.IGNORECASE,
 )
+_OF_A_DAY = re.compile(
+    r"models-per-day|per day limit exceeded|on \w+ per day\b|too many \w+ per day\b"
+    r"|daily (?:rate |usage |request |token )?(?:limit|quota)|free_tier_daily",
+    re.IGNORECASE,
+)
+"""A quota of a day, whatever wait is stated: the codes are the same as of a minute's. Seen in, read on 2026-11-30:
+OpenRouter (of 2026-04-28) https://github.com/Gitlawb/openclaude/issues/936 and, as `limit_source` (2026-08-16),
+https://github.com/Avarok-Cybersecurity/atlas/pull/543, OpenAI (2024-08-28)
+https://github.com/feder-cr/invisible_playwright_mcp/issues/109, Groq (2026-02-28)
+https://github.com/continuedev/continue/issues/10920, Bedrock (2026-07-24)
+https://github.com/Ivy-Interactive/Ivy-Tendril/issues/1756, Anthropic (2024-11-03)
+https://github.com/nraiden/cofounder/issues/40. Cerebras: the wording for a minute (2026-08-12)
+https://github.com/nminaya/grammar-nazi-bot/issues/958; that for a day in many a client's source, of no vendor's page.
+"""
 _WAIT = re.compile(r"(?:try again|retry) (?:in|after) ", re.IGNORECASE)
 _SPAN = re.compile(
     r"[,\s]{0,2}(?:and\s)?(\d{1,15}(?:\.\d{1,15})?)\s?"
@@ -239,9 +255,12 @@ def _precise(kind: type[APIError], message: str) -> type[APIError]:
 
 
 def _is_retryable(kind: type[APIError], names: tuple[str, str], status: int, message: str) -> bool:
-    """Whether a second try may succeed: by the kind, unless what is used up must be paid for first."""
+    """Whether a second try may succeed: by the kind, unless what is used up must be paid for, or is of a day."""
     if kind is RateLimitError and (
-        status == 402 or not _USED_UP.isdisjoint(names) or _UNPAID.search(message)
+        status == 402
+        or not _USED_UP.isdisjoint(names)
+        or _UNPAID.search(message)
+        or _OF_A_DAY.search(message)
     ):
         return False
     return kind.retryable
@@ -311,11 +330,13 @@ def error_in_body(
 
 
 def _upstream(error: Mapping[str, Any]) -> str:
-    """The text of the provider behind a router: OpenRouter has it in `metadata.raw`, often as JSON."""
+    """What OpenRouter says besides: whose limit it is, or the text of the provider behind it, often as JSON."""
     metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    if not isinstance(raw, str) or not raw.strip():
+    if not isinstance(metadata, Mapping):
         return ""
+    raw, source = metadata.get("raw"), metadata.get("limit_source")
+    if not isinstance(raw, str) or not raw.strip():
+        return f" ({source})" if isinstance(source, str) else ""
     try:
         value = decode_json(raw.encode("utf-8", "surrogatepass"))
     except ValueError:
@@ -395,13 +416,26 @@ def retry_after(headers: Mapping[str, str], now: float | None) -> float | None:
     seconds = _number(value)
     if seconds is not None or value is None or now is None:
         return None if seconds is None else sensible(seconds)
+    moment = _moment(value)
+    return None if moment is None else sensible(max(0.0, moment - server_time(headers, now)))
+
+
+def server_time(headers: Mapping[str, str], now: float) -> float:
+    """The time of a reply by its server's clock, as all times in it are (`Date`); `now` where it has none."""
+    moment = _moment(headers.get("date"))
+    return now if moment is None else moment
+
+
+@lru_cache(16)
+def _moment(text: str | None) -> float | None:
+    """An HTTP date in seconds since 1970."""
+    if not text:
+        return None
     from email.utils import parsedate_to_datetime
 
     try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return sensible(max(0.0, date.timestamp() - now))
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
