@@ -35,6 +35,7 @@ from brainwires_provider import (
 from brainwires_provider.events import PartEnd, PartStart, ResponseStart, collect
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, ScriptedServer, Wait, split, sse
+from brainwires_provider.types.typed import typed_schema
 from chat_answers import chunk
 from colours import COLOURS, ask
 
@@ -159,6 +160,19 @@ def test_definitions_of_a_wrapped_root_stay_at_the_root() -> None:
 
 class Limited(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(max_length=3)]
+
+
+def test_old_definitions_of_a_wrapped_root_stay_at_the_root() -> None:
+    numbers = {
+        "type": "array",
+        "items": {"$ref": "#/definitions/N"},
+        "definitions": {"N": {"type": "integer"}},
+    }
+    with Client("openai-chat:m", api_key="k") as client:
+        body = json.loads(client.prepare("hi", output=typed_schema("numbers", numbers)).body)
+    sent = body["response_format"]["json_schema"]["schema"]
+    assert sent["definitions"] == {"N": {"type": "integer"}}
+    assert sent["properties"]["response"]["items"] == {"$ref": "#/definitions/N"}
 
 
 def test_a_limit_that_the_provider_does_not_take_is_reported_and_holds() -> None:

@@ -322,13 +322,14 @@ _known = lru_cache(512)(_read)
 def _asked_of(typed: Typed[Any]) -> _Asked:
     schema = typed.schema
     if not typed.is_object:
-        inner = {key: value for key, value in schema.items() if key != "$defs"}
+        at_root = {key: value for key, value in schema.items() if key in ("$defs", "definitions")}
+        inner = {key: value for key, value in schema.items() if key not in at_root}
         schema = {
             "type": "object",
             "properties": {_WRAPPED: inner},
             "required": [_WRAPPED],
             "additionalProperties": False,
-            **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
+            **at_root,
         }
     asked = JSONSchema(typed.name, FixedSchema(schema), strict=None if is_open(schema) else True)
     return _Asked(typed, asked, not typed.is_object, msgspec.json.encode(schema))
