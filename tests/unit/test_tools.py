@@ -685,6 +685,13 @@ def test_a6_what_cannot_be_a_tool_is_refused_by_name() -> None:
         tool(retries=3)(number)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"tools\[0\]: 'tooled' is a method: pass that of an instance"):
         as_tools([Adder.tooled])
+    for wrong in (Adder.plus, tool(Adder.plus)):
+        with pytest.raises(TypeError, match=r"tools\[0\]: 'plus' is a method: pass that of an instance"):
+            as_tools([wrong])
+    with Client("openai-chat:m", api_key="k") as client:
+        for ask in (client.chat, client.stream, client.prepare, client.run):
+            with pytest.raises(TypeError, match="'plus' is a method"):
+                ask("hi", tools=[Adder.plus])  # type: ignore[operator]
     with pytest.raises(TypeError, match=r"tools\[1\] takes a Tool, a HostedTool or a function"):
         as_tools([number, int])
 
