@@ -18,6 +18,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import reduce
 from inspect import cleandoc
+from json import dumps
 from operator import or_
 from types import NoneType
 from typing import (
@@ -210,7 +211,7 @@ class Builder:
         if config is not None and config.tag is not None:
             made = Tagged(inner, label(hint), config.tag_field, config.tag)
         self._known[hint] = made
-        listed = [each._replace(annotation=hints[each.name]) for each in found]
+        listed = [each._replace(annotation=hints.get(each.name, Any)) for each in found]
         inner.members = self.members(listed, label(hint))
         return made
 
@@ -333,16 +334,16 @@ def _bound(variable: TypeVar) -> Any:
     return Any if variable.__bound__ is None else variable.__bound__
 
 
-def _bindings(hint: Any) -> dict[Any, Any]:
-    """The variables of a generic class and its bases, with their values."""
+def _bindings(hint: Any) -> dict[Any, dict[Any, Any]]:
+    """A generic class and its bases, each with the values of its own variables: a base's may have the same names."""
     origin = get_origin(hint) or hint
     bound = dict(zip(getattr(origin, "__parameters__", ()), get_args(hint), strict=False))
-    for base in getattr(origin, "__orig_bases__", ()):
-        for variable, value in (
-            _bindings(base).items() if get_origin(base) not in (None, typing.Generic) else ()
-        ):
-            bound.setdefault(variable, _with(value, bound))
-    return bound
+    found = {origin: bound}
+    for base in getattr(origin, "__dict__", {}).get("__orig_bases__", getattr(origin, "__bases__", ())):
+        if (get_origin(base) or base) not in (object, dict, typing.Generic):
+            for each, values in _bindings(_with(base, bound)).items():
+                found[each] = {**values, **found.get(each, {})}
+    return found
 
 
 def _with(hint: Any, bound: Mapping[Any, Any]) -> Any:
@@ -355,8 +356,19 @@ def _with(hint: Any, bound: Mapping[Any, Any]) -> Any:
 
 
 def _substituted(hint: Any, cls: Any) -> dict[str, Any]:
-    bound = _bindings(hint)
-    return {name: _with(each, bound) for name, each in hints_of(cls).items()}
+    """The annotations of a class, with the values of the variables of the class that has written each."""
+    found = _bindings(hint)
+    bases = [each for each in cls.__mro__ if each in found]
+    if issubclass(
+        cls, dict
+    ):  # a TypedDict has the annotations of all its bases, which are none of its classes
+        bases = list(reversed(found))
+    owners: dict[str, Any] = {}
+    for base in bases:
+        for name, written in vars(base).get("__annotations__", {}).items():
+            if base is cls or not issubclass(cls, dict) or written == cls.__annotations__[name]:
+                owners.setdefault(name, base)
+    return {name: _with(each, found[owners.get(name, cls)]) for name, each in hints_of(cls).items()}
 
 
 def title(hint: Any) -> str:
@@ -365,13 +377,13 @@ def title(hint: Any) -> str:
 
 
 def label(hint: Any) -> str:
-    """A name for a schema, of at most 64 letters, digits and underscores."""
+    """A name for a schema, of letters, digits and underscores; `ascii_name` is what services take of it."""
     hint = _peeled(hint)[0]
     origin = get_origin(hint) or hint
     words = [getattr(origin, "__name__", "answer"), *map(str, map(label, get_args(hint)))]
     if origin is types.UnionType or not (isinstance(origin, type) or hasattr(origin, "__value__")):
         words = ["answer"]
-    return re.sub(r"[^A-Za-z0-9_]+", "_", "_".join(words)).strip("_")[:64]
+    return re.sub(r"\W+", "_", "_".join(words)).strip("_")[:64]
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -453,11 +465,13 @@ def _fields_of_dataclass(cls: Any) -> list[Field]:
 
 
 def _default(value: Any) -> Any:
-    """A default in JSON; UNSET for what has none there."""
+    """A default in JSON; UNSET for what has none there, such as infinity."""
     try:
-        return UNSET if value is UNSET else msgspec.to_builtins(value, str_keys=True)
-    except (TypeError, ValueError):
+        made = UNSET if value is UNSET else msgspec.to_builtins(value, str_keys=True)
+        dumps(None if made is UNSET else made, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
         return UNSET
+    return made
 
 
 def _documented(cls: Any) -> Schema:
