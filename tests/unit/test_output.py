@@ -209,6 +209,25 @@ def test_a_grammar_too_large_goes_by_a_forced_tool_once(colour: str, stream: boo
     assert bodies[1]["tool_choice"]["function"]["name"] == "answer"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The compiled grammar is too large, which would cause performance issues.",
+        "Schema is too complex.",
+        "The specified schema produces a constraint that has too many states for serving.  Typical causes …",
+        "Schemas contains too many optional parameters (26), which would make grammar compilation inefficient.",
+        "Schemas contains too many parameters with union types (17 parameters with type arrays or anyOf).",
+    ],
+)
+def test_a_schema_is_too_large_in_every_services_words(words: str) -> None:
+    refusal = Answer(400, body=json.dumps({"error": {"message": words}}).encode())
+    with (
+        ScriptedServer([refusal, said(None, "tool_calls", tool_calls=[FORCED])]) as server,
+        Client("openai-chat:m", api_key="k", base_url=server.url, retry=Retry(attempts=1)) as client,
+    ):
+        assert client.chat("hi", output=Person).output == Person("Ada", 36)
+
+
 def asked_twice(colour: str, url: str, stream: bool) -> list[Any]:
     settings: dict[str, Any] = {"base_url": url, "api_key": "k", "retry": Retry(attempts=1)}
     if colour == "sync":

@@ -7,6 +7,9 @@ import json
 import math
 import pickle
 import re
+import subprocess
+import sys
+import typing
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
@@ -31,6 +34,7 @@ from uuid import UUID
 import msgspec
 import pytest
 import typing_extensions
+from annotated_types import Len, Predicate, Timezone, Unit
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from brainwires_provider.types.forms import Anything
@@ -113,6 +117,12 @@ class Movie(TypedDict, total=False):
 class Point(NamedTuple):
     x: float
     y: float = 0.0
+
+
+@dataclass
+class Selfish:
+    next: typing.Self | None
+    all: list[Annotated[typing.Self, "all of them"]] = field(default_factory=list)
 
 
 @dataclass
@@ -244,6 +254,13 @@ def kind(value: str) -> dict[str, Any]:
 
 
 KOT = obj({"имя": STR}, "имя")
+SELFISH = obj(
+    {
+        "next": {"anyOf": [{"$ref": "#/$defs/Selfish"}, NULL]},
+        "all": {"type": "array", "items": {"$ref": "#/$defs/Selfish", "description": "all of them"}},
+    },
+    "next",
+)
 ANIMALS = [
     obj({"kind": kind("Cat"), "name": STR, "lives": CAT_LIVES}, "kind", "name", description="A cat."),
     obj({"kind": kind("Dog"), "name": STR, "lives": DOG_LIVES}, "kind", "name"),
@@ -516,6 +533,36 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         (),
         (({"most": math.inf}, "most: must be a number"),),
     ),
+    (
+        list[Annotated[int, {"of": "no hash"}]] | None,
+        {"anyOf": [{"type": "array", "items": INT}, NULL]},
+        (([1], [1]), (None, None)),
+        ((["a"], "[0]: must be an integer"),),
+    ),
+    (
+        Annotated[datetime, Timezone(...)],
+        {**STR, "format": "date-time"},
+        (),
+        (("2026-01-02T03:04:05", "must be"),),
+    ),
+    (
+        Annotated[datetime, Timezone(None)],
+        {**STR, "format": "date-time"},
+        (),
+        (("2026-01-02T03:04:05Z", "must be"),),
+    ),
+    (
+        Annotated[str, Len(1, 2), Unit("m")],
+        {**STR, "minLength": 1, "maxLength": 2},
+        (("a", "a"),),
+        (("abc", "length <= 2"),),
+    ),
+    (
+        Selfish,
+        {**SELFISH, "$defs": {"Selfish": SELFISH}},
+        (({"next": {"next": None, "all": []}}, Selfish(Selfish(None))),),
+        (({"next": 1}, "next: must be an object or null"),),
+    ),
     (int | None, {"anyOf": [INT, NULL]}, ((5, 5), (None, None)), (("x", "must be an integer or null"),)),
     (
         Annotated[int | None, Meta(ge=1)],
@@ -688,6 +735,25 @@ def test_a_type_has_a_schema_and_converts(line: Any) -> None:
         assert words in str(caught.value), given
 
 
+@dataclass
+class Lost:
+    x: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class Around:
+    inner: list[Lost]
+
+
+@dataclass
+class Misspelt:
+    x: math.Missing  # type: ignore[name-defined]
+
+
+class Halved(TypedDict):
+    x: "list["  # type: ignore[syntax]  # noqa: F722
+
+
 UNSUPPORTED: tuple[tuple[Any, str], ...] = (
     (complex, "complex has no form in JSON; use a tuple of two floats"),
     (list[Path], r"Path has no form in JSON; use str"),
@@ -702,6 +768,11 @@ UNSUPPORTED: tuple[tuple[Any, str], ...] = (
     (Literal[b"x"], "b'x' has no form"),
     (enum.Enum("Empty", {}), "Empty has no member"),
     (enum.Enum("Pair", {"A": (1, 2)}), "has no form"),
+    (list[Lost], r"list\[.*Lost\]\[\]: the annotations of Lost cannot be resolved .*Nowhere.*module's level"),
+    (Around, r"Around\.inner\[\]: the annotations of Lost cannot be resolved"),
+    (Misspelt, r"Misspelt: the annotations of Misspelt cannot be resolved .*Missing.*write types"),
+    (Halved, r"the annotations of Halved cannot be resolved"),
+    (Annotated[datetime, Timezone("Europe/Rome")], r"nobody checks Timezone\(tz='Europe/Rome'\)"),
     (list["Missing"], "'Missing'.* was not resolved"),  # type: ignore[name-defined]  # noqa: F821
 )
 
@@ -727,6 +798,36 @@ def test_local_classes_refer_to_themselves_and_others_are_named() -> None:
     with pytest.raises(TypeError, match=r"annotations of Lost cannot be resolved.*Unknown"):
         typed_of(Lost)
     assert hints_of(Lost, {"Unknown": int}) == {"x": int}
+
+
+def test_constraints_that_only_pydantic_checks_are_checked_by_it_or_refused() -> None:
+    lower = Annotated[str, Predicate(str.islower)]
+    code = """
+import sys
+from typing import Annotated
+from annotated_types import Predicate
+from brainwires_provider.types.typed import typed_of
+try:
+    typed_of(list[Annotated[str, Predicate(str.islower)]])
+except TypeError as error:
+    print(error, "pydantic" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "only Pydantic checks Predicate(str.islower)" in done.stdout and done.stdout.endswith(" False\n")
+    assert done.stdout.startswith("list[") and "[]: " in done.stdout
+
+    from pydantic import Field as Limit
+    from pydantic import StringConstraints
+
+    money = Annotated[Decimal, Limit(max_digits=3)]
+    word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, to_upper=True)]
+    plain = Annotated[str, StringConstraints(pattern="^a", min_length=2)]
+    assert typed_of(plain).schema == {**STR, "minLength": 2, "pattern": "^a"}
+    assert typed_of(word | None).convert(" ab ") == "AB"  # type: ignore[arg-type]
+    assert typed_of(list[lower]).convert(["a"]) == ["a"]  # type: ignore[valid-type]
+    for hint, wrong in ((money, "12.345"), (word, " a "), (lower, "A"), (list[lower], ["A"]), (plain, "b")):  # type: ignore[valid-type]
+        with pytest.raises(Invalid):
+            typed_of(hint).convert(wrong)
 
 
 def test_fields_are_converted_together() -> None:

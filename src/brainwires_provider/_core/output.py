@@ -59,8 +59,15 @@ _BEGUN = re.compile(r"""[{\[]\s*(?:["'{\[\d-]|\w+\s*:)""")
 """What is meant as JSON, and no bracket of prose."""
 _FENCED = re.compile(r"```[a-zA-Z]*[^\S\n]*\n(.*?)```", re.DOTALL)
 _TOO_LARGE = re.compile(
-    r"grammar.{0,40}too (?:large|complex|big)|schema.{0,40}too (?:large|complex)", re.I | re.S
+    r"grammar.{0,40}too (?:large|complex|big)|schema.{0,40}too (?:large|complex)"
+    r"|schema.{0,60}too many (?:states|(?:optional )?parameters)",
+    re.I | re.S,
 )
+"""What services say of a schema that makes too large a grammar (2026-11-30).
+
+Anthropic: https://github.com/anthropics/anthropic-sdk-python/issues/1185, https://github.com/enricai/leerie/pull/157;
+Gemini: https://github.com/googleapis/python-genai/issues/660.
+"""
 _REASON = (
     "the provider refused the schema's grammar as too large: the answer is the argument of a forced tool"
 )

@@ -181,7 +181,7 @@ def _decorated(args: ToolArgs, f: Callable[..., Any]) -> Any:
 
 
 def _from_function(f: Callable[..., Any], args: ToolArgs) -> Any:
-    from brainwires_provider.types.signatures import Signature, function_name, is_method
+    from brainwires_provider.types.signatures import Signature, function_name, is_generator, is_method
 
     for name in args.keys() - ToolArgs.__annotations__.keys():
         raise TypeError(f"a tool has no {name!r}; it takes {', '.join(ToolArgs.__annotations__)}")
@@ -190,6 +190,10 @@ def _from_function(f: Callable[..., Any], args: ToolArgs) -> Any:
     if not callable(f):
         hint = "; write @classmethod and @staticmethod above @tool" if isinstance(f, classmethod) else ""
         raise TypeError(f"a tool is made of a function, not {shown(f)}{hint}")
+    if is_generator(f):
+        raise TypeError(
+            f"the tool {function_name(f)!r} is a generator function: return a list of what it yields"
+        )
     fields: dict[str, Any] = {"name": function_name(f), **args}
     if not isinstance(fields["name"], str) or not _NAME.fullmatch(fields["name"]):
         raise ValueError(
