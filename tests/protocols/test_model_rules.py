@@ -227,6 +227,26 @@ def test_a_strict_tool_on_bedrock(name: str, takes: bool) -> None:
     ]["strict"]
 
 
+SELF = {"type": "object", "properties": {"me": {"$ref": "#"}}, "additionalProperties": False}
+MAP = {
+    "type": "object",
+    "properties": {"more": {"type": "object", "additionalProperties": {"type": "number"}}},
+}
+UNSTRICT = ((SELF, "a strict schema cannot refer to itself"), (MAP, "an object of any members"))
+
+
+@pytest.mark.parametrize(("schema", "words"), UNSTRICT)
+@pytest.mark.parametrize(
+    "model", ["anthropic:claude-sonnet-4-5", "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0"]
+)
+def test_why_a_tool_is_not_strict(model: str, schema: dict[str, Any], words: str) -> None:
+    configs = [ProviderConfig("bedrock", region="us-east-1"), ProviderConfig("anthropic", api_key="k")]
+    given = Tool("t", "d", schema, strict=True)
+    done = AsyncClient(providers=configs).prepare("Hi", model=model, tools=[given])
+    (dropped,) = done.report.dropped
+    assert dropped.field == "tools[t].strict" and words in dropped.reason
+
+
 WAV, PDF = (
     FilePart(data=b"RIFF", media_type="audio/wav"),
     FilePart(data=b"%PDF", media_type="application/pdf"),

@@ -7,11 +7,13 @@ import base64
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -191,11 +193,64 @@ def test_a_server_that_cannot_be_used_is_a_connect_error_without_secrets(tmp_pat
     assert "hunter2" not in str(refused.value)
 
 
+SILENT = [sys.executable, "-c", "import time; time.sleep(1000)"]
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param("command", marks=pytest.mark.long), "http", pytest.param("listed", id="no list")]
+)
+@pytest.mark.parametrize("way", ["with", "async with"])
+def test_a_server_that_does_not_answer_is_a_connect_error_in_time(form: str, way: str) -> None:
+    async def entered(server: MCPTools) -> None:
+        async with server:
+            pass
+
+    silent = made_server()
+
+    async def never(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(1000)
+
+    silent.list_tools = never
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()  # takes connections, and answers none
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+        where: Any = {"command": SILENT, "http": url, "listed": silent}[form]
+        server = MCPTools(where, connect_timeout=0.5)
+        begun = monotonic()
+        with pytest.raises(ConnectError, match=r"cannot be used: no answer within 0\.5 seconds"):
+            if way == "with":
+                server.__enter__()
+            else:
+                asyncio.run(entered(server))
+        assert monotonic() - begun < 15
+
+
+@pytest.mark.parametrize("when", ["0.5", "0"])
+def test_an_entry_that_is_cancelled_holds_up_no_exit(when: str) -> None:
+    code = f"""
+import asyncio, sys
+from brainwires_provider import MCPTools
+async def main():
+    try:
+        await asyncio.wait_for(MCPTools({SILENT!r}).__aenter__(), {when})
+    except TimeoutError:
+        print("cancelled")
+asyncio.run(main())
+"""
+    begun = monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("cancelled\n", 0), done.stderr
+    assert monotonic() - begun < 15
+
+
 def test_wrong_uses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="a command as a list of its words"):
         MCPTools("uvx mcp-server-time")
     with pytest.raises(ConfigError, match="plain http to another machine"):
         MCPTools("http://example.com/mcp")
+    with pytest.raises(ValueError, match="connect_timeout takes seconds above 0, not 0"):
+        MCPTools([sys.executable], connect_timeout=0)
     assert MCPTools("http://example.com/mcp", allow_http=True).close() is None
     with pytest.raises(ConfigError, match="enter MCPTools first"):
         _ = MCPTools([sys.executable]).tools

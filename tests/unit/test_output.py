@@ -35,6 +35,7 @@ from brainwires_provider import (
 from brainwires_provider.events import PartEnd, PartStart, ResponseStart, collect
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, ScriptedServer, Wait, split, sse
+from brainwires_provider.types.typed import typed_schema
 from chat_answers import chunk
 from colours import COLOURS, ask
 
@@ -161,6 +162,19 @@ class Limited(msgspec.Struct):
     name: Annotated[str, msgspec.Meta(max_length=3)]
 
 
+def test_old_definitions_of_a_wrapped_root_stay_at_the_root() -> None:
+    numbers = {
+        "type": "array",
+        "items": {"$ref": "#/definitions/N"},
+        "definitions": {"N": {"type": "integer"}},
+    }
+    with Client("openai-chat:m", api_key="k") as client:
+        body = json.loads(client.prepare("hi", output=typed_schema("numbers", numbers)).body)
+    sent = body["response_format"]["json_schema"]["schema"]
+    assert sent["definitions"] == {"N": {"type": "integer"}}
+    assert sent["properties"]["response"]["items"] == {"$ref": "#/definitions/N"}
+
+
 def test_a_limit_that_the_provider_does_not_take_is_reported_and_holds() -> None:
     """B.4."""
     with served('{"name": "Adam"}', '{"name": "Ada"}') as server:
@@ -193,6 +207,25 @@ def test_a_grammar_too_large_goes_by_a_forced_tool_once(colour: str, stream: boo
     assert ["response_format" in body for body in bodies] == [True, False, False]
     assert bodies[1]["tools"][0]["function"]["name"] == "answer"
     assert bodies[1]["tool_choice"]["function"]["name"] == "answer"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The compiled grammar is too large, which would cause performance issues.",
+        "Schema is too complex.",
+        "The specified schema produces a constraint that has too many states for serving.  Typical causes …",
+        "Schemas contains too many optional parameters (26), which would make grammar compilation inefficient.",
+        "Schemas contains too many parameters with union types (17 parameters with type arrays or anyOf).",
+    ],
+)
+def test_a_schema_is_too_large_in_every_services_words(words: str) -> None:
+    refusal = Answer(400, body=json.dumps({"error": {"message": words}}).encode())
+    with (
+        ScriptedServer([refusal, said(None, "tool_calls", tool_calls=[FORCED])]) as server,
+        Client("openai-chat:m", api_key="k", base_url=server.url, retry=Retry(attempts=1)) as client,
+    ):
+        assert client.chat("hi", output=Person).output == Person("Ada", 36)
 
 
 def asked_twice(colour: str, url: str, stream: bool) -> list[Any]:

@@ -11,7 +11,7 @@ from datetime import date
 from enum import Enum
 from functools import partial, wraps
 from types import MethodType
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 import msgspec
@@ -55,6 +55,10 @@ class Person(TypedDict):
     age: NotRequired[int]
 
 
+class Optional(TypedDict, total=False):
+    a: int
+
+
 class Pair(NamedTuple):
     first: str
     second: int = 1
@@ -78,6 +82,16 @@ class Even:
     def __post_init__(self) -> None:
         if self.n % 2:
             raise ValueError("n must be even")
+
+
+@dataclass
+class Lost:
+    y: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class Around:
+    lost: Lost
 
 
 class MyContext(ToolContext[str]):
@@ -261,6 +275,22 @@ def rest(first: str, *more: int) -> Any:
 
 
 def keywords(first: str, **more: float) -> Any:
+    return first, more
+
+
+def unpacked(first: str, **more: Unpack[Person]) -> Any:
+    return first, more
+
+
+def unpacked_optional(**more: Unpack[Optional]) -> Any:
+    return more
+
+
+def unpacked_tuple(*more: Unpack[tuple[int, str]]) -> Any:  # noqa: UP044
+    return more
+
+
+def starred_tuple(first: str, *more: *tuple[int, ...]) -> Any:
     return first, more
 
 
@@ -511,6 +541,45 @@ CASES = [
         [('{"first":"a","b":1}', ["b: does not exist"])],
     ),
     Case(
+        unpacked,
+        {
+            "first": STR,
+            "more": {
+                "type": "object",
+                "properties": {"name": STR, "age": INT},
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        },
+        ["first", "more"],
+        [('{"first":"a","more":{"name":"b"}}', ("a", {"name": "b"}))],
+        [
+            ('{"first":"a","more":{}}', ["more.name: is missing"]),
+            ('{"first":"a","more":{"name":"b","first":"c"}}', ["more.first: is not allowed here"]),
+        ],
+    ),
+    Case(
+        unpacked_optional,
+        None,
+        [],
+        [("{}", {}), ('{"more":{"a":1}}', {"a": 1})],
+        [('{"more":{"b":1}}', ["b"])],
+    ),
+    Case(
+        unpacked_tuple,
+        {"more": {"type": "array", "prefixItems": [INT, STR], "minItems": 2, "maxItems": 2}},
+        ["more"],
+        [('{"more":[1,"a"]}', (1, "a"))],
+        [('{"more":[1]}', ["more: must have at least 2"])],
+    ),
+    Case(
+        starred_tuple,
+        {"first": STR, "more": {"type": "array", "items": INT}},
+        ["first"],
+        [('{"first":"a"}', ("a", ())), ('{"first":"a","more":[1]}', ("a", (1,)))],
+        [('{"first":"a","more":["x"]}', ["more[0]"])],
+    ),
+    Case(
         only_positional,
         None,
         ["a"],
@@ -685,8 +754,58 @@ def test_a6_what_cannot_be_a_tool_is_refused_by_name() -> None:
         tool(retries=3)(number)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"tools\[0\]: 'tooled' is a method: pass that of an instance"):
         as_tools([Adder.tooled])
+    for wrong in (Adder.plus, tool(Adder.plus)):
+        with pytest.raises(TypeError, match=r"tools\[0\]: 'plus' is a method: pass that of an instance"):
+            as_tools([wrong])
+    with Client("openai-chat:m", api_key="k") as client:
+        for ask in (client.chat, client.stream, client.prepare, client.run):
+            with pytest.raises(TypeError, match="'plus' is a method"):
+                ask("hi", tools=[Adder.plus])  # type: ignore[operator]
     with pytest.raises(TypeError, match=r"tools\[1\] takes a Tool, a HostedTool or a function"):
         as_tools([number, int])
+
+
+def said(x: "the city") -> None: ...  # type: ignore[syntax]  # noqa: F722
+def cut(x: "list[") -> None: ...  # type: ignore[syntax]  # noqa: F722
+def misspelt(x: asyncio.Missing) -> None: ...  # type: ignore[name-defined]
+def added(x: "1 + 'a'") -> None: ...  # type: ignore[valid-type]  # noqa: F821, UP037
+def paired(x: (int, str)) -> None: ...  # type: ignore[syntax]
+def listed(x: [int]) -> None: ...  # type: ignore[valid-type]
+def counted(x: 3) -> None: ...  # type: ignore[valid-type]
+def lost(x: Lost) -> None: ...
+def lost_below(x: list[Around] | None = None) -> None: ...
+def starred(*x: ToolContext[None]) -> None: ...
+def named(**x: ToolContext[None]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [said, cut, misspelt, added, paired, listed, counted, lost, lost_below, starred, named],
+    ids=lambda each: each.__name__,
+)
+def test_what_is_no_type_is_named_with_its_tool_and_parameter(function: Any) -> None:
+    name = function.__name__
+    with pytest.raises(TypeError, match=rf"the tool '{name}'.* its parameter 'x'|{name}\.x"):
+        tool(function)
+
+
+def test_generators_are_no_tools() -> None:
+    def gives(n: int) -> Any:
+        yield n
+
+    async def gives_later(n: int) -> Any:
+        yield n
+
+    class Giver:
+        def __call__(self, n: int) -> Any:
+            yield n
+
+        def method(self, n: int) -> Any:
+            yield n
+
+    for wrong in (gives, gives_later, partial(gives, 1), Giver(), Giver().method, Giver.method):
+        with pytest.raises(TypeError, match="is a generator function: return a list"):
+            tool(wrong)
 
 
 def with_context(a: str, *, n: int = 1, ctx: ToolContext[None], **more: Any) -> str:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import pickle
 import re
+import subprocess
+import sys
+import typing
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -29,6 +34,7 @@ from uuid import UUID
 import msgspec
 import pytest
 import typing_extensions
+from annotated_types import Len, Predicate, Timezone, Unit
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from brainwires_provider.types.forms import Anything
@@ -37,6 +43,8 @@ from brainwires_provider.types.typed import Field, Invalid, Typed, hints_of, typ
 T = TypeVar("T")
 N = TypeVar("N", int, str)
 B = TypeVar("B", bound=int)
+K = TypeVar("K")
+V = TypeVar("V")
 UserId = NewType("UserId", int)
 
 
@@ -112,6 +120,12 @@ class Point(NamedTuple):
 
 
 @dataclass
+class Selfish:
+    next: typing.Self | None
+    all: list[Annotated[typing.Self, "all of them"]] = field(default_factory=list)
+
+
+@dataclass
 class Checked:
     n: int
     twice: InitVar[int]
@@ -121,6 +135,95 @@ class Checked:
     def __post_init__(self, twice: int) -> None:
         if self.n * 2 != twice:
             raise ValueError("twice must be 2 * n")
+
+
+class Rate(enum.Enum):
+    LOW = 0.5
+    HIGH = 1.0
+
+
+@dataclass
+class Кот:  # noqa: PLC2401
+    имя: str  # noqa: PLC2401
+
+
+@dataclass
+class Пёс:  # noqa: PLC2401
+    имя: str  # noqa: PLC2401
+
+
+class Цвет(enum.Enum):  # noqa: PLC2401
+    A = "a"
+
+
+class Both(Struct):
+    кот: Кот | None  # noqa: PLC2401
+    коты: list[Кот | Пёс]  # noqa: PLC2401
+    цвет: Цвет  # noqa: PLC2401
+    цвета: list[Цвет]  # noqa: PLC2401
+    ещё: Кот | None = None  # noqa: PLC2401
+
+
+@dataclass
+class Base(Generic[T]):
+    items: T
+    more: list[T]
+
+
+@dataclass
+class Child(Base[list[T]], Generic[T]):
+    one: T
+
+
+class StructBase(Struct, Generic[T]):
+    items: T
+
+
+class StructChild(StructBase[list[T]], Generic[T]):
+    one: T
+
+
+class Grandchild(StructChild[dict[str, T]], Generic[T]):
+    last: T
+
+
+class Plain(Grandchild[int]):
+    extra: str = ""
+
+
+@dataclass
+class Two(Generic[K, V]):
+    a: K
+    b: V
+
+
+@dataclass
+class Swapped(Two[V, K], Generic[K, V]):
+    c: K
+
+
+class Keyed(TypedDict, Generic[T]):
+    a: T
+
+
+class KeyedChild(Keyed[list[T]], Generic[T]):
+    b: T
+
+
+Untyped = namedtuple("Untyped", "x y", defaults=(1,))
+
+
+class Extreme(NamedTuple):
+    most: float = math.inf
+    least: float | None = -math.inf
+    none: float = math.nan
+    any: Any = math.inf
+    listed: tuple[float, ...] = (1.0, math.inf)
+    point: Point = Point(1.0)
+    animal: Cat | Dog = Dog("Rex")
+    wrong: int = "x"  # type: ignore[assignment]
+    missing: int = None  # type: ignore[assignment]
+    cat: Cat = Cat("Tom")
 
 
 def obj(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
@@ -148,6 +251,20 @@ NODE = obj(
 
 def kind(value: str) -> dict[str, Any]:
     return {"type": "string", "const": value}
+
+
+KOT = obj({"имя": STR}, "имя")
+SELFISH = obj(
+    {
+        "next": {"anyOf": [{"$ref": "#/$defs/Selfish"}, NULL]},
+        "all": {"type": "array", "items": {"$ref": "#/$defs/Selfish", "description": "all of them"}},
+    },
+    "next",
+)
+ANIMALS = [
+    obj({"kind": kind("Cat"), "name": STR, "lives": CAT_LIVES}, "kind", "name", description="A cat."),
+    obj({"kind": kind("Dog"), "name": STR, "lives": DOG_LIVES}, "kind", "name"),
+]
 
 
 # A type, its schema, (JSON, value) that it accepts, (JSON, problem) that it refuses.
@@ -198,6 +315,14 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         ((1, Size.S), (3.0, Size.L)),
         ((True, "must be 1 or 3, not true"), (2, "must be 1 or 3")),
     ),
+    (
+        Rate,
+        {**NUMBER, "enum": [0.5, 1.0]},
+        ((0.5, Rate.LOW), (1.0, Rate.HIGH), (1, Rate.HIGH)),
+        ((True, "must be 0.5 or 1.0, not true"), (2, "must be 0.5 or 1.0")),
+    ),
+    (Rate | None, {"anyOf": [{**NUMBER, "enum": [0.5, 1.0]}, NULL]}, ((1, Rate.HIGH), (None, None)), ()),
+    (Literal[Rate.LOW, Size.L], {"enum": [0.5, 3]}, ((3.0, Size.L), (0.5, Rate.LOW)), ((3.5, "must be"),)),
     (
         Literal["a", 1, None],
         {"enum": ["a", 1, None]},
@@ -290,6 +415,154 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         (({"2026-01-02": 1}, {date(2026, 1, 2): 1}),),
         (),
     ),
+    (
+        dict[float, int],
+        {
+            "type": "object",
+            "additionalProperties": INT,
+            "propertyNames": {"pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"},
+        },
+        (({"1.5": 1, "2": 2, "1e3": 3}, {1.5: 1, 2.0: 2, 1000.0: 3}),),
+        (({"x": 1}, "x: as a key must be a number"),),
+    ),
+    (
+        dict[bool, int],
+        {"type": "object", "additionalProperties": INT, "propertyNames": {"enum": ["false", "true"]}},
+        (({"true": 1}, {True: 1}),),
+        (({"yes": 1}, "yes: as a key"),),
+    ),
+    (
+        dict[Literal[True, "x", 2], int],
+        {"type": "object", "additionalProperties": INT, "propertyNames": {"enum": ["2", "true", "x"]}},
+        (({"true": 1, "x": 2, "2": 3}, {True: 1, "x": 2, 2: 3}),),
+        (({"yes": 1}, 'yes: as a key must be true, "x" or 2'),),
+    ),
+    (
+        dict[int | bool, int],
+        {
+            "type": "object",
+            "additionalProperties": INT,
+            "propertyNames": {"anyOf": [{"pattern": "^-?[0-9]+$"}, {"enum": ["false", "true"]}]},
+        },
+        (({"5": 1}, {5: 1}),),
+        (),
+    ),
+    (
+        dict[int | str, int],
+        {"type": "object", "additionalProperties": INT},
+        (({"x": 1}, {"x": 1}),),
+        (),
+    ),
+    (list[Кот], {"type": "array", "items": KOT}, (([{"имя": "a"}], [Кот("a")]),), ()),
+    (
+        Кот | Пёс,
+        {"anyOf": [obj({"kind": kind(name), "имя": STR}, "kind", "имя") for name in ("Кот", "Пёс")]},
+        (({"kind": "Пёс", "имя": "a"}, Пёс("a")),),
+        (({"kind": "x"}, 'kind: must be "Кот" or "Пёс"'),),
+    ),
+    (
+        Child[int],
+        obj(
+            {
+                "items": {"type": "array", "items": INT},
+                "more": {"type": "array", "items": {"type": "array", "items": INT}},
+                "one": INT,
+            },
+            *("items", "more", "one"),
+        ),
+        (({"items": [1], "more": [[2]], "one": 3}, Child([1], [[2]], 3)),),
+        (({"items": 1, "more": [2], "one": []}, "items: must be an array"),),
+    ),
+    (
+        StructChild[int],
+        obj({"items": {"type": "array", "items": INT}, "one": INT}, "items", "one"),
+        (({"items": [1], "one": 1}, StructChild([1], 1)),),
+        (),
+    ),
+    (
+        Plain,
+        obj(
+            {
+                "items": {"type": "array", "items": {"type": "object", "additionalProperties": INT}},
+                "one": {"type": "object", "additionalProperties": INT},
+                "last": INT,
+                "extra": {**STR, "default": ""},
+            },
+            *("items", "one", "last"),
+        ),
+        (({"items": [{"a": 1}], "one": {"b": 2}, "last": 3}, Plain([{"a": 1}], {"b": 2}, 3)),),
+        (),
+    ),
+    (
+        Swapped[int, str],
+        obj({"a": STR, "b": INT, "c": INT}, "a", "b", "c"),
+        (({"a": "x", "b": 1, "c": 2}, Swapped("x", 1, 2)),),
+        (),
+    ),
+    (
+        KeyedChild[int],
+        obj({"a": {"type": "array", "items": INT}, "b": INT}, "a", "b"),
+        (({"a": [1], "b": 1}, {"a": [1], "b": 1}),),
+        (),
+    ),
+    (
+        Untyped,
+        obj({"x": {}, "y": {"default": 1}}, "x"),
+        (({"x": [1]}, Untyped([1])),),
+        (({}, "x: is missing"),),
+    ),
+    (
+        Extreme,
+        obj(
+            {
+                "most": NUMBER,
+                "least": {"anyOf": [NUMBER, NULL]},
+                "none": NUMBER,
+                "any": {},
+                "listed": {"type": "array", "items": NUMBER},
+                "point": obj({"x": NUMBER, "y": {**NUMBER, "default": 0.0}}, "x"),
+                "animal": {"anyOf": ANIMALS},
+                "wrong": INT,
+                "missing": INT,
+                "cat": {
+                    **obj({"name": STR, "lives": CAT_LIVES}, "name", description="A cat."),
+                    "default": {"name": "Tom", "lives": 9},
+                },
+            }
+        ),
+        (),
+        (({"most": math.inf}, "most: must be a number"),),
+    ),
+    (
+        list[Annotated[int, {"of": "no hash"}]] | None,
+        {"anyOf": [{"type": "array", "items": INT}, NULL]},
+        (([1], [1]), (None, None)),
+        ((["a"], "[0]: must be an integer"),),
+    ),
+    (
+        Annotated[datetime, Timezone(...)],
+        {**STR, "format": "date-time"},
+        (),
+        (("2026-01-02T03:04:05", "must be"),),
+    ),
+    (
+        Annotated[datetime, Timezone(None)],
+        {**STR, "format": "date-time"},
+        (),
+        (("2026-01-02T03:04:05Z", "must be"),),
+    ),
+    (
+        Annotated[str, Len(1, 2), Unit("m")],
+        {**STR, "minLength": 1, "maxLength": 2},
+        (("a", "a"),),
+        (("abc", "length <= 2"),),
+    ),
+    (
+        Selfish,
+        {**SELFISH, "$defs": {"Selfish": SELFISH}},
+        (({"next": {"next": None, "all": []}}, Selfish(Selfish(None))),),
+        (({"next": 1}, "next: must be an object or null"),),
+    ),
     (int | None, {"anyOf": [INT, NULL]}, ((5, 5), (None, None)), (("x", "must be an integer or null"),)),
     (
         Annotated[int | None, Meta(ge=1)],
@@ -308,7 +581,12 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         list[int] | list[str],
         {"anyOf": [{"type": "array", "items": INT}, {"type": "array", "items": STR}]},
         ((["a"], ["a"]), ([1], [1])),
-        (([[]], "must be an array, not [[]]"),),
+        (
+            ([[]], "[0]: must be an integer, not []"),
+            ([1, None], "- [1]: must be an integer, not null"),
+            (["a", None], "- [1]: must be a string, not null"),
+            (5, "must be an array, not 5"),
+        ),
     ),
     (
         Cat,
@@ -429,7 +707,11 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
             ]
         },
         (({"name": "Tom"}, Cat("Tom")), ({"a": 1}, {"a": 1})),
-        (({"a": []}, "must be an object"),),
+        (
+            ({"a": []}, "a: must be an integer"),
+            ({"name": []}, "name: must be a string"),
+            ([], "must be an object"),
+        ),
     ),
 )
 
@@ -453,6 +735,25 @@ def test_a_type_has_a_schema_and_converts(line: Any) -> None:
         assert words in str(caught.value), given
 
 
+@dataclass
+class Lost:
+    x: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class Around:
+    inner: list[Lost]
+
+
+@dataclass
+class Misspelt:
+    x: math.Missing  # type: ignore[name-defined]
+
+
+class Halved(TypedDict):
+    x: "list["  # type: ignore[syntax]  # noqa: F722
+
+
 UNSUPPORTED: tuple[tuple[Any, str], ...] = (
     (complex, "complex has no form in JSON; use a tuple of two floats"),
     (list[Path], r"Path has no form in JSON; use str"),
@@ -467,6 +768,11 @@ UNSUPPORTED: tuple[tuple[Any, str], ...] = (
     (Literal[b"x"], "b'x' has no form"),
     (enum.Enum("Empty", {}), "Empty has no member"),
     (enum.Enum("Pair", {"A": (1, 2)}), "has no form"),
+    (list[Lost], r"list\[.*Lost\]\[\]: the annotations of Lost cannot be resolved .*Nowhere.*module's level"),
+    (Around, r"Around\.inner\[\]: the annotations of Lost cannot be resolved"),
+    (Misspelt, r"Misspelt: the annotations of Misspelt cannot be resolved .*Missing.*write types"),
+    (Halved, r"the annotations of Halved cannot be resolved"),
+    (Annotated[datetime, Timezone("Europe/Rome")], r"nobody checks Timezone\(tz='Europe/Rome'\)"),
     (list["Missing"], "'Missing'.* was not resolved"),  # type: ignore[name-defined]  # noqa: F821
 )
 
@@ -492,6 +798,36 @@ def test_local_classes_refer_to_themselves_and_others_are_named() -> None:
     with pytest.raises(TypeError, match=r"annotations of Lost cannot be resolved.*Unknown"):
         typed_of(Lost)
     assert hints_of(Lost, {"Unknown": int}) == {"x": int}
+
+
+def test_constraints_that_only_pydantic_checks_are_checked_by_it_or_refused() -> None:
+    lower = Annotated[str, Predicate(str.islower)]
+    code = """
+import sys
+from typing import Annotated
+from annotated_types import Predicate
+from brainwires_provider.types.typed import typed_of
+try:
+    typed_of(list[Annotated[str, Predicate(str.islower)]])
+except TypeError as error:
+    print(error, "pydantic" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "only Pydantic checks Predicate(str.islower)" in done.stdout and done.stdout.endswith(" False\n")
+    assert done.stdout.startswith("list[") and "[]: " in done.stdout
+
+    from pydantic import Field as Limit
+    from pydantic import StringConstraints
+
+    money = Annotated[Decimal, Limit(max_digits=3)]
+    word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, to_upper=True)]
+    plain = Annotated[str, StringConstraints(pattern="^a", min_length=2)]
+    assert typed_of(plain).schema == {**STR, "minLength": 2, "pattern": "^a"}
+    assert typed_of(word | None).convert(" ab ") == "AB"  # type: ignore[arg-type]
+    assert typed_of(list[lower]).convert(["a"]) == ["a"]  # type: ignore[valid-type]
+    for hint, wrong in ((money, "12.345"), (word, " a "), (lower, "A"), (list[lower], ["A"]), (plain, "b")):  # type: ignore[valid-type]
+        with pytest.raises(Invalid):
+            typed_of(hint).convert(wrong)
 
 
 def test_fields_are_converted_together() -> None:
@@ -529,6 +865,14 @@ def test_coercion_takes_texts_that_say_a_value() -> None:
     assert typed_of(bool, coerce=True).convert("true") is True
     assert typed_of(Size, coerce=True).convert("3") is Size.L
     assert typed_of(int | str, coerce=True).convert("5") == "5"
+    for given in ("true", "True", "1", 1, True):
+        assert typed_of(bool, coerce=True).convert(given) is True
+        assert typed_of(Literal[True], coerce=True).convert(given) is True
+    literal: Typed[Any] = typed_of(Literal[None, 1], coerce=True)
+    assert [literal.convert(given) for given in ("null", "Null", None, "1", 1.0)] == [None, None, None, 1, 1]
+    for wrong in ("yes", "", "2"):
+        with pytest.raises(Invalid):
+            literal.convert(wrong)
     for wrong in (True, None, "five"):
         with pytest.raises(Invalid):
             typed_of(int, coerce=True).convert(wrong)
@@ -685,6 +1029,19 @@ def test_variables_stand_for_their_bounds() -> None:
     assert made == Constrained("x", 5)
     with pytest.raises(Invalid):
         typed_of(Constrained).convert({"n": 1.5, "b": "x"})
+
+
+def test_names_without_ascii_letters_are_distinct_names() -> None:
+    """Services take ASCII names only, for schemas and their definitions."""
+    schema = typed_of(Both).schema
+    assert list(schema["$defs"]) and all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in schema["$defs"])
+    assert "" not in schema["$defs"] and typed_of(Кот).name == typed_of(Цвет).name == "answer"
+    assert typed_of(list[Кот]).name == "list"
+    assert [each["type"] for each in schema["$defs"].values()] == ["object", "string"]
+    made = typed_of(Both).convert(
+        {"кот": {"имя": "a"}, "коты": [{"kind": "Пёс", "имя": "b"}], "цвет": "a", "цвета": ["a"]}
+    )
+    assert made == Both(Кот("a"), [Пёс("b")], Цвет.A, [Цвет.A])
 
 
 def test_problems_can_be_pickled_and_depth_is_one() -> None:

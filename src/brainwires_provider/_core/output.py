@@ -59,8 +59,15 @@ _BEGUN = re.compile(r"""[{\[]\s*(?:["'{\[\d-]|\w+\s*:)""")
 """What is meant as JSON, and no bracket of prose."""
 _FENCED = re.compile(r"```[a-zA-Z]*[^\S\n]*\n(.*?)```", re.DOTALL)
 _TOO_LARGE = re.compile(
-    r"grammar.{0,40}too (?:large|complex|big)|schema.{0,40}too (?:large|complex)", re.I | re.S
+    r"grammar.{0,40}too (?:large|complex|big)|schema.{0,40}too (?:large|complex)"
+    r"|schema.{0,60}too many (?:states|(?:optional )?parameters)",
+    re.I | re.S,
 )
+"""What services say of a schema that makes too large a grammar (2026-11-30).
+
+Anthropic: https://github.com/anthropics/anthropic-sdk-python/issues/1185, https://github.com/enricai/leerie/pull/157;
+Gemini: https://github.com/googleapis/python-genai/issues/660.
+"""
 _REASON = (
     "the provider refused the schema's grammar as too large: the answer is the argument of a forced tool"
 )
@@ -329,13 +336,14 @@ _known = lru_cache(512)(_read)
 def _asked_of(typed: Typed[Any]) -> _Asked:
     schema = typed.schema
     if not typed.is_object:
-        inner = {key: value for key, value in schema.items() if key != "$defs"}
+        at_root = {key: value for key, value in schema.items() if key in ("$defs", "definitions")}
+        inner = {key: value for key, value in schema.items() if key not in at_root}
         schema = {
             "type": "object",
             "properties": {_WRAPPED: inner},
             "required": [_WRAPPED],
             "additionalProperties": False,
-            **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
+            **at_root,
         }
     asked = JSONSchema(typed.name, FixedSchema(schema), strict=None if is_open(schema) else True)
     return _Asked(typed, asked, not typed.is_object, msgspec.json.encode(schema))

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from brainwires_provider.events import Event, PartStart, ResponseRestart, TextDelta, ToolCallDelta
+from brainwires_provider.types.given import members_of, referred
 
 __all__ = ["PIECE", "Partials", "closed", "without_thought"]
 
@@ -27,6 +28,7 @@ _THOUGHT = re.compile(
 )
 _CLOSING = {"{": "}", "[": "]"}
 _HELD = frozenset(("enum", "const", "format", "pattern", "contentEncoding"))
+_KINDS: Final[Mapping[str, type]] = {"object": dict, "array": list, "string": str}
 _SPARSE = 64
 
 
@@ -139,8 +141,7 @@ def shown(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
     """A value whose last string is open, without it where the schema wants a whole one."""
     forms = _forms(schema, root, value)
     if isinstance(value, str):
-        is_free = all(form.get("type", "string") != "string" or not (_HELD & form.keys()) for form in forms)
-        return value if is_free else _NOTHING
+        return _NOTHING if any(_HELD & form.keys() for form in forms) else value
     if isinstance(value, list):
         last = value[-1]
         inner = [
@@ -152,31 +153,34 @@ def shown(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
         kept = shown(last, {"anyOf": inner}, root)
         return [*value[:-1], *([] if kept is _NOTHING else [kept])]
     key, last = next(reversed(value.items()))
-    inner = [form.get("properties", {}).get(key, form.get("additionalProperties", {})) for form in forms]
+    inner = [each for form in forms for each in members_of(form, key)]
     kept = shown(last, {"anyOf": inner}, root)
     rest = {name: each for name, each in value.items() if name != key}
     return rest if kept is _NOTHING else {**rest, key: kept}
 
 
 def _forms(schema: Any, root: Mapping[str, Any], value: Any, depth: int = 0) -> list[Mapping[str, Any]]:
-    """The alternatives of a schema that a value may be of."""
-    if not isinstance(schema, dict) or depth > 20:
+    """The schema, and what of its parts a value may be of."""
+    if not isinstance(schema, Mapping) or depth > 20 or not _may_be(schema, value):
         return []
-    ref = schema.get("$ref")
-    if isinstance(ref, str):
-        return _forms(root.get("$defs", {}).get(ref.rpartition("/")[2], {}), root, value, depth + 1)
-    for name in ("anyOf", "oneOf", "allOf"):
-        if name in schema:
-            found = [form for each in schema[name] for form in _forms(each, root, value, depth + 1)]
-            return [form for form in found if _may_be(form, value)]
-    return [schema]
+    inner = [each for name in ("anyOf", "oneOf", "allOf") for each in schema.get(name, ())]
+    inner += [schema[name] for name in ("then", "else") if name in schema]
+    inner += [
+        form
+        for key, form in schema.get("dependentSchemas", {}).items()
+        if isinstance(value, dict) and key in value
+    ]
+    if isinstance(schema.get("$ref"), str):
+        inner.append(referred(root, schema["$ref"]))
+    return [schema, *(form for each in inner for form in _forms(each, root, value, depth + 1))]
 
 
 def _may_be(form: Mapping[str, Any], value: Any) -> bool:
-    kinds = {"object": dict, "array": list, "string": str}
-    kind = form.get("type")
-    if kind is not None and not isinstance(value, kinds.get(kind, ())):
+    wanted = form.get("type")
+    kinds = [wanted] if isinstance(wanted, str) else wanted
+    if kinds is not None and not any(isinstance(value, _KINDS.get(kind, ())) for kind in kinds):
         return False
     *whole, _ = value.items() if isinstance(value, dict) and value else [None]
-    known = {name: each["const"] for name, each in form.get("properties", {}).items() if "const" in each}
+    members = form.get("properties", {}).items()
+    known = {name: each["const"] for name, each in members if isinstance(each, Mapping) and "const" in each}
     return all(known.get(name, each) == each for name, each in (pair for pair in whole if pair))

@@ -10,7 +10,7 @@ import asyncio
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from threading import Thread
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["MCPTools"]
 
 _TIMEOUT, _READ = 30.0, 300.0  # seconds, those of `mcp`
+_CLOSING = 10.0
+"""Seconds for what ends a connection: `mcp` itself needs about 4 for a command that does not end."""
 
 
 class _ToolArgs(TypedDict, total=False):
@@ -64,10 +66,12 @@ class MCPTools:
     `server` is a command with its arguments, which is started and spoken to over its standard input and output; or a
     URL (streamable HTTP), to which `headers` are sent; or what `mcp.Client` takes. A command gets `env`, and of this
     process's environment only what `mcp` regards as safe. `only` names the tools to use, and `prefix` begins the names
-    of all. `timeout` (seconds for one call), `parallel` and `requires_approval` are those of `tool`.
+    of all. `connect_timeout` are the seconds in which the server must have started, answered and listed its tools.
+    `timeout` (seconds for one call), `parallel` and `requires_approval` are those of `tool`.
 
-    Raises ConfigError without the extra `mcp` and for plain http to another machine (unless `allow_http`); entering it
-    raises ConnectError where the server cannot be used.
+    Raises ConfigError without the extra `mcp` and for plain http to another machine (unless `allow_http`), ValueError
+    for a `connect_timeout` that is not above 0; entering it raises ConnectError where the server cannot be used, or
+    does not answer in time.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class MCPTools:
         allow_http: bool = False,
         only: Iterable[str] | None = None,
         prefix: str = "",
+        connect_timeout: float = 30,
         **args: Unpack[_ToolArgs],
     ) -> None:
         if find_spec("mcp") is None:
@@ -91,6 +96,9 @@ class MCPTools:
             raise ConfigError(
                 "plain http to another machine: use https, or allow_http=True in a network that you trust"
             )
+        if connect_timeout <= 0:
+            raise ValueError(f"connect_timeout takes seconds above 0, not {connect_timeout:g}")
+        self._connect_timeout = connect_timeout
         self._server, self._headers, self._env, self._cwd = server, headers, env, cwd
         self._only = None if only is None else frozenset(only)
         self._prefix, self._args = prefix, args
@@ -99,6 +107,8 @@ class MCPTools:
         self._thread: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Client | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._is_abandoned = False
         self.renamed: dict[str, str] = {}
         """The server's names of the tools that are named otherwise here, since services refuse such names."""
 
@@ -112,11 +122,12 @@ class MCPTools:
     # -- opening and closing -------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        if self._thread is not None:
-            raise ConfigError("MCPTools is entered once; make another")
-        self._thread = Thread(target=self._run, name="brainwires-mcp", daemon=True)
-        self._thread.start()
-        self._ready.result()
+        self._start()
+        try:
+            self._ready.result()
+        except BaseException:
+            self._abandon()
+            raise
         return self
 
     def __exit__(
@@ -125,7 +136,13 @@ class MCPTools:
         self.close()
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.__enter__)
+        self._start()
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._ready))
+        except BaseException:
+            self._abandon()
+            raise
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -138,7 +155,22 @@ class MCPTools:
         if thread is None or loop is None or not thread.is_alive():
             return
         loop.call_soon_threadsafe(self._stop.set)
-        thread.join()
+        thread.join(_CLOSING)
+        if thread.is_alive():
+            self._abandon()
+
+    def _start(self) -> None:
+        if self._thread is not None:
+            raise ConfigError("MCPTools is entered once; make another")
+        self._thread = Thread(target=self._run, name="brainwires-mcp", daemon=True)
+        self._thread.start()
+
+    def _abandon(self) -> None:
+        """End the connection without waiting for its end."""
+        self._is_abandoned = True
+        if self._loop is not None and self._task is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._task.cancel)
 
     # -- on the connection's thread ------------------------------------------------------------------------
 
@@ -153,11 +185,18 @@ class MCPTools:
     async def _serve(self) -> None:
         from mcp import Client
 
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._is_abandoned:
+            return
         async with AsyncExitStack() as stack:
-            transport = await self._transport(stack)
-            self._client = await stack.enter_async_context(Client(transport))
-            self._ready.set_result(await self._listed())
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    transport = await self._transport(stack)
+                    self._client = await stack.enter_async_context(Client(transport))
+                    listed = await self._listed()
+            except TimeoutError:
+                raise TimeoutError(f"no answer within {self._connect_timeout:g} seconds") from None
+            self._ready.set_result(listed)
             await self._stop.wait()
 
     async def _transport(self, stack: AsyncExitStack) -> Any:

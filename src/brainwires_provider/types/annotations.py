@@ -12,13 +12,13 @@ import types
 import typing
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, InitVar, is_dataclass
+from dataclasses import MISSING, InitVar, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import reduce
 from inspect import cleandoc
-from operator import or_
+from json import dumps
+from operator import attrgetter
 from types import NoneType
 from typing import (
     Annotated,
@@ -29,7 +29,6 @@ from typing import (
     TypeVar,
     get_args,
     get_origin,
-    get_type_hints,
 )
 from uuid import UUID
 
@@ -48,9 +47,10 @@ from brainwires_provider.types.forms import (
     ScalarFacts,
     Schema,
 )
+from brainwires_provider.types.generics import bound_of, hints_of, substituted
 from brainwires_provider.types.validated import Validated
 
-__all__ = ["Builder", "Field", "hints_of", "label", "title"]
+__all__ = ["Builder", "Field", "label", "title"]
 
 _NUMBER = ("gt", "ge", "lt", "le", "multiple_of")
 _TEXT = ("min_length", "max_length", "pattern")
@@ -65,6 +65,11 @@ _LIMITS = {
     "max_length": "maxLength",
     "pattern": "pattern",
 }
+
+
+_KNOWN = frozenset((*_LIMITS, "tz"))
+_NOTES = frozenset(("Unit", "DocInfo"))
+"""What of annotated-types limits nothing."""
 
 
 def _format(name: str) -> Schema:
@@ -114,32 +119,12 @@ class Field(NamedTuple):
     """The name in JSON, if it is another."""
 
 
-def hints_of(thing: Any, names: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The annotations of a class or function, resolved; `names` are further names that they may use.
-
-    Raises TypeError for what cannot be resolved.
-    """
-    try:
-        return get_type_hints(thing, include_extras=True)
-    except (NameError, TypeError):
-        pass  # it may refer to itself within a function
-    title = getattr(thing, "__name__", repr(thing))
-    local = {title: thing, **(vars(thing) if isinstance(thing, type) else {}), **(names or {})}
-    try:
-        return get_type_hints(thing, localns=local, include_extras=True)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise TypeError(
-            f"the annotations of {title} cannot be resolved ({error}): define what they name at the module's level, "
-            "and import it outside `if TYPE_CHECKING`"
-        ) from None
-
-
 class Builder:
     """Makes forms. With `coerce`, texts are taken where a number, true, false or null is asked for."""
 
     def __init__(self, coerce: bool) -> None:
         self._coerce = coerce
-        self._known: dict[Any, Form] = {}
+        self._known = _Memory()
 
     def form(self, hint: Any, place: str, description: str | None = None) -> Form:
         """The form of a type. Raises TypeError."""
@@ -147,6 +132,9 @@ class Builder:
         if any(hasattr(meta, "__get_pydantic_core_schema__") for meta in metas):
             return self._validated(Annotated[hint, *metas], place)
         limits, notes = _read(metas)
+        if limits.others:
+            _check_others(limits.others, place)
+            return self._validated(Annotated[hint, *metas], place)
         form = self._form(hint, place, limits)
         if unused := limits.values.keys() - limits.used:
             raise TypeError(f"{place}: {title(hint)} cannot be limited by {', '.join(sorted(unused))}")
@@ -156,7 +144,7 @@ class Builder:
 
     def _form(self, hint: Any, place: str, limits: _Limits) -> Form:
         if isinstance(hint, TypeVar):
-            return self.form(_bound(hint), place)
+            return self.form(bound_of(hint), place)
         origin = get_origin(hint) or hint
         if origin is Literal:
             return Choice("", [_literal(each, place) for each in get_args(hint)], self._coerce)
@@ -174,7 +162,7 @@ class Builder:
 
     def _of_class(self, hint: Any, origin: type, place: str, limits: _Limits) -> Form:
         args = get_args(hint)
-        if hint in _SCALARS:
+        if hint is origin and hint in _SCALARS:
             return self._scalar(hint, limits)
         if origin in _ARRAYS:
             return self._array(origin, args[0] if args else Any, place, limits, _ARRAYS[origin])
@@ -198,20 +186,23 @@ class Builder:
             )
             if not made.takes:
                 raise TypeError(f"{place}: the Enum {cls.__name__} has no member")
-            self._known[hint] = made
+            self._known.keep(hint, made)
             return made
-        found = _fields_of(cls)
+        try:
+            found = _fields_of(cls)
+            hints = {} if found is None else substituted(hint, cls)
+        except TypeError as error:
+            raise TypeError(f"{place}: {error}") from None
         if found is None:
             raise _unsupported(hint, place)
-        hints = _substituted(hint, cls)
         config = getattr(cls, "__struct_config__", None)
         inner = Object(label(hint), _documented(cls), cls)
         made = inner
         if config is not None and config.tag is not None:
             made = Tagged(inner, label(hint), config.tag_field, config.tag)
-        self._known[hint] = made
-        listed = [each._replace(annotation=hints[each.name]) for each in found]
-        inner.members = self.members(listed, label(hint))
+        self._known.keep(hint, made)
+        listed = [each._replace(annotation=hints.get(each.name, Any)) for each in found]
+        inner.members = self.members(listed, place)
         return made
 
     def members(self, found: Iterable[Field], place: str) -> tuple[Member, ...]:
@@ -259,20 +250,51 @@ class Builder:
             names.append(_free(label(bare_hint), names))
         made = OneOf(forms, names) if len(forms) > 1 else forms[0]
         if not limits.values:
-            self._known[hint] = made
+            self._known.keep(hint, made)
         return made
 
     def _alias(self, hint: Any, origin: Any, place: str) -> Form:
         known = self._known.get(hint)
         if known is None:
             known = alias = Alias(label(hint))
-            self._known[hint] = alias
+            self._known.keep(hint, alias)
             value, args = origin.__value__, get_args(hint)
             alias.inner = self.form(value[args] if args else value, place)
         return known
 
     def _validated(self, hint: Any, place: str) -> Form:
-        return self._known.setdefault(hint, self._known.get(hint) or Validated(hint, place))
+        known = self._known.get(hint)
+        if known is None:
+            known = Validated(hint, place)
+            self._known.keep(hint, known)
+        return known
+
+
+class _Memory:
+    """The forms of types, of which some have no hash: what they are annotated with has none."""
+
+    def __init__(self) -> None:
+        self._hashed: dict[Any, Form] = {}
+        self._others: list[tuple[Any, Form]] = []
+
+    def get(self, hint: Any) -> Form | None:
+        try:
+            return self._hashed.get(hint)
+        except TypeError:
+            return next((form for known, form in self._others if _is_same(known, hint)), None)
+
+    def keep(self, hint: Any, form: Form) -> None:
+        try:
+            self._hashed[hint] = form
+        except TypeError:
+            self._others.append((hint, form))
+
+
+def _is_same(hint: Any, other: Any) -> bool:
+    try:
+        return bool(hint == other)
+    except TypeError:  # unions compare by hash
+        return False
 
 
 # -- hints ---------------------------------------------------------------------------------------------------
@@ -282,8 +304,18 @@ class _Limits:
     """Annotated limits by msgspec's names, and which of them a form has taken."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
+        self.values = dict(values)
         self.used: set[str] = set()
+        self.others: list[Any] = []
+        """Constraints of Pydantic and annotated-types that only Pydantic checks."""
+
+    def add(self, constraint: Any) -> None:
+        """What it limits, or itself if that is not all that it says."""
+        said = _said(constraint)
+        if said.keys() <= _KNOWN and said.get("tz", True) in (True, False):
+            self.values |= said
+        else:
+            self.others.append(constraint)
 
     def take(self, names: Iterable[str]) -> dict[str, Any]:
         taken = {name: self.values[name] for name in names if name in self.values}
@@ -311,52 +343,55 @@ def _peeled(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _read(metas: Iterable[Any]) -> tuple[_Limits, Schema]:
     """The limits and the notes of annotations: msgspec's, Pydantic's and annotated-types' have the same names."""
-    limits: dict[str, Any] = {}
+    limits = _Limits({})
     notes: Schema = {}
     for meta in metas:
         if isinstance(meta, str):
             notes["description"] = meta
-        elif type(meta).__module__.partition(".")[0] in ("msgspec", "pydantic", "annotated_types"):
-            for each in (meta, *getattr(meta, "metadata", ())):
-                given = {name: getattr(each, name, None) for name in (*_LIMITS, "tz")}
-                limits |= {name: value for name, value in given.items() if value is not None}
+        elif isinstance(meta, Meta) or _is_constraint(meta):
             given = {name: getattr(meta, name, None) for name in ("title", "description", "examples")}
             notes |= {name: value for name, value in given.items() if value is not None}
             notes |= getattr(meta, "extra_json_schema", None) or {}
-    return _Limits(limits), notes
+            for each in (meta,) if isinstance(meta, Meta) else _single(meta):
+                limits.add(each)
+    return limits, notes
 
 
-def _bound(variable: TypeVar) -> Any:
-    """What a variable without a value stands for."""
-    if variable.__constraints__:
-        return reduce(or_, variable.__constraints__)
-    return Any if variable.__bound__ is None else variable.__bound__
+def _said(constraint: Any) -> dict[str, Any]:
+    """What a constraint says, by msgspec's names where it has them."""
+    if type(constraint).__name__ == "Timezone":
+        return {"tz": {None: False, ...: True}.get(constraint.tz, constraint.tz)}
+    names = map(attrgetter("name"), fields(constraint)) if is_dataclass(constraint) else _KNOWN
+    given = {name: getattr(constraint, name, None) for name in (*names, *getattr(constraint, "__dict__", ()))}
+    pattern = given.get("pattern")
+    if isinstance(pattern, re.Pattern):
+        given["pattern"] = pattern.pattern
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _bindings(hint: Any) -> dict[Any, Any]:
-    """The variables of a generic class and its bases, with their values."""
-    origin = get_origin(hint) or hint
-    bound = dict(zip(getattr(origin, "__parameters__", ()), get_args(hint), strict=False))
-    for base in getattr(origin, "__orig_bases__", ()):
-        for variable, value in (
-            _bindings(base).items() if get_origin(base) not in (None, typing.Generic) else ()
-        ):
-            bound.setdefault(variable, _with(value, bound))
-    return bound
+def _is_constraint(meta: Any) -> bool:
+    """Whether it is one of Pydantic's or annotated-types', or a group of these."""
+    is_theirs = type(meta).__module__.partition(".")[0] in ("pydantic", "annotated_types")
+    return is_theirs or hasattr(meta, "__is_annotated_types_grouped_metadata__")
 
 
-def _with(hint: Any, bound: Mapping[Any, Any]) -> Any:
-    """A type with the values of its variables."""
-    if isinstance(hint, TypeVar):
-        return bound.get(hint, hint)
-    variables = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
-    generic: Any = hint
-    return generic[tuple(bound.get(each, each) for each in variables)] if variables else hint
+def _check_others(constraints: Iterable[Any], place: str) -> None:
+    """Raises TypeError for a constraint that nobody would check."""
+    for each in constraints:
+        if type(each).__name__ == "Timezone":
+            raise TypeError(f"{place}: nobody checks {each!r}; use Timezone(...), or a class that checks it")
+        if "pydantic" not in sys.modules:
+            raise TypeError(f"{place}: only Pydantic checks {each!r}: import pydantic, or leave it out")
 
 
-def _substituted(hint: Any, cls: Any) -> dict[str, Any]:
-    bound = _bindings(hint)
-    return {name: _with(each, bound) for name, each in hints_of(cls).items()}
+def _single(meta: Any) -> Iterable[Any]:
+    """The constraints of a group, or of Pydantic's `Field`."""
+    if hasattr(meta, "__is_annotated_types_grouped_metadata__"):
+        return [each for inner in meta for each in _single(inner)]
+    if hasattr(meta, "metadata"):
+        return [each for inner in meta.metadata for each in _single(inner)]
+    is_note = type(meta).__name__ in _NOTES or not _is_constraint(meta)
+    return [] if is_note else [meta]
 
 
 def title(hint: Any) -> str:
@@ -365,13 +400,13 @@ def title(hint: Any) -> str:
 
 
 def label(hint: Any) -> str:
-    """A name for a schema, of at most 64 letters, digits and underscores."""
+    """A name for a schema, of letters, digits and underscores; `ascii_name` is what services take of it."""
     hint = _peeled(hint)[0]
     origin = get_origin(hint) or hint
     words = [getattr(origin, "__name__", "answer"), *map(str, map(label, get_args(hint)))]
     if origin is types.UnionType or not (isinstance(origin, type) or hasattr(origin, "__value__")):
         words = ["answer"]
-    return re.sub(r"[^A-Za-z0-9_]+", "_", "_".join(words)).strip("_")[:64]
+    return re.sub(r"\W+", "_", "_".join(words)).strip("_")[:64]
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -453,11 +488,13 @@ def _fields_of_dataclass(cls: Any) -> list[Field]:
 
 
 def _default(value: Any) -> Any:
-    """A default in JSON; UNSET for what has none there."""
+    """A default in JSON; UNSET for what has none there, such as infinity."""
     try:
-        return UNSET if value is UNSET else msgspec.to_builtins(value, str_keys=True)
-    except (TypeError, ValueError):
+        made = UNSET if value is UNSET else msgspec.to_builtins(value, str_keys=True)
+        dumps(None if made is UNSET else made, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
         return UNSET
+    return made
 
 
 def _documented(cls: Any) -> Schema:

@@ -20,6 +20,7 @@ from brainwires_provider.types.forms import (
     Problems,
     Schema,
     Writer,
+    as_text,
     bare,
     below,
     either,
@@ -126,14 +127,7 @@ class Dictionary(_Sized):
         return {**schema, "propertyNames": names} if names else schema
 
     def _names(self, writer: Writer) -> Schema:
-        """What the keys are held to: they are strings in JSON, whatever they stand for."""
-        form = bare(self._key)
-        if isinstance(form, Choice):
-            return {"enum": [str(value) for _, value in sorted(form.values, key=str)]}
-        body = self._key.body(writer)
-        if body.get("type") == "integer":
-            return {"pattern": "^-?[0-9]+$"}
-        return {name: each for name, each in body.items() if name != "type" or each != "string"}
+        return _as_name(self._key.body(writer))
 
     def convert(self, value: Any, path: str, problems: Problems) -> Any:
         """See `Form`."""
@@ -147,6 +141,27 @@ class Dictionary(_Sized):
             problems += [Problem(place, f"as a key {each.message}") for each in trial]
             made[None if trial else name] = self._item.convert(each, place, problems)
         return made
+
+
+_NAMES: Mapping[str, Schema] = {
+    "integer": {"pattern": "^-?[0-9]+$"},
+    "number": {"pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"},
+    "boolean": {"enum": ["false", "true"]},
+    "null": {"enum": ["null"]},
+}
+
+
+def _as_name(schema: Schema) -> Schema:
+    """What the keys are held to: they are strings in JSON, whatever they stand for."""
+    if "anyOf" in schema:
+        arms = [_as_name(each) for each in schema["anyOf"]]
+        return {"anyOf": arms} if all(arms) else {}
+    if "enum" in schema or "const" in schema:
+        return {"enum": sorted(map(as_text, schema.get("enum") or [schema["const"]]))}
+    kind = schema.get("type")
+    return _NAMES.get(str(kind)) or {
+        name: each for name, each in schema.items() if (name, each) != ("type", "string")
+    }
 
 
 class Member(Struct, frozen=True, gc=False):
@@ -182,8 +197,9 @@ class Object(Form):
         """See `Form`."""
         properties = {}
         for each in self.members:
-            schema = each.form.schema(writer)
-            properties[each.key] = schema if each.default is UNSET else {**schema, "default": each.default}
+            properties[each.key] = each.form.schema(writer)
+            if each.default is not UNSET and _takes(each.form, each.default):
+                properties[each.key] = {**properties[each.key], "default": each.default}
         return {
             "type": "object",
             **self._notes,
@@ -233,6 +249,13 @@ class Object(Form):
             return self._make(**given)
         except Exception as error:  # noqa: BLE001 (the class's own checks)
             return refused(problems, path, self.name, error)
+
+
+def _takes(form: Form, value: Any) -> bool:
+    """Whether a default is a value that a model may give: a NamedTuple, and an object without its tag, are not."""
+    problems: Problems = []
+    form.convert(value, "", problems)
+    return not problems
 
 
 class Tagged(Form):
@@ -335,7 +358,7 @@ class OneOf(Form):
         if type(tag) in SIMPLE and (type(tag), tag) in tagged:
             return tagged[type(tag), tag].convert(value, path, problems)
         fitting = [form for form in self._others if type(value) in form.takes]
-        trials: list[Problems] = []
+        trials: list[Problems] = []  # those of the forms that take such a kind are the first
         for form in dict.fromkeys((*fitting, *self._others)):
             trial: Problems = []
             made = form.convert(value, path, trial)
@@ -346,8 +369,11 @@ class OneOf(Form):
             words = f"must be {either(shown(each) for _, each in tagged)}"
             words = f"{words}, not {shown(tag)}" if key in value else f"is missing; it {words}"
             problems.append(Problem(below(path, key), words))
-        elif len(fitting) == 1:
-            problems += trials[0]
+        elif fitting and (
+            len(fitting) == 1 or any(each.path != path for each in chain(*trials[: len(fitting)]))
+        ):
+            nearest: Problems = min(trials[: len(fitting)], key=len)
+            problems += nearest
         else:
             refuse(problems, path, self.words, value)
         return FAILED

@@ -8,8 +8,10 @@ schema only in part.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -34,6 +36,8 @@ __all__ = [
     "ScalarFacts",
     "Schema",
     "Writer",
+    "as_text",
+    "ascii_name",
     "bare",
     "below",
     "either",
@@ -79,6 +83,11 @@ def shown(value: Any) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair
         text = ascii(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def as_text(value: Any) -> str:
+    """What a simple value is as a text: a key of an object, for one."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def either(words: Iterable[str]) -> str:
@@ -139,7 +148,7 @@ class Writer:
         """A reference to a form, whose body is written at its first."""
         known = self._names.get(form)
         if known is None:
-            known = self._names[form] = self.free(name)
+            known = self._names[form] = self.free(ascii_name(name))
             self._uses[known] = 0
             self.defs[known] = {}
             self.defs[known] = form.body(self)
@@ -165,9 +174,14 @@ class Writer:
         return {key: self._inlined(each, once) for key, each in node.items()}
 
 
-def _referred(node: Schema) -> str:
+def _referred(node: Schema) -> str | None:
     ref = node.get("$ref")
-    return ref.removeprefix("#/$defs/") if isinstance(ref, str) else ""
+    return ref.removeprefix("#/$defs/") if isinstance(ref, str) else None
+
+
+def ascii_name(name: str) -> str:
+    """What of a name services take: ASCII letters, digits and underscores, or "answer" where it has none."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "answer"
 
 
 class Form(ABC):
@@ -279,10 +293,9 @@ class Choice(Form):
         """`values` are JSON values with what they stand for. A `name` is that of a class."""
         self._name = name
         self._values = {(type(given), given): made for given, made in values}
-        self.takes = frozenset(kind for kind, _ in self._values)
-        self._texts = (
-            {str(given): key for key in self._values if (given := key[1]) is not None} if coerce else {}
-        )
+        kinds = {kind for kind, _ in self._values}
+        self.takes = frozenset(kinds | {int} if float in kinds else kinds)
+        self._coerced = kinds - {str} if coerce else ()
 
     def schema(self, writer: Writer) -> Schema:
         """See `Form`."""
@@ -297,14 +310,21 @@ class Choice(Form):
 
     def convert(self, value: Any, path: str, problems: Problems) -> Any:
         """See `Form`."""
-        if type(value) is float and value.is_integer() and float not in self.takes:
-            value = int(value)
-        key = (type(value), value) if type(value) in SIMPLE else None
-        if isinstance(value, str) and key not in self._values:
-            key = self._texts.get(value)
-        if key not in self._values:
-            return refuse(problems, path, self.words, value)
-        return self._values[key]
+        if type(value) in SIMPLE:
+            for key in self._keys(value):
+                if key in self._values:
+                    return self._values[key]
+        return refuse(problems, path, self.words, value)
+
+    def _keys(self, value: Any) -> Iterator[tuple[type, Any]]:
+        """What a value may be: 1 is 1.0, and with `coerce` a text what it says, as for the types themselves."""
+        yield type(value), value
+        if type(value) in (int, float):
+            yield (float if type(value) is int else int), value
+        for kind in self._coerced:
+            if type(value) is str or kind is bool:
+                with suppress(msgspec.ValidationError):
+                    yield kind, msgspec.convert(value, kind, strict=False)
 
     @property
     def words(self) -> str:

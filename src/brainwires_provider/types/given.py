@@ -24,7 +24,7 @@ from brainwires_provider.types.forms import (
     shown,
 )
 
-__all__ = ["Given"]
+__all__ = ["Given", "members_of", "referred"]
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -82,7 +82,7 @@ class Given(Form):
         if not isinstance(schema, Mapping):
             return
         if "$ref" in schema:
-            self._check(value, self._target(schema["$ref"]), path, problems)
+            self._check(value, referred(self._schema, schema["$ref"]), path, problems)
         wanted = schema.get("type")
         kinds = [wanted] if isinstance(wanted, str) else wanted or []
         if kinds and not any(_is(value, kind) for kind in kinds):
@@ -123,7 +123,6 @@ class Given(Form):
     def _check_members(
         self, value: Mapping[str, Any], schema: Mapping[str, Any], path: str, problems: Problems
     ) -> None:
-        forms, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         depending = schema.get("dependentRequired", {}).items()
         needed = (
             *schema.get("required", ()),
@@ -131,9 +130,7 @@ class Given(Form):
         )
         problems += [Problem(below(path, key), "is missing") for key in needed if key not in value]
         for key, each in value.items():
-            own = [forms[key]] if key in forms else []
-            own += [form for pattern, form in patterns.items() if _matches(pattern, key)]
-            for form in own or [schema.get("additionalProperties")]:
+            for form in members_of(schema, key):
                 self._check(each, form, below(path, key), problems)
             for wrong in self._trial(key, schema.get("propertyNames"), ""):
                 problems.append(Problem(below(path, key), f"as a key {wrong.message}"))
@@ -161,13 +158,21 @@ class Given(Form):
             branch = "else" if self._trial(value, schema["if"], path) else "then"
             self._check(value, schema.get(branch), path, problems)
 
-    def _target(self, ref: str) -> Any:
-        """What a reference within the schema leads to; True, so anything, for another."""
-        found: Any = self._schema
-        for step in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
-            word = unquote(step).replace("~1", "/").replace("~0", "~")
-            found = found.get(word, True) if isinstance(found, Mapping) else True
-        return found
+
+def referred(schema: Any, ref: str) -> Any:
+    """What a reference within a schema leads to; True, so anything, for another."""
+    for step in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
+        word = unquote(step).replace("~1", "/").replace("~0", "~")
+        schema = schema.get(word, True) if isinstance(schema, Mapping) else True
+    return schema
+
+
+def members_of(schema: Mapping[str, Any], key: str) -> list[Any]:
+    """The schemas of an object's member of this name."""
+    forms = schema.get("properties", {})
+    own = [forms[key]] if key in forms else []
+    own += [form for pattern, form in schema.get("patternProperties", {}).items() if _matches(pattern, key)]
+    return own or [schema.get("additionalProperties", True)]
 
 
 def _fits(is_fit: _Check, value: Any, limit: Any) -> bool:

@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -20,9 +21,9 @@ from brainwires_provider.types.context import ToolContext
 from brainwires_provider.types.docstrings import read_docstring
 from brainwires_provider.types.forms import below
 from brainwires_provider.types.parts import ToolArgumentsError
-from brainwires_provider.types.typed import Field, Invalid, Problem, typed_fields
+from brainwires_provider.types.typed import Field, Invalid, Problem, typed_fields, typed_of
 
-__all__ = ["Signature", "function_name", "is_method"]
+__all__ = ["Signature", "function_name", "is_generator", "is_method"]
 
 _PACKAGE = __name__.partition(".")[0]
 _EMPTY = inspect.Parameter.empty
@@ -60,10 +61,18 @@ class Signature:
         hint = scope.hint(parameter)
         self._order.append(parameter)
         context = _context_class(hint)
+        if context is not None and parameter.kind in (_REST, _KEYWORDS):
+            raise TypeError(
+                f"the tool {self._name!r}: the run gives its parameter {name!r} one {context.__name__}: write "
+                f"{name}: {context.__name__}, without an asterisk"
+            )
         if context is not None:
             self._contexts[name] = context
             return None
-        if parameter.kind is _REST:
+        if parameter.kind in (_REST, _KEYWORDS) and (whole := _unpacked(hint)) is not None:
+            schema = typed_of(whole).schema
+            hint, default = whole, NODEFAULT if schema.get("required") or schema.get("minItems") else UNSET
+        elif parameter.kind is _REST:
             hint, default = list[hint], UNSET  # type: ignore[valid-type]
         elif parameter.kind is _KEYWORDS:
             hint, default = dict[str, hint], UNSET  # type: ignore[valid-type]
@@ -133,18 +142,18 @@ class _Scope:
 
     def hint(self, parameter: inspect.Parameter) -> Any:
         """The annotation's value. Raises TypeError naming the parameter."""
-        try:
+        with suppress(Exception):
             return self._evaluated(parameter.annotation, None)
-        except NameError:
-            pass
         if self._outside is None:
             self._outside = ChainMap(_outer_names(), {"ToolContext": ToolContext})
         try:
             return self._evaluated(parameter.annotation, self._outside)
-        except NameError as error:
+        except Exception as error:  # noqa: BLE001 (whatever the text of a hint raises)
+            is_unknown = isinstance(error, NameError)
+            remedy = "define the type at the module's level" if is_unknown else "write a type in its place"
             raise TypeError(
                 f"the tool {self._tool!r}: the type hint {parameter.annotation!r} of its parameter {parameter.name!r} "
-                f"cannot be evaluated ({error}); define the type at the module's level"
+                f"cannot be evaluated ({error}); {remedy}"
             ) from None
 
     def _evaluated(self, annotation: Any, names: Mapping[str, Any] | None) -> Any:
@@ -170,6 +179,13 @@ def _context_class(hint: Any) -> type[ToolContext[Any]] | None:
         return next(filter(None, map(_context_class, arms)), None)
     kind = origin or hint
     return kind if isinstance(kind, type) and issubclass(kind, ToolContext) else None
+
+
+def _unpacked(hint: Any) -> Any:
+    """What `*args: Unpack[…]`, `*args: *…` and `**kw: Unpack[…]` take as a whole; None for another hint."""
+    if getattr(get_origin(hint), "_name", None) == "Unpack":
+        return get_args(hint)[0]
+    return hint if getattr(hint, "__unpacked__", False) else None
 
 
 def _plain_function(function: Any) -> Any:
@@ -203,6 +219,16 @@ def function_name(function: Any) -> str:
     if isinstance(function, partial):
         return function_name(function.func)
     return getattr(function, "__name__", None) or type(function).__name__
+
+
+def is_generator(function: Any) -> bool:
+    """Whether a call of it gives a generator, which is no result."""
+    called = (
+        function
+        if inspect.isroutine(function) or isinstance(function, (partial, type))
+        else type(function).__call__
+    )
+    return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
 
 
 def is_method(function: Any) -> bool:

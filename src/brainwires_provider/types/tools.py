@@ -76,7 +76,8 @@ class ToolArgs(TypedDict, total=False):
     - `name`: the tool's name, at most 64 letters, digits, `_` and `-`. Default: the function's.
     - `description`: what it does, for the model. Default: the docstring's text without its sections.
     - `strict`: whether the provider must make the arguments match the schema. Default: not sent.
-    - `coerce`: whether "5" and 5.0 are taken for an integer, and the like. Default: false.
+    - `coerce`: whether a text is taken where it says a number, true, false or null: "5" for 5, "true" for true. 5.0 is
+      an integer without it. Default: false.
     - `timeout`: seconds for one call, above 0, after which the model gets an error as its result. Default: none.
     - `parallel`: whether it may run beside other calls of one response. Default: true.
     - `requires_approval`: whether a call must be approved first; or a function of the call, sync or async.
@@ -180,7 +181,7 @@ def _decorated(args: ToolArgs, f: Callable[..., Any]) -> Any:
 
 
 def _from_function(f: Callable[..., Any], args: ToolArgs) -> Any:
-    from brainwires_provider.types.signatures import Signature, function_name, is_method
+    from brainwires_provider.types.signatures import Signature, function_name, is_generator, is_method
 
     for name in args.keys() - ToolArgs.__annotations__.keys():
         raise TypeError(f"a tool has no {name!r}; it takes {', '.join(ToolArgs.__annotations__)}")
@@ -189,6 +190,10 @@ def _from_function(f: Callable[..., Any], args: ToolArgs) -> Any:
     if not callable(f):
         hint = "; write @classmethod and @staticmethod above @tool" if isinstance(f, classmethod) else ""
         raise TypeError(f"a tool is made of a function, not {shown(f)}{hint}")
+    if is_generator(f):
+        raise TypeError(
+            f"the tool {function_name(f)!r} is a generator function: return a list of what it yields"
+        )
     fields: dict[str, Any] = {"name": function_name(f), **args}
     if not isinstance(fields["name"], str) or not _NAME.fullmatch(fields["name"]):
         raise ValueError(
@@ -236,15 +241,14 @@ def free_name(name: str, taken: Container[str]) -> str:
 def _as_tool(value: Any, index: int) -> Tool | HostedTool:
     if isinstance(value, MethodType) and isinstance(value.__func__, FunctionTool):
         value = value.__func__.__get__(value.__self__)  # of a classmethod, from Python 3.13 on
+    elif callable(value) and not isinstance(value, (type, Tool)):
+        value = _from_function(value, {})
     if isinstance(value, FunctionTool) and isinstance(value._signature, _Method):
         raise TypeError(
             f"tools[{index}]: {value.name!r} is a method: pass that of an instance, as in tools=[thing.{value.name}]"
         )
     if isinstance(value, (Tool, HostedTool)):
         return value
-    if callable(value) and not isinstance(value, type):
-        made: Tool = _from_function(value, {})
-        return made
     raise misfit(f"tools[{index}]", (Tool, HostedTool, Callable[..., Any]), value)
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from brainwires_provider.types.annotations import Builder, Field, hints_of, label, title
+from brainwires_provider.types.annotations import Builder, Field, label, title
 from brainwires_provider.types.composites import Object
-from brainwires_provider.types.forms import FixedSchema, Form, Problem, Writer
+from brainwires_provider.types.forms import FixedSchema, Form, Problem, Writer, ascii_name
+from brainwires_provider.types.generics import hints_of
 from brainwires_provider.types.given import Given
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def typed_of(hint: TypeForm[T], *, coerce: bool = False) -> Typed[T]:
 
 
 def _made(hint: Any, coerce: bool) -> Typed[Any]:
-    return Typed(label(hint), Builder(coerce).form(hint, title(hint)))
+    return Typed(ascii_name(label(hint)), Builder(coerce).form(hint, title(hint)))
 
 
 _known = lru_cache(_KNOWN)(_made)

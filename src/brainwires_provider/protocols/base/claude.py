@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from brainwires_provider.errors import UnsupportedError
-from brainwires_provider.protocols.base.dialects import CLAUDE, JSON_WORDS, conformed
+from brainwires_provider.protocols.base.dialects import CLAUDE, JSON_WORDS, conform, conformed
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.types import JSONSchema, Origin, Reasoning, Request, Tool, ToolChoice
 
@@ -191,7 +191,7 @@ def strict_parameters(
     schema = conformed(reader, f"tools[{tool.name}].parameters", tool.parameters, CLAUDE)
     if schema is not None:
         return schema, True
-    reader.dropped(f"tools[{tool.name}].strict", "a strict schema cannot refer to itself")
+    reader.dropped(f"tools[{tool.name}].strict", str(conform(tool.parameters, CLAUDE).refused))
     return tool.parameters, None
 
 

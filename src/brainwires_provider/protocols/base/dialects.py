@@ -118,7 +118,11 @@ def _conform(schema: Any, dialect: Dialect) -> Compiled:
     except RecursionError:
         return Compiled({}, (), ("$: nested too deeply",))
     changed, lost = tuple(dict.fromkeys(compiler.changed)), tuple(dict.fromkeys(compiler.lost))
-    refused = (compiler.has_map and not dialect.maps) or (not dialect.recursive and _refers_to_itself(made))
+    refused = None
+    if compiler.has_map and not dialect.maps:
+        refused = "it has an object of any members, of which a strict schema leaves none"
+    elif not dialect.recursive and _refers_to_itself(made):
+        refused = "a strict schema cannot refer to itself"
     return Compiled(made, changed, lost, refused, compiler.is_weaker)
 
 
@@ -130,7 +134,7 @@ def conformed(reader: OptionReader, field: str, schema: Any, dialect: Dialect | 
     if dialect is None:
         return schema
     made = conform(schema, dialect)
-    if made.refused:
+    if made.refused is not None:
         return None
     if made.changed or made.lost:
         report_schema(reader, field, made, dialect.name)

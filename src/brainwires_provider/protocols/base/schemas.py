@@ -37,8 +37,8 @@ class Compiled(Struct, frozen=True):
     schema: Schema
     changed: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
-    refused: bool = False
-    """It refers to itself, and the dialect has no such schemas."""
+    refused: str | None = None
+    """Why the service would refuse it in any form."""
     is_weaker: bool = False
     """It lets something through that was not allowed: a limit that is only described."""
 
