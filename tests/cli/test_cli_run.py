@@ -453,7 +453,7 @@ def test_vectors_after_a_thousand_errors(tmp_path: Path, last: Any, vector: Any)
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
     out = tmp_path / "out.parquet"
     with ScriptedServer(vectors) as server:
-        ran = ask(server, str(tmp_path / "in.jsonl"), "-o", str(out), "--embed")
+        ask(server, str(tmp_path / "in.jsonl"), "-o", str(out), "--embed")
     found = table_of(out)
     one = [1.5, 2.0] if isinstance(last, str) else [[1.5, 2.0]]
     assert [row["vector"] for row in found] == [*[None] * 1000, vector, one]

@@ -107,7 +107,9 @@ class Kind:
             return pyarrow.int64() if self._greatest < 2**63 else pyarrow.uint64()
         if self._type is list:
             return pyarrow.list_(pyarrow.string())
-        return {bool: pyarrow.bool_(), float: pyarrow.float64()}.get(self._type or str, pyarrow.string())
+        if self._type is float:
+            return pyarrow.float64()
+        return pyarrow.bool_() if self._type is bool else pyarrow.string()
 
 
 class ParquetWriter:
