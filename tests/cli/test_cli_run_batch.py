@@ -140,6 +140,37 @@ def test_a_second_run_beside_the_first_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "prompt", "errors"),
+    [
+        (['{"p":[1]}', '{"p":2}', '{"q":3}'], ["--prompt", "{p:.2f}"], ["TypeError", "", "ValueError"]),
+        (["[1]", '"one"', "7"], [], ["TypeError", "", "ValueError"]),
+        (['{"messages":"bad"}', '{"messages":"[]"}', '{"prompt":"one"}'], [], ["DecodeError", "*", ""]),
+        (['{"messages":[{"role":"nobody","content":"x"}]}', '"one"'], [], ["ValueError", ""]),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_row_that_makes_no_request_is_an_error_of_that_row(
+    tmp_path: Path, lines: list[str], prompt: list[str], errors: list[str], ending: str
+) -> None:
+    """The others are sent, and the same command goes on with them."""
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"a'][:-1]) + "\n" + '{"a\n')
+    api, out = OpenAIBatchService(answer), tmp_path / f"out.{ending}"
+    limit = ("--limit", str(len(lines)))  # what is after it is not read
+    with ScriptedServer(api) as server:
+        where = ("-m", "openai-chat:x", "--base-url", f"{server.url}/v1", "--ledger", str(tmp_path / "l"))
+        for _ in range(2):
+            ran = run("run", str(tmp_path / "in.jsonl"), "-o", str(out), "--batch", *where, *prompt, *limit)
+            assert ran.status == 1, ran.err
+    text = out.read_text()
+    rows = csv.DictReader(text.splitlines()) if ending == "csv" else map(json.loads, text.splitlines())
+    found = [row["error_type"] or "" for row in rows]
+    assert [each == "*" or each == name for each, name in zip(errors, found, strict=True)].count(
+        False
+    ) == 0, found
+    assert len(api.batches) == 1
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--embed"], "--embed is not for --batch"),

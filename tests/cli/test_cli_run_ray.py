@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
 import random
 import sys
@@ -18,6 +19,7 @@ from brainwires_provider.bulk.prompts import Template
 from brainwires_provider.cli.options import ChatOptions, Connection
 from brainwires_provider.cli.run_ray import Cluster, _actor, _blocks, _cause, _Prompt, _Run
 from brainwires_provider.cli.run_rows import Job, checked_rows
+from brainwires_provider.local.weights.folders import lock
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from command_runs import run
 
@@ -123,6 +125,23 @@ def test_a_row_that_does_not_come_back_is_no_whole_result(tmp_path: Path) -> Non
         with pytest.raises(ProviderError, match="rows of 6"):
             begun._write(data)
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are those of POSIX")
+def test_a_second_run_beside_the_first_takes_nothing_from_it(tmp_path: Path) -> None:
+    rows, out = written(tmp_path, ROWS), tmp_path / "out.csv"
+    part = tmp_path / "out.csv.part"
+    with ScriptedServer(answer) as server:
+        data, begun = answered(server, job_of(rows, out), rows, tmp_path / "store", 1)
+        with part.open("wb") as file:
+            file.write(b"Rows of the first.")
+            file.flush()
+            assert lock(file.fileno())
+            with pytest.raises(ConfigError, match="in use by another run"):
+                begun._write(data)
+        assert part.read_bytes() == b"Rows of the first."
+        begun._write(data)
+    assert (out.exists(), part.exists()) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ from brainwires_provider import (
     ToolCallPart,
     tool,
 )
+from brainwires_provider.bulk.index import Index
 from brainwires_provider.bulk.ledger import Ledger
+from brainwires_provider.bulk.record import Record
 from brainwires_provider.testing import Answer, Failure, FakeProvider, RecordedRequest, Wait
 from brainwires_provider.types.bulk import BulkSettings
 from virtual_time import virtually
@@ -96,6 +98,70 @@ def test_bulk_2_a_torn_last_line_is_cut_off_and_its_row_asked_again(ledger: Path
         assert again.prompts == ["p2"], cut
         assert [each.text for each in results] == ["<p0>", "<p1>", "<p2>"]
         assert Asked().run(rows, ledger=ledger)[2].is_recorded
+
+
+def test_a_record_that_comes_while_a_group_is_written_has_its_row(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its line is written with that group, and what follows from it is called all the same."""
+    ended: list[str] = []
+    real = Ledger._write
+
+    async def main() -> None:
+        loop, kept = asyncio.get_running_loop(), Ledger(str(ledger))
+        kept.open()
+
+        def record(name: str) -> None:
+            kept.record(name, f"{len(name):032x}", Record(text=name), lambda: ended.append(name))
+
+        async def late() -> None:
+            record("second")
+
+        def write(self: Ledger, is_synced: bool) -> None:
+            if not ended and len(kept._then) == 0:
+                asyncio.run_coroutine_threadsafe(late(), loop).result()
+            real(self, is_synced)
+
+        monkeypatch.setattr(Ledger, "_write", write)
+        record("first")
+        assert kept._syncer is not None
+        await kept._syncer
+        await kept.aclose()
+
+    asyncio.run(main())
+    assert ended == ["first", "second"]
+
+
+def test_keys_that_are_none_are_damaged_lines_in_a_large_ledger(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Index.__init__, "__defaults__", (2,))
+    Asked().run(numbered(5), ledger=ledger)
+    lines = [b'{"t":"result","id":"x","key":"%s","r":{"v":1}}\n' % key for key in (b"", b"ab", b"zz" * 16)]
+    ledger.write_bytes(ledger.read_bytes() + b"".join(lines))
+
+    async def main() -> None:
+        fake = FakeProvider(echo)
+        async with AsyncClient(MODEL, api_key="k", transport=fake) as client:
+            bulk = client.map(numbered(5), ledger=ledger)
+            assert len(await bulk.collect()) == 5
+            assert (bulk.damaged, fake.requests) == (3, [])
+
+    asyncio.run(main())
+
+
+def test_a_forecast_counts_errors_that_are_asked_again(ledger: Path) -> None:
+    rows = [{"prompt": "a"}, {"prompt": "b"}]
+    fails = Asked(lambda request: failure(400) if prompt_of(request) == "a" else echo(request))
+    fails.run(rows, ledger=ledger, retry=Retry(1))
+
+    async def main(**args: Any) -> tuple[int, int]:
+        async with AsyncClient(MODEL, api_key="k", transport=FakeProvider(echo)) as client:
+            found = await client.map(rows, ledger=ledger, **args).forecast()
+            return found.asked, found.recorded
+
+    assert asyncio.run(main()) == (0, 2)
+    assert asyncio.run(main(retry_errors=True)) == (1, 1)
 
 
 def test_a_damaged_line_is_counted_and_its_row_asked_again(ledger: Path) -> None:
@@ -324,6 +390,11 @@ def test_a_wrong_key_ends_the_run_and_is_no_row(ledger: Path) -> None:
         ([{"id": None}], {"prompt": lambda row: "x"}, "an id is a text or an integer"),
         ([{"a": 1}], {"prompt": "{b}"}, "no column 'b'; it has a"),
         ([{"a": 1}], {"prompt": "{a}", "id": "key"}, "no column 'key'"),
+        (
+            [{"a": 1}],
+            {"prompt": "{a}", "id": lambda row: row["no"]},
+            "row 0: the function of the id has raised KeyError",
+        ),
         ("missing.jsonl", {}, "no such file"),
         ("missing.xls", {}, "the ending says no format"),
         ([], {"prompt": "{"}, "no template"),
@@ -389,14 +460,22 @@ async def later() -> AsyncIterator[str]:
 class Frame:
     """As pandas has it."""
 
-    columns = ("prompt", "n")
+    columns = ("prompt", "n", "when", "count")
 
     def __len__(self) -> int:
         return 2
 
     def itertuples(self, *, index: bool, name: None) -> Iterator[tuple[Any, ...]]:
         assert not index
-        yield from (("a", 1.0), ("b", float("nan")))
+        yield from (("a", 1.0, 2, 3), ("b", float("nan"), NaTType(), NAType()))
+
+
+class NAType:
+    """As pandas marks a missing integer, boolean or text."""
+
+
+class NaTType:
+    """As pandas marks a missing time."""
 
 
 class Polars:
@@ -426,6 +505,15 @@ class Polars:
 )
 def test_forms_of_rows(rows: Any) -> None:
     assert [each.text for each in Asked().run(rows)] == ["<a>", "<b>"]
+
+
+def test_what_a_frame_marks_as_missing_is_none() -> None:
+    assert [each.row for each in Asked().run(Frame())] == [
+        {"prompt": "a", "n": 1.0, "when": 2, "count": 3},
+        {"prompt": "b", "n": None, "when": None, "count": None},
+    ]
+    result = Asked().run(Frame(), "{prompt} {count}")[1]
+    assert "the column 'count' is null" in result.error.message
 
 
 def test_rows_of_an_async_iterable() -> None:

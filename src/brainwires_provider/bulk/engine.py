@@ -177,7 +177,7 @@ class AsyncBulk(Generic[O_co]):
         ledger = None if path is None else await asyncio.to_thread(opened, os.fspath(path))
         try:
             source = Source(self._rows)
-            return await forecast(self._session, source, self._asker, ledger, self._settings.limit)
+            return await forecast(self._session, source, self._asker, ledger, self._settings)
         finally:
             if ledger is not None:
                 ledger.close()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import TextIOWrapper
+from itertools import islice
 from typing import IO, Any, Protocol
 
 import msgspec
 
+from brainwires_provider.bulk.parquet import Kind, ParquetWriter, names_of, read_rows
 from brainwires_provider.errors import ConfigError
 
-__all__ = ["JSONLines", "Scan", "Writer", "format_of", "open_rows", "open_writer", "scan"]
+__all__ = ["JSONLines", "Scan", "Writer", "cells_of", "format_of", "open_rows", "open_writer", "scan"]
 
 _FORMATS = {
     ".jsonl": "jsonl",
@@ -23,7 +26,6 @@ _FORMATS = {
     ".pq": "parquet",
 }
 _FIELD = 2**31 - 1  # characters of one field of CSV
-_GROUP = 1000  # rows of Parquet that are written together
 _DIALECTS = {"csv": "excel", "tsv": "excel-tab"}
 
 
@@ -44,17 +46,36 @@ def open_rows(path: str) -> Iterator[Any]:
     if not os.path.isfile(path):
         raise ConfigError(f"{path}: there is no such file")
     if kind == "parquet":
-        return _parquet(path, _arrow("pyarrow.parquet"))
+        return read_rows(path)
     return _guarded(path, _json_lines(path) if kind == "jsonl" else _separated(path, _DIALECTS[kind]))
 
 
 def _guarded(path: str, rows: Iterator[Any]) -> Iterator[Any]:
-    try:
+    with _readable(path):
         yield from rows
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise ConfigError(f"{path} is not UTF-8: {error.reason} at byte {_undecodable(path)}") from None
+
+
+def _undecodable(path: str) -> int:
+    """The first byte of a file that is not UTF-8; what a decoder of pieces says counts from its piece."""
+    at = 0
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return at + error.start
+            at += len(line)
+    return at
 
 
 def _json_lines(path: str) -> Iterator[Any]:
@@ -75,57 +96,78 @@ def _separated(path: str, dialect: str) -> Iterator[dict[str, str]]:
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD))
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, dialect=dialect, strict=True)
-        names = reader.fieldnames
-        if names is None:
-            return
-        if len(set(names)) < len(names):
-            raise ConfigError(f"{path}: a column occurs twice: {', '.join(names)}")
         try:
+            names = reader.fieldnames or ()
+            if len(set(names)) < len(names):
+                raise ConfigError(f"{path}: a column occurs twice: {', '.join(names)}")
             for row in reader:
                 if None in row or None in row.values():
                     raise ConfigError(f"{path}, line {reader.line_num}: it has not {len(names)} fields")
                 yield row
         except csv.Error as error:
-            raise ConfigError(f"{path}, line {reader.line_num}: {error}") from None
+            raise ConfigError(f"{path}, line {max(reader.line_num, 1)}: {error}") from None
 
 
-def _parquet(path: str, parquet: Any) -> Iterator[Any]:
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_GROUP):
-                yield from batch.to_pylist()
-    except (OSError, _arrow("pyarrow").ArrowException) as error:
-        raise ConfigError(f"{path}: {error}") from None
+def _header(path: str) -> list[str]:
+    """The columns that a file names even where it has no row."""
+    kind = format_of(path)
+    if kind == "parquet":
+        return names_of(path)
+    if kind not in _DIALECTS:
+        return []
+    with _readable(path), open(path, encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file, _DIALECTS[kind]), [])
 
 
-def _arrow(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise ConfigError("Parquet needs the extra: pip install 'brainwires-provider[parquet]'") from None
+def cells_of(row: Any) -> Mapping[str, Any]:
+    """A row by its columns; one that has none is the column `row`."""
+    return row if isinstance(row, Mapping) else {"row": row}
 
 
 class Scan:
     """What one pass over a file finds before anything is sent: the number of rows, and the columns of all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str, *, is_typed: bool = False) -> None:
+        self.path = path
         self.rows = 0
-        self.columns: dict[str, None] = {}
-        self.first: Any = None
+        self.columns: dict[str, Kind] = {}
+        """With the types of their values, where these are read for it."""
+        self.has_lists = False
+        """Whether a row is a list, which may be several texts."""
+        self._is_typed = is_typed
+
+    def add(self, row: Any) -> None:
+        """Take the next row. Raises ConfigError for a value that no type holds beside those before."""
+        cells = cells_of(row)
+        if not cells.keys() <= self.columns.keys():
+            for name in cells:
+                self.columns.setdefault(name, Kind())
+        if self._is_typed:
+            for name, value in cells.items():
+                try:
+                    self.columns[name].add(value)
+                except (ValueError, RecursionError) as error:
+                    raise ConfigError(
+                        f"{self.path}, row {self.rows}: a Parquet column cannot hold {name!r}: {error}; write .jsonl "
+                        "instead"
+                    ) from None
+        self.has_lists = self.has_lists or isinstance(row, list)
+        self.rows += 1
 
 
-def scan(path: str, check: Callable[[Any, int], object], limit: int | None = None) -> Scan:
-    """Read a file, and call `check` with each row and its number. Raises ConfigError, and what `check` raises."""
-    found = Scan()
-    for row in open_rows(path):
-        if limit is not None and found.rows >= limit:
-            break
-        if not found.rows:
-            found.first = row
+def scan(
+    path: str, check: Callable[[Any, int], object], limit: int | None = None, *, into: str = "jsonl"
+) -> Scan:
+    """Read a file that will be written `into` a format, and call `check` with each row and its number.
+
+    Raises ConfigError, and what `check` raises.
+    """
+    found = Scan(path, is_typed=into == "parquet" != format_of(path))
+    for row in islice(open_rows(path), limit):
         check(row, found.rows)
-        if isinstance(row, Mapping) and not row.keys() <= found.columns.keys():
-            found.columns |= dict.fromkeys(row)
-        found.rows += 1
+        found.add(row)
+    if not found.rows:
+        found.columns = {name: Kind() for name in _header(path)}
     return found
 
 
@@ -136,25 +178,23 @@ class Writer(Protocol):
     """Writes rows to a file."""
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add one. Raises ConfigError where it cannot be written."""
+        """Add one. Raises ConfigError where it cannot be written, and OSError."""
 
     def close(self) -> None:
-        """Complete the file."""
+        """Write what is left; the file stays open. Raises the same."""
 
 
-def open_writer(path: str, kind: str, columns: Sequence[str], types: Mapping[str, type]) -> Writer:
-    """A writer of rows with these columns; `types` are those of the columns that are results.
+def open_writer(file: IO[bytes], kind: str, found: Scan, added: Mapping[str, type]) -> Writer:
+    """A writer of rows with the columns that were found, and of results, `added` with their types.
 
-    Raises ConfigError for a file that cannot be written.
+    Raises ConfigError for rows that the format cannot have, and OSError.
     """
-    try:
-        if kind == "jsonl":
-            return JSONLines(open(path, "wb"))
-        if kind in _DIALECTS:
-            return _Separated(open(path, "w", encoding="utf-8", newline=""), columns, _DIALECTS[kind])
-        return _Parquet(path, columns, types)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    if kind == "jsonl":
+        return JSONLines(file)
+    if kind in _DIALECTS:
+        return _Separated(file, [*found.columns, *added], _DIALECTS[kind])
+    source = found.path if format_of(found.path) == "parquet" else None
+    return ParquetWriter(file, found.columns, added, source=source, several=found.has_lists)
 
 
 def _text(value: Any) -> Any:
@@ -173,71 +213,17 @@ class JSONLines:
         self._file.write(msgspec.json.encode(row) + b"\n")
 
     def close(self) -> None:
-        """Complete the file."""
-        self._file.close()
+        """Nothing is left."""
 
 
 class _Separated:
-    def __init__(self, file: IO[str], columns: Sequence[str], dialect: str) -> None:
-        self._file = file
-        self._writer = csv.DictWriter(file, columns, dialect=dialect)
+    def __init__(self, file: IO[bytes], columns: list[str], dialect: str) -> None:
+        self._text = TextIOWrapper(file, "utf-8", newline="")
+        self._writer = csv.DictWriter(self._text, columns, dialect=dialect)
         self._writer.writeheader()
 
     def write(self, row: Mapping[str, Any]) -> None:
         self._writer.writerow({name: _text(value) for name, value in row.items()})
 
     def close(self) -> None:
-        self._file.close()
-
-
-class _Parquet:
-    """Its schema is that of the first group of rows; a column without any value there holds texts."""
-
-    def __init__(self, path: str, columns: Sequence[str], types: Mapping[str, type]) -> None:
-        self._arrow, self._parquet = _arrow("pyarrow"), _arrow("pyarrow.parquet")
-        self._path, self._columns = path, columns
-        simple = {str: self._arrow.string(), int: self._arrow.int64(), float: self._arrow.float64()}
-        self._known = {name: simple.get(kind) for name, kind in types.items()}
-        self._nested = {name for name, kind in types.items() if kind is object}
-        self._rows: list[dict[str, Any]] = []
-        self._writer: Any = None
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        kept = {name: row.get(name) for name in self._columns}
-        for name in self._nested & kept.keys():
-            if kept[name] is not None:
-                kept[name] = msgspec.json.encode(kept[name]).decode()
-        self._rows.append(kept)
-        if len(self._rows) >= _GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        try:
-            if self._writer is None:
-                self._writer = self._parquet.ParquetWriter(self._path, self._schema())
-            self._writer.write_table(self._arrow.Table.from_pylist(self._rows, schema=self._writer.schema))
-        except (self._arrow.ArrowException, OSError) as error:
-            raise ConfigError(
-                f"{self._path}: the rows fit no Parquet schema ({error}); write .jsonl instead"
-            ) from None
-        self._rows.clear()
-
-    def _schema(self) -> Any:
-        found = (
-            self._arrow.Table.from_pylist(self._rows, schema=None).schema
-            if self._rows
-            else self._arrow.schema([])
-        )
-        fields = []
-        for name in self._columns:
-            kind = self._known.get(name) or (found.field(name).type if name in found.names else None)
-            if kind is None or self._arrow.types.is_null(kind):
-                kind = self._arrow.string()
-            fields.append((name, kind))
-        return self._arrow.schema(fields)
-
-    def close(self) -> None:
-        if self._rows or self._writer is None:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        self._text.detach()

@@ -14,18 +14,19 @@ from brainwires_provider.bulk.source import END, Source
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.providers.prices import Prices
 from brainwires_provider.types import Usage
-from brainwires_provider.types.bulk import BulkForecast
+from brainwires_provider.types.bulk import BulkForecast, BulkSettings
 
 __all__ = ["forecast"]
 
 
 async def forecast(
-    session: Session, source: Source, asker: Asker, ledger: Ledger | None, limit: int | None
+    session: Session, source: Source, asker: Asker, ledger: Ledger | None, settings: BulkSettings
 ) -> BulkForecast:
     """Count every row. `ledger` is an open one. Raises what reading the rows raises, and ConfigError."""
     counted = _Counted(session)
     index = Index()
-    number = 0
+    number, limit = 0, settings.limit
+    since = ledger.end if ledger is not None and settings.retry_errors else 0
     try:
         while limit is None or number < limit:
             row = await source.next()
@@ -39,7 +40,7 @@ async def forecast(
             except Exception as error:  # noqa: BLE001 - whatever a caller's function raises
                 counted.fault(f"row {number - 1}: {error}")
                 continue
-            if ledger is not None and ledger.find(key) is not None:
+            if ledger is not None and ledger.find(key, errors_since=since) is not None:
                 counted.add(recorded=1)
             elif index.find(key) is not None:
                 counted.add(equal=1)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from math import isnan
 from typing import Any
 
 import msgspec
 
+from brainwires_provider.bulk.source import present
 from brainwires_provider.errors import ConfigError
 
 __all__ = ["joined", "rows_of"]
@@ -49,11 +49,7 @@ def rows_of(batch: Any) -> list[dict[str, Any]]:
     if hasattr(batch, "to_pylist"):
         return list(batch.to_pylist())
     if hasattr(batch, "to_dict"):
-        # pandas marks what is missing by NaN, which is not equal to itself
-        return [
-            {name: value if _is_there(value) else None for name, value in row.items()}
-            for row in batch.to_dict("records")
-        ]
+        return [{name: present(value) for name, value in row.items()} for row in batch.to_dict("records")]
     if isinstance(batch, Mapping):
         listed = [each.tolist() if hasattr(each, "tolist") else list(each) for each in batch.values()]
         return [dict(zip(batch, values, strict=True)) for values in zip(*listed, strict=True)]
@@ -63,13 +59,6 @@ def rows_of(batch: Any) -> list[dict[str, Any]]:
         "a batch is a pyarrow.Table, a pandas.DataFrame, a dict of columns, or a list of rows that are dicts, "
         f"not {type(batch).__name__}"
     )
-
-
-def _is_there(value: Any) -> bool:
-    """Whether a value is none of pandas' marks for a missing one."""
-    if isinstance(value, float):
-        return not isnan(value)
-    return type(value).__name__ not in ("NAType", "NaTType")
 
 
 def joined(batch: Any, added: Sequence[Mapping[str, Any]], prefix: str = "", *, vectors: bool = False) -> Any:

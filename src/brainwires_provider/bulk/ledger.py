@@ -23,14 +23,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import IO, Literal
+from typing import IO, Annotated, Literal
 
 import msgspec
 from msgspec import Struct
 
 from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider.bulk.index import Index, Kind, Place
-from brainwires_provider.bulk.record import Record, dump_record, load_record
+from brainwires_provider.bulk.record import KEY_BYTES, Record, dump_record, load_record
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.local.weights.folders import lock
 
@@ -50,7 +50,7 @@ class LedgerError(ConfigError):
 class _Line(Struct, frozen=True, gc=False):
     t: Literal["claim", "result", "error", "refused"]
     id: str
-    key: str
+    key: Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{2 * KEY_BYTES}}}$")]
     r: msgspec.Raw = msgspec.Raw()
 
 
@@ -94,11 +94,10 @@ class Ledger:
             if hasattr(os, "fchmod"):
                 os.fchmod(self._file, 0o600)
             self._read()
-        except OSError as error:
+        except BaseException as error:
             self.close()
-            raise LedgerError(f"the ledger {self.path}: {error.strerror or error}") from None
-        except LedgerError:
-            self.close()
+            if isinstance(error, OSError):
+                raise LedgerError(f"the ledger {self.path}: {error.strerror or error}") from None
             raise
 
     def _read(self) -> None:
@@ -131,8 +130,7 @@ class Ledger:
     def _take(self, line: bytes, at: int) -> None:
         try:
             read = _LINES.decode(line)
-            bytes.fromhex(read.key)
-        except (msgspec.MsgspecError, ValueError):
+        except msgspec.MsgspecError:
             self.damaged += 1
             return
         if read.t == "claim":
@@ -220,7 +218,7 @@ class Ledger:
     async def _sync(self) -> None:
         """One group after another, for as long as there is one."""
         loop = running_loop()
-        while (self._lines or self._waiting) and self._error is None:
+        while (self._lines or self._then or self._waiting) and self._error is None:
             then, self._then = self._then, []
             waiting, self._waiting = self._waiting, []
             try:

@@ -13,7 +13,7 @@ from brainwires_provider._core.plan import Input
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.types import Message, Request
 
-__all__ = ["Id", "Prompt", "Template", "as_input", "as_texts", "check_columns", "id_of"]
+__all__ = ["Id", "Prompt", "Template", "as_input", "as_texts", "check_columns", "has_prompt", "id_of"]
 
 Prompt: TypeAlias = str | Callable[[Any], Any] | None
 """A template with columns in braces, a function of the row (async too), or None for the row itself."""
@@ -85,10 +85,26 @@ def id_of(row: Any, number: int, id: Id) -> str | int:
     """The id of a row. Raises ValueError for one that is neither a text nor an integer."""
     if id is None:
         return number
-    found = _column(row, id) if isinstance(id, str) else id(row)
+    found = _column(row, id) if isinstance(id, str) else _called(id, row)
     if not isinstance(found, (str, int)) or isinstance(found, bool):
         raise ValueError(f"the id of row {number} is {found!r}: an id is a text or an integer")
     return found
+
+
+def has_prompt(row: Any) -> bool:
+    """Whether a row can be asked without a template: it is no mapping, or has a value in a column for that."""
+    return not isinstance(row, Mapping) or _own(row) is not None
+
+
+def _own(row: Mapping[str, Any]) -> str | None:
+    return next((each for each in _OWN if row.get(each) is not None), None)
+
+
+def _called(id: Callable[[Any], str | int], row: Any) -> str | int:
+    try:
+        return id(row)
+    except Exception as error:
+        raise ValueError(f"the function of the id has raised {type(error).__name__}: {error}") from error
 
 
 async def as_input(row: Any, prompt: Template | Callable[[Any], Any] | None) -> Input:
@@ -100,7 +116,7 @@ async def as_input(row: Any, prompt: Template | Callable[[Any], Any] | None) -> 
         asked: Input = await made if isawaitable(made) else made
         return asked
     if isinstance(row, Mapping):
-        name = next((each for each in _OWN if row.get(each) is not None), None)
+        name = _own(row)
         if name is None:
             raise ValueError(
                 "the row has neither a column 'prompt' nor 'messages'; give a template (prompt='… {column}') or a "

@@ -37,6 +37,7 @@ from brainwires_provider.types.usage import add_usage
 
 __all__ = [
     "COLUMNS",
+    "KEY_BYTES",
     "Failure",
     "Record",
     "columns",
@@ -49,7 +50,8 @@ __all__ = [
     "request_key",
 ]
 
-_KEY_BYTES = 16
+KEY_BYTES = 16
+"""Of the key of a request."""
 _NOT_IN_THE_REQUEST = frozenset(("timeouts", "strict"))
 """Options that change no answer."""
 
@@ -132,7 +134,7 @@ def embedding_key(texts: Sequence[str], model: str, args: EmbeddingArgs, *, vers
 
 
 def _digest(value: Any) -> str:
-    return blake2b(msgspec.json.encode(value), digest_size=_KEY_BYTES).hexdigest()
+    return blake2b(msgspec.json.encode(value), digest_size=KEY_BYTES).hexdigest()
 
 
 def _tool(tool: Any) -> Any:

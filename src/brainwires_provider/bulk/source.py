@@ -8,14 +8,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
+from math import isnan
 from typing import Any
 
 from brainwires_provider.bulk.files import open_rows
 
-__all__ = ["END", "Source"]
+__all__ = ["END", "Source", "present"]
 
 END: Any = object()
 _AT_ONCE = 256
+_MISSING = ("NAType", "NaTType")  # of pandas, which is not imported for it
 _PATIENCE = 0.005  # seconds that rows are collected for before the first of them is passed on
 
 
@@ -99,7 +101,7 @@ def _of_frame(rows: Any) -> Iterator[Any] | None:
     if hasattr(rows, "itertuples") and hasattr(rows, "columns"):  # pandas
         names = [str(each) for each in rows.columns]
         return (
-            dict(zip(names, map(_present, values), strict=True))
+            dict(zip(names, map(present, values), strict=True))
             for values in rows.itertuples(index=False, name=None)
         )
     if hasattr(rows, "iter_rows") and hasattr(rows, "columns"):  # Polars
@@ -110,6 +112,8 @@ def _of_frame(rows: Any) -> Iterator[Any] | None:
     return None
 
 
-def _present(value: Any) -> Any:
-    """pandas has NaN where there is no value."""
-    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124
+def present(value: Any) -> Any:
+    """The value; None for what pandas marks a missing one by."""
+    if isinstance(value, float):
+        return None if isnan(value) else value
+    return None if type(value).__name__ in _MISSING else value

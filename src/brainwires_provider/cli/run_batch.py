@@ -12,16 +12,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from brainwires_provider.bulk.files import Scan, open_rows, open_writer
-from brainwires_provider.bulk.files import format_of as format_by_name
+from brainwires_provider._core.plan import plan
+from brainwires_provider.bulk.files import open_rows
 from brainwires_provider.bulk.prompts import Template, as_input, id_of
-from brainwires_provider.bulk.record import COLUMNS, Record, columns, record_of, record_of_error, request_key
+from brainwires_provider.bulk.record import Record, columns, record_of, record_of_error, request_key
 from brainwires_provider.cli.options import Question
+from brainwires_provider.cli.run_output import Output
 from brainwires_provider.cli.run_rows import Job, checked_rows, file_of
 from brainwires_provider.cli.status import FAILED, FINE, INTERRUPTED, MISUSED
 from brainwires_provider.cli.terminal import complain, explain, note
@@ -36,7 +38,6 @@ __all__ = ["run_batch"]
 
 _STANDARD = "-"
 _ENDING = ".batch"
-_UNFINISHED = ".part"
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _LARGEST = 10_000
 
@@ -49,6 +50,17 @@ class _Begun(Struct, frozen=True):
     """A hash of the ids, requests and models, in their order."""
 
 
+class _Asked(NamedTuple):
+    """What is asked."""
+
+    items: dict[str, Any]
+    """The requests by id."""
+    failed: dict[int, Exception]
+    """By number, the rows that nothing can be asked about."""
+    digest: str
+    """Of ids, requests and models, in their order."""
+
+
 def run_batch(job: Job, ask: Callable[[], Question]) -> int:
     """Do it. `ask` creates the client. Returns the exit status."""
     try:
@@ -57,22 +69,26 @@ def run_batch(job: Job, ask: Callable[[], Question]) -> int:
         with file_of(job.rows) as path:
             template = None if job.prompt is None else Template(job.prompt)
             found = checked_rows(path, job, template)
-            with _begun_file(job.output + _ENDING) as file:
-                return asyncio.run(_whole(job, path, file, question, template, found=found))
+            with (
+                _begun_file(job.output + _ENDING) as file,
+                Output(job.output, found, job.prefix) as output,
+            ):
+                return asyncio.run(_whole(job, path, file, question, template, output=output))
     except ProviderError as error:
         complain(explain(error))
         return MISUSED if isinstance(error, ConfigError) else FAILED
 
 
 async def _whole(
-    job: Job, path: str, file: int, question: Question, template: Template | None, *, found: Scan
+    job: Job, path: str, file: int, question: Question, template: Template | None, *, output: Output
 ) -> int:
     """Send, or go on with what was sent; wait; write. Raises ProviderError."""
-    items, failed = await _items(job, path, question, template)
+    asked = await _asked(job, path, question, template)
     async with question.client as client:
-        if not items:
-            raise ConfigError(f"nothing can be asked: {next(iter(failed.values()), 'the file has no entry')}")
-        batch = await _begun(job, file, client, question, items)
+        if not asked.items:
+            first = next(iter(asked.failed.values()), "the file has no entry")
+            raise ConfigError(f"nothing can be asked: {first}")
+        batch = await _begun(job, file, client, question, asked)
         try:
             await batch.submit()
             if job.retry_errors and await batch.refresh() in ("done", "failed", "expired", "cancelled"):
@@ -83,7 +99,7 @@ async def _whole(
                 f"batch {batch.id} goes on: the same command waits for it, `brainwires batch cancel` cancels it"
             )
             return INTERRUPTED
-        return await _written(job, path, batch, question, found=found, failed=failed)
+        return await _written(job, path, batch, question, output=output, failed=asked.failed)
 
 
 def _check(job: Job, question: Question) -> None:
@@ -103,30 +119,39 @@ def _check(job: Job, question: Question) -> None:
         )
 
 
-async def _items(
-    job: Job, path: str, question: Question, template: Template | None
-) -> tuple[dict[str, Any], dict[int, Exception]]:
-    """The requests by id, and by number the rows that nothing can be asked about."""
+async def _asked(job: Job, path: str, question: Question, template: Template | None) -> _Asked:
+    """Raises ConfigError for what is wrong with every row."""
     items: dict[str, Any] = {}
     failed: dict[int, Exception] = {}
+    digest = hashlib.sha256()
+    session, args = question.client._session, _args(question)
     for number, id, row in _rows(job, path):
         try:
-            asked = await as_input(row, template)
-        except ValueError as error:
+            asked: Any = await as_input(row, template)
+            if isinstance(asked, str) and (question.parts or question.fragments):
+                asked = question.message(asked)
+            target, request = session.request(asked, args)
+            plan(request, target, stream=False, timeouts=session.timeouts)
+            key = request_key(request, f"{target.provider}:{target.model}")
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this row, as in a run without a batch
             failed[number] = error
             continue
-        if isinstance(asked, str) and (question.parts or question.fragments):
-            asked = question.message(asked)
         items[id] = asked
-    return items, failed
+        digest.update(f"{id!r} {key}\n".encode())
+    return _Asked(items, failed, digest.hexdigest())
+
+
+def _args(question: Question) -> Any:
+    """The keywords of a batch: the service itself sends what is in it."""
+    return {name: value for name, value in question.args.items() if name not in Policies.__struct_fields__}
 
 
 def _rows(job: Job, path: str) -> Iterator[tuple[int, str, Any]]:
     """Each row with its number and its id."""
     column = job.id
-    for number, row in enumerate(open_rows(path)):
-        if job.limit is not None and number >= job.limit:
-            return
+    for number, row in enumerate(islice(open_rows(path), job.limit)):
         if number == 0 and column is None and isinstance(row, Mapping) and "id" in row:
             column = "id"
         yield number, str(id_of(row, number, column)), row
@@ -147,27 +172,22 @@ def _begun_file(place: str) -> Iterator[int]:
         os.close(file)
 
 
-async def _begun(
-    job: Job, file: int, client: AsyncClient, question: Question, items: dict[str, Any]
-) -> AsyncBatch:
+async def _begun(job: Job, file: int, client: AsyncClient, question: Question, asked: _Asked) -> AsyncBatch:
     """The batch of an earlier run of the same command, or a new one that nothing was sent of yet."""
-    args: dict[str, Any] = {
-        name: value for name, value in question.args.items() if name not in Policies.__struct_fields__
-    }
-    requests, place = _digest(client, args, items), job.output + _ENDING
+    place = job.output + _ENDING
     known = _known(file, place)
     if known is not None:
-        if known.requests != requests:
+        if known.requests != asked.digest:
             raise ConfigError(
                 f"{place} is of batch {known.id}, with other rows, another prompt or another model; delete the file "
                 "to send a new batch, or name another output"
             )
         note(f"going on with batch {known.id}")
         return await client.load_batch(known.id, ledger=job.ledger)
-    batch = await client.batch(items, ledger=job.ledger, submit=False, **args)
-    os.write(file, msgspec.json.encode(_Begun(batch.id, requests)))
+    batch = await client.batch(asked.items, ledger=job.ledger, submit=False, **_args(question))
+    os.write(file, msgspec.json.encode(_Begun(batch.id, asked.digest)))
     os.fsync(file)
-    note(f"batch {batch.id}: {len(items)} requests")
+    note(f"batch {batch.id}: {len(asked.items)} requests")
     return batch
 
 
@@ -192,15 +212,6 @@ def _output(question: Question) -> Any:
     return question.args.get("output") if is_typed(question.args) else None
 
 
-def _digest(client: AsyncClient, args: Any, items: Mapping[str, Any]) -> str:
-    """Of what is asked, with the ids, in their order."""
-    digest = hashlib.sha256()
-    for id, asked in items.items():
-        target, request = client._session.request(asked, args)
-        digest.update(f"{id!r} {request_key(request, f'{target.provider}:{target.model}')}\n".encode())
-    return digest.hexdigest()
-
-
 def _shown(batch: AsyncBatch) -> None:
     counts = "".join(f"; {value} {name}" for job in batch.jobs for name, value in job.counts.items())
     note(f"batch {batch.id}: {batch.state}{counts}")
@@ -212,13 +223,10 @@ async def _written(
     batch: AsyncBatch,
     question: Question,
     *,
-    found: Scan,
+    output: Output,
     failed: Mapping[int, Exception],
 ) -> int:
     """The rows with their results; the file has its name when it has every row."""
-    names = [*found.columns, *(f"{job.prefix}{name}" for name in COLUMNS)]
-    types = {f"{job.prefix}{name}": kind for name, kind in COLUMNS.items()}
-    writer = open_writer(job.output + _UNFINISHED, format_by_name(job.output), names, types)
     outcomes: Counter[str] = Counter()
     results = batch.results(output=_output(question))
     try:
@@ -230,12 +238,10 @@ async def _written(
                 result = await anext(results)
                 record = _record(result)
                 outcomes[result.outcome] += 1
-            cells = row if isinstance(row, Mapping) else {"row": row}
-            writer.write({**cells, **columns(record, prefix=job.prefix)})
+            output.write(row, columns(record, prefix=job.prefix))
     finally:
         await results.aclose()  # type: ignore[attr-defined] # it is an asynchronous generator
-        writer.close()
-    os.replace(job.output + _UNFINISHED, job.output)
+    output.complete()
     note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
     if set(outcomes) == {"succeeded"}:
         return FINE

@@ -16,16 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from importlib import import_module
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from brainwires_provider.bulk.files import JSONLines, Scan, Writer, format_of, open_rows, open_writer
+from brainwires_provider.bulk.files import JSONLines, Scan, cells_of, open_rows
 from brainwires_provider.bulk.prompts import Template, as_input
 from brainwires_provider.bulk.record import COLUMNS
 from brainwires_provider.bulk.waiting import Waiting
 from brainwires_provider.cli.options import Question, message_of
+from brainwires_provider.cli.run_output import Output
 from brainwires_provider.cli.run_progress import Display
 from brainwires_provider.cli.run_rows import Job, RowErrors, _ledger_of, checked_rows, file_of
 from brainwires_provider.cli.status import FAILED, FINE, INTERRUPTED, MISUSED
@@ -38,12 +39,13 @@ from brainwires_provider.types.bulk import BulkProgress
 __all__ = ["Cluster", "run_ray"]
 
 _STANDARD = "-"
-_UNFINISHED = ".part"
 _FEWEST, _MOST = 10, 200  # rows that an actor is given together
 _BLOCK = 1 << 20  # bytes that are read before the first rows are asked
 _LINE = 10.0  # seconds between two lines about the progress
 _CPUS = 0.25  # of an actor, which mostly waits
 _JSON = ("output", "tool_calls")
+_Write: TypeAlias = Callable[[Any, Mapping[str, Any]], None]
+"""Takes a row, and the columns of its result."""
 
 
 class Cluster(Struct, frozen=True):
@@ -283,23 +285,19 @@ class _Run:
         """Write the results in their order; the file has its name when it has every row. Raises ProviderError."""
         job = self._job
         if job.output == _STANDARD:
-            self._rows_to(JSONLines(sys.stdout.buffer), answered)
+            lines = JSONLines(sys.stdout.buffer)
+            self._rows_to(lambda row, columns: lines.write({**cells_of(row), **columns}), answered)
             sys.stdout.flush()
             return
-        names = [*self._found.columns, *(f"{job.prefix}{each}" for each in COLUMNS)]
-        types = {f"{job.prefix}{name}": kind for name, kind in COLUMNS.items()}
-        writer: Writer = open_writer(f"{job.output}{_UNFINISHED}", format_of(job.output), names, types)
-        try:
-            self._rows_to(writer, answered)
-        finally:
-            writer.close()
-        os.replace(f"{job.output}{_UNFINISHED}", job.output)
+        with Output(job.output, self._found, job.prefix) as output:
+            self._rows_to(output.write, answered)
+            output.complete()
 
-    def _rows_to(self, writer: Writer, answered: Any) -> None:
+    def _rows_to(self, write: _Write, answered: Any) -> None:
         for values in self._answers(answered):
             row = _Row(values.pop("number"), values.pop("row"), values)
             for each in self._waiting.put(row.number, row):
-                self._write_row(writer, each)
+                self._write_row(write, each)
             self._show()
         if self._waiting.next != self._found.rows:
             raise ProviderError(
@@ -316,7 +314,7 @@ class _Run:
         except Exception as error:  # noqa: BLE001 (Ray has several, which wrap what a worker has raised)
             raise _cause(error) from None
 
-    def _write_row(self, writer: Writer, each: _Row) -> None:
+    def _write_row(self, write: _Write, each: _Row) -> None:
         row, values = _row(each.row), each.values
         for name in _JSON:
             if values[name] is not None:
@@ -328,8 +326,7 @@ class _Run:
             self._usd += values["cost_usd"] or 0
             for name in ("input_tokens", "output_tokens"):
                 self._counts[name] += values[name] or 0
-        cells = row if isinstance(row, Mapping) else {"row": row}
-        writer.write({**cells, **{f"{self._job.prefix}{name}": values.get(name) for name in COLUMNS}})
+        write(row, {f"{self._job.prefix}{name}": values.get(name) for name in COLUMNS})
 
     def _show(self) -> None:
         if time.monotonic() - self._noted > _LINE:

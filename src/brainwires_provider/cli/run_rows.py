@@ -10,29 +10,30 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
 
 from brainwires_provider.bulk.engine import AsyncBulk
-from brainwires_provider.bulk.files import JSONLines, Scan, Writer, format_of, open_writer, scan
+from brainwires_provider.bulk.files import JSONLines, Scan, cells_of, format_of, scan
 from brainwires_provider.bulk.index import Index
-from brainwires_provider.bulk.prompts import Template, check_columns, id_of
+from brainwires_provider.bulk.prompts import Template, check_columns, has_prompt, id_of
 from brainwires_provider.bulk.record import COLUMNS
 from brainwires_provider.cli.options import Question
+from brainwires_provider.cli.run_output import UNFINISHED, Output
 from brainwires_provider.cli.run_progress import Display, forecast_lines
 from brainwires_provider.cli.status import FAILED, FINE, INTERRUPTED, MISUSED
 from brainwires_provider.cli.stored import place
 from brainwires_provider.cli.terminal import complain, explain, note, standard_input
+from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.types import Budget
 
 __all__ = ["Job", "RowErrors", "checked_rows", "file_of", "run_rows"]
 
 _STANDARD = "-"
-_UNFINISHED = ".part"
 
 
 class Job(Struct, frozen=True):
@@ -55,14 +56,17 @@ class Job(Struct, frozen=True):
 def run_rows(job: Job, ask: Callable[[], Question], *, unasked: bool) -> int:
     """Do it. `ask` creates the client. Returns the exit status."""
     try:
-        with file_of(job.rows) as path:
+        with file_of(job.rows) as path, ExitStack() as stack:
             template = None if job.prompt is None else Template(job.prompt)
             found = checked_rows(path, job, template)
             question = ask()
             bulk = _bulk(job, path, question, template, _args(job, question, found, unasked=unasked))
             if job.dry_run:
                 return asyncio.run(_forecast(bulk, question))
-            return asyncio.run(_Run(job, bulk, question, found).whole())
+            output = None
+            if job.output != _STANDARD:
+                output = stack.enter_context(Output(job.output, found, job.prefix))
+            return asyncio.run(_Run(job, bulk, question.client, output).whole())
     except ProviderError as error:
         complain(explain(error))
         return MISUSED if isinstance(error, ConfigError) else FAILED
@@ -83,13 +87,13 @@ def file_of(rows: str) -> Iterator[str]:
 
 def checked_rows(path: str, job: Job, template: Template | None) -> Scan:
     """What can be wrong with the rows is found before anything is paid for. Raises ConfigError."""
-    if job.output != _STANDARD:
-        format_of(job.output)
+    into = _checked_output(job)
     ids = Index()
-    column = job.id
+    column, can_ask = job.id, template is not None
 
     def check(row: Any, number: int) -> None:
-        nonlocal column
+        nonlocal column, can_ask
+        can_ask = can_ask or has_prompt(row)
         if number == 0:
             if column is None and isinstance(row, Mapping) and "id" in row:
                 column = "id"
@@ -106,15 +110,33 @@ def checked_rows(path: str, job: Job, template: Template | None) -> Scan:
             )
 
     try:
-        found = scan(path, check, job.limit)
+        found = scan(path, check, job.limit, into=into)
     finally:
         ids.close()
+    if found.rows and not can_ask:
+        raise ConfigError(
+            "no row has a value in a column 'prompt' or 'messages': give the prompt by --prompt, with columns in "
+            f"braces, of which there are {', '.join(found.columns) or 'none'}"
+        )
     taken = [name for name in (f"{job.prefix}{each}" for each in COLUMNS) if name in found.columns]
     if taken:
         raise ConfigError(
             f"the rows have the column {taken[0]!r}, which results have too: give these others, by --prefix result_"
         )
     return found
+
+
+def _checked_output(job: Job) -> str:
+    """The format that is written. Raises ConfigError."""
+    if job.output == _STANDARD:
+        return "jsonl"
+    into = format_of(job.output)
+    if os.path.isdir(job.output):
+        raise ConfigError(f"{job.output} is a folder: name a file to write to")
+    places = [os.path.normcase(os.path.realpath(f"{job.output}{each}")) for each in ("", UNFINISHED)]
+    if job.ledger is not None and os.path.normcase(os.path.realpath(job.ledger)) in places:
+        raise ConfigError(f"--ledger {job.ledger} is where the results are written: name another file")
+    return into
 
 
 def _args(job: Job, question: Question, found: Scan, *, unasked: bool) -> dict[str, Any]:
@@ -208,11 +230,11 @@ class RowErrors:
 class _Run:
     """One run, from the first row to the last line about it."""
 
-    def __init__(self, job: Job, bulk: AsyncBulk[Any], question: Question, found: Scan) -> None:
-        self._job, self._bulk, self._client, self._found = job, bulk, question.client, found
+    def __init__(self, job: Job, bulk: AsyncBulk[Any], client: AsyncClient, output: Output | None) -> None:
+        self._job, self._bulk, self._client, self._output = job, bulk, client, output
         self._ledger = _ledger_of(job)
         self._errors = RowErrors()
-        self._was_stopped = False
+        self._was_stopped = self._is_whole = False
         self._task: asyncio.Task[int] | None = None
 
     async def whole(self) -> int:
@@ -249,29 +271,22 @@ class _Run:
 
     async def _write(self) -> None:
         """Write the results in their order; the file has its name when it has every row."""
-        job = self._job
-        columns = [*self._found.columns, *(f"{job.prefix}{each}" for each in COLUMNS)]
-        if job.output == _STANDARD:
-            await self._rows_to(JSONLines(sys.stdout.buffer))
-            sys.stdout.flush()
-            return
-        unfinished = f"{job.output}{_UNFINISHED}"
-        types = {f"{job.prefix}{name}": kind for name, kind in COLUMNS.items()}
-        writer: Writer = open_writer(unfinished, format_of(job.output), columns, types)
-        try:
-            await self._rows_to(writer)
-        finally:
-            writer.close()
-        if self._bulk.is_complete:
-            os.replace(unfinished, job.output)
-
-    async def _rows_to(self, writer: Writer) -> None:
+        output = self._output
+        lines = JSONLines(sys.stdout.buffer) if output is None else None
         while batch := await self._bulk._pull():
             for result in batch:
                 if result.error is not None:
                     self._errors.add(result.error.type, result.error.message)
-                row = result.row if isinstance(result.row, Mapping) else {"row": result.row}
-                writer.write({**row, **result.columns(self._job.prefix)})
+                columns = result.columns(self._job.prefix)
+                if lines is not None:
+                    lines.write({**cells_of(result.row), **columns})
+                elif output is not None:
+                    output.write(result.row, columns)
+        if output is None:
+            sys.stdout.flush()
+        elif self._bulk.is_complete:
+            output.complete()
+        self._is_whole = self._bulk.is_complete
 
     def _explained(self, status: int) -> int:
         progress, job = self._bulk.progress, self._job
@@ -279,10 +294,10 @@ class _Run:
         if self._bulk.damaged:
             note(f"{self._bulk.damaged} lines of the ledger could not be read; their rows were asked again")
         self._errors.note("--retry-errors asks them again")
-        if not self._bulk.is_complete:
+        if not self._is_whole:
             note(
-                f"not all rows have a result: what was answered is in {self._ledger}, and the same command goes on; "
-                + ("" if job.output == _STANDARD else f"{job.output}{_UNFINISHED} has the rows so far")
+                f"not all rows are written: what was answered is in {self._ledger}, and the same command goes on; "
+                + ("" if job.output == _STANDARD else f"{job.output}{UNFINISHED} has the rows so far")
             )
             return status or FAILED
         return status or (FAILED if self._errors.count else FINE)

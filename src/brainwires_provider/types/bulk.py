@@ -69,7 +69,7 @@ class MapParams(RunParams, _Own, total=False):
     """Every keyword of `map`: those of `run`, which hold for each row, and these.
 
     - `id`: the column, or a function of the row, that gives its id, a text or an integer that no other row has.
-      Default: the row's number, from 0.
+      Default: the column `id` where the first row has one, else the row's number, from 0.
     - `ledger`: the file that keeps what was asked and got. Whoever runs the same rows with it again pays for no row
       that it has a result of. Default: none, and nothing is kept.
     - `concurrency`: the most rows that are asked at once. Default: 100.
