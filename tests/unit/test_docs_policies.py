@@ -18,7 +18,7 @@ from paths import PROJECT
 TEXT = (PROJECT / "docs" / "policies.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 (IN_README,) = re.findall(
-    r"^```python\n([^`]*Budget[^`]*)^```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    r"^```python\n([^`]*Budget\([^`]*)^```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
 )
 FULL = Answer(429, {}, b'{"error": {"message": "pay first", "code": "insufficient_quota"}}')
 SAID = {"type": "text", "text": "Hello of Claude"}
