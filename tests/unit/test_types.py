@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brainwires_provider import events as ev
@@ -377,6 +377,8 @@ counts = st.integers(-3, 2**60) | st.integers(0, 30)
 
 @settings(max_examples=300, deadline=None)
 @given(counts, counts, st.none() | counts, counts, counts, counts, counts)
+@example(came=0, went=0, total=1, read=0, wrote=1, audio=0, thought=0)
+@example(came=4142, went=254, total=8724, read=4328, wrote=0, audio=0, thought=0)
 def test_buckets_add_up_and_are_never_negative(
     came: int, went: int, total: int | None, read: int, wrote: int, audio: int, thought: int
 ) -> None:
@@ -397,6 +399,8 @@ def test_buckets_add_up_and_are_never_negative(
         == usage.input_tokens + usage.output_tokens + usage.unattributed
     )
     assert usage.complete
+    if read + wrote > 0 and total == came + went + read + wrote:
+        came += read + wrote  # which the total proves to be counted beside the input
     assert usage.input_tokens == max(came, 0)
     if not usage.anomalies:
         assert usage.total_tokens == (came + went if total is None else total)
