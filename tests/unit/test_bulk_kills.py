@@ -20,13 +20,14 @@ CHILD = """
 import asyncio, json, sys
 from brainwires_provider import AsyncClient
 
-async def main(url, ledger, rows):
+async def main(url, ledger, rows, run):
     prompts = ({"id": f"r{i}", "prompt": f"p{i}"} for i in range(rows))
-    async with AsyncClient("openai-chat:m", api_key="k", base_url=url, allow_http=True) as client:
+    given = {"api_key": "k", "base_url": url, "headers": {"x-run": run}, "allow_http": True}
+    async with AsyncClient("openai-chat:m", **given) as client:
         async for each in client.map(prompts, ledger=ledger, concurrency=CONCURRENCY):
             print(json.dumps([each.id, each.text, each.is_recorded]), flush=True)
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
 """.replace("CONCURRENCY", str(CONCURRENCY))
 
 
@@ -37,8 +38,9 @@ def echo(request: RecordedRequest) -> Answer:
     return Answer(body=[Wait(0.005), json.dumps(body).encode()], headers={"content-type": "application/json"})
 
 
-def asked(server: ScriptedServer) -> int:
-    return server._seen()
+def asked(server: ScriptedServer, run: int) -> int:
+    """How many requests of a run the server has seen. It may see the last ones of a killed run after its end."""
+    return sum(request.header("x-run") == str(run) for request in server.requests)
 
 
 def recorded(ledger: Path) -> int:
@@ -51,19 +53,19 @@ def _torn(ledger: Path) -> int:
     return last.count(b'{"t":"result"')
 
 
-def start(server: ScriptedServer, ledger: Path, rows: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, server.url, str(ledger), str(rows)]
+def start(server: ScriptedServer, ledger: Path, rows: int, run: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, server.url, str(ledger), str(rows), str(run)]
     with open(ledger.with_name("out"), "w") as out:  # a pipe that nobody reads would stop the run
         return subprocess.Popen(command, stdout=out, text=True)
 
 
-def kill_at(server: ScriptedServer, ledger: Path, rows: int, requests: int) -> None:
+def kill_at(server: ScriptedServer, ledger: Path, rows: int, run: int, requests: int) -> None:
     """Start, and kill once so many requests more have been made."""
-    until = asked(server) + requests
-    child = start(server, ledger, rows)
+    until = server._seen() + requests
+    child = start(server, ledger, rows, run)
     end = time.monotonic() + 120
     try:
-        while asked(server) < until and child.poll() is None and time.monotonic() < end:
+        while server._seen() < until and child.poll() is None and time.monotonic() < end:
             time.sleep(0.001)
     finally:
         child.kill()
@@ -73,21 +75,19 @@ def kill_at(server: ScriptedServer, ledger: Path, rows: int, requests: int) -> N
 def check(tmp_path: Path, *, rows: int, kills: int, seed: int) -> None:
     drawn, ledger = Random(seed), tmp_path / "ledger"
     with ScriptedServer(echo) as server:
-        for _ in range(kills):
-            before, kept = asked(server), recorded(ledger)
-            left = rows - kept
-            kill_at(server, ledger, rows, drawn.randrange(1, max(2, 2 * left // kills)))
-            server_saw = asked(server) - before
-            assert server_saw <= recorded(ledger) - kept + CONCURRENCY
-        kept, before = recorded(ledger), asked(server)
-        child = start(server, ledger, rows)
+        for run in range(kills):
+            kept = recorded(ledger)
+            kill_at(server, ledger, rows, run, drawn.randrange(1, max(2, 2 * (rows - kept) // kills)))
+            assert asked(server, run) <= recorded(ledger) - kept + CONCURRENCY
+        kept = recorded(ledger)
+        child = start(server, ledger, rows, kills)
         assert child.wait(300) == 0
+        assert asked(server, kills) == rows - kept  # what was recorded is not asked again
         lines = [json.loads(line) for line in ledger.with_name("out").read_text().splitlines()]
         prompts = Counter(each.json()["messages"][-1]["content"] for each in server.requests)
     assert [line[0] for line in lines] == [f"r{i}" for i in range(rows)]
     assert [line[1] for line in lines] == [f"<p{i}>" for i in range(rows)]
     assert sum(line[2] for line in lines) == kept > 0
-    assert asked(server) - before == rows - kept  # what was recorded is not asked again
     assert prompts.total() <= rows + kills * CONCURRENCY
     assert len(prompts) == rows
 
