@@ -107,7 +107,7 @@ class Relay:
         self.asked: list[dict[str, Any]] = []
         """The bodies of the requests for an answer, in order."""
         self.at_first_piece: Callable[[], None] | None = None
-        """Called once, when the first piece of an answer has been passed on; the rest of it is not."""
+        """Called once, when the first piece of the next request's answer has been passed on; the rest of it is not."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Passing, self))
         self._server.daemon_threads = True
         self.target = target.removeprefix("http://")
@@ -137,24 +137,25 @@ class _Passing(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        then = None
         if self.path == "/v1/responses":
             self._relay.asked.append(json.loads(body))
+            then, self._relay.at_first_piece = self._relay.at_first_piece, None
         onward = http.client.HTTPConnection(self._relay.target, timeout=_START_CLOCK)
         try:
             passed = {name: self.headers[name] for name in ("authorization", "content-type")}
             onward.request("POST", self.path, body, passed)
-            self._answer(onward.getresponse())
+            self._answer(onward.getresponse(), then)
         finally:
             onward.close()
 
-    def _answer(self, answer: http.client.HTTPResponse) -> None:
+    def _answer(self, answer: http.client.HTTPResponse, then: Callable[[], None] | None) -> None:
         self.send_response(answer.status)
         self.send_header("content-type", answer.getheader("content-type") or "application/json")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         while piece := answer.read1(65_536):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            then, self._relay.at_first_piece = self._relay.at_first_piece, None
             if then is not None:
                 then()
                 return

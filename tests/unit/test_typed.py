@@ -821,7 +821,7 @@ except TypeError as error:
 
     money = Annotated[Decimal, Limit(max_digits=3)]
     word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, to_upper=True)]
-    plain = Annotated[str, StringConstraints(pattern="^a", min_length=2)]
+    plain = Annotated[str, StringConstraints(pattern=re.compile("^a"), min_length=2)]
     assert typed_of(plain).schema == {**STR, "minLength": 2, "pattern": "^a"}
     assert typed_of(word | None).convert(" ab ") == "AB"  # type: ignore[arg-type]
     assert typed_of(list[lower]).convert(["a"]) == ["a"]  # type: ignore[valid-type]
@@ -1068,3 +1068,29 @@ def test_what_occurs_twice_is_defined_once() -> None:
 
 def test_what_is_no_object_has_no_members() -> None:
     assert Anything().keys is None and Anything().fixed == {}
+
+
+class Numbered(TypedDict, Generic[T]):
+    value: T
+    place: T
+
+
+class Worded(Numbered[int]):
+    value: str  # type: ignore[misc]
+
+
+def test_a_member_that_a_subclass_writes_anew_is_of_the_new_type() -> None:
+    typed = typed_of(Worded)
+    assert typed.schema["properties"] == {"value": {"type": "string"}, "place": {"type": "integer"}}
+
+
+def test_what_is_annotated_with_something_without_a_hash_is_told_apart() -> None:
+    first, second = list[Annotated[int, {"a": 1}]] | None, list[Annotated[str, {"b": 1}]] | None
+    schema = typed_of(tuple[first, first, second]).schema  # type: ignore[valid-type]
+    kinds = [item["anyOf"][0]["items"]["type"] for item in schema["prefixItems"]]
+    assert kinds == ["integer", "integer", "string"]
+
+
+def test_coercion_takes_no_boolean_for_a_number() -> None:
+    with pytest.raises(Invalid, match="must be 1 or 2"):
+        typed_of(Literal[1, 2], coerce=True).convert(True)

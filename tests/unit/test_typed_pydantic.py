@@ -167,3 +167,16 @@ def test_what_a_validator_raises_is_a_problem() -> None:
 
     with pytest.raises(Invalid, match="is refused by Ratio"):
         typed_of(list[Ratio]).convert([{"of": 0}])
+
+
+@dataclass
+class Alike:
+    a: Annotated[str, pydantic.StringConstraints(pattern="[a-z]+", to_upper=True)]
+    b: Annotated[str, pydantic.StringConstraints(pattern="[a-z]+", to_upper=True)]
+
+
+def test_a_constraint_that_occurs_twice_is_checked_twice() -> None:
+    with pytest.raises(Invalid) as caught:
+        typed_of(Alike).convert({"a": "1", "b": "2"})
+    assert [problem.path for problem in caught.value.problems] == ["a", "b"]
+    assert typed_of(Alike).convert({"a": "x", "b": "y"}) == Alike("X", "Y")

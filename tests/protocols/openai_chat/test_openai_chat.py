@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from brainwires_provider.events import ResponseEnd
+from brainwires_provider.events import ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
-from brainwires_provider.types import Message, Options, Origin, Reasoning, Request, Usage
+from brainwires_provider.types import (
+    Message,
+    Options,
+    Origin,
+    Reasoning,
+    Request,
+    ToolCallPart,
+    Usage,
+)
 
 ORIGIN = Origin("openai_chat", "p", "m")
 
@@ -69,3 +78,14 @@ def test_sound_that_has_arrived_is_in_the_partial() -> None:
 
 def test_a_decoder_that_has_read_nothing_has_no_counts() -> None:
     assert DecoderBase(ORIGIN).partial().usage == Usage()
+
+
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_arguments_that_are_nested_however_deeply_come_as_they_are(depth: int) -> None:
+    text = '{"a":' + "[" * depth + "]" * depth + "}"
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": text}}
+    decoder = OpenAIChat().decoder(ORIGIN)
+    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    events = decoder.feed(WireMessage(json.dumps(chunk).encode()))
+    (part,) = collect(events + decoder.feed(WireMessage(b"[DONE]"))).message.content
+    assert isinstance(part, ToolCallPart) and part.arguments == text
