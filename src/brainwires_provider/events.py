@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from brainwires_provider.types import (
     Attempt,
@@ -25,7 +26,7 @@ from brainwires_provider.types import (
     ToolResultPart,
     Usage,
 )
-from brainwires_provider.types.checked import misfit
+from brainwires_provider.types.checked import copied, misfit
 
 __all__ = [
     "Collector",
@@ -298,7 +299,7 @@ class Collector:
             id=end.id,
             provider=provider,
             model=end.model,
-            message=Message("assistant", content, extra=end.message_extra),
+            message=_answer(content, end.message_extra),
             finish_reason=end.finish_reason,
             raw_finish_reason=end.raw_finish_reason,
             usage=end.usage,
@@ -310,10 +311,23 @@ class Collector:
         )
 
 
+_EMPTY = Message("assistant", ())
+
+
+def _answer(content: tuple[Part, ...], extra: Extra | None) -> Message:
+    """The message of parts that are known to be parts. Copied, since what is made anew is checked field by field."""
+    if extra is not None:
+        return Message("assistant", content, extra=extra)
+    message: Message = copied(_EMPTY)
+    force_setattr(message, "content", content)
+    return message
+
+
 def collect(events: Iterable[Event], *, provider: str = "") -> Response:
     """Combine the events of one response into a Response. Raises ValueError if there is no ResponseEnd."""
     if not isinstance(events, Iterable):
         raise misfit("events", (Iterable[Event],), events)
     collector = Collector()
     collector.feed_all(events)
+    _ = Message("assistant", tuple(collector.parts.values()))  # checked: the events may be anybody's
     return collector.response(provider=provider)
