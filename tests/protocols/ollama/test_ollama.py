@@ -635,7 +635,13 @@ def test_a_text_part_keeps_its_surrogates_out() -> None:
     assert part.text == "\ufffd"
 
 
-def test_the_text_of_generate_is_no_other_field() -> None:
-    body = b'{"model": "m", "response": "Hi", "thinking": "Hm.", "done": true, "done_reason": "stop", "x": 1}'
-    response = collect(OllamaDecoder(ORIGIN).feed_whole(body))
+@pytest.mark.parametrize("lines", [1, 2])
+def test_the_text_of_generate_is_no_other_field(lines: int) -> None:
+    """Some gateways leave `done` out where it is false."""
+    said: list[dict[str, Any]] = [{"model": "m", "response": "Hi", "thinking": "Hm."}, {"x": 1, "done": True}]
+    if lines == 1:
+        said = [said[0] | said[1]]
+    decoder = OllamaDecoder(ORIGIN)
+    events = [event for line in said for event in decoder.feed(WireMessage(json.dumps(line).encode()))]
+    response = collect(events)
     assert (response.text, response.extra) == ("Hi", {"x": 1})
