@@ -256,6 +256,8 @@ def test_between_turns_pings_are_answered_and_a_close_is_seen(colour: str) -> No
         assert server.connections == 1
         server.play(CloseFrame(1001))
         await server.wait_idle_async(5)
+        while any(pool.connections for pool in pools(client)):  # the client's own thread; bounded by run()
+            await asyncio.sleep(0.01)
         answer = await talk.chat("so?")
         assert not answer.attempts
         return client.responses.websocket_stats
