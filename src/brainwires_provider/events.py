@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
-from msgspec.structs import force_setattr
 
 from brainwires_provider.types import (
     Attempt,
@@ -26,7 +25,7 @@ from brainwires_provider.types import (
     ToolResultPart,
     Usage,
 )
-from brainwires_provider.types.checked import copied, misfit
+from brainwires_provider.types.checked import misfit
 
 __all__ = [
     "Collector",
@@ -299,7 +298,7 @@ class Collector:
             id=end.id,
             provider=provider,
             model=end.model,
-            message=_answer(content, end.message_extra),
+            message=Message("assistant", content, extra=end.message_extra),
             finish_reason=end.finish_reason,
             raw_finish_reason=end.raw_finish_reason,
             usage=end.usage,
@@ -311,23 +310,10 @@ class Collector:
         )
 
 
-_EMPTY = Message("assistant", ())
-
-
-def _answer(content: tuple[Part, ...], extra: Extra | None) -> Message:
-    """The message of parts that are known to be parts. Copied, since what is made anew is checked field by field."""
-    if extra is not None:
-        return Message("assistant", content, extra=extra)
-    message: Message = copied(_EMPTY)
-    force_setattr(message, "content", content)
-    return message
-
-
 def collect(events: Iterable[Event], *, provider: str = "") -> Response:
     """Combine the events of one response into a Response. Raises ValueError if there is no ResponseEnd."""
     if not isinstance(events, Iterable):
         raise misfit("events", (Iterable[Event],), events)
     collector = Collector()
     collector.feed_all(events)
-    _ = Message("assistant", tuple(collector.parts.values()))  # checked: the events may be anybody's
     return collector.response(provider=provider)

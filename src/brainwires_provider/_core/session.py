@@ -253,8 +253,7 @@ class Session:
 
     def plan(self, input: Input, args: OutputParams, *, stream: bool, fork: bool = False) -> Plan:
         """Encode a chat. Raises ConfigError, UnsupportedError, TypeError, ValueError."""
-        if self.closed:
-            raise closed()
+        self.check_open()
         if args and is_typed(args):
             from brainwires_provider._core.output import plan_typed
 
@@ -435,8 +434,7 @@ class Session:
 
     def known_transport(self, target: Target) -> Transport | None:
         """What reaches a target by HTTP, if it is made already."""
-        if self.closed:
-            raise closed()
+        self.check_open()
         if (given := self.given or base.replacement) is not None:
             return given
         return self._transports.get("http" if target.row.transport != "local" else _engine(target))

@@ -81,8 +81,7 @@ class OptionReader:
         self._request = request
         self.facts = facts
         self._own = own
-        is_plain = request.options is NO_OPTIONS and request.system is None and request.output is None
-        self._values = {} if is_plain and not (request.tools or request.tool_choice) else _values_of(request)
+        self._values = _values_of(request)
         self.is_empty = not self._values
         """No option is set, nor system, tools, tool_choice or output."""
         self.has_options = request.options is not NO_OPTIONS
@@ -280,10 +279,11 @@ class OptionReader:
 def _values_of(request: Request) -> dict[str, Any]:
     """Every field that is set, by name, in the order of a report."""
     values: dict[str, Any] = {}
-    for name in _OF_THE_REQUEST:
-        value = getattr(request, name)
-        if value is not None and value != ():
-            values[name] = value
+    if request.system is not None or request.tools or request.tool_choice is not None or request.output:
+        for name in _OF_THE_REQUEST:
+            value = getattr(request, name)
+            if value is not None and value != ():
+                values[name] = value
     options = request.options
     for name in () if options is NO_OPTIONS else options.set_fields():
         if name not in _OF_THE_CLIENT:
