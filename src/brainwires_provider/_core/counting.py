@@ -64,7 +64,7 @@ _JSON = frozenset(("args", "arguments", "input", "json", "response", "result")) 
 _HEAD = 4_096  # characters of a file that show what it is
 _USUAL_ALPHABET = str.maketrans("-_", "+/")
 _BINARY = re.compile(rb"^%PDF|[\x00-\x08\x0e-\x1f]")
-_TELLING = _AROUND | _FILE | _JSON | {"images"}
+_FILE_OR_JSON = _AROUND | _FILE | _JSON | {"images"}
 
 
 class Counting(Struct, frozen=True, gc=False):
@@ -159,10 +159,10 @@ def measured(body: Mapping[str, Any] | None) -> Size:
             characters += length
             size += length if value.isascii() else len(value.encode("utf-8", "replace"))
         elif kind is dict:
-            if _TELLING.isdisjoint(value):
+            if _FILE_OR_JSON.isdisjoint(value):
                 values += value.values()
             else:
-                files, text = _told_apart(value, values)
+                files, text = _split(value, values)
                 media += files
                 characters += text
                 size += text
@@ -209,7 +209,7 @@ def _output(body: Mapping[str, Any]) -> tuple[int, int]:
     return most, answers
 
 
-def _told_apart(value: dict[str, Any], values: list[Any]) -> tuple[int, int]:
+def _split(value: dict[str, Any], values: list[Any]) -> tuple[int, int]:
     """How many files are in a dict, and the bytes of text in them and in its JSON; the rest goes to `values`."""
     files: list[str] = []
     text = 0

@@ -313,28 +313,21 @@ def expected_of(session: Session, output: Any) -> Expected:
 
 def _asked(output: Any) -> _Asked:
     try:
-        return _known(output)
+        return _derived_once(output)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-    return _read(output)
+    return _derived(output)
 
 
-def _read(output: Any) -> _Asked:
+def _derived(output: Any) -> _Asked:
     if isinstance(output, (str, Mapping)):
         raise misfit("output", (JSONSchema, type), output)
     try:
-        return _asked_of(output if isinstance(output, Typed) else typed_of(output))
+        typed: Typed[Any] = output if isinstance(output, Typed) else typed_of(output)
+        schema = typed.schema
     except TypeError as error:
         raise TypeError(f"output: {error}") from None
-
-
-_known = lru_cache(512)(_read)
-
-
-@lru_cache(512)
-def _asked_of(typed: Typed[Any]) -> _Asked:
-    schema = typed.schema
     if not typed.is_object:
         at_root = {key: value for key, value in schema.items() if key in ("$defs", "definitions")}
         inner = {key: value for key, value in schema.items() if key not in at_root}
@@ -347,6 +340,9 @@ def _asked_of(typed: Typed[Any]) -> _Asked:
         }
     asked = JSONSchema(typed.name, FixedSchema(schema), strict=None if is_open(schema) else True)
     return _Asked(typed, asked, not typed.is_object, msgspec.json.encode(schema))
+
+
+_derived_once = lru_cache(512)(_derived)
 
 
 def is_open(schema: Any) -> bool:

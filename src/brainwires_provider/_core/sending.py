@@ -181,8 +181,7 @@ class Sending:
 
     def finished(self, collector: Collector) -> Response:
         """The whole answer."""
-        response = self.attempt.collected(collector)
-        return response if self._prices is None else self._priced(response)
+        return self._priced(self.attempt.collected(collector))
 
     def _priced(self, response: Response) -> Response:
         if self._prices is None:

@@ -23,13 +23,12 @@ from brainwires_provider.bulk.files import open_rows
 from brainwires_provider.bulk.prompts import Template, as_input, id_of
 from brainwires_provider.bulk.record import Record, columns, record_of, record_of_error, request_key
 from brainwires_provider.cli.options import Question
-from brainwires_provider.cli.run_output import Output
+from brainwires_provider.cli.run_output import Output, locked
 from brainwires_provider.cli.run_rows import Job, checked_rows, file_of
 from brainwires_provider.cli.status import FAILED, FINE, INTERRUPTED, MISUSED
 from brainwires_provider.cli.terminal import complain, explain, note
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import ConfigError, ProviderError
-from brainwires_provider.local.weights.folders import lock
 from brainwires_provider.resources.batch import AsyncBatch
 from brainwires_provider.types import Policies
 from brainwires_provider.types.batches import BatchResult
@@ -38,7 +37,6 @@ __all__ = ["run_batch"]
 
 _STANDARD = "-"
 _ENDING = ".batch"
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _LARGEST = 10_000
 
 
@@ -160,13 +158,8 @@ def _rows(job: Job, path: str) -> Iterator[tuple[int, str, Any]]:
 @contextmanager
 def _begun_file(place: str) -> Iterator[int]:
     """The open file beside the output, for this run alone. Raises ConfigError."""
+    file = locked(place, 0o600, "name another output")
     try:
-        file = os.open(place, _FLAGS, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{place}: {error.strerror}") from None
-    try:
-        if not lock(file):
-            raise ConfigError(f"{place} is in use by another run of this command: wait for its end")
         yield file
     finally:
         os.close(file)

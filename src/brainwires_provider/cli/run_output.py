@@ -15,10 +15,10 @@ from brainwires_provider.bulk.record import COLUMNS
 from brainwires_provider.errors import ConfigError, ProviderError
 from brainwires_provider.local.weights.folders import lock
 
-__all__ = ["UNFINISHED", "Output"]
+__all__ = ["UNFINISHED", "Output", "locked"]
 
 UNFINISHED = ".part"
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Output:
@@ -33,7 +33,7 @@ class Output:
         added = {f"{prefix}{name}": kind for name, kind in COLUMNS.items()}
         self._made = partial(open_writer, kind=format_of(path), found=found, added=added)
         self._made(BytesIO())
-        self._file = _locked(self._unfinished)
+        self._file: IO[bytes] = os.fdopen(locked(self._unfinished, 0o666, "name another output"), "wb")
         self._writer: Writer | None = None
 
     def write(self, row: Any, columns: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Output:
             self._file.flush()
             if (
                 os.name == "nt"
-            ):  # where an open file keeps its name; elsewhere nobody may lock it before it has its new one
+            ):  # an open file keeps its name; elsewhere nobody may lock it before it has its new one
                 self._file.close()
             os.replace(self._unfinished, self._path)
             self._file.close()
@@ -91,21 +91,19 @@ class Output:
             self._file.close()
 
 
-def _locked(path: str) -> IO[bytes]:
-    """The open file, for this process alone. Raises ConfigError."""
+def locked(path: str, mode: int, advice: str) -> int:
+    """The open file, for this process alone, made with this mode if need be. Raises ConfigError, with the advice."""
     while True:
         try:
-            file = os.open(path, _FLAGS, 0o666)
+            file = os.open(path, _FLAGS, mode)
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
         try:
             if not lock(file):
-                raise ConfigError(
-                    f"{path} is in use by another run: wait for its end, or name another output"
-                )
-            with suppress(FileNotFoundError):  # the other run has ended meanwhile, and given it its name
+                raise ConfigError(f"{path} is in use by another run: wait for its end, or {advice}")
+            with suppress(FileNotFoundError):  # the other run has ended meanwhile, and given it another name
                 if os.path.samestat(os.fstat(file), os.stat(path)):
-                    return os.fdopen(file, "wb")
+                    return file
         except BaseException as error:
             os.close(file)
             if isinstance(error, OSError):

@@ -275,10 +275,9 @@ class Portal:
         return True
 
     def rouse(self, job: Job[Any]) -> None:
-        """On the loop: wake a job's caller once the loop has done what it is at.
+        """On the loop: wake a job's caller once the loop has handled all that is ready.
 
-        A thread that is woken before takes the interpreter's lock from the loop at its next system call, and both
-        wait for each other once for each stream.
+        A thread that is woken earlier competes with the loop for the interpreter's lock at each of its system calls.
         """
         if not self._roused:
             self.loop.call_soon(self._rouse_all)

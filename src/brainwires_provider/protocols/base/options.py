@@ -254,10 +254,8 @@ class OptionReader:
             self.adapted("cache", "no cache marks are sent")
             changed.add("cache")
         reported = changed
-        if changed:
-            reported = changed | {
-                name.partition(".")[0] for name in changed if "[" not in name
-            }  # "extra.chatId"
+        if changed:  # with "extra" for "extra.chatId"
+            reported = changed | {name.partition(".")[0] for name in changed if "[" not in name}
         sent = [name for name in self._values if name in self._taken and name not in changed]
         for field in self._values:
             if field not in self._taken and field not in reported:
