@@ -258,10 +258,7 @@ def test_a_second_run_beside_the_first_takes_nothing_from_it(tmp_path: Path, led
     rows = written(tmp_path / "in.jsonl", [{"prompt": f"p{i}", "pad": "x" * 3000} for i in range(30)])
     out = tmp_path / "out.jsonl"
 
-    def slow(request: RecordedRequest) -> Answer:
-        return Answer(body=[Wait(0.05), whole(f"<{prompt_of(request)}>")], headers=JSON)
-
-    with ScriptedServer(slow) as server:
+    with ScriptedServer(slow(0.05)) as server:
         first = started(server, rows, out, "-j", "2")
         until(lambda: len(server.requests) >= 15)
         second = ask(server, rows, "-o", str(out), "--ledger", str(tmp_path / ledger))
@@ -479,6 +476,13 @@ def started(server: ScriptedServer, rows: str, out: Path, *words: str) -> subpro
     )
 
 
+def slow(seconds: float) -> Callable[[RecordedRequest], Answer]:
+    def answer(request: RecordedRequest) -> Answer:
+        return Answer(body=[Wait(seconds), whole(f"<{prompt_of(request)}>")], headers=JSON)
+
+    return answer
+
+
 def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not condition():
@@ -491,10 +495,7 @@ def test_ctrl_c_ends_what_is_asked_and_says_how_to_go_on(tmp_path: Path) -> None
     rows = written(tmp_path / "in.jsonl", [{"prompt": f"p{i}"} for i in range(200)])
     out = tmp_path / "out.jsonl"
 
-    def slow(request: RecordedRequest) -> Answer:
-        return Answer(body=[Wait(0.2), whole(f"<{prompt_of(request)}>")], headers=JSON)
-
-    with ScriptedServer(slow) as server:
+    with ScriptedServer(slow(0.2)) as server:
         child = started(server, rows, out, "-j", "4")
         until(lambda: len(server.requests) >= 6)
         child.send_signal(signal.SIGINT)

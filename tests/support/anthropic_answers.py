@@ -78,9 +78,13 @@ def feed(events: list[dict[str, Any]], decoder: AnthropicDecoder | None = None) 
     return given + decoder.finish()
 
 
-def whole(*content: Any, **fields: Any) -> Response:
+def whole_body(*content: Any, **fields: Any) -> bytes:
     body = {**START, "content": list(content), "stop_reason": "end_turn", "usage": USAGE, **fields}
-    return collect(AnthropicDecoder(ORIGIN).feed_whole(msgspec.json.encode(body)))
+    return msgspec.json.encode(body)
+
+
+def whole(*content: Any, **fields: Any) -> Response:
+    return collect(AnthropicDecoder(ORIGIN).feed_whole(whole_body(*content, **fields)))
 
 
 def only(*events: dict[str, Any]) -> Part:

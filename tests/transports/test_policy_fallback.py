@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from anthropic_answers import whole_body
 from brainwires_provider import (
     APIError,
     AsyncClient,
@@ -51,17 +51,11 @@ STREAM = Answer(body=[TEXT])
 CUT_THOUGHT = Answer(body=[sse(chunk({"reasoning_content": "Hm."}), done=False), Drop()])
 CUT_TEXT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
 CLAUDE = Answer(
-    body=json.dumps(
-        {
-            "id": "m1",
-            "type": "message",
-            "role": "assistant",
-            "model": "claude",
-            "content": [{"type": "text", "text": "Hello of Claude"}],
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 3, "output_tokens": 2},
-        }
-    ).encode()
+    body=whole_body(
+        {"type": "text", "text": "Hello of Claude"},
+        model="claude",
+        usage={"input_tokens": 3, "output_tokens": 2},
+    )
 )
 CLAUDE_STREAM = Answer(
     body=[

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from anthropic_answers import whole_body
 from brainwires_provider import AsyncClient, Budget, Client, Limits, Retry, load_config
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from paths import PROJECT
@@ -21,19 +22,12 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
     r"^```python\n([^`]*Budget\([^`]*)^```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
 )
 FULL = Answer(429, {}, b'{"error": {"message": "pay first", "code": "insufficient_quota"}}')
-SAID = {"type": "text", "text": "Hello of Claude"}
 CLAUDE = Answer(
-    body=json.dumps(
-        {
-            "id": "m1",
-            "type": "message",
-            "role": "assistant",
-            "model": "claude-sonnet-4-5",
-            "content": [SAID],
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 3000, "output_tokens": 200},
-        }
-    ).encode()
+    body=whole_body(
+        {"type": "text", "text": "Hello of Claude"},
+        model="claude-sonnet-4-5",
+        usage={"input_tokens": 3000, "output_tokens": 200},
+    )
 )
 USAGE = {"prompt_tokens": 40, "completion_tokens": 10, "total_tokens": 50}
 

@@ -422,26 +422,15 @@ def test_a_field_whose_name_says_that_it_is_secret(name: str) -> None:
     assert not is_secret_name(f"{name} of things")
 
 
-@pytest.mark.parametrize(
-    "word",
-    [
-        "apikey",
-        "auth",
-        "authorization",
-        "bearer",
-        "cookie",
-        "credential",
-        "credentials",
-        "jwt",
-        "key",
-        "password",
-        "secret",
-        "session",
-        "sig",
-        "signature",
-        "token",
-    ],
+# A name for each word that says a secret.
+SECRET_HEADERS = (
+    *("my-apikey", "x-auth", "proxy-authorization", "x-bearer", "set-cookie", "x-amz-credential"),
+    *("x-credentials", "x-goog-iap-jwt-assertion", "ocp-apim-subscription-key", "x-ibm-client-secret"),
+    *("x-password", "x-session-id", "sig", "x-hub-signature-256", "x-amz-security-token"),
 )
-def test_a_header_with_a_word_for_a_secret_in_its_name(word: str) -> None:
-    assert is_secret_header(f"x-{word}-a")
-    assert not is_secret_header(f"x-{word}a")
+
+
+@pytest.mark.parametrize("name", SECRET_HEADERS)
+def test_a_header_with_a_word_for_a_secret_in_its_name(name: str) -> None:
+    assert is_secret_header(name)
+    assert not is_secret_header("".join(f"{word}ed" for word in name.split("-")))
