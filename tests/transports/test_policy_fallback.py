@@ -210,19 +210,20 @@ def test_keys_and_what_is_meant_for_one_provider_stay_there(place: str, policy: 
     answer, settings = OTHERS[policy]()
     given, ask = PLACES[place]
 
-    async def main(one: str, two: str) -> None:
+    async def main(one: str, two: str) -> Any:
         providers = [
             ProviderConfig("openai-chat", base_url=one, api_key="sk-first"),
             ProviderConfig("anthropic", base_url=two, api_key="sk-second", headers={"x-two": "2"}),
         ]
         fixed = {"model": "openai-chat:m", "providers": providers, "retry": ONE} | settings | given
         async with AsyncClient(**fixed) as client:
-            await ask(client)
+            return (await ask(client)).report
 
     streams = place in ("a stream", "a run")
     with ScriptedServer([answer]) as one, ScriptedServer([CLAUDE_STREAM if streams else CLAUDE]) as two:
-        asyncio.run(main(one.url, two.url))
+        report = asyncio.run(main(one.url, two.url))
         (first,), (second,) = one.requests, two.requests
+    assert {each.field for each in report.dropped} == OWN.keys() and OWN.keys().isdisjoint(report.sent)
     assert first.header("authorization") == "Bearer of-first" and first.header("x-own") == "1"
     assert first.json()["own"] == 2 and first.query == "own=3"
     assert second.header("x-api-key") == "sk-second" and second.header("authorization") is None
@@ -253,9 +254,10 @@ def test_a_clients_options_have_nothing_for_another_provider_than_its_models(pla
             ProviderConfig(name, base_url=server.url, api_key="k") for name in ("openai-chat", "anthropic")
         ]
         with Client("openai-chat:m", providers=providers, **PLACES[place][0]) as client:
-            client.chat("Hi")
-            client.chat("Hi", model="anthropic:claude")
+            assert not client.chat("Hi").report.dropped
+            report = client.chat("Hi", model="anthropic:claude").report
         first, second = server.requests
+    assert {each.field for each in report.dropped} == OWN.keys()
     assert first.header("x-own") == "1" and second.header("x-own") is None
     assert "own" not in second.json() and second.query == "" and second.json()["max_tokens"] == 9
 

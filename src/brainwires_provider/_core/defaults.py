@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from brainwires_provider._core.plan import Input
+from brainwires_provider._core.plan import Input, Plan
 from brainwires_provider.providers import Target
-from brainwires_provider.types import Options, OutputParams, Request
+from brainwires_provider.types import Deviation, Options, OutputParams, Request
 from brainwires_provider.types.options import merge_options
 
 __all__ = ["Defaults", "call_elsewhere"]
+
+_WITHHELD = "it was set for another provider, and is sent to no other"
 
 _OF_ONE_PROVIDER = ("extra_headers", "extra_body", "extra_query")
 
@@ -39,6 +43,18 @@ class Defaults(NamedTuple):
             return merge_options(filed, by_name, given, own)
         return merge_options(filed, own, by_name, given)
 
+    def reported(self, plan: Plan, request: Request, *others: Any) -> Plan:
+        """The plan, with what is not sent of these options and those of a call (`others`) on its report."""
+        names = [
+            name
+            for name in _OF_ONE_PROVIDER
+            if not getattr(request.options, name) and any(map(partial(_has, name), (*self[:2], *others)))
+        ]
+        if not names:
+            return plan
+        dropped = tuple(Deviation(name, "dropped", _WITHHELD) for name in names)
+        return replace(plan, report=replace(plan.report, deviations=(*plan.report.deviations, *dropped)))
+
 
 def call_elsewhere(input: Input, args: OutputParams) -> tuple[Input, OutputParams]:
     """A call as it goes to another provider: without what it has for its own one alone, in any place."""
@@ -50,8 +66,12 @@ def call_elsewhere(input: Input, args: OutputParams) -> tuple[Input, OutputParam
     return input, left
 
 
+def _has(name: str, given: Any) -> bool:
+    return bool(given.get(name) if isinstance(given, Mapping) else getattr(given, name, None))
+
+
 def _has_own(options: Options | None) -> bool:
-    return options is not None and any(getattr(options, name) for name in _OF_ONE_PROVIDER)
+    return any(_has(name, options) for name in _OF_ONE_PROVIDER)
 
 
 def _without_own(options: Any) -> Any:

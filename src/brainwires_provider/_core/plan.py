@@ -94,7 +94,8 @@ _STREAMED = {
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
 _HEADERS = "extra_headers"
-_UNSENT = "a request over a WebSocket has no such field"
+_OVER_WEBSOCKET = "a request over a WebSocket"
+_UNSENT = f"{_OVER_WEBSOCKET} has no such field"
 _NO_REPORT = Report()
 _MERGED = ("extra_body", "extra_headers", "extra_query")
 
@@ -226,7 +227,7 @@ class Plan(Guarded, Struct, frozen=True, gc=False):
         sent = report.sent
         if lost:
             reason = (
-                f"a request over a WebSocket has no headers of its own ({', '.join(lost)}); name those that belong to "
+                f"{_OVER_WEBSOCKET} has no headers of its own ({', '.join(lost)}); name those that belong to "
                 "the connection in WebSocketOptions.connection_headers"
             )
             sent = tuple(field for field in sent if field != _HEADERS)
@@ -239,10 +240,10 @@ class Plan(Guarded, Struct, frozen=True, gc=False):
     def http_report(self) -> Report:
         """The report of a request that goes over HTTP, where a WebSocket was meant."""
         report = self.report
-        kept = tuple(d for d in report.deviations if d.field != _HEADERS and d.reason != _UNSENT)
+        kept = tuple(d for d in report.deviations if not d.reason.startswith(_OVER_WEBSOCKET))
         if len(kept) == len(report.deviations):
             return report
-        headers = (_HEADERS,) if any(d.field == _HEADERS for d in report.deviations) else ()
+        headers = (_HEADERS,) if any(d.field == _HEADERS for d in report.deviations if d not in kept) else ()
         return replace(report, sent=(*report.sent, *headers), deviations=kept)
 
     @property

@@ -265,6 +265,8 @@ class Session:
     ) -> Plan:
         """The same for the request that `request` made of the input and the arguments."""
         planned = plan(request, target, stream=stream, timeouts=self.timeouts)
+        if not self._defaults.are_plain:
+            planned = self._defaults.reported(planned, request)
         if fork or self.instruments is not None:
             planned = self._traced(replace(planned, fork=fork), request)
         if args:
@@ -282,12 +284,14 @@ class Session:
     def _other(self, input: Input, args: OutputParams, first: Plan, model: str) -> Plan:
         """The same call for another model."""
         target, home = self.target(self.spelt_out(model)), first.target.provider
+        given = (args, args.get("options"), getattr(input, "options", None))
         if target.provider != home:
             input, args = call_elsewhere(input, args)
         if isinstance(input, Request):
             input = replace(input, model=None)
         request = self.request(input, {**args, "model": model}, home=home)[1]
         planned = plan(request, target, stream=first.stream, timeouts=self.timeouts)
+        planned = self._defaults.reported(planned, request, *given)
         return replace(self._traced(planned, request), policies=first.policies)
 
     def _traced(self, plan: Plan, request: Request) -> Plan:
