@@ -154,8 +154,8 @@ _NAMES: Mapping[str, Schema] = {
 def _as_name(schema: Schema) -> Schema:
     """What the keys are held to: they are strings in JSON, whatever they stand for."""
     if "anyOf" in schema:
-        arms = [_as_name(each) for each in schema["anyOf"]]
-        return {"anyOf": arms} if all(arms) else {}
+        alternatives = [_as_name(each) for each in schema["anyOf"]]
+        return {"anyOf": alternatives} if all(alternatives) else {}
     if "enum" in schema or "const" in schema:
         return {"enum": sorted(map(as_text, schema.get("enum") or [schema["const"]]))}
     kind = schema.get("type")

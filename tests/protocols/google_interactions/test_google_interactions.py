@@ -310,7 +310,7 @@ def test_an_annotation_that_is_no_list_is_no_annotation_a_character(kind: str) -
     assert caught.value.partial.text.startswith("a")
 
 
-def test_an_error_event_without_an_error_of_its_own_is_one_without_what_all_events_have() -> None:
+def test_an_error_event_without_an_error_object_keeps_only_its_own_fields() -> None:
     decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
     event = {"event_type": "error", "event_id": "e", "metadata": {"a": 1}, "code": "x", "message": "burnt"}
     with pytest.raises(APIError) as caught:
