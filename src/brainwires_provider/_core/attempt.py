@@ -250,30 +250,22 @@ class Attempt:
         return events
 
     async def _first_of_stream(self, deadlines: Deadlines) -> list[Event]:
-        events = self.held = await self._read()
+        events = self.held = await self.next()
         deadlines.begin(self)
-        while len(events) == 1 and type(events[0]) is ResponseStart:
-            if self._failed is not None:
-                raise self._failed
-            if self.decoder.ended:
-                break
-            events += await self._read()
+        while len(events) == 1 and type(events[0]) is ResponseStart and (more := await self.next()):
+            events += more
         self.held = []
         return events
 
     async def next(self) -> list[Event]:
-        """The next events, at least one; none once the answer has ended."""
+        """The next events, at least one; none once the answer has ended. What came before an error is given first."""
         if self._failed is not None:
             raise self._failed
-        if self.decoder.ended:
-            await self.finish()
-            return []
-        return await self._read()
-
-    async def _read(self) -> list[Event]:
-        """At least one event. What came before an error is given first."""
         decoder, exchange = self.decoder, self.exchange
         assert exchange is not None
+        if decoder.ended:
+            await self.finish()
+            return []
         events: list[Event] = []
         try:
             while not events:

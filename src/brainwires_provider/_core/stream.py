@@ -112,7 +112,7 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
         if self._ended:
             return []
         try:
-            batch = await self._next_batch()
+            batch = await (self._sending.pull() if self._plan.expected is None else self._next_batch())
         except BaseException:
             self._ended = True
             raise
@@ -127,11 +127,11 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
         return batch
 
     async def _next_batch(self) -> list[Event]:
+        """The same of an answer with a type, whose form the service may refuse."""
         try:
             return await self._sending.pull()
         except InvalidRequestError as error:
-            expected = self._plan.expected
-            plan = None if expected is None else expected.instead(error)
+            plan = self._plan.expected.instead(error)
             if plan is None:
                 raise
             self._plan = plan

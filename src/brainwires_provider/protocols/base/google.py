@@ -21,7 +21,7 @@ from msgspec import Struct
 from brainwires_provider.errors import APIError, ProtocolError, UnsupportedError
 from brainwires_provider.protocols.base.decoder import well_formed
 from brainwires_provider.protocols.base.errors import api_error, error_in_body, error_in_reply, sensible
-from brainwires_provider.protocols.base.json import decode_json, looks_like
+from brainwires_provider.protocols.base.json import decode_json, looks_like, objects_in
 from brainwires_provider.protocols.base.models import able, count_of, object_of, read_json, stage_of, text_of
 from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Quirks, Reply
 from brainwires_provider.types import Model, Origin, Response, Usage
@@ -103,7 +103,7 @@ def _error(body: dict[str, Any], *, headers: Mapping[str, str] | None, **known: 
     if not isinstance(error, dict) or not isinstance(error.get("status"), str):
         return error_in_body(body, headers=headers, **known)
     message, status_name = str(error.get("message") or error["status"]), error["status"]
-    details = [d for d in _list(error.get("details")) if isinstance(d, dict)]
+    details = objects_in(error.get("details"))
     reason = next((str(d["reason"]) for d in details if d.get("reason")), None)
     number = error.get("code")
     made = api_error(
@@ -125,7 +125,7 @@ def _error(body: dict[str, Any], *, headers: Mapping[str, str] | None, **known: 
 
 def _violations(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The quotas that were exceeded."""
-    return [each for detail in details for each in _list(detail.get("violations")) if isinstance(each, dict)]
+    return [each for detail in details for each in objects_in(detail.get("violations"))]
 
 
 def _delay(details: list[dict[str, Any]]) -> float | None:
@@ -141,17 +141,11 @@ def _particulars(details: list[dict[str, Any]]) -> str:
     """The broken quotas and the wrong fields, for the message."""
     said = []
     for detail in details:
-        for violation in _list(detail.get("fieldViolations")) + _list(detail.get("violations")):
-            if not isinstance(violation, dict):
-                continue
+        for violation in objects_in(detail.get("fieldViolations")) + objects_in(detail.get("violations")):
             what = violation.get("field") or violation.get("quotaId") or violation.get("subject")
             why = violation.get("description") or violation.get("quotaValue")
             said.append(": ".join(str(v) for v in (what, why) if v))
     return f" ({'; '.join(dict.fromkeys(filter(None, said)))})" if any(said) else ""
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 # -- models ---------------------------------------------------------------------------------------------------

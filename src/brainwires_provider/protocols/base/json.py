@@ -14,6 +14,7 @@ __all__ = [
     "fast_decode",
     "int_or_none",
     "items_in",
+    "list_or_empty",
     "looks_like",
     "merged",
     "objects_in",
@@ -226,7 +227,7 @@ def _excerpt(head: bytes, limit: int = 120) -> str:
 
 def objects_in(value: Any) -> list[dict[str, Any]]:
     """The objects of a list, in their order; none where it is no list. What is no object is nothing."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in list_or_empty(value) if isinstance(item, dict)]
 
 
 def items_in(value: Any) -> list[Any]:
@@ -234,6 +235,11 @@ def items_in(value: Any) -> list[Any]:
     if value and type(value) is not list:
         raise TypeError(f"{type(value).__name__} where a list is due")
     return value or []
+
+
+def list_or_empty(value: Any) -> list[Any]:
+    """The value if it is a list."""
+    return value if isinstance(value, list) else []
 
 
 def text_or_none(value: Any) -> str | None:

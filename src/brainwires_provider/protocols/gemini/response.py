@@ -17,7 +17,13 @@ import msgspec
 from brainwires_provider.events import Event, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, objects_in, text_or_none
+from brainwires_provider.protocols.base.json import (
+    fast_decode,
+    list_or_empty,
+    looks_like,
+    objects_in,
+    text_or_none,
+)
 from brainwires_provider.protocols.gemini.errors import chunk_error
 from brainwires_provider.protocols.gemini.models import decode_usage
 from brainwires_provider.protocols.gemini.parts import Content
@@ -342,10 +348,8 @@ def _all_cited(
 ) -> Iterator[_Cited]:
     for metadata in grounding:
         if isinstance(metadata, dict):
-            chunks, supports = (
-                _list(metadata.get("groundingChunks")),
-                objects_in(metadata.get("groundingSupports")),
-            )
+            chunks = list_or_empty(metadata.get("groundingChunks"))
+            supports = objects_in(metadata.get("groundingSupports"))
             check(len(chunks) + sum(len(_named(support)) for support in supports))
             yield from _grounded(chunks, supports)
     for metadata in sources:
@@ -372,7 +376,7 @@ def _grounded(chunks: list[Any], supports: list[dict[str, Any]]) -> Iterator[_Ci
 
 
 def _named(support: Mapping[str, Any]) -> list[Any]:
-    return _list(support.get("groundingChunkIndices"))[:_MAX_CHUNKS]
+    return list_or_empty(support.get("groundingChunkIndices"))[:_MAX_CHUNKS]
 
 
 def _chunk(chunk: Mapping[str, Any], segment: Mapping[str, Any], support: Any) -> Citation:
@@ -436,10 +440,6 @@ class _Finder:
     def _may_compare(self, size: int) -> bool:
         self._left -= size + _CHECK
         return self._left > 0
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _integer(value: Any, default: int | None = None) -> int | None:

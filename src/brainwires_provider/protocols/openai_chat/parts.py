@@ -20,9 +20,11 @@ from msgspec.structs import replace
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.calls import CallFragment
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
+from brainwires_provider.protocols.base.json import int_or_none, list_or_empty, objects_in
 from brainwires_provider.protocols.base.replay import MessageEncoderBase, is_text_file, part_name
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.types import (
+    Citation,
     FilePart,
     ImagePart,
     OpaquePart,
@@ -36,12 +38,14 @@ __all__ = [
     "REASONING_TEXTS",
     "AudioBuilder",
     "ReasoningBuilder",
+    "citations_of",
     "decode_fragment",
     "decode_image",
     "encode_image",
     "encode_part",
     "extra_of",
     "joined_blocks",
+    "search_citations",
 ]
 
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
@@ -460,3 +464,44 @@ class AudioBuilder:
         if self._part is not None:
             self._decoder.parts.close(self._part)
             self._part = None
+
+
+# -- citations --------------------------------------------------------------------------------------------
+
+
+def citations_of(annotations: list[Any]) -> list[Citation]:
+    """Citations from a message's `annotations`."""
+    found = []
+    for item in objects_in(annotations):
+        inner = item.get(str(item.get("type")))
+        if not isinstance(inner, dict):
+            inner = item
+        found.append(
+            Citation(
+                url=_text(inner.get("url")),
+                title=_text(inner.get("title")) or _text(inner.get("name")),
+                quote=_text(inner.get("content")),
+                start=int_or_none(inner.get("start_index")),
+                end=int_or_none(inner.get("end_index")),
+                source=_text(inner.get("file_id")) or _text(inner.get("hash")),
+                raw=item,
+            )
+        )
+    return found
+
+
+def search_citations(extra: Mapping[str, Any]) -> list[Citation]:
+    """Citations that a search service lists beside the choices; the lists themselves stay in `extra`."""
+    found = []
+    for item in list_or_empty(extra.get("search_results")):
+        url = _text(item.get("url")) if isinstance(item, dict) else None
+        if url:
+            title, quote = _text(item.get("title")), _text(item.get("snippet"))
+            found.append(Citation(url=url, title=title, quote=quote, raw=item))
+    known = {c.url for c in found}
+    urls = (url for url in list_or_empty(extra.get("citations")) if isinstance(url, str) and url not in known)
+    return found + [Citation(url=url, raw=url) for url in urls]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -11,7 +11,6 @@ Fields that have no place in a part are kept: the response's and the choice's in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NoReturn
 
@@ -22,15 +21,17 @@ from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.calls import CallBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import is_error
-from brainwires_provider.protocols.base.json import fast_decode, int_or_none, looks_like, objects_in
+from brainwires_provider.protocols.base.json import fast_decode, list_or_empty, looks_like, objects_in
 from brainwires_provider.protocols.base.usage import usage_of
 from brainwires_provider.protocols.openai_chat.errors import error_in_stream
 from brainwires_provider.protocols.openai_chat.parts import (
     AudioBuilder,
     ReasoningBuilder,
+    citations_of,
     decode_fragment,
     decode_image,
     extra_of,
+    search_citations,
 )
 from brainwires_provider.types import (
     Citation,
@@ -98,6 +99,7 @@ class ChatDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
+        self._last: dict[str, Any] = {}
         self._choice_seen = False
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
@@ -124,11 +126,13 @@ class ChatDecoder(DecoderBase):
             chunk = self.read_message(message)
             if chunk is None:
                 return []
-        choices = chunk.get("choices")
+        choices = self._last["choices"] = chunk.get("choices")
         if not choices and (message.event == "error" or is_error(chunk)):
             raise error_in_stream(chunk, self)
         try:
-            self._top(chunk)
+            if chunk != self._last or not self.started:  # most differ in their choices alone
+                self._top(chunk)
+                self._last = chunk
             for choice in choices or ():
                 self._streamed(choice)
         except _MISSHAPEN as error:
@@ -197,12 +201,14 @@ class ChatDecoder(DecoderBase):
 
     def _streamed(self, choice: dict[str, Any]) -> None:
         """A choice of a chunk. A whole message after deltas is a copy of them; without deltas it is one itself."""
-        delta, message = choice.get("delta"), choice.get("message")
-        if message and not delta and self._has_deltas and not choice.get("index"):
-            self._choice(choice, self._beyond(message), False)
+        message = choice.get("delta")
+        if message:
+            self._has_deltas = True
         else:
-            self._has_deltas = self._has_deltas or bool(delta)
-            self._choice(choice, delta or message, False)
+            message = choice.get("message")
+            if message and self._has_deltas and not choice.get("index"):
+                message = self._beyond(message)
+        self._choice(choice, message, False)
 
     def _beyond(self, message: dict[str, Any]) -> dict[str, Any]:
         """What a copy of the streamed message has beyond it: a longer text completes it, an equal one adds nothing."""
@@ -412,7 +418,7 @@ class ChatDecoder(DecoderBase):
         if not self._choice_seen:
             self.broken("the stream ended without a single choice: is this a Chat Completions endpoint?")
         if not self.extra.keys().isdisjoint(_SEARCHED):
-            found = sum(len(_list(self.extra.get(name))) for name in _SEARCHED)
+            found = sum(len(list_or_empty(self.extra.get(name))) for name in _SEARCHED)
             self.check_citations(len(self._citations) + found)
             self._citations += search_citations(self.extra)
         if self._citations and self._text is None:
@@ -476,45 +482,3 @@ def _lengthen(known: dict[str, Any], more: dict[str, Any]) -> None:
             known[name] += value
         elif value is not None or name not in known:
             known[name] = value
-
-
-def citations_of(annotations: list[Any]) -> list[Citation]:
-    """Citations from a message's `annotations`."""
-    found = []
-    for item in objects_in(annotations):
-        inner = item.get(str(item.get("type")))
-        if not isinstance(inner, dict):
-            inner = item
-        found.append(
-            Citation(
-                url=_text(inner.get("url")),
-                title=_text(inner.get("title")) or _text(inner.get("name")),
-                quote=_text(inner.get("content")),
-                start=int_or_none(inner.get("start_index")),
-                end=int_or_none(inner.get("end_index")),
-                source=_text(inner.get("file_id")) or _text(inner.get("hash")),
-                raw=item,
-            )
-        )
-    return found
-
-
-def search_citations(extra: Mapping[str, Any]) -> list[Citation]:
-    """Citations that a search service lists beside the choices; the lists themselves stay in `extra`."""
-    found = []
-    for item in _list(extra.get("search_results")):
-        url = _text(item.get("url")) if isinstance(item, dict) else None
-        if url:
-            title, quote = _text(item.get("title")), _text(item.get("snippet"))
-            found.append(Citation(url=url, title=title, quote=quote, raw=item))
-    known = {c.url for c in found}
-    urls = (url for url in _list(extra.get("citations")) if isinstance(url, str) and url not in known)
-    return found + [Citation(url=url, raw=url) for url in urls]
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
