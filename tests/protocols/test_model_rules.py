@@ -39,7 +39,8 @@ from brainwires_provider import (
 )
 from brainwires_provider.protocols.base.dialects import CLAUDE, DIALECTS, conform
 from brainwires_provider.protocols.base.facts import UNKNOWN, nearest_effort
-from brainwires_provider.providers.models import FAMILIES, facts_of
+from brainwires_provider.providers.facts import facts_of
+from brainwires_provider.providers.models import FAMILIES
 
 TOOL = Tool(
     "weather", "Tells the weather.", {"type": "object", "properties": {}, "additionalProperties": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brainwires_provider.protocols.base.protocol import Call, ChatProtocol
-from brainwires_provider.providers.models import facts_of
+from brainwires_provider.providers.facts import facts_of
 from brainwires_provider.types import Origin, Request
 
 __all__ = ["count_known", "encode_known"]

@@ -356,10 +356,16 @@ def test_another_model_is_asked_with_its_own_name() -> None:
         ("google", {"extra_body": {"tools": [{"googleSearch": {}}]}}),
         ("bedrock", {"extra_body": {"toolConfig": {"tools": [{"systemTool": {"name": "nova_grounding"}}]}}}),
         ("xai", {"extra_body": {"search_parameters": {"mode": "auto"}}}),
+        ("openai-chat:gpt-4o-search-preview", {}),
+        ("openai-responses:o4-mini-deep-research-2025-06-26", {}),
+        ("openrouter:perplexity/sonar-pro", {}),
+        ("perplexity:sonar", {}),
+        ("groq:groq/compound-mini", {}),
     ],
 )
 def test_stored_answers_and_hosted_tools_are_never_hedged(model: str, args: dict[str, Any]) -> None:
-    client = AsyncClient(f"{model}:m", api_key="k", base_url="http://localhost:9", hedge=AT_ONCE)
+    model += "" if ":" in model else ":m"
+    client = AsyncClient(model, api_key="k", base_url="http://localhost:9", hedge=AT_ONCE)
     session: Any = client._session
     assert session.plan("Hi", args, stream=False).hedge is None
 

@@ -277,7 +277,8 @@ class Session:
         known = self._fallbacks  # which another thread may replace meanwhile
         if known[0] is not policies:
             known = self._fallbacks = policies, fallbacks_of(self, policies)
-        is_hedged = policies.hedge is not None and may_be_hedged(planned.call.body or {})
+        may = policies.hedge is not None and not target.facts.runs_tools
+        is_hedged = may and may_be_hedged(planned.call.body or {})
         other = partial(self._other, input, args, planned)
         return replace(planned, others=known[1], other=other, hedge=policies.hedge if is_hedged else None)
 

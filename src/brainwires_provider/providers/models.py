@@ -1,4 +1,4 @@
-"""What models accept: a table of families, the same for every route to a model, and the facts of one by its name.
+"""What models accept: a table of families, the same for every route to a model; `facts.py` looks a model up in it.
 
 A family's changes are listed by the version that brought them, and hold for every later one. A name that is newer
 than the table, or has no version, gets the facts of the newest of its family; a name of no family those of
@@ -10,28 +10,14 @@ The table is loaded when a first model is resolved.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from brainwires_provider.errors import ConfigError
-from brainwires_provider.local.weights.names import near_names
-from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
-
-__all__ = ["FAMILIES", "Change", "Family", "ModelRules", "facts_of"]
-
-ModelRules: TypeAlias = Mapping[str, str | Mapping[str, Any]]
-"""Facts of models by their names, or by the beginning of names and `*`: the name of a known model that has the same
-facts, or fields of `ModelFacts`, with `like` for the model whose other facts it has."""
+__all__ = ["FAMILIES", "Change", "Family", "Version"]
 
 Version: TypeAlias = tuple[int, int]
-_NEWEST: Version = (99, 0)
-_LIKE = "like"
 
 
 class Change(Struct, frozen=True):
@@ -227,7 +213,13 @@ _GPT = Family(
         Change((5, 0), {"sampling": True, "penalties": True, "stop": True}, r"-chat(-|$)", (5, 1)),
         Change(
             (4, 0),
-            {"sampling": False, "penalties": False, "efforts": (), "parallel_tool_calls": False},
+            {
+                "sampling": False,
+                "penalties": False,
+                "efforts": (),
+                "parallel_tool_calls": False,
+                "runs_tools": True,
+            },
             r"-search(-|$)",
             link="https://platform.openai.com/docs/models/gpt-4o-search-preview",
         ),
@@ -459,62 +451,34 @@ _AT_GROQ = Family(
     at=("groq",),
 )
 
+_SONAR = Family(
+    "sonar",
+    r"(^|/)sonar",
+    "",
+    (Change((0, 0), {"runs_tools": True}),),
+    "https://docs.perplexity.ai/guides/search-control-guide",
+    checked="2026-11-30",
+)
+_COMPOUND = Family(
+    "compound",
+    r"(^|/)compound",
+    "",
+    (Change((0, 0), {"runs_tools": True}),),
+    "https://console.groq.com/docs/compound/built-in-tools",
+    checked="2026-11-30",
+)
+_DEEP_RESEARCH = Family(
+    "deep research",
+    r"deep-research",
+    "",
+    (Change((0, 0), {"runs_tools": True}),),
+    "https://developers.openai.com/api/docs/guides/deep-research",
+    checked="2026-11-30",
+)
+
 FAMILIES: tuple[Family, ...] = (
     *(_CLAUDE, _GEMINI, _GEMMA, _GPT, _O_SERIES, _GPT_OSS, _GROK, _NOVA, _DEEPSEEK, _QWEN, _MISTRAL, _ARN),
     *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _TEMPLATED, _GLM, _AT_GROQ),
+    *(_SONAR, _COMPOUND, _DEEP_RESEARCH),
 )
 """All families. Of two that a name belongs to, the later one wins."""
-
-
-# -- looking up ----------------------------------------------------------------------------------------------
-
-
-def facts_of(model: str, provider: str = "", rules: ModelRules | None = None) -> ModelFacts:
-    """The facts of a model by its name, which may be a cloud's: `us.anthropic.claude-opus-4-6-v1:0`.
-
-    `provider` is the built-in provider, `rules` what the user states. Raises ConfigError for a rule that does not fit.
-    """
-    rule = None if not rules else _rule(model, rules)
-    if rule is None:
-        return _found(model.lower(), provider)
-    if isinstance(rule, str):
-        return _found(rule.lower(), provider)
-    like = rule.get(_LIKE, model)
-    known = _found(str(like).lower(), provider)
-    own = {name: value for name, value in rule.items() if name != _LIKE}
-    for name in own:
-        if name not in ModelFacts.__struct_fields__:
-            near = near_names(name, ModelFacts.__struct_fields__)
-            words = f"models[{model!r}]: models have no fact {name!r}{near}"
-            raise ConfigError(words, provider=provider or None)
-    try:
-        return msgspec.convert({**msgspec.to_builtins(known), **own}, ModelFacts)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"models[{model!r}]: {error}", provider=provider or None) from None
-
-
-def _rule(model: str, rules: ModelRules) -> str | Mapping[str, Any] | None:
-    """The rule of that name, else the one with the longest beginning of it."""
-    if model in rules:
-        return rules[model]
-    starts = (name for name in rules if name.endswith("*") and model.startswith(name[:-1]))
-    return rules.get(max(starts, key=len, default=""))
-
-
-@lru_cache(512)
-def _found(model: str, provider: str) -> ModelFacts:
-    facts = UNKNOWN
-    for family in FAMILIES:
-        if (not family.at or provider in family.at) and re.search(family.pattern, model):
-            for change in _changes(family, model):
-                facts = replace(facts, **change.facts)
-    return facts
-
-
-def _changes(family: Family, model: str) -> Iterator[Change]:
-    found = re.search(family.version, model) if family.version else None
-    numbers = [int(number) for number in found.groups() if number] if found else []
-    version = (numbers[0], numbers[1] if len(numbers) > 1 else 0) if numbers else _NEWEST
-    for change in family.changes:
-        if change.since <= version < change.before and re.search(change.only, model):
-            yield change

@@ -297,9 +297,8 @@ def resolve(model: str, configs: Mapping[str, ProviderConfig]) -> Target:
 
 
 def _facts(model: str, row: Provider, config: ProviderConfig) -> ModelFacts:
-    from brainwires_provider.providers.models import (
-        facts_of,
-    )  # a table: loaded when a first model is resolved
+    # With its table of models it is loaded when a first model is resolved.
+    from brainwires_provider.providers.facts import facts_of
 
     return facts_of(model, row.name, config.models)
 

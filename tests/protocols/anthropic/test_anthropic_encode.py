@@ -24,7 +24,7 @@ from brainwires_provider.protocols.anthropic import (
 from brainwires_provider.protocols.base.facts import ModelFacts
 from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
-from brainwires_provider.providers.models import facts_of
+from brainwires_provider.providers.facts import facts_of
 from brainwires_provider.types import (
     HostedTool,
     JSONSchema,

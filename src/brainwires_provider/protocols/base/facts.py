@@ -1,6 +1,6 @@
 """What a model accepts, whatever service leads to it: the facts that decide what an encoder sends.
 
-They come with the target of a request: `providers/models.py` finds them by the model's name. The defaults are those
+They come with the target of a request: `providers/facts.py` finds them by the model's name. The defaults are those
 of a model of which nothing is known: everything is sent as it is given.
 """
 
@@ -93,6 +93,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """Accepts it while it thinks, or beside a thinking budget."""
     parallel_tool_calls: bool = True
     """Accepts the option."""
+    runs_tools: bool = False
+    """Runs tools of the service without being asked to: a search, code."""
     refused_media: tuple[Media, ...] = ()
     """The kinds of media that it does not read."""
     media_results: bool = False
