@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,35 @@ def pytest_configure(config: pytest.Config) -> None:
     """Write down what is skipped, where a file for it is named; with xdist, in the process that hears of all tests."""
     if "BRAINWIRES_SKIPS" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(Skips(Path(os.environ["BRAINWIRES_SKIPS"])))
+    if sys.dont_write_bytecode and "PYTEST_XDIST_WORKER" not in os.environ:
+        compile_once(config)
+
+
+def compile_once(config: pytest.Config) -> None:
+    """Where no bytecode is written beside the sources, it is kept in a folder of this run.
+
+    Otherwise each process that a test starts compiles the package and all that it imports anew, which takes a second.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="bytecode-")
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(folder.cleanup)
+    config.add_cleanup(patch.undo)
+    patch.setattr(sys, "dont_write_bytecode", False)
+    patch.setattr(sys, "pycache_prefix", folder.name)
+    patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    patch.setenv("PYTHONPYCACHEPREFIX", folder.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what collection makes out of the garbage collector's way, which would look through it with each test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

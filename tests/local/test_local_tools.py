@@ -36,6 +36,7 @@ def test_a_loop_by_hand_calls_its_tool() -> None:
     assert {d.field: d.outcome for d in r.report.deviations}["tools"] == "emulated"
 
 
+@pytest.mark.long  # the test above has the engine call a tool in every run
 def test_a_forced_choice_is_a_call_of_that_tool() -> None:
     with Client("local:") as client:
         named = client.chat("Hello!", tools=[WEATHER, TIME], tool_choice=ToolChoice.tool("time"), seed=1)

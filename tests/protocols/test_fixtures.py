@@ -15,6 +15,7 @@ import pytest
 from brainwires_provider.client import AsyncClient
 from brainwires_provider.errors import APIError, ProviderError
 from brainwires_provider.events import Event, collect
+from brainwires_provider.framing.base import DEFAULT_MAX_MESSAGE
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from brainwires_provider.types import Retry
 from decoder_fuzz import check_grammar
@@ -22,6 +23,7 @@ from fixture_cases import MODEL, ROOT, Case, called, cases, decoded, failed, pla
 
 CASES = list(cases())
 ANSWERED = [case for case in CASES if case.wire is not None]
+STREAMED = [case for case in ANSWERED if (case.wire or ("json", b""))[0] != "json"]
 COLOURS = ("async", "sync")
 _EVENTS = msgspec.json.Decoder(list[Event])
 
@@ -50,6 +52,17 @@ def test_the_answer_is_decoded_however_it_is_cut(case: Case) -> None:
     if kind == "json":
         return  # a whole body is one message by its nature
     assert decoded(case, by_the_byte) == expected
+    whole = messages(case, [data])
+    for at in range(1, len(data)):  # the decoder is given messages and sees no cuts
+        assert messages(case, [data[:at], data[at:]]) == whole, f"cut at byte {at}"
+
+
+@pytest.mark.many
+@pytest.mark.parametrize("case", STREAMED, ids=named)
+def test_the_answer_is_decoded_at_every_cut(case: Case) -> None:
+    """The test above, with a decoder behind each framing."""
+    expected = case.expected("events.json")
+    _, data = case.wire or ("", b"")
     for at in range(1, len(data)):
         assert decoded(case, lambda data, at=at: [data[:at], data[at:]]) == expected, f"cut at byte {at}"
 
@@ -81,6 +94,18 @@ def test_the_grammar_of_events_is_kept(case: Case) -> None:
                 growing[event["index"]] += event["text"]
                 assert event["text"]
     assert begun == list(range(len(begun)))
+
+
+def messages(case: Case, chunks: list[bytes]) -> list[Any]:
+    """What the framing makes of an answer that comes in these pieces, with its rest or the error that ends it."""
+    framing = case.protocol.framing(DEFAULT_MAX_MESSAGE)
+    found: list[Any] = []
+    try:
+        for chunk in chunks:
+            found.extend(framing.feed(chunk))
+        return [*found, framing.finish()]
+    except ProviderError as error:
+        return [*found, str(error)]
 
 
 def by_the_byte(data: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,8 +138,7 @@ class Case(Struct, frozen=True):
     @property
     def wire(self) -> tuple[str, bytes] | None:
         """The kind of the answer, and its bytes."""
-        found = sorted(self.folder.glob("wire.*"))
-        return (found[0].suffix[1:], found[0].read_bytes()) if found else None
+        return _wire(self.folder)
 
     @property
     def source(self) -> Source | None:
@@ -147,6 +147,12 @@ class Case(Struct, frozen=True):
 
     def expected(self, name: str) -> Any:
         return msgspec.json.decode((self.folder / name).read_bytes())
+
+
+@functools.cache
+def _wire(folder: Path) -> tuple[str, bytes] | None:
+    found = sorted(folder.glob("wire.*"))
+    return (found[0].suffix[1:], found[0].read_bytes()) if found else None
 
 
 def cases() -> Iterator[Case]:

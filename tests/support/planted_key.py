@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import pickle
 import re
@@ -41,13 +42,16 @@ def leaks(*texts: str) -> list[str]:
     found = []
     for _ in range(3):
         found += [text[max(0, m.start() - 30) : m.end() + 30] for m in re.finditer(re.escape(KEY[:10]), text)]
-        for run in re.findall(r"[A-Za-z0-9+/_-]{12,}", text):
-            for shift in range(4):
-                data = b64decode(run[shift:].translate({45: 43, 95: 47}) + "A" * (-len(run[shift:]) % 4))
-                if KEY[4:12].encode() in data:
-                    found.append(run)
+        found += filter(_hides_key, re.findall(r"[A-Za-z0-9+/_-]{12,}", text))
         text = unquote(text)
     return found
+
+
+@functools.lru_cache(100_000)
+def _hides_key(run: str) -> bool:
+    """Whether a word is base64 of a text with a part of the key; the same words come in most texts."""
+    plain = (run[shift:].translate({45: 43, 95: 47}) for shift in range(4))
+    return any(KEY[4:12].encode() in b64decode(text + "A" * (-len(text) % 4)) for text in plain)
 
 
 def shown(value: Any, depth: int = 4) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -190,11 +191,25 @@ def _responses(case: Case, client: Any, found: Said) -> None:
 # -- generateContent -----------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _google_transport(case: Case) -> dict[str, Any]:
+    """Arguments of the SDK's client; it would read the system's certificates three times, for TLS that nobody uses."""
+    args = {"verify": _tls(), "ssl": _tls()}
+    return {
+        "client_args": {"transport": served(case, "text/event-stream"), "verify": _tls()},
+        "async_client_args": args,
+    }
+
+
 def _gemini(case: Case) -> Said:
     google = pytest.importorskip("google.genai")
     errors = pytest.importorskip("google.genai.errors")
-    args = {"transport": served(case, "text/event-stream")}
-    client = google.Client(api_key="k", http_options={"base_url": "http://localhost/", "client_args": args})
+    options = {"base_url": "http://localhost/", **_google_transport(case)}
+    client = google.Client(api_key="k", http_options=options)
     config = {"automatic_continuation": False, "automatic_function_calling": {"disable": True}}
     asked = {"model": "m", "contents": "x", "config": config}
     found = Said()
@@ -237,8 +252,7 @@ def _gemini_chunk(chunk: Any, found: Said) -> None:
 def _interactions(case: Case) -> Said:
     google = pytest.importorskip("google.genai")
     errors = pytest.importorskip("google.genai._gaos.lib.compat_errors")
-    args = {"transport": served(case, "text/event-stream")}
-    options = {"base_url": "http://localhost/", "client_args": args, "retry_options": {"attempts": 1}}
+    options = {"base_url": "http://localhost/", **_google_transport(case), "retry_options": {"attempts": 1}}
     client = google.Client(api_key="k", http_options=options)
     found = Said()
     kinds: dict[int, str] = {}

@@ -408,6 +408,8 @@ def test_a_set_up_that_cannot_work(home: Path, config: str, says: str) -> None:
 def test_a_container_that_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The metadata address answers nothing: botocore says so, as a ConfigError or ConnectError of ours."""
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/nothing")
+    fetcher = pytest.importorskip("botocore.utils").ContainerMetadataFetcher
+    monkeypatch.setattr(fetcher, "SLEEP_TIME", 0.01)  # between its attempts, otherwise a second
     with pytest.raises((ConfigError, ConnectError), match="AWS credentials could not be"):
         asked(AWSAuth(environ={}))
 

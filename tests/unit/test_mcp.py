@@ -216,9 +216,9 @@ def test_a_server_that_does_not_answer_is_a_connect_error_in_time(form: str, way
         listening.listen()  # takes connections, and answers none
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
         where: Any = {"command": SILENT, "http": url, "listed": silent}[form]
-        server = MCPTools(where, connect_timeout=0.5)
+        server = MCPTools(where, connect_timeout=0.1)
         begun = monotonic()
-        with pytest.raises(ConnectError, match=r"cannot be used: no answer within 0\.5 seconds"):
+        with pytest.raises(ConnectError, match=r"cannot be used: no answer within 0\.1 seconds"):
             if way == "with":
                 server.__enter__()
             else:

@@ -21,6 +21,7 @@ tests/a.py::test_one it needs a thing that nobody has
 tests/b.py reads the data
 """
 PYTEST = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-p", "no:cacheprovider"]
+PYTEST += ["--disable-plugin-autoload", "-p", "xdist"]
 
 
 def test_what_may_be_skipped_depends_on_what_is_there() -> None:

@@ -251,7 +251,7 @@ def test_between_turns_pings_are_answered_and_a_close_is_seen(colour: str) -> No
     async def scenario(client: Any) -> Any:
         talk = client.conversation()
         await talk.chat("hi")
-        await asyncio.sleep(1)  # a server that pings each 0.1 s and gets no answer closes with 1011
+        await asyncio.sleep(0.5)  # a server that pings each 0.1 s and gets no answer closes with 1011
         await talk.chat("and?")
         assert server.connections == 1
         server.play(CloseFrame(1001))
@@ -284,7 +284,7 @@ def test_a_slow_consumer_loses_nothing_or_only_its_own_answer(colour: str) -> No
             server.open(gate)
             while not all(seat.overflowed for seat in waiting_seats(client)):
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.5)  # the server pings each 0.1 s and closes a link that does not answer
+            await asyncio.sleep(0.3)  # the server pings each 0.1 s and closes a link that does not answer
             return quick, await tried(patient.collect()), client.responses.websocket_stats
 
     for limit in (64 * 1024 * 1024, 1024 * 1024):

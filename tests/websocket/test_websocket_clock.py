@@ -96,7 +96,13 @@ async def talk_for(client: Any, net: MemoryNet, name: str, turns: int, pause: fl
 
 
 @pytest.mark.parametrize(
-    ("active", "names", "sockets"), [(16, 32, 32), (16, 32, 4), (4, 6, 3), (1, 1, 7), (16, 2, 64)]
+    ("active", "names", "sockets"),
+    [
+        (16, 32, 32),
+        (4, 6, 3),
+        (1, 1, 7),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in ((16, 32, 4), (16, 2, 64))),
+    ],
 )
 def test_two_hundred_conversations_at_once_within_every_limit(active: int, names: int, sockets: int) -> None:
     service = ResponsesService(max_active=active, max_lanes=names, piece=8)
@@ -145,7 +151,7 @@ def test_two_hundred_at_once_over_real_sockets(traits: WebSocketOptions) -> None
 
 
 @IN_BOTH_MODES
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_three_hours_without_one_request_lost(traits: WebSocketOptions, seed: int) -> None:
     """Conversations with pauses and answers of minutes; the service refuses what comes after the hour."""
     service = ResponsesService(lanes=traits.multiplexing, piece=16)
