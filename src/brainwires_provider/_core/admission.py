@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "Ledger", "Purse"]
 
 _MOST_COUNTED = 10_000
-_ONE = Amounts()
+_ONE, _NOTHING = Amounts(), Amounts(0)
+_FREE = Decimal(0)
 
 
 class Purse(NamedTuple):
@@ -178,21 +179,21 @@ class Admission:
 
         Raises BudgetExceededError, ConfigError.
         """
-        purse = self._purse
+        plan, purse, gate = self._plan, self._purse, self._gate
         if purse is not None:
             usd, tokens = self._bound(purse.budget)
             if not isinstance(purse.account, Account):
                 self._asked = usd, tokens  # the server of shared limits has it: see `wait`
-            elif self._plan.uses == "nothing":
+            elif plan.uses == "nothing":
                 self._reserved = Reserved(usd, tokens)  # even where nothing is left
             else:
                 self._reserved = purse.account.reserve(purse.budget, usd, tokens)
-        if self._gate is None:
+        if gate is None:
             return True
-        if self._plan.uses != "nothing":
-            self._amounts = estimated(self._size, self._plan.target.row.name)
-        self._ticket = self._gate.try_enter(self._amounts)
-        return self._ticket is not None
+        if plan.uses != "nothing":
+            self._amounts = estimated(self._size, plan.target.row.name)
+        ticket = self._ticket = gate.try_enter(self._amounts)
+        return ticket is not None
 
     async def wait(self, until: float | None, waits: Waits) -> None:
         """Wait for the place, until a time of the event loop.
@@ -210,7 +211,7 @@ class Admission:
                     self._reserved = await account.reserve(self._purse.budget, *self._asked)
                 self._ticket = await self._gate.enter(self._amounts, waits)
         except BaseException as error:
-            self._spend(Decimal(0), 0)
+            self._spend(_FREE, 0)
             if not isinstance(error, TimeoutError):
                 raise
             raise RequestTimeout(
@@ -221,8 +222,8 @@ class Admission:
 
     def learn(self, attempt: Attempt) -> None:
         """An attempt was answered: follow the limits that its headers state."""
-        if self._gate is not None:
-            headers = {} if attempt.exchange is None else attempt.exchange.headers
+        if self._gate is not None and attempt.exchange is not None:
+            headers = attempt.exchange.headers
             if "ratelimit" in " ".join(headers):
                 self._gate.learn(headers, rule_of(self._plan.target.row.name).daily)
 
@@ -231,7 +232,8 @@ class Admission:
 
         `result` is what it came to, if it did; `error` is what it failed with, if it did.
         """
-        if self._ticket is None and self._reserved is None:
+        ticket, gate, reserved = self._ticket, self._gate, self._reserved
+        if ticket is None and reserved is None:
             return
         if result is None and attempt.begun:
             result = attempt.partial()
@@ -241,23 +243,23 @@ class Admission:
             usage = None
         exchange, is_look = attempt.exchange, self._plan.uses == "nothing"
         is_refused = not attempt.sent or (exchange is not None and not exchange.ok)
-        known = self._counted.get(id) if id is not None and is_look else None
-        if self._ticket is not None and self._gate is not None:
+        known = self._counted.get(id) if is_look and id is not None else None
+        if ticket is not None and gate is not None:
             amounts = None  # an answer that was cut counts as reserved
             if not attempt.sent:
-                amounts = Amounts(0)
+                amounts = _NOTHING
             elif is_refused or exchange is None or known is not None:
                 amounts = _ONE  # a failure counts as a request, but used no tokens
             elif usage is not None:
                 amounts = used(usage, self._plan.target.row.name)
-            self._gate.settle(self._ticket, amounts)
+            gate.settle(ticket, amounts)
             self._ticket = None
         usd: Decimal | None = None
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(attempt, result, usage), total
         elif is_refused or isinstance(error, ConnectError | ConfigError):
-            usd, tokens = Decimal(0), 0  # refused, or never sent
+            usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
             usd, tokens = self._counted_once(id, usd, tokens, known)
         self._spend(usd, tokens)
@@ -266,21 +268,23 @@ class Admission:
         self, id: str, usd: Decimal | None, tokens: int | None, known: tuple[Decimal, int] | None
     ) -> tuple[Decimal, int]:
         """What is counted of an answer now; of one that is looked at, what was not counted before (`known`)."""
-        reserved = self._reserved or Reserved(Decimal(0), 0)
-        usd = reserved.usd if usd is None else usd
-        tokens = reserved.tokens if tokens is None else tokens
-        self._counted[id] = usd, tokens
-        if len(self._counted) > _MOST_COUNTED:
-            self._counted.popitem(last=False)
+        reserved, counted = self._reserved, self._counted
+        if usd is None:
+            usd = _FREE if reserved is None else reserved.usd
+        if tokens is None:
+            tokens = 0 if reserved is None else reserved.tokens
+        counted[id] = usd, tokens
+        if len(counted) > _MOST_COUNTED:
+            counted.popitem(last=False)
         return (usd, tokens) if known is None else (usd - known[0], tokens - known[1])
 
     def _bound(self, budget: Budget) -> tuple[Decimal, int]:
         """The most that an attempt may cost, in dollars and tokens."""
         plan = self._plan
         if plan.uses == "nothing":
-            return Decimal(0), 0
+            return _FREE, 0
         input, output = at_most(self._size, has_output=plan.uses == "output")
-        usd = Decimal(0)
+        usd = _FREE
         if budget.usd is not None and self.prices is not None:
             tier = (plan.call.body or {}).get("service_tier")
             priced = self.prices.at_most(plan.target.model, input, output, tier)

@@ -43,6 +43,8 @@ class Share:
 
     def count(self) -> None:
         """A call is made that could be hedged."""
+        if self._left >= _MOST_AT_ONCE:
+            return
         with self._lock:
             self._left = min(_MOST_AT_ONCE, self._left + self._share)
 

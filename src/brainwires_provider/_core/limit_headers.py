@@ -39,6 +39,11 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     "output": ("anthropic-ratelimit-output-tokens-{}", "x-ratelimit-{}-tokens-generated"),
 }
 
+_NAMES = {
+    kind: tuple(tuple(map(name.format, ("limit", "remaining", "reset"))) for name in names)
+    for kind, names in _HEADERS.items()
+}
+
 
 class Stated(Struct, frozen=True, gc=False):
     """One limit as the provider states it."""
@@ -59,14 +64,13 @@ def stated_limits(
     if "ratelimit" not in " ".join(headers):
         return {}
     found = {}
-    for kind, names in _HEADERS.items():
+    for kind, names in _NAMES.items():
         if kind in without:
             continue
-        for name in names:
-            limit = _count(headers.get(name.format("limit")), least=1)
-            if limit is not None:
-                remaining = _count(headers.get(name.format("remaining")), least=0)
-                found[kind] = Stated(limit, remaining, _seconds(headers, name.format("reset"), now))
+        for limit_name, remaining_name, reset_name in names:
+            if limit_name in headers and (limit := _count(headers[limit_name], least=1)) is not None:
+                remaining = _count(headers.get(remaining_name), least=0)
+                found[kind] = Stated(limit, remaining, _seconds(headers, reset_name, now))
                 break
     return found
 
