@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from msgspec import Struct
+
 from brainwires_provider._core.attempt import Attempt
 from brainwires_provider._core.budget import Account, Reserved, account_of
-from brainwires_provider._core.counting import at_most, estimated, limits_at, measured, rule_of, used
+from brainwires_provider._core.counting import Size, at_most, estimated, limits_at, measured, rule_of, used
 from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.limits import Amounts, Ticket
@@ -63,7 +65,7 @@ class Ledger:
         limits, budget, target = policies.limits, policies.budget, plan.target
         last = self._last
         if last is not None and last[0] is target and last[1] is policies:
-            return Admission(plan, last[2], last[3], self._counted)
+            return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
         gate: Gate | SharedGate | None = None
         shared = None
         limits = limits and limits_at(limits, target.row.name)
@@ -83,7 +85,7 @@ class Ledger:
                 purse = Purse(budget, shared.account(budget.scope))
         if shared is None and (budget is None or budget.scope == "client"):  # others: of a loop, or a process
             self._last = target, policies, gate, purse
-        return Admission(plan, gate, purse, self._counted)
+        return Admission(plan, gate, purse, self._counted, measured(plan.call.body))
 
     def _shared_by(self, limits: Limits) -> Shared:
         """The server that limits name, as this event loop uses it."""
@@ -137,42 +139,26 @@ class Ledger:
             await shared.aclose()
 
 
-class Admission:
-    """The reservations of one call, one attempt after another. `prices` are needed for a budget in dollars."""
+class Admission(Struct, eq=False):
+    """The reservations of one call, one attempt after another."""
 
-    __slots__ = (
-        "_amounts",
-        "_asked",
-        "_counted",
-        "_gate",
-        "_plan",
-        "_purse",
-        "_reserved",
-        "_size",
-        "_ticket",
-        "needs_prices",
-        "prices",
-    )
+    _plan: Plan
+    _gate: Gate | SharedGate | None
+    _purse: Purse | None
+    _counted: OrderedDict[str, tuple[Decimal, int]]
+    _size: Size
+    _amounts: Amounts = _ONE
+    _ticket: Ticket | None = None
+    _reserved: Reserved | None = None
+    _asked: tuple[Decimal, int] | None = None
+    """Of an account that is shared."""
+    prices: Prices | None = None
+    """Needed for a budget in dollars."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        gate: Gate | SharedGate | None,
-        purse: Purse | None,
-        counted: OrderedDict[str, tuple[Decimal, int]],
-    ) -> None:
-        self._plan = plan
-        self._counted = counted
-        self._gate = gate
-        self._purse = purse
-        self._size = measured(plan.call.body)
-        self._amounts = _ONE
-        self._ticket: Ticket | None = None
-        self._reserved: Reserved | None = None
-        self._asked: tuple[Decimal, int] | None = None  # of an account that is shared
-        self.prices: Prices | None = None
-        self.needs_prices = purse is not None and purse.budget.usd is not None
+    @property
+    def needs_prices(self) -> bool:
         """Whether there is a budget in dollars."""
+        return self._purse is not None and self._purse.budget.usd is not None
 
     def try_enter(self) -> bool:
         """Reserve what an attempt may cost, and its place; False if it has to `wait` for that.
@@ -211,7 +197,8 @@ class Admission:
                     self._reserved = await account.reserve(self._purse.budget, *self._asked)
                 self._ticket = await self._gate.enter(self._amounts, waits)
         except BaseException as error:
-            self._spend(_FREE, 0)
+            if self._reserved is not None:
+                self._spend(self._reserved, _FREE, 0)
             if not isinstance(error, TimeoutError):
                 raise
             raise RequestTimeout(
@@ -242,14 +229,12 @@ class Admission:
         if not total:
             usage = None
         exchange, is_look = attempt.exchange, self._plan.uses == "nothing"
-        is_refused = not attempt.sent or (exchange is not None and not exchange.ok)
+        is_answered = attempt.sent and exchange is not None and exchange.ok
         known = self._counted.get(id) if is_look and id is not None else None
         if ticket is not None and gate is not None:
             amounts = None  # an answer that was cut counts as reserved
-            if not attempt.sent:
-                amounts = _NOTHING
-            elif is_refused or exchange is None or known is not None:
-                amounts = _ONE  # a failure counts as a request, but used no tokens
+            if not is_answered or known is not None:
+                amounts = _ONE if attempt.sent else _NOTHING  # a failure uses no tokens, but counts as a request
             elif usage is not None:
                 amounts = used(usage, self._plan.target.row.name)
             gate.settle(ticket, amounts)
@@ -258,11 +243,16 @@ class Admission:
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(attempt, result, usage), total
-        elif is_refused or isinstance(error, ConnectError | ConfigError):
+        elif (
+            not attempt.sent
+            or (exchange is not None and not exchange.ok)
+            or isinstance(error, ConnectError | ConfigError)
+        ):
             usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
             usd, tokens = self._counted_once(id, usd, tokens, known)
-        self._spend(usd, tokens)
+        if reserved is not None:
+            self._spend(reserved, usd, tokens)
 
     def _counted_once(
         self, id: str, usd: Decimal | None, tokens: int | None, known: tuple[Decimal, int] | None
@@ -286,7 +276,7 @@ class Admission:
         input, output = at_most(self._size, has_output=plan.uses == "output")
         usd = _FREE
         if budget.usd is not None and self.prices is not None:
-            tier = (plan.call.body or {}).get("service_tier")
+            tier = None if plan.call.body is None else plan.call.body.get("service_tier")
             priced = self.prices.at_most(plan.target.model, input, output, tier)
             if priced is None and budget.unpriced == "raise":
                 raise ConfigError(
@@ -304,9 +294,9 @@ class Admission:
             decoder = attempt.decoder
             answer = decoder if isinstance(decoder, DecoderBase) else attempt.partial()
         tier = tier_of(answer.extra, usage)
-        return self.prices.dollars(usage, answer.model, self._plan.target.model, tier)
+        return self.prices.of(usage, answer.model, self._plan.target.model, tier)[1]
 
-    def _spend(self, usd: Decimal | None, tokens: int | None) -> None:
-        if self._reserved is not None and self._purse is not None:
-            self._purse.account.settle(self._reserved, usd, tokens)
-            self._reserved = None
+    def _spend(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:
+        assert self._purse is not None
+        self._purse.account.settle(reserved, usd, tokens)
+        self._reserved = None

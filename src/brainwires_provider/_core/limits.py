@@ -69,14 +69,6 @@ class Uses:
         self.input += amounts.input
         self.output += amounts.output
 
-    def correct(self, ticket: Ticket, amounts: Amounts) -> None:
-        """It has taken so much instead, if it still counts."""
-        if ticket.is_live:
-            before, ticket.amounts = ticket.amounts, amounts
-            self.requests += amounts.requests - before.requests
-            self.input += amounts.input - before.input
-            self.output += amounts.output - before.output
-
     def expire(self, now: float) -> None:
         """Forget what has left the window."""
         tickets = self.tickets
@@ -262,8 +254,12 @@ class Limiter:
     def _take_back(self, ticket: Ticket, amounts: Amounts | None) -> None:
         ticket.is_open = False
         self.running -= 1
-        if amounts is not None:
-            self.uses.correct(ticket, amounts)
+        if amounts is not None and ticket.is_live:
+            uses, before = self.uses, ticket.amounts
+            ticket.amounts = amounts
+            uses.requests += amounts.requests - before.requests
+            uses.input += amounts.input - before.input
+            uses.output += amounts.output - before.output
 
     def learn(self, stated: Mapping[str, Stated], now: float) -> None:
         """Follow what the provider states of its limits."""

@@ -329,10 +329,12 @@ class Session:
         """
         if plan.hedge is None or decoder is not None:
             return Sending(plan, self, decoder)
-        from brainwires_provider._core.hedge import Hedged, Share
+        share = self._shares.get(plan.hedge.share)
+        if share is None:  # an import costs as much as the rest
+            from brainwires_provider._core.hedge import Share
 
-        share = plan.hedge.share
-        return Hedged(plan, self, self._shares.get(share) or self._shares.setdefault(share, Share(share)))
+            share = self._shares.setdefault(plan.hedge.share, Share(plan.hedge.share))
+        return share.begin(plan, self)
 
     def chat(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """One whole answer, of the type that was asked for. Raises every ProviderError."""

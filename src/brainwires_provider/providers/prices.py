@@ -12,8 +12,8 @@ from decimal import Decimal
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from time import time
-from typing import Any, NamedTuple
+from time import monotonic, time
+from typing import Any, NamedTuple, TypeAlias
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.types import Attempt, OpaquePart, Response, Usage
@@ -133,6 +133,8 @@ class _Rates(NamedTuple):
 
 
 _UNSEEN = _Rates({}, False)
+_Key: TypeAlias = tuple[str | None, str, str | None]
+"""The model that has answered, the one that was asked for, the tier."""
 
 
 class Prices:
@@ -144,15 +146,15 @@ class Prices:
         self._service: Any = None if found is None else found[1]
         self._now = now
         self._entries: dict[str, Any] = {}
-        self._since = 0.0  # the minute of what is known
-        self._known: dict[tuple[str | None, str, str | None], _Rates | None] = {}
-        self._last: tuple[Usage, str | None, str, Any, _Rates | None, Decimal | None] | None = None
+        self._until = float("-inf")  # by the monotonic clock: the end of the minute of what is known
+        self._known: dict[_Key, _Rates | None] = {}
+        self._last: tuple[Usage, _Key, tuple[_Rates | None, Decimal | None]] | None = None
         """What was counted last: it is asked for twice, for a budget and for the response."""
 
     def cost(self, response: Response, requested: str) -> Cost | None:
         """What a response and its failed attempts cost; None where a price is not known."""
         usage, attempts = response.usage, response.attempts
-        rates, total = self._dollars(usage, response.model, requested, tier_of(response.extra, usage))
+        rates, total = self.of(usage, response.model, requested, tier_of(response.extra, usage))
         if rates is None:
             return None
         if not (total or attempts or usage.total_tokens):
@@ -183,12 +185,12 @@ class Prices:
         Without a share, and a rate of the table, it is not known. `cached` is the share for tokens read from a cache,
         if it is another; `is_uniform`: it holds for all models.
         """
-        rates = self._rates(response.model, requested, "batch")
+        rates = self._rates((response.model, requested, "batch"))
         if rates is None or not response.usage.total_tokens:
             return None
         name, is_known = self.name, True
         if not rates.is_known_tier:
-            usual = self._rates(response.model, requested, None)
+            usual = self._rates((response.model, requested, None))
             if share is None or usual is None:
                 return None
             rates = _shared(usual, share, share if cached is None else cached)
@@ -196,21 +198,23 @@ class Prices:
         dollars = _dollars(response.usage, rates)
         return None if dollars is None else Cost(dollars, name, is_known and _is_complete(response))
 
-    def dollars(self, usage: Usage, reported: str | None, requested: str, tier: Any) -> Decimal | None:
+    def dollars(
+        self, usage: Usage, reported: str | None, requested: str, tier: str | None
+    ) -> Decimal | None:
         """What one answer's tokens cost; None where a price is not known."""
-        return self._dollars(usage, reported, requested, tier)[1]
+        return self.of(usage, reported, requested, tier)[1]
 
-    def _dollars(
-        self, usage: Usage, reported: str | None, requested: str, tier: Any
+    def of(
+        self, usage: Usage, reported: str | None, requested: str, tier: str | None
     ) -> tuple[_Rates | None, Decimal | None]:
-        """The rates of an answer, and what its tokens cost."""
-        last = self._last
-        if last is not None and last[0] is usage and last[1:4] == (reported, requested, tier):
-            return last[4:]
-        rates = self._rates(reported, requested, tier)
-        dollars = None if rates is None else _dollars(usage, rates)
-        self._last = usage, reported, requested, tier, rates, dollars
-        return rates, dollars
+        """The rates of an answer, and what its tokens cost; None where a price is not known."""
+        last, key = self._last, (reported, requested, tier)
+        if last is not None and last[0] is usage and last[1] == key:
+            return last[2]
+        rates = self._rates(key)
+        priced = rates, None if rates is None else _dollars(usage, rates)
+        self._last = usage, key, priced
+        return priced
 
     def _entry(self, reported: str | None, requested: str) -> Any:
         """Of the model that answered; of the one that was asked for where the other is a dated name of it."""
@@ -228,27 +232,26 @@ class Prices:
 
     def at_most(self, requested: str, input: int, output: int, tier: Any) -> Decimal | None:
         """The most that so many tokens may cost; None where a price is not known."""
-        rates = self._rates(None, requested, tier)
+        rates = self._rates((None, requested, tier if type(tier) is str else None))
         if rates is None:
             return None
         highest = rates.highest or rates.highest_at(input, generates=output > 0)
         return None if highest is None else highest[0] * input + highest[1] * output
 
-    def _rates(self, reported: str | None, requested: str, tier: Any) -> _Rates | None:
+    def _rates(self, key: _Key) -> _Rates | None:
         """Of this minute: some prices depend on the time of day. None where no price is known."""
-        now = time() if self._now is None else self._now().timestamp()
-        if not self._since <= now < self._since + 60:
+        if monotonic() >= self._until:
             self._known.clear()
-            self._since = now // 60 * 60
-        known = self._known.get((reported, requested, tier if type(tier) is str else None), _UNSEEN)
-        return self._rates_now(reported, requested, tier) if known is _UNSEEN else known
+            if self._now is None:
+                self._until = monotonic() + 60 - time() % 60
+        known = self._known.get(key, _UNSEEN)
+        return self._rates_now(*key) if known is _UNSEEN else known
 
-    def _rates_now(self, reported: str | None, requested: str, tier: Any) -> _Rates | None:
-        reported, tier = reported and reported[:_LONGEST_KNOWN], tier if type(tier) is str else None
-        tier = tier and tier[:_LONGEST_KNOWN]
+    def _rates_now(self, reported: str | None, requested: str, tier: str | None) -> _Rates | None:
+        key = reported and reported[:_LONGEST_KNOWN], requested, tier and tier[:_LONGEST_KNOWN]
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
-        rates = self._known[reported, requested, tier] = self._rates_of(reported, requested, tier)
+        rates = self._known[key] = self._rates_of(*key)
         return rates
 
     def _rates_of(self, reported: str | None, requested: str, tier: str | None) -> _Rates | None:
@@ -308,9 +311,10 @@ def _shared(rates: _Rates, share: Decimal, cached: Decimal) -> _Rates:
     return _Rates(prices, True)
 
 
-def tier_of(extra: Mapping[str, Any], usage: Usage) -> Any:
+def tier_of(extra: Mapping[str, Any], usage: Usage) -> str | None:
     """The service tier that a response states."""
-    return extra.get("service_tier") or (usage.raw or {}).get("service_tier")
+    tier = extra.get("service_tier") or (usage.raw and usage.raw.get("service_tier"))
+    return tier if type(tier) is str else None
 
 
 def _dollars(usage: Usage, rates: _Rates) -> Decimal | None:
