@@ -148,13 +148,16 @@ class Prices:
         self._entries: dict[str, Any] = {}
         self._until = float("-inf")  # by the monotonic clock: the end of the minute of what is known
         self._known: dict[_Key, _Rates | None] = {}
-        self._last: tuple[Usage, _Key, tuple[_Rates | None, Decimal | None]] | None = None
+        self._last: tuple[Usage, tuple[_Rates | None, Decimal | None]] | None = None
         """What was counted last: it is asked for twice, for a budget and for the response."""
 
     def cost(self, response: Response, requested: str) -> Cost | None:
         """What a response and its failed attempts cost; None where a price is not known."""
-        usage, attempts = response.usage, response.attempts
-        rates, total = self.of(usage, response.model, requested, tier_of(response.extra, usage))
+        usage, attempts, last = response.usage, response.attempts, self._last
+        if last is not None and last[0] is usage:
+            rates, total = last[1]
+        else:
+            rates, total = self.of(usage, response.model, requested, tier_of(response.extra, usage))
         if rates is None:
             return None
         if not (total or attempts or usage.total_tokens):
@@ -208,12 +211,10 @@ class Prices:
         self, usage: Usage, reported: str | None, requested: str, tier: str | None
     ) -> tuple[_Rates | None, Decimal | None]:
         """The rates of an answer, and what its tokens cost; None where a price is not known."""
-        last, key = self._last, (reported, requested, tier)
-        if last is not None and last[0] is usage and last[1] == key:
-            return last[2]
-        rates = self._rates(key)
+        rates = self._rates((reported, requested, tier))
         priced = rates, None if rates is None else _dollars(usage, rates)
-        self._last = usage, key, priced
+        if priced[1]:
+            self._last = usage, priced
         return priced
 
     def _entry(self, reported: str | None, requested: str) -> Any:
