@@ -62,10 +62,10 @@ class Ledger:
 
     def admission(self, plan: Plan, policies: Policies) -> Admission:
         """Of one call. Raises ConfigError without the extra that limits which are shared need."""
-        limits, budget, target = policies.limits, policies.budget, plan.target
         last = self._last
-        if last is not None and last[0] is target and last[1] is policies:
+        if last is not None and last[0] is plan.target and last[1] is policies:
             return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
+        limits, budget, target = policies.limits, policies.budget, plan.target
         gate: Gate | SharedGate | None = None
         shared = None
         limits = limits and limits_at(limits, target.row.name)
@@ -166,17 +166,18 @@ class Admission(Struct, eq=False):
         Raises BudgetExceededError, ConfigError.
         """
         plan, purse, gate = self._plan, self._purse, self._gate
+        uses = plan.uses
         if purse is not None:
-            usd, tokens = self._bound(purse.budget)
+            usd, tokens = (_FREE, 0) if uses == "nothing" else self._bound(purse.budget, uses == "output")
             if not isinstance(purse.account, Account):
                 self._asked = usd, tokens  # the server of shared limits has it: see `wait`
-            elif plan.uses == "nothing":
+            elif uses == "nothing":
                 self._reserved = Reserved(usd, tokens)  # even where nothing is left
             else:
                 self._reserved = purse.account.reserve(purse.budget, usd, tokens)
         if gate is None:
             return True
-        if plan.uses != "nothing":
+        if uses != "nothing":
             self._amounts = estimated(self._size, plan.target.row.name)
         ticket = self._ticket = gate.try_enter(self._amounts)
         return ticket is not None
@@ -268,23 +269,20 @@ class Admission(Struct, eq=False):
             counted.popitem(last=False)
         return (usd, tokens) if known is None else (usd - known[0], tokens - known[1])
 
-    def _bound(self, budget: Budget) -> tuple[Decimal, int]:
+    def _bound(self, budget: Budget, has_output: bool) -> tuple[Decimal, int]:
         """The most that an attempt may cost, in dollars and tokens."""
+        input, output = at_most(self._size, has_output)
+        if budget.usd is None or self.prices is None:
+            return _FREE, input + output
         plan = self._plan
-        if plan.uses == "nothing":
-            return _FREE, 0
-        input, output = at_most(self._size, has_output=plan.uses == "output")
-        usd = _FREE
-        if budget.usd is not None and self.prices is not None:
-            tier = None if plan.call.body is None else plan.call.body.get("service_tier")
-            priced = self.prices.at_most(plan.target.model, input, output, tier)
-            if priced is None and budget.unpriced == "raise":
-                raise ConfigError(
-                    f"no price of {plan.target.provider}:{plan.target.model} is known, so that a budget in dollars "
-                    'cannot count it: set Budget(unpriced="allow"), or a budget of tokens'
-                )
-            usd = priced or usd
-        return usd, input + output
+        tier = None if plan.call.body is None else plan.call.body.get("service_tier")
+        usd = self.prices.at_most(plan.target.model, input, output, tier)
+        if usd is None and budget.unpriced == "raise":
+            raise ConfigError(
+                f"no price of {plan.target.provider}:{plan.target.model} is known, so that a budget in dollars "
+                'cannot count it: set Budget(unpriced="allow"), or a budget of tokens'
+            )
+        return usd or _FREE, input + output
 
     def _dollars(self, attempt: Attempt, result: Any, usage: Usage) -> Decimal | None:
         if self.prices is None:
