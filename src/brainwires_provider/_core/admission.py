@@ -60,12 +60,14 @@ class Ledger:
         """By the id of an answer what was counted of it, in dollars and tokens, so that no look at it counts again."""
         self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Shared]] = WeakKeyDictionary()
 
-    def admission(self, plan: Plan, policies: Policies) -> Admission:
-        """Of one call. Raises ConfigError without the extra that limits which are shared need."""
+    def admission(self, plan: Plan, policies: Policies) -> Admission | None:
+        """Of one call, if it has limits or a budget. Raises ConfigError without the extra that limits which are shared need."""
         last = self._last
         if last is not None and last[0] is plan.target and last[1] is policies:
             return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
         limits, budget, target = policies.limits, policies.budget, plan.target
+        if limits is None and budget is None:
+            return None
         gate: Gate | SharedGate | None = None
         shared = None
         limits = limits and limits_at(limits, target.row.name)

@@ -38,7 +38,6 @@ _MAX_TOKENS = frozenset(
 _ANSWERS = frozenset(("n", "best_of", "candidateCount", "candidate_count"))
 _OF_THE_OUTPUT = _MAX_TOKENS | _ANSWERS
 _SCALARS = frozenset((int, float, bool, type(None)))
-_ONLY_TEXT = frozenset((str,))
 _WITHIN = ("generationConfig", "generation_config", "inferenceConfig", "options")
 _SAYS_OUTPUT = _OF_THE_OUTPUT.union(_WITHIN)
 
@@ -151,35 +150,30 @@ class Size(Struct, frozen=True, gc=False):
 
 def measured(body: Mapping[str, Any] | None) -> Size:
     """The size of everything in a body that is text, in any place."""
-    text = media = beside = 0
+    characters = further = media = 0  # further bytes, where characters have several
     body = body or {}
     values: list[Any] = [body]
-    texts: list[str] = []
     for value in values:  # which grows meanwhile
         kind = type(value)  # an exact type is a tenth of the question to an abstract one
-        if kind is dict:
-            if not _FILE_OR_JSON.isdisjoint(value):
-                files, length = _split(value, values)
-                media += files
-                text += length
-            elif _ONLY_TEXT.issuperset(map(type, value.values())):
-                texts += value.values()
-                beside += len(value)
-            else:
+        if kind is str:
+            characters += len(value)
+            if not value.isascii():
+                further += len(value.encode("utf-8", "replace")) - len(value)
+        elif kind is dict:
+            if _FILE_OR_JSON.isdisjoint(value):
                 values += value.values()
-        elif kind is str:
-            texts.append(value)
+            else:
+                files, text = _split(value, values)
+                media += files
+                characters += text
         elif kind is list or kind is tuple:
             values += value
         elif kind is bytes:
             media += 1
         elif kind not in _SCALARS and isinstance(value, Mapping):
             values.append(dict(value))
-    characters = size = sum(map(len, texts))
-    if not all(map(str.isascii, texts)):
-        size = sum(len(each) if each.isascii() else len(each.encode("utf-8", "replace")) for each in texts)
     most, answers = (0, 1) if _SAYS_OUTPUT.isdisjoint(body) else _output(body)
-    return Size(characters + text, size + text, media, len(values) + beside, most, answers)
+    return Size(characters, characters + further, media, len(values), most, answers)
 
 
 def estimated(size: Size, provider: str) -> Amounts:

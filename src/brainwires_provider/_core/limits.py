@@ -245,11 +245,10 @@ class Limiter:
 
     def settle(self, ticket: Ticket, amounts: Amounts | None, now: float) -> None:
         """A request is done, and used so much; None: as was reserved. Only the first time counts."""
-        if not ticket.is_open:
-            return
-        self._take_back(ticket, amounts)
-        if self._queue:
-            self.grant(now)
+        if ticket.is_open:
+            self._take_back(ticket, amounts)
+            if self._queue:
+                self.grant(now)
 
     def _take_back(self, ticket: Ticket, amounts: Amounts | None) -> None:
         ticket.is_open = False

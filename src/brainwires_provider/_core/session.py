@@ -361,14 +361,14 @@ class Session:
 
     def admission(self, plan: Plan) -> Admission | None:
         """What a call has to reserve, if it has limits or a budget."""
-        policies = plan.policies or self.policies
-        if policies.limits is None and policies.budget is None:
-            return None
-        if self._ledger is None:
+        policies, ledger = plan.policies or self.policies, self._ledger
+        if ledger is None:
+            if policies.limits is None and policies.budget is None:
+                return None
             from brainwires_provider._core.admission import Ledger
 
-            self._ledger = Ledger()
-        return self._ledger.admission(plan, policies)
+            ledger = self._ledger = Ledger()
+        return ledger.admission(plan, policies)
 
     def circuit(self, plan: Plan) -> Circuit | None:
         """The breaker of what a call asks, if it has one."""
