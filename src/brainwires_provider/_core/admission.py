@@ -200,8 +200,9 @@ class Admission(Struct, eq=False):
                     self._reserved = await account.reserve(self._purse.budget, *self._asked)
                 self._ticket = await self._gate.enter(self._amounts, waits)
         except BaseException as error:
-            if self._reserved is not None:
-                self._spend(self._reserved, _FREE, 0)
+            if self._reserved is not None and self._purse is not None:
+                self._purse.account.settle(self._reserved, _FREE, 0)
+                self._reserved = None
             if not isinstance(error, TimeoutError):
                 raise
             raise RequestTimeout(
@@ -222,7 +223,7 @@ class Admission(Struct, eq=False):
 
         `result` is what it came to, if it did; `error` is what it failed with, if it did.
         """
-        ticket, gate, reserved = self._ticket, self._gate, self._reserved
+        ticket, gate, purse, reserved = self._ticket, self._gate, self._purse, self._reserved
         if ticket is None and reserved is None:
             return
         if result is None and attempt.begun:
@@ -254,8 +255,9 @@ class Admission(Struct, eq=False):
             usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
             usd, tokens = self._counted_once(id, usd, tokens, known)
-        if reserved is not None:
-            self._spend(reserved, usd, tokens)
+        if reserved is not None and purse is not None:
+            purse.account.settle(reserved, usd, tokens)
+            self._reserved = None
 
     def _counted_once(
         self, id: str, usd: Decimal | None, tokens: int | None, known: tuple[Decimal, int] | None
@@ -295,8 +297,3 @@ class Admission(Struct, eq=False):
             answer = decoder if isinstance(decoder, DecoderBase) else attempt.partial()
         tier = tier_of(answer.extra, usage)
         return self.prices.of(usage, answer.model, self._plan.target.model, tier)[1]
-
-    def _spend(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:
-        assert self._purse is not None
-        self._purse.account.settle(reserved, usd, tokens)
-        self._reserved = None

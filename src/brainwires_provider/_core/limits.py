@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from heapq import merge
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ class Others(NamedTuple):
 class Window:
     """One limit of what is used within `seconds`. `kind` is the name of what it counts, in `Amounts` and `Uses`."""
 
-    __slots__ = ("_kind", "_seconds", "_uses", "is_set", "limit", "others")
+    __slots__ = ("_earlier", "_kind", "_seconds", "_uses", "is_set", "limit", "others")
 
     def __init__(self, kind: str, limit: float, uses: Uses, seconds: float, *, is_set: bool) -> None:
         self.limit = limit
@@ -99,12 +100,16 @@ class Window:
         self.others: Others | None = None
         self._kind = kind
         self._uses = uses
+        self._earlier = list(uses.tickets)  # what was sent before this limit was learned does not count
         self._seconds = seconds
 
     def _own(self, now: float) -> int:
         """What was used from here."""
         self._uses.expire(now)
         own: int = getattr(self._uses, self._kind)
+        if self._earlier:
+            self._earlier = [ticket for ticket in self._earlier if ticket.is_live]
+            own -= sum(getattr(ticket.amounts, self._kind) for ticket in self._earlier)
         return own
 
     def used(self, now: float) -> int:
@@ -122,7 +127,8 @@ class Window:
         missing = self.used(now) + min(amount, self.limit) - self.limit
         if missing <= 0:
             return now
-        ends = ((ticket.expires, getattr(ticket.amounts, self._kind)) for ticket in self._uses.tickets)
+        counted = islice(self._uses.tickets, len(self._earlier), None)
+        ends = ((ticket.expires, getattr(ticket.amounts, self._kind)) for ticket in counted)
         others = [] if self.others is None or self.others.until <= now else [self.others]
         free = now
         for free, leaves in merge(ends, others, key=itemgetter(0)):
@@ -219,7 +225,7 @@ class Limiter:
             waiter.ticket = ticket
             if waiter.wake() is False:
                 waiter.ticket = None
-                self._take_back(ticket, Amounts(0))
+                self.take_back(ticket, Amounts(0))
         while queue and queue[0].wake() is False:
             queue.popleft()
             self.grant(now)
@@ -245,12 +251,13 @@ class Limiter:
 
     def settle(self, ticket: Ticket, amounts: Amounts | None, now: float) -> None:
         """A request is done, and used so much; None: as was reserved. Only the first time counts."""
-        if ticket.is_open:
-            self._take_back(ticket, amounts)
-            if self._queue:
-                self.grant(now)
+        if self.take_back(ticket, amounts):
+            self.grant(now)
 
-    def _take_back(self, ticket: Ticket, amounts: Amounts | None) -> None:
+    def take_back(self, ticket: Ticket, amounts: Amounts | None) -> bool:
+        """The same; returns whether places have to be granted now."""
+        if not ticket.is_open:
+            return False
         ticket.is_open = False
         self.running -= 1
         if amounts is not None and ticket.is_live:
@@ -259,6 +266,7 @@ class Limiter:
             uses.requests += amounts.requests - before.requests
             uses.input += amounts.input - before.input
             uses.output += amounts.output - before.output
+        return bool(self._queue)
 
     def learn(self, stated: Mapping[str, Stated], now: float) -> None:
         """Follow what the provider states of its limits."""
