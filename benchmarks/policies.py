@@ -1,8 +1,9 @@
 """CPU microseconds that policies add to one small whole request, and to an event of a stream: none set, each, and all.
 
 The server and the load are those of `request.py`. Prices are those of OpenAI's gpt-4o, since a server on loopback and
-its model have none. Turns are short and rounds many: the machine's speed may change from one second to the next by half, so that what
-is judged is the median of the rounds' own differences. "telemetry" is the SDK with in-memory exporters.
+its model have none. Turns are short and rounds many: the machine's speed may change from one second to the next by
+half, so that what is judged is the median of the rounds' own differences. "telemetry" is the SDK with in-memory
+exporters.
 
 Beside it LiteLLM's Router, where BRAINWIRES_LITELLM_PYTHON names a Python that has `litellm`. At the end, what hedging
 does to calls of which one in 25 takes 20 times as long.

@@ -61,7 +61,10 @@ class Ledger:
         self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Shared]] = WeakKeyDictionary()
 
     def admission(self, plan: Plan, policies: Policies) -> Admission | None:
-        """Of one call, if it has limits or a budget. Raises ConfigError without the extra that limits which are shared need."""
+        """Of one call, if it has limits or a budget.
+
+        Raises ConfigError without the extra that limits which are shared need.
+        """
         last = self._last
         if last is not None and last[0] is plan.target and last[1] is policies:
             return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
@@ -233,12 +236,14 @@ class Admission(Struct, eq=False):
         if not total:
             usage = None
         exchange, is_look = attempt.exchange, self._plan.uses == "nothing"
-        is_answered = attempt.sent and exchange is not None and exchange.ok
+        is_refused = not attempt.sent or (exchange is not None and not exchange.ok)
         known = self._counted.get(id) if is_look and id is not None else None
         if ticket is not None and gate is not None:
             amounts = None  # an answer that was cut counts as reserved
-            if not is_answered or known is not None:
-                amounts = _ONE if attempt.sent else _NOTHING  # a failure uses no tokens, but counts as a request
+            if not attempt.sent:
+                amounts = _NOTHING
+            elif is_refused or exchange is None or known is not None:
+                amounts = _ONE  # a failure counts as a request, but used no tokens
             elif usage is not None:
                 amounts = used(usage, self._plan.target.row.name)
             gate.settle(ticket, amounts)
@@ -247,11 +252,7 @@ class Admission(Struct, eq=False):
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(attempt, result, usage), total
-        elif (
-            not attempt.sent
-            or (exchange is not None and not exchange.ok)
-            or isinstance(error, ConnectError | ConfigError)
-        ):
+        elif is_refused or isinstance(error, ConnectError | ConfigError):
             usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
             usd, tokens = self._counted_once(id, usd, tokens, known)

@@ -131,8 +131,9 @@ class Window:
         ends = ((ticket.expires, getattr(ticket.amounts, self._kind)) for ticket in counted)
         others = [] if self.others is None or self.others.until <= now else [self.others]
         free = now
-        for free, leaves in merge(ends, others, key=itemgetter(0)):
-            missing -= leaves
+        for end, amount_then in merge(ends, others, key=itemgetter(0)):
+            free = end
+            missing -= amount_then
             if missing <= 0:
                 break
         return free

@@ -201,9 +201,7 @@ class Prices:
         dollars = _dollars(response.usage, rates)
         return None if dollars is None else Cost(dollars, name, is_known and _is_complete(response))
 
-    def dollars(
-        self, usage: Usage, reported: str | None, requested: str, tier: str | None
-    ) -> Decimal | None:
+    def dollars(self, usage: Usage, reported: str | None, requested: str, tier: str | None) -> Decimal | None:
         """What one answer's tokens cost; None where a price is not known."""
         return self.of(usage, reported, requested, tier)[1]
 
