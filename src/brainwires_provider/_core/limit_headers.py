@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -86,20 +87,27 @@ def _count(text: str | None, *, least: int) -> int | None:
 
 def _seconds(headers: Mapping[str, str], name: str, now: float) -> float | None:
     """A duration (`6m0s`, `172ms`), seconds, or a time by RFC 3339; one that is past is 0, an absurd one None."""
-    text = headers.get(name)
-    if not text:
+    known = _time(headers.get(name) or "")
+    if known is None:
         return None
-    if _DURATION.fullmatch(text):
-        seconds = sum(float(count) * _UNITS[unit] for count, unit in _SPAN.findall(text))
-    else:
-        try:
-            seconds = float(text)
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                return None
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = moment.timestamp() - server_time(headers, now)
+    seconds, is_moment = known
+    if is_moment:
+        seconds -= server_time(headers, now)
     seconds = max(0.0, seconds)
     return seconds if seconds <= _LONGEST_RESET else None
+
+
+@lru_cache(256)
+def _time(text: str) -> tuple[float, bool] | None:
+    """A duration in seconds, or a moment (True) in seconds since 1970; None for what is neither."""
+    if _DURATION.fullmatch(text):
+        return sum(float(count) * _UNITS[unit] for count, unit in _SPAN.findall(text)), False
+    try:
+        return float(text), False
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), True

@@ -138,17 +138,23 @@ class Window:
                 break
         return free
 
-    def learn(self, stated: Stated, now: float) -> None:
-        """Follow what the provider states: its limit, and what it counts that was not sent from here."""
-        if stated.limit is not None and not self.is_set:
+    def learn(self, stated: Stated, now: float) -> bool:
+        """Follow what the provider states: its limit, and what it counts that was not sent from here.
+
+        Returns whether that changes something.
+        """
+        is_new = stated.limit is not None and not self.is_set and stated.limit != self.limit
+        if is_new and stated.limit is not None:
             self.limit = stated.limit
         if stated.limit is None or stated.remaining is None:
-            return
+            return is_new
         own = self._own(now)
         elsewhere = stated.limit - stated.remaining - own
-        if elsewhere > self.used(now) - own:  # what comes late states less than is known: it does not count
-            until = now + (self._seconds if stated.reset is None else stated.reset)
-            self.others = Others(until, elsewhere)
+        if elsewhere <= self.used(now) - own:  # what comes late states less than is known: it does not count
+            return is_new
+        until = now + (self._seconds if stated.reset is None else stated.reset)
+        self.others = Others(until, elsewhere)
+        return True
 
 
 class Waiter:
@@ -277,9 +283,8 @@ class Limiter:
             window = self.windows.get(kind)
             if window is None and one.limit is not None:
                 window = self.add(kind, one.limit, is_set=False)
-            if window is not None:
-                window.learn(one, now)
-        self._measure_room()
+            if window is not None and window.learn(one, now):
+                self._measure_room()
 
     def stats(self, provider: str, model: str, now: float) -> list[LimitStats]:
         """Every limit as it stands."""
