@@ -1,8 +1,9 @@
 """CPU microseconds that policies add to one small whole request, and to an event of a stream: none set, each, and all.
 
-The server and the load are those of `request.py`. Prices are those of OpenAI's address, since a server on loopback has
-none. Turns are short and rounds many: the machine's speed may change from one second to the next by half, so that what
-is judged is the median of the rounds' own differences. "telemetry" is the SDK with in-memory exporters.
+The server and the load are those of `request.py`. Prices are those of OpenAI's gpt-4o, since a server on loopback and
+its model have none. Turns are short and rounds many: the machine's speed may change from one second to the next by
+half, so that what is judged is the median of the rounds' own differences. "telemetry" is the SDK with in-memory
+exporters.
 
 Beside it LiteLLM's Router, where BRAINWIRES_LITELLM_PYTHON names a Python that has `litellm`. At the end, what hedging
 does to calls of which one in 25 takes 20 times as long.
@@ -29,6 +30,7 @@ from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, Wait
 
 NONE, ALL = "none set", "all"
+_PRICED = "gpt-4o"
 _PROMPT = "Why is the sky blue?"
 _LIMITS = Limits(rpm=1e9, tpm=1e12, itpm=1e12, otpm=1e12, concurrency=100_000)
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -181,6 +183,8 @@ def main() -> int:
     targets = Targets()
     real = prices.service_at
     prices.service_at = lambda _: real("https://api.openai.com/v1")
+    entry = prices.own_entry
+    prices.own_entry = lambda service, _: entry(service, _PRICED)
     print(f"{machine()}\n")
     with Server() as server, asyncio.Runner() as runner:
         for title, url, unit in (
@@ -189,7 +193,7 @@ def main() -> int:
         ):
             rows_of: dict[str, dict[str, Any]] = {**_SETTINGS, "telemetry": {"telemetry": _telemetry()}}
             clients = {
-                name: AsyncClient("openai-chat:gpt-4o", api_key="k", base_url=url, **settings)
+                name: AsyncClient(f"openai-chat:{_PRICED}", api_key="k", base_url=url, **settings)
                 for name, settings in rows_of.items()
             }
 

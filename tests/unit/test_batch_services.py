@@ -332,7 +332,7 @@ def test_a_size_decides_the_price_of_a_share_too() -> None:
     tier = type("T", (), {"start": 10, "price": Decimal(4)})()
     tiered = type("P", (), {"base": Decimal(2), "tiers": [tier]})()
     rates = _shared(
-        type(prices._rates(None, "gpt-5", None))({"input_mtok": tiered, "x": "y", "z": None}, True),
+        type(prices._rates((None, "gpt-5", None)))({"input_mtok": tiered, "x": "y", "z": None}, True),
         Decimal("0.5"), Decimal(1),
     )  # fmt: skip
     assert [rates.of(size, "input_mtok") for size in (10, 11)] == [Decimal(1), Decimal(2)]

@@ -277,6 +277,19 @@ def test_a_limit_is_learned_and_a_set_one_stays() -> None:
     assert line.limiter.windows["tokens"].free_at(5, 0) == 0
 
 
+def test_what_was_sent_before_a_limit_was_learned_is_no_use_of_it() -> None:
+    line = Line(rpm=10)
+    early = line.ask(0, input=5)
+    line.limiter.learn({"tokens": Stated(10, None, None)}, 1)
+    line.ask(2, input=8)
+    window = line.limiter.windows["tokens"]
+    assert window.used(2) == 8 and window.free_at(5, 2) == 62
+
+    assert early.ticket is not None
+    line.limiter.settle(early.ticket, Amounts(1, input=7), 3)
+    assert window.used(3) == 8 and window.free_at(5, 61) == 62
+
+
 def test_learning_can_be_off() -> None:
     line = Line(rpm=5, learn=False)
     line.limiter.learn(stated_limits(openai(9, 0, "1s", "tokens"), NOW), 0)

@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from msgspec import Struct
+
 from brainwires_provider._core.attempt import Attempt
 from brainwires_provider._core.budget import Account, Reserved, account_of
-from brainwires_provider._core.counting import at_most, estimated, limits_at, measured, rule_of, used
+from brainwires_provider._core.counting import Size, at_most, estimated, limits_at, measured, rule_of, used
 from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.limits import Amounts, Ticket
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "Ledger", "Purse"]
 
 _MOST_COUNTED = 10_000
-_ONE = Amounts()
+_ONE, _NOTHING = Amounts(), Amounts(0)
+_FREE = Decimal(0)
 
 
 class Purse(NamedTuple):
@@ -57,12 +60,17 @@ class Ledger:
         """By the id of an answer what was counted of it, in dollars and tokens, so that no look at it counts again."""
         self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Shared]] = WeakKeyDictionary()
 
-    def admission(self, plan: Plan, policies: Policies) -> Admission:
-        """Of one call. Raises ConfigError without the extra that limits which are shared need."""
-        limits, budget, target = policies.limits, policies.budget, plan.target
+    def admission(self, plan: Plan, policies: Policies) -> Admission | None:
+        """Of one call, if it has limits or a budget.
+
+        Raises ConfigError without the extra that limits which are shared need.
+        """
         last = self._last
-        if last is not None and last[0] is target and last[1] is policies:
-            return Admission(plan, last[2], last[3], self._counted)
+        if last is not None and last[0] is plan.target and last[1] is policies:
+            return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
+        limits, budget, target = policies.limits, policies.budget, plan.target
+        if limits is None and budget is None:
+            return None
         gate: Gate | SharedGate | None = None
         shared = None
         limits = limits and limits_at(limits, target.row.name)
@@ -82,7 +90,7 @@ class Ledger:
                 purse = Purse(budget, shared.account(budget.scope))
         if shared is None and (budget is None or budget.scope == "client"):  # others: of a loop, or a process
             self._last = target, policies, gate, purse
-        return Admission(plan, gate, purse, self._counted)
+        return Admission(plan, gate, purse, self._counted, measured(plan.call.body))
 
     def _shared_by(self, limits: Limits) -> Shared:
         """The server that limits name, as this event loop uses it."""
@@ -136,63 +144,48 @@ class Ledger:
             await shared.aclose()
 
 
-class Admission:
-    """The reservations of one call, one attempt after another. `prices` are needed for a budget in dollars."""
+class Admission(Struct, eq=False):
+    """The reservations of one call, one attempt after another."""
 
-    __slots__ = (
-        "_amounts",
-        "_asked",
-        "_counted",
-        "_gate",
-        "_plan",
-        "_purse",
-        "_reserved",
-        "_size",
-        "_ticket",
-        "needs_prices",
-        "prices",
-    )
+    _plan: Plan
+    _gate: Gate | SharedGate | None
+    _purse: Purse | None
+    _counted: OrderedDict[str, tuple[Decimal, int]]
+    _size: Size
+    _amounts: Amounts = _ONE
+    _ticket: Ticket | None = None
+    _reserved: Reserved | None = None
+    _asked: tuple[Decimal, int] | None = None
+    """Of an account that is shared."""
+    prices: Prices | None = None
+    """Needed for a budget in dollars."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        gate: Gate | SharedGate | None,
-        purse: Purse | None,
-        counted: OrderedDict[str, tuple[Decimal, int]],
-    ) -> None:
-        self._plan = plan
-        self._counted = counted
-        self._gate = gate
-        self._purse = purse
-        self._size = measured(plan.call.body)
-        self._amounts = _ONE
-        self._ticket: Ticket | None = None
-        self._reserved: Reserved | None = None
-        self._asked: tuple[Decimal, int] | None = None  # of an account that is shared
-        self.prices: Prices | None = None
-        self.needs_prices = purse is not None and purse.budget.usd is not None
+    @property
+    def needs_prices(self) -> bool:
         """Whether there is a budget in dollars."""
+        return self._purse is not None and self._purse.budget.usd is not None
 
     def try_enter(self) -> bool:
         """Reserve what an attempt may cost, and its place; False if it has to `wait` for that.
 
         Raises BudgetExceededError, ConfigError.
         """
-        purse = self._purse
+        plan, purse, gate = self._plan, self._purse, self._gate
+        uses = plan.uses
         if purse is not None:
-            usd, tokens = self._bound(purse.budget)
+            usd, tokens = (_FREE, 0) if uses == "nothing" else self._bound(purse.budget, uses == "output")
             if not isinstance(purse.account, Account):
                 self._asked = usd, tokens  # the server of shared limits has it: see `wait`
-            elif self._plan.uses == "nothing":
+            elif uses == "nothing":
                 self._reserved = Reserved(usd, tokens)  # even where nothing is left
             else:
                 self._reserved = purse.account.reserve(purse.budget, usd, tokens)
-        if self._gate is None:
+        if gate is None:
             return True
-        if self._plan.uses != "nothing":
-            self._amounts = estimated(self._size, self._plan.target.row.name)
-        self._ticket = self._gate.try_enter(self._amounts)
-        return self._ticket is not None
+        if uses != "nothing":
+            self._amounts = estimated(self._size, plan.target.row.name)
+        ticket = self._ticket = gate.try_enter(self._amounts)
+        return ticket is not None
 
     async def wait(self, until: float | None, waits: Waits) -> None:
         """Wait for the place, until a time of the event loop.
@@ -210,7 +203,9 @@ class Admission:
                     self._reserved = await account.reserve(self._purse.budget, *self._asked)
                 self._ticket = await self._gate.enter(self._amounts, waits)
         except BaseException as error:
-            self._spend(Decimal(0), 0)
+            if self._reserved is not None and self._purse is not None:
+                self._purse.account.settle(self._reserved, _FREE, 0)
+                self._reserved = None
             if not isinstance(error, TimeoutError):
                 raise
             raise RequestTimeout(
@@ -221,8 +216,8 @@ class Admission:
 
     def learn(self, attempt: Attempt) -> None:
         """An attempt was answered: follow the limits that its headers state."""
-        if self._gate is not None:
-            headers = {} if attempt.exchange is None else attempt.exchange.headers
+        if self._gate is not None and attempt.exchange is not None:
+            headers = attempt.exchange.headers
             if "ratelimit" in " ".join(headers):
                 self._gate.learn(headers, rule_of(self._plan.target.row.name).daily)
 
@@ -231,7 +226,8 @@ class Admission:
 
         `result` is what it came to, if it did; `error` is what it failed with, if it did.
         """
-        if self._ticket is None and self._reserved is None:
+        ticket, gate, purse, reserved = self._ticket, self._gate, self._purse, self._reserved
+        if ticket is None and reserved is None:
             return
         if result is None and attempt.begun:
             result = attempt.partial()
@@ -241,56 +237,57 @@ class Admission:
             usage = None
         exchange, is_look = attempt.exchange, self._plan.uses == "nothing"
         is_refused = not attempt.sent or (exchange is not None and not exchange.ok)
-        known = self._counted.get(id) if id is not None and is_look else None
-        if self._ticket is not None and self._gate is not None:
+        known = self._counted.get(id) if is_look and id is not None else None
+        if ticket is not None and gate is not None:
             amounts = None  # an answer that was cut counts as reserved
             if not attempt.sent:
-                amounts = Amounts(0)
+                amounts = _NOTHING
             elif is_refused or exchange is None or known is not None:
                 amounts = _ONE  # a failure counts as a request, but used no tokens
             elif usage is not None:
                 amounts = used(usage, self._plan.target.row.name)
-            self._gate.settle(self._ticket, amounts)
+            gate.settle(ticket, amounts)
             self._ticket = None
         usd: Decimal | None = None
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(attempt, result, usage), total
         elif is_refused or isinstance(error, ConnectError | ConfigError):
-            usd, tokens = Decimal(0), 0  # refused, or never sent
+            usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
             usd, tokens = self._counted_once(id, usd, tokens, known)
-        self._spend(usd, tokens)
+        if reserved is not None and purse is not None:
+            purse.account.settle(reserved, usd, tokens)
+            self._reserved = None
 
     def _counted_once(
         self, id: str, usd: Decimal | None, tokens: int | None, known: tuple[Decimal, int] | None
     ) -> tuple[Decimal, int]:
         """What is counted of an answer now; of one that is looked at, what was not counted before (`known`)."""
-        reserved = self._reserved or Reserved(Decimal(0), 0)
-        usd = reserved.usd if usd is None else usd
-        tokens = reserved.tokens if tokens is None else tokens
-        self._counted[id] = usd, tokens
-        if len(self._counted) > _MOST_COUNTED:
-            self._counted.popitem(last=False)
+        reserved, counted = self._reserved, self._counted
+        if usd is None:
+            usd = _FREE if reserved is None else reserved.usd
+        if tokens is None:
+            tokens = 0 if reserved is None else reserved.tokens
+        counted[id] = usd, tokens
+        if len(counted) > _MOST_COUNTED:
+            counted.popitem(last=False)
         return (usd, tokens) if known is None else (usd - known[0], tokens - known[1])
 
-    def _bound(self, budget: Budget) -> tuple[Decimal, int]:
+    def _bound(self, budget: Budget, has_output: bool) -> tuple[Decimal, int]:
         """The most that an attempt may cost, in dollars and tokens."""
+        input, output = at_most(self._size, has_output)
+        if budget.usd is None or self.prices is None:
+            return _FREE, input + output
         plan = self._plan
-        if plan.uses == "nothing":
-            return Decimal(0), 0
-        input, output = at_most(self._size, has_output=plan.uses == "output")
-        usd = Decimal(0)
-        if budget.usd is not None and self.prices is not None:
-            tier = (plan.call.body or {}).get("service_tier")
-            priced = self.prices.at_most(plan.target.model, input, output, tier)
-            if priced is None and budget.unpriced == "raise":
-                raise ConfigError(
-                    f"no price of {plan.target.provider}:{plan.target.model} is known, so that a budget in dollars "
-                    'cannot count it: set Budget(unpriced="allow"), or a budget of tokens'
-                )
-            usd = priced or usd
-        return usd, input + output
+        tier = None if plan.call.body is None else plan.call.body.get("service_tier")
+        usd = self.prices.at_most(plan.target.model, input, output, tier)
+        if usd is None and budget.unpriced == "raise":
+            raise ConfigError(
+                f"no price of {plan.target.provider}:{plan.target.model} is known, so that a budget in dollars "
+                'cannot count it: set Budget(unpriced="allow"), or a budget of tokens'
+            )
+        return usd or _FREE, input + output
 
     def _dollars(self, attempt: Attempt, result: Any, usage: Usage) -> Decimal | None:
         if self.prices is None:
@@ -300,9 +297,4 @@ class Admission:
             decoder = attempt.decoder
             answer = decoder if isinstance(decoder, DecoderBase) else attempt.partial()
         tier = tier_of(answer.extra, usage)
-        return self.prices.dollars(usage, answer.model, self._plan.target.model, tier)
-
-    def _spend(self, usd: Decimal | None, tokens: int | None) -> None:
-        if self._reserved is not None and self._purse is not None:
-            self._purse.account.settle(self._reserved, usd, tokens)
-            self._reserved = None
+        return self.prices.of(usage, answer.model, self._plan.target.model, tier)[1]

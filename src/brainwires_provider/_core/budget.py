@@ -55,13 +55,10 @@ class Account:
     def reserve(self, budget: Budget, usd: Decimal, tokens: int) -> Reserved:
         """Set this much aside. Raises BudgetExceededError where there is less."""
         with self._lock:
-            if budget.usd is not None:
-                limit = _exact(budget.usd)
-                if self.usd + self.reserved_usd + usd > limit:
-                    raise exceeded(
-                        f"${limit}", f"${self.usd}", f"${self.reserved_usd}", f"${usd}", budget.scope
-                    )
-            if budget.tokens is not None and self.tokens + self.reserved_tokens + tokens > budget.tokens:
+            reserved_usd, reserved_tokens = self.reserved_usd + usd, self.reserved_tokens + tokens
+            if budget.usd is not None and self.usd + reserved_usd > (limit := _exact(budget.usd)):
+                raise exceeded(f"${limit}", f"${self.usd}", f"${self.reserved_usd}", f"${usd}", budget.scope)
+            if budget.tokens is not None and self.tokens + reserved_tokens > budget.tokens:
                 raise exceeded(
                     f"{budget.tokens} tokens",
                     f"{self.tokens}",
@@ -69,8 +66,7 @@ class Account:
                     f"{tokens}",
                     budget.scope,
                 )
-            self.reserved_usd += usd
-            self.reserved_tokens += tokens
+            self.reserved_usd, self.reserved_tokens = reserved_usd, reserved_tokens
             return Reserved(usd, tokens)
 
     def settle(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:

@@ -39,6 +39,7 @@ _ANSWERS = frozenset(("n", "best_of", "candidateCount", "candidate_count"))
 _OF_THE_OUTPUT = _MAX_TOKENS | _ANSWERS
 _SCALARS = frozenset((int, float, bool, type(None)))
 _WITHIN = ("generationConfig", "generation_config", "inferenceConfig", "options")
+_SAYS_OUTPUT = _OF_THE_OUTPUT.union(_WITHIN)
 
 # Where an encoded file, its URL or its id stands: no other text is one, whatever it looks like.
 _FILES = frozenset(
@@ -149,15 +150,15 @@ class Size(Struct, frozen=True, gc=False):
 
 def measured(body: Mapping[str, Any] | None) -> Size:
     """The size of everything in a body that is text, in any place."""
-    characters, size, media = 0, 0, 0
+    characters = further = media = 0  # further bytes, where characters have several
     body = body or {}
     values: list[Any] = [body]
     for value in values:  # which grows meanwhile
         kind = type(value)  # an exact type is a tenth of the question to an abstract one
         if kind is str:
-            length = len(value)
-            characters += length
-            size += length if value.isascii() else len(value.encode("utf-8", "replace"))
+            characters += len(value)
+            if not value.isascii():
+                further += len(value.encode("utf-8", "replace")) - len(value)
         elif kind is dict:
             if _FILE_OR_JSON.isdisjoint(value):
                 values += value.values()
@@ -165,15 +166,14 @@ def measured(body: Mapping[str, Any] | None) -> Size:
                 files, text = _split(value, values)
                 media += files
                 characters += text
-                size += text
         elif kind is list or kind is tuple:
             values += value
         elif kind is bytes:
             media += 1
         elif kind not in _SCALARS and isinstance(value, Mapping):
             values.append(dict(value))
-    most, answers = _output(body)
-    return Size(characters, size, media, len(values), most, answers)
+    most, answers = (0, 1) if _SAYS_OUTPUT.isdisjoint(body) else _output(body)
+    return Size(characters, characters + further, media, len(values), most, answers)
 
 
 def estimated(size: Size, provider: str) -> Amounts:
@@ -183,7 +183,7 @@ def estimated(size: Size, provider: str) -> Amounts:
     return Amounts(1, input, size.max_tokens * size.answers if reserves else 0)
 
 
-def at_most(size: Size, *, has_output: bool = True) -> tuple[int, int]:
+def at_most(size: Size, has_output: bool = True) -> tuple[int, int]:
     """The most input and output tokens that a request may use, as far as it states: no token is less than a byte."""
     input = size.bytes + size.media * _LARGEST_MEDIA + size.values * _FRAME
     return input, (size.max_tokens or _USUAL_OUTPUT) * size.answers if has_output else 0

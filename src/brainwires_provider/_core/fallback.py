@@ -46,6 +46,7 @@ CANNOT_TAKE = (ConfigError, UnsupportedError, BudgetExceededError, SharedServerE
 
 _ASKS_FOR_MORE = re.compile("search|plugin|mcp|connector|data_source|retriev|code_interpreter", re.IGNORECASE)
 _DECLARED = frozenset(("functionDeclarations", "function_declarations", "toolSpec", "cachePoint"))
+_LOOKED_AT = frozenset(("store", "background", "conversation", "tools", "toolConfig"))
 _CAUSES = (TransportError, RateLimitError, OverloadedError, ServerError)
 
 
@@ -87,9 +88,12 @@ def second_plan(first: Plan, client: Policies) -> Plan:
 
 def may_be_hedged(body: Mapping[str, Any]) -> bool:
     """Whether two requests with this body do no more than one: the provider keeps nothing, and runs nothing."""
-    for name in _names_asking_for_more(tuple(body)):
+    names, is_sensitive = _names_asking_for_more(tuple(body))
+    for name in names:
         if body[name] not in (None, False):
             return False
+    if not is_sensitive:
+        return True
     if body.get("store") or body.get("background") or body.get("conversation"):
         return False
     tools = body.get("tools")
@@ -99,9 +103,9 @@ def may_be_hedged(body: Mapping[str, Any]) -> bool:
 
 
 @lru_cache(256)
-def _names_asking_for_more(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Of a body's fields those that ask for a search, a plugin, a server."""
-    return tuple(filter(_ASKS_FOR_MORE.search, names))
+def _names_asking_for_more(names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Of a body's fields those that ask for a search, a plugin, a server; and whether it has others to look at."""
+    return tuple(filter(_ASKS_FOR_MORE.search, names)), not _LOOKED_AT.isdisjoint(names)
 
 
 def _is_callers(tool: Any) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Coroutine
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider._core.attempt import Attempt, commits
@@ -43,8 +45,17 @@ class Share:
 
     def count(self) -> None:
         """A call is made that could be hedged."""
+        if self._left >= _MOST_AT_ONCE:
+            return
         with self._lock:
             self._left = min(_MOST_AT_ONCE, self._left + self._share)
+
+    def begin(self, plan: Plan, session: SendingSession) -> Hedged:
+        """A call that has a hedge of this share."""
+        assert plan.hedge is not None
+        first = Sending(plan, session, None)
+        first.is_raced = True
+        return Hedged(plan, plan.hedge, session, self, first)
 
     def give_back(self) -> None:
         """One that was taken was not sent after all."""
@@ -60,50 +71,34 @@ class Share:
             return True
 
 
-class Hedged:
-    """One call of up to two requests; used as a `Sending` is. The plan has a hedge."""
+class Hedged(Struct, eq=False):
+    """One call of up to two requests; used as a `Sending` is."""
 
-    __slots__ = (
-        "_closed",
-        "_delivered",
-        "_due",
-        "_error",
-        "_first",
-        "_hedge",
-        "_lost",
-        "_others",
-        "_plan",
-        "_reading",
-        "_second",
-        "_session",
-        "_share",
-        "_task",
-        "_timer",
-        "loop",
-        "taken",
-    )
-
-    def __init__(self, plan: Plan, session: SendingSession, share: Share) -> None:
-        assert plan.hedge is not None
-        self._plan = plan
-        self._hedge: Hedge = plan.hedge
-        self._session = session
-        self._share = share
-        self._first = Sending(plan, session, None)
-        self._first.is_raced = True
-        self._second: Sending | None = None
-        self.taken: Sending | None = None
-        """The request that is the call's answer, once it is known."""
-        self._task: asyncio.Task[Any] | None = None  # that waits for the first, while it does
-        self._others = 0  # requests to cancel it that are not ours
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._timer: LoopTimer | None = None
-        self._due = 0.0  # when the second begins
-        self._reading: asyncio.Task[list[Event]] | None = None  # the second, until it commits
-        self._delivered = False  # something of the first, which does not commit
-        self._error: ProviderError | None = None  # of the first
-        self._lost: tuple[Failed, ...] = ()  # of a second that has failed
-        self._closed = False
+    _plan: Plan
+    _hedge: Hedge
+    _session: SendingSession
+    _share: Share
+    _first: Sending
+    _second: Sending | None = None
+    taken: Sending | None = None
+    """The request that is the call's answer, once it is known."""
+    _task: asyncio.Task[Any] | None = None
+    """That waits for the first, while it does."""
+    _others: int = 0
+    """Requests to cancel it that are not ours."""
+    loop: asyncio.AbstractEventLoop | None = None
+    _timer: LoopTimer | None = None
+    _due: float = 0.0
+    """When the second begins."""
+    _reading: asyncio.Task[list[Event]] | None = None
+    """The second, until it commits."""
+    _delivered: bool = False
+    """Something of the first, which does not commit."""
+    _error: ProviderError | None = None
+    """Of the first."""
+    _lost: tuple[Failed, ...] = ()
+    """Of a second that has failed."""
+    _closed: bool = False
 
     # -- as a Sending ------------------------------------------------------------------------------------
 
@@ -129,22 +124,9 @@ class Hedged:
         """The whole answer."""
         return self._current.finished(collector)
 
-    async def pull(self) -> list[Event]:
+    def pull(self) -> Coroutine[Any, Any, list[Event]]:
         """The next events, at least one; none once the answer has ended. A failure ends it."""
-        if self.taken is not None:
-            return await self.taken.pull()
-        if self._closed:
-            return []
-        try:
-            return await self._race()
-        except ProviderError as error:
-            self._close()
-            self._first.is_raced = False
-            self._first.report(error)
-            raise
-        except BaseException:
-            self.abort()
-            raise
+        return self._race() if self.taken is None else self.taken.pull()
 
     def abort(self) -> None:
         """Leave now."""
@@ -177,41 +159,61 @@ class Hedged:
 
     async def _race(self) -> list[Event]:
         """Events of the first, in the caller's task; or of the second, whose task interrupts it."""
-        if self._timer is None:
-            loop = self.loop = running_loop()
-            self._share.count()
-            timer, due = timer_of(loop), loop.time() + self._hedge.after
-            self._timer, self._due = timer, due
-            timer.add(self, due)
-        if self._reading is not None and self._is_second_ready:
-            return self._take_second()
-        task = self._task = asyncio.current_task(self.loop)
-        assert task is not None
-        self._others = task.cancelling()
-        try:
-            events = await self._first.pull()
-        except asyncio.CancelledError:
-            if not self._is_second_ready or task.uncancel() > self._others:
-                raise
-            return self._take_second()
-        except ProviderError as error:
-            is_over = isinstance(error, RequestTimeout) and error.clock == "total"
-            if self._reading is None or is_over:
-                error.attempts += self._lost
-                raise
-            self._error = error
-            self._task = None
-            return await self._of_second(self._reading)
-        finally:
-            self._task = None
+        first = self._first
         if self._closed:
+            return []
+        try:
+            if self._timer is None:
+                self._begin()
+            elif self._is_second_ready:
+                return self._take_second()
+            task = self._task = asyncio.current_task(self.loop)
+            assert task is not None
+            self._others = task.cancelling()
+            try:
+                events = await first.pull()
+            except asyncio.CancelledError:
+                if not self._is_second_ready or task.uncancel() > self._others:
+                    raise
+                return self._take_second()
+            except ProviderError as error:
+                return await self._without_first(error)
+            finally:
+                self._task = None
+            if self._closed:
+                return events
+            if first.ended or commits(events):
+                self._take(first, self._lost if self._second is None else self._loss_of(self._second))
+                self._stop_second()
+            else:
+                self._delivered = True
             return events
-        if self._first.ended or commits(events):
-            self._take(self._first, self._lost if self._second is None else self._loss_of(self._second))
-            self._stop_second()
-        else:
-            self._delivered = True
-        return events
+        except ProviderError as error:
+            self._close()
+            first.is_raced = False
+            first.report(error)
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def _begin(self) -> None:
+        """The first begins: the second is due some time later."""
+        loop = self.loop = running_loop()
+        self._share.count()
+        timer, due = timer_of(loop), loop.time() + self._hedge.after
+        self._timer, self._due = timer, due
+        timer.add(self, due)
+
+    async def _without_first(self, error: ProviderError) -> list[Event]:
+        """The first has failed: events of the second, or the error."""
+        is_over = isinstance(error, RequestTimeout) and error.clock == "total"
+        if self._reading is None or is_over:
+            error.attempts += self._lost
+            raise error from None
+        self._error = error
+        self._task = None
+        return await self._of_second(self._reading)
 
     @property
     def _is_second_ready(self) -> bool:

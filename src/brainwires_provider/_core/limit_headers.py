@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -39,6 +40,11 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     "output": ("anthropic-ratelimit-output-tokens-{}", "x-ratelimit-{}-tokens-generated"),
 }
 
+_NAMES = {
+    kind: tuple(tuple(map(name.format, ("limit", "remaining", "reset"))) for name in names)
+    for kind, names in _HEADERS.items()
+}
+
 
 class Stated(Struct, frozen=True, gc=False):
     """One limit as the provider states it."""
@@ -59,14 +65,13 @@ def stated_limits(
     if "ratelimit" not in " ".join(headers):
         return {}
     found = {}
-    for kind, names in _HEADERS.items():
+    for kind, names in _NAMES.items():
         if kind in without:
             continue
-        for name in names:
-            limit = _count(headers.get(name.format("limit")), least=1)
-            if limit is not None:
-                remaining = _count(headers.get(name.format("remaining")), least=0)
-                found[kind] = Stated(limit, remaining, _seconds(headers, name.format("reset"), now))
+        for limit_name, remaining_name, reset_name in names:
+            if limit_name in headers and (limit := _count(headers[limit_name], least=1)) is not None:
+                remaining = _count(headers.get(remaining_name), least=0)
+                found[kind] = Stated(limit, remaining, _seconds(headers, reset_name, now))
                 break
     return found
 
@@ -82,20 +87,27 @@ def _count(text: str | None, *, least: int) -> int | None:
 
 def _seconds(headers: Mapping[str, str], name: str, now: float) -> float | None:
     """A duration (`6m0s`, `172ms`), seconds, or a time by RFC 3339; one that is past is 0, an absurd one None."""
-    text = headers.get(name)
-    if not text:
+    known = _time(headers.get(name) or "")
+    if known is None:
         return None
-    if _DURATION.fullmatch(text):
-        seconds = sum(float(count) * _UNITS[unit] for count, unit in _SPAN.findall(text))
-    else:
-        try:
-            seconds = float(text)
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                return None
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = moment.timestamp() - server_time(headers, now)
+    seconds, is_moment = known
+    if is_moment:
+        seconds -= server_time(headers, now)
     seconds = max(0.0, seconds)
     return seconds if seconds <= _LONGEST_RESET else None
+
+
+@lru_cache(256)
+def _time(text: str) -> tuple[float, bool] | None:
+    """A duration in seconds, or a moment (True) in seconds since 1970; None for what is neither."""
+    if _DURATION.fullmatch(text):
+        return sum(float(count) * _UNITS[unit] for count, unit in _SPAN.findall(text)), False
+    try:
+        return float(text), False
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), True

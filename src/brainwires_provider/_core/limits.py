@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from brainwires_provider._core.limit_headers import Stated
 from brainwires_provider.types import Limits, LimitStats
 
-__all__ = ["Amounts", "Limiter", "Ticket", "Waiter", "Window"]
+__all__ = ["Amounts", "Limiter", "Others", "Ticket", "Uses", "Waiter"]
 
 SECONDS = 60.0
 
@@ -29,105 +32,129 @@ class Amounts(Struct, frozen=True, gc=False):
     output: int = 0
 
     @property
-    def by_kind(self) -> dict[str, int]:
-        """By the kinds of limits: tokens are input and output together."""
-        return {
-            "requests": self.requests,
-            "tokens": self.input + self.output,
-            "input": self.input,
-            "output": self.output,
-        }
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
 
 
-class Entry(Struct, gc=False):
-    """A part of a window that is used until it `expires`."""
+class Ticket(Struct, gc=False):
+    """A place that was granted, until it is settled."""
 
-    expires: float
+    expires: float = 0.0
+    """When it leaves the window."""
+    amounts: Amounts = Amounts()
+    is_live: bool = True
+    """Whether it is within the window."""
+    is_open: bool = True
+
+
+class Uses:
+    """What was used within the last minute, of every kind that a limit may count."""
+
+    __slots__ = ("input", "output", "requests", "tickets")
+
+    def __init__(self) -> None:
+        self.requests = self.input = self.output = 0
+        self.tickets: deque[Ticket] = deque()
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
+
+    def add(self, ticket: Ticket) -> None:
+        """Count this one."""
+        amounts = ticket.amounts
+        self.tickets.append(ticket)
+        self.requests += amounts.requests
+        self.input += amounts.input
+        self.output += amounts.output
+
+    def expire(self, now: float) -> None:
+        """Forget what has left the window."""
+        tickets = self.tickets
+        while tickets and tickets[0].expires <= now:
+            ticket = tickets.popleft()
+            ticket.is_live = False
+            self.requests -= ticket.amounts.requests
+            self.input -= ticket.amounts.input
+            self.output -= ticket.amounts.output
+
+
+class Others(NamedTuple):
+    """What the provider counts besides: used elsewhere with the same key."""
+
+    until: float
     amount: int
-    live: bool = True
 
 
 class Window:
-    """What was used within the last minute, of one limit."""
+    """One limit of what is used within `seconds`. `kind` is the name of what it counts, in `Amounts` and `Uses`."""
 
-    __slots__ = ("entries", "is_set", "limit", "others", "own", "seconds")
+    __slots__ = ("_earlier", "_kind", "_seconds", "_uses", "is_set", "limit", "others")
 
-    def __init__(self, limit: float, is_set: bool = True, seconds: float = SECONDS) -> None:
+    def __init__(self, kind: str, limit: float, uses: Uses, seconds: float, *, is_set: bool) -> None:
         self.limit = limit
         self.is_set = is_set
-        self.seconds = seconds
         """By the user: what the provider states does not change it."""
-        self.entries: deque[Entry] = deque()
-        self.own = 0
-        self.others: Entry | None = None  # what the provider counts besides: used elsewhere with the same key
+        self.others: Others | None = None
+        self._kind = kind
+        self._uses = uses
+        self._earlier = list(uses.tickets)  # what was sent before this limit was learned does not count
+        self._seconds = seconds
+
+    def _own(self, now: float) -> int:
+        """What was used from here."""
+        self._uses.expire(now)
+        own: int = getattr(self._uses, self._kind)
+        if self._earlier:
+            self._earlier = [ticket for ticket in self._earlier if ticket.is_live]
+            own -= sum(getattr(ticket.amounts, self._kind) for ticket in self._earlier)
+        return own
 
     def used(self, now: float) -> int:
         """Of the limit, at this moment."""
-        if self.entries and self.entries[0].expires <= now:
-            self._expire(now)
-        others = self.others
-        return self.own if others is None or others.expires <= now else self.own + others.amount
+        own, others = self._own(now), self.others
+        return own if others is None or others.until <= now else own + others.amount
 
     def has_room(self, amount: int, now: float) -> bool:
         """Whether this much is free; see `free_at`."""
-        if self.entries and self.entries[0].expires <= now:
-            self._expire(now)
-        used, limit = self.own if self.others is None else self.used(now), self.limit
+        used, limit = self.used(now), self.limit
         return used + amount <= limit or (amount > limit and used <= 0)
-
-    def _expire(self, now: float) -> None:
-        entries = self.entries
-        while entries and entries[0].expires <= now:
-            entry = entries.popleft()
-            entry.live = False
-            self.own -= entry.amount
 
     def free_at(self, amount: int, now: float) -> float:
         """When this much is free. What is larger than the whole limit waits for an empty window."""
         missing = self.used(now) + min(amount, self.limit) - self.limit
         if missing <= 0:
             return now
-        others = [] if self.others is None or self.others.expires <= now else [self.others]
+        counted = islice(self._uses.tickets, len(self._earlier), None)
+        ends = ((ticket.expires, getattr(ticket.amounts, self._kind)) for ticket in counted)
+        others = [] if self.others is None or self.others.until <= now else [self.others]
         free = now
-        for entry in merge(self.entries, others, key=_expiry):
-            missing -= entry.amount
-            free = entry.expires
+        for end, amount_then in merge(ends, others, key=itemgetter(0)):
+            free = end
+            missing -= amount_then
             if missing <= 0:
                 break
         return free
 
-    def reserve(self, amount: int, now: float) -> Entry:
-        """Use this much."""
-        entry = Entry(now + self.seconds, amount)
-        self.entries.append(entry)
-        self.own += amount
-        return entry
+    def learn(self, stated: Stated, now: float) -> bool:
+        """Follow what the provider states: its limit, and what it counts that was not sent from here.
 
-    def assume(self, amount: int, until: float) -> None:
-        """So much is used elsewhere, until then."""
-        self.others = Entry(until, amount)
-
-    def learn(self, stated: Stated, now: float) -> None:
-        """Follow what the provider states: its limit, and what it counts that was not sent from here."""
-        if stated.limit is not None and not self.is_set:
+        Returns whether that changes something.
+        """
+        is_new = stated.limit is not None and not self.is_set and stated.limit != self.limit
+        if is_new and stated.limit is not None:
             self.limit = stated.limit
         if stated.limit is None or stated.remaining is None:
-            return
-        counted = self.used(now) - self.own
-        elsewhere = stated.limit - stated.remaining - self.own
-        if elsewhere > counted:  # a response that comes late states less than is known: it does not count
-            self.assume(elsewhere, now + (self.seconds if stated.reset is None else stated.reset))
-
-
-def _expiry(entry: Entry) -> float:
-    return entry.expires
-
-
-class Ticket(Struct, gc=False):
-    """A place that was granted, until it is settled."""
-
-    entries: dict[str, Entry]
-    is_open: bool = True
+            return is_new
+        own = self._own(now)
+        elsewhere = stated.limit - stated.remaining - own
+        if elsewhere <= self.used(now) - own:  # what comes late states less than is known: it does not count
+            return is_new
+        until = now + (self._seconds if stated.reset is None else stated.reset)
+        self.others = Others(until, elsewhere)
+        return True
 
 
 class Waiter:
@@ -144,16 +171,43 @@ class Waiter:
         self.wake = wake
 
 
-class Limiter:
-    """The limits of one provider, model and key."""
+_UNLIMITED = float("inf")
+_FIELDS = {"requests": "rpm", "tokens": "tpm", "input": "itpm", "output": "otpm"}
 
-    def __init__(self, limits: Limits) -> None:
+
+class Limiter:
+    """The limits of one provider, model and key, each within `seconds`. `make` makes its tickets."""
+
+    def __init__(self, limits: Limits, seconds: float = SECONDS, make: type[Ticket] = Ticket) -> None:
         self.limits = limits
-        given = {"requests": limits.rpm, "tokens": limits.tpm, "input": limits.itpm, "output": limits.otpm}
-        self.windows = {kind: Window(limit) for kind, limit in given.items() if limit is not None}
+        self.windows: dict[str, Window] = {}
+        self.uses = Uses()
         self.running = 0
-        self._most = limits.concurrency
+        self._seconds = seconds
+        self._make = make
+        self._most = _UNLIMITED if limits.concurrency is None else limits.concurrency
         self._queue: deque[Waiter] = deque()
+        self._room = (_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)
+        """By the order of `_FIELDS`: up to this, a window surely has room, whatever is used elsewhere."""
+        for kind, field in _FIELDS.items():
+            if (limit := getattr(limits, field)) is not None:
+                self.add(kind, limit)
+
+    def add(self, kind: str, limit: float, *, is_set: bool = True, others: Others | None = None) -> Window:
+        """A further limit, of which others use a part."""
+        window = self.windows[kind] = Window(kind, limit, self.uses, self._seconds, is_set=is_set)
+        window.others = others
+        self._measure_room()
+        return window
+
+    def _measure_room(self) -> None:
+        """A limit has changed, or what is used elsewhere."""
+        rooms = {
+            kind: window.limit - (0 if window.others is None else window.others.amount)
+            for kind, window in self.windows.items()
+        }
+        requests, tokens, input, output = (rooms.get(kind, _UNLIMITED) for kind in _FIELDS)
+        self._room = requests, tokens, input, output
 
     @property
     def waiting(self) -> int:
@@ -178,7 +232,7 @@ class Limiter:
             waiter.ticket = ticket
             if waiter.wake() is False:
                 waiter.ticket = None
-                self._take_back(ticket, Amounts(0))
+                self.take_back(ticket, Amounts(0))
         while queue and queue[0].wake() is False:
             queue.popleft()
             self.grant(now)
@@ -187,8 +241,8 @@ class Limiter:
         """When there is room for the head of the queue; None if only a settled request can make it."""
         if not self._queue or self._is_full:
             return None
-        takes = self._queue[0].amounts.by_kind
-        return max([now, *(w.free_at(takes[kind], now) for kind, w in self.windows.items())])
+        amounts = self._queue[0].amounts
+        return max([now, *(w.free_at(getattr(amounts, kind), now) for kind, w in self.windows.items())])
 
     def is_head(self, waiter: Waiter) -> bool:
         """Whether it is next."""
@@ -204,21 +258,22 @@ class Limiter:
 
     def settle(self, ticket: Ticket, amounts: Amounts | None, now: float) -> None:
         """A request is done, and used so much; None: as was reserved. Only the first time counts."""
-        if not ticket.is_open:
-            return
-        self._take_back(ticket, amounts)
-        if self._queue:
+        if self.take_back(ticket, amounts):
             self.grant(now)
 
-    def _take_back(self, ticket: Ticket, amounts: Amounts | None) -> None:
+    def take_back(self, ticket: Ticket, amounts: Amounts | None) -> bool:
+        """The same; returns whether places have to be granted now."""
+        if not ticket.is_open:
+            return False
         ticket.is_open = False
         self.running -= 1
-        if amounts is not None:
-            took, windows = amounts.by_kind, self.windows
-            for kind, entry in ticket.entries.items():
-                if entry.live:
-                    windows[kind].own += took[kind] - entry.amount
-                    entry.amount = took[kind]
+        if amounts is not None and ticket.is_live:
+            uses, before = self.uses, ticket.amounts
+            ticket.amounts = amounts
+            uses.requests += amounts.requests - before.requests
+            uses.input += amounts.input - before.input
+            uses.output += amounts.output - before.output
+        return bool(self._queue)
 
     def learn(self, stated: Mapping[str, Stated], now: float) -> None:
         """Follow what the provider states of its limits."""
@@ -227,9 +282,9 @@ class Limiter:
         for kind, one in stated.items():
             window = self.windows.get(kind)
             if window is None and one.limit is not None:
-                window = self.windows[kind] = Window(one.limit, is_set=False)
-            if window is not None:
-                window.learn(one, now)
+                window = self.add(kind, one.limit, is_set=False)
+            if window is not None and window.learn(one, now):
+                self._measure_room()
 
     def stats(self, provider: str, model: str, now: float) -> list[LimitStats]:
         """Every limit as it stands."""
@@ -240,23 +295,26 @@ class Limiter:
 
     @property
     def _is_full(self) -> bool:
-        return self._most is not None and self.running >= self._most
+        return self.running >= self._most
 
     def _reserved(self, amounts: Amounts, now: float) -> Ticket | None:
         """A place, if every window has room for it."""
-        if self._most is not None and self.running >= self._most:
+        if self.running >= self._most:
             return None
-        takes, windows = amounts.by_kind, self.windows
-        for kind, window in windows.items():
-            used = window.entries
-            is_simple = window.others is None and not (used and used[0].expires <= now)
-            fits = is_simple and window.own + takes[kind] <= window.limit
-            if not fits and not window.has_room(takes[kind], now):
-                return None
+        uses = self.uses
+        tickets = uses.tickets
+        if tickets and tickets[0].expires <= now:
+            uses.expire(now)
+        requests, input = uses.requests + amounts.requests, uses.input + amounts.input
+        output = uses.output + amounts.output
+        rpm, tpm, itpm, otpm = self._room
+        is_ample = requests <= rpm and input + output <= tpm and input <= itpm and output <= otpm
+        if not is_ample and not all(
+            window.has_room(getattr(amounts, kind), now) for kind, window in self.windows.items()
+        ):
+            return None
         self.running += 1
-        entries = {}
-        for kind, window in windows.items():
-            entry = entries[kind] = Entry(now + window.seconds, takes[kind])
-            window.entries.append(entry)
-            window.own += takes[kind]
-        return Ticket(entries)
+        ticket = self._make(now + self._seconds, amounts)
+        tickets.append(ticket)
+        uses.requests, uses.input, uses.output = requests, input, output
+        return ticket

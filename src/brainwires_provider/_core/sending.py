@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from brainwires_provider._core.attempt import Attempt, commits
 from brainwires_provider._core.breaker import is_healthy
@@ -186,7 +186,8 @@ class Sending:
     def _priced(self, response: Response) -> Response:
         if self._prices is None:
             return response
-        return replace(response, cost=self._prices.cost(response, self._plan.target.model))
+        force_setattr(response, "cost", self._prices.cost(response, self._plan.target.model))
+        return response  # which was made just now
 
     def abort(self) -> None:
         """Leave now. What was read to its end keeps its connection, everything else drops it."""

@@ -329,10 +329,12 @@ class Session:
         """
         if plan.hedge is None or decoder is not None:
             return Sending(plan, self, decoder)
-        from brainwires_provider._core.hedge import Hedged, Share
+        share = self._shares.get(plan.hedge.share)
+        if share is None:  # an import costs as much as the rest
+            from brainwires_provider._core.hedge import Share
 
-        share = plan.hedge.share
-        return Hedged(plan, self, self._shares.get(share) or self._shares.setdefault(share, Share(share)))
+            share = self._shares.setdefault(plan.hedge.share, Share(plan.hedge.share))
+        return share.begin(plan, self)
 
     def chat(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """One whole answer, of the type that was asked for. Raises every ProviderError."""
@@ -359,14 +361,14 @@ class Session:
 
     def admission(self, plan: Plan) -> Admission | None:
         """What a call has to reserve, if it has limits or a budget."""
-        policies = plan.policies or self.policies
-        if policies.limits is None and policies.budget is None:
-            return None
-        if self._ledger is None:
+        policies, ledger = plan.policies or self.policies, self._ledger
+        if ledger is None:
+            if policies.limits is None and policies.budget is None:
+                return None
             from brainwires_provider._core.admission import Ledger
 
-            self._ledger = Ledger()
-        return self._ledger.admission(plan, policies)
+            ledger = self._ledger = Ledger()
+        return ledger.admission(plan, policies)
 
     def circuit(self, plan: Plan) -> Circuit | None:
         """The breaker of what a call asks, if it has one."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from brainwires_provider._core.limit_headers import Stated, stated_limits
-from brainwires_provider._core.limits import SECONDS, Amounts, Limiter, Ticket, Waiter, Window
+from brainwires_provider._core.limits import SECONDS, Amounts, Limiter, Others, Ticket, Waiter
 from brainwires_provider._core.shared_scripts import LIMITS
 from brainwires_provider._core.shared_server import TIMEOUT, Server, on_loop
 from brainwires_provider._core.waits import Waits
@@ -56,7 +56,6 @@ class Held(Ticket):
     """A place, and what counts of it within the window."""
 
     number: int = 0
-    amounts: Amounts = Amounts()
     at: float = 0.0
     is_known: bool = True
     """To the server. False: it was granted while the server was away."""
@@ -115,7 +114,7 @@ class SharedGate:
         self._epoch = ""  # of the server's memory
         self._is_full = False  # the next message says all again
         self._heard = Reply()
-        self._assumed: dict[str, tuple[int, float]] | None = None  # while the server is away
+        self._assumed: dict[str, Others] | None = None  # while the server is away
         self._local: Limiter | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._news: asyncio.Event | None = None
@@ -192,15 +191,11 @@ class SharedGate:
 
     def _hold(self, waiter: Waiting, *, is_known: bool) -> None:
         """A waiter has its place."""
-        entries = {} if waiter.ticket is None else waiter.ticket.entries
-        held = Held(
-            entries,
-            number=waiter.number,
-            amounts=waiter.amounts,
-            at=self._loop.time(),
-            is_known=is_known,
-        )
-        waiter.ticket = self._held[held.number] = held
+        held = waiter.ticket
+        if not isinstance(held, Held):  # granted by the server
+            held = waiter.ticket = Held(amounts=waiter.amounts, is_live=False)
+        held.number, held.at, held.is_known = waiter.number, self._loop.time(), is_known
+        self._held[held.number] = held
         self._uses.append(held)
         self._waiting.pop(held.number, None)
         self._entering.pop(held.number, None)
@@ -395,29 +390,25 @@ class SharedGate:
         """Divide the limits by the number of processes, and what is free of them likewise."""
         now, heard = self._loop.time(), self._heard
         most = self.limits.concurrency
-        local = Limiter(Limits(concurrency=None if most is None else max(1, most // heard.owners)))
+        own = Limits(concurrency=None if most is None else max(1, most // heard.owners))
+        local = Limiter(own, self._timing.window, Held)
         local.running = len(self._held)
         limits = self._all_limits()
         if self._assumed is None:
             self._assumed = self._elsewhere(limits, now)
         for kind, (limit, _) in limits.items():
-            window = local.windows[kind] = Window(limit / heard.owners, seconds=self._timing.window)
-            window.assume(*self._assumed[kind])
+            local.add(kind, limit / heard.owners, others=self._assumed[kind])
         for held in self._held.values():
-            held.entries = {}
+            held.is_live = False
         for use in self._uses:
-            use.entries = {
-                kind: window.reserve(use.amounts.by_kind[kind], use.at)
-                for kind, window in local.windows.items()
-            }
+            use.expires, use.is_live = use.at + self._timing.window, True
+            local.uses.add(use)
         self._local = local
         for waiter in list(self._waiting.values()):
             local.enter(waiter, now)
         self._plan_grants()
 
-    def _elsewhere(
-        self, limits: Mapping[str, tuple[float, bool]], now: float
-    ) -> dict[str, tuple[int, float]]:
+    def _elsewhere(self, limits: Mapping[str, tuple[float, bool]], now: float) -> dict[str, Others]:
         """What others use of this process's part, so that all parts together hold no more than the limits.
 
         Of what was free, everybody may use an equal part. A process that has not heard of the server for some time
@@ -427,13 +418,13 @@ class SharedGate:
         is_recent = now - heard.at <= 2 * self._timing.renew
         assumed = {}
         for n, kind in enumerate(_KINDS):
-            own = sum(use.amounts.by_kind[kind] for use in self._uses)
+            own = sum(getattr(use.amounts, kind) for use in self._uses)
             if kind in limits and self._epoch:
                 used = heard.used[n] if is_recent else limits[kind][0]
                 until = (heard.at if is_recent else now) + self._timing.window
-                assumed[kind] = max(0, ceil(used / heard.owners - own)), until
+                assumed[kind] = Others(until, max(0, ceil(used / heard.owners - own)))
             else:
-                assumed[kind] = 0, now
+                assumed[kind] = Others(now, 0)
         return assumed
 
     def _granted_here(self, waiter: Waiting) -> None:

@@ -12,8 +12,8 @@ from decimal import Decimal
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from time import time
-from typing import Any, NamedTuple
+from time import monotonic, time
+from typing import Any, NamedTuple, TypeAlias
 
 from brainwires_provider.errors import ConfigError
 from brainwires_provider.types import Attempt, OpaquePart, Response, Usage
@@ -106,11 +106,14 @@ class _Rates(NamedTuple):
     """The rates by `_NAMES`, where they are the same for every size."""
 
     def highest_at(self, size: int, *, generates: bool = True) -> tuple[Decimal, Decimal] | None:
-        """The most that a token of an input of this size, and one of its output, may cost; an embedding has none."""
+        """The most dollars that a token of an input of this size, and one of its output, may cost.
+
+        None where the table has no price of it; an embedding needs none of output.
+        """
         *of_input, of_output = (self.of(size, name) for name in _BOUNDING)
         if of_input[0] is None or (of_output is None and generates):
             return None
-        return max(filter(None, of_input)), of_output or Decimal(0)
+        return max(filter(None, of_input)) / _MILLION, (of_output or _ZERO) / _MILLION
 
     def all_of(self, size: int) -> tuple[Decimal | None, ...]:
         """The rates by `_NAMES`."""
@@ -129,6 +132,11 @@ class _Rates(NamedTuple):
         return None
 
 
+_UNSEEN = _Rates({}, False)
+_Key: TypeAlias = tuple[str | None, str, str | None]
+"""The model that has answered, the one that was asked for, the tier."""
+
+
 class Prices:
     """The prices of one service. `now` gives the time, since some depend on it."""
 
@@ -138,16 +146,20 @@ class Prices:
         self._service: Any = None if found is None else found[1]
         self._now = now
         self._entries: dict[str, Any] = {}
-        self._known: dict[tuple[str | None, str, str | None], tuple[Any, _Rates | None]] = {}
-        self._last: tuple[Usage, _Rates, Decimal | None] | None = None
+        self._until = float("-inf")  # by the monotonic clock: the end of the minute of what is known
+        self._known: dict[_Key, _Rates | None] = {}
+        self._last: tuple[Usage, tuple[_Rates | None, Decimal | None]] | None = None
+        """What was counted last: it is asked for twice, for a budget and for the response."""
 
     def cost(self, response: Response, requested: str) -> Cost | None:
         """What a response and its failed attempts cost; None where a price is not known."""
-        usage, attempts = response.usage, response.attempts
-        rates = self._rates(response.model, requested, tier_of(response.extra, usage))
+        usage, attempts, last = response.usage, response.attempts, self._last
+        if last is not None and last[0] is usage:
+            rates, total = last[1]
+        else:
+            rates, total = self.of(usage, response.model, requested, tier_of(response.extra, usage))
         if rates is None:
             return None
-        total = self._dollars(usage, rates)
         if not (total or attempts or usage.total_tokens):
             return None
         for each in attempts:
@@ -176,12 +188,12 @@ class Prices:
         Without a share, and a rate of the table, it is not known. `cached` is the share for tokens read from a cache,
         if it is another; `is_uniform`: it holds for all models.
         """
-        rates = self._rates(response.model, requested, "batch")
+        rates = self._rates((response.model, requested, "batch"))
         if rates is None or not response.usage.total_tokens:
             return None
         name, is_known = self.name, True
         if not rates.is_known_tier:
-            usual = self._rates(response.model, requested, None)
+            usual = self._rates((response.model, requested, None))
             if share is None or usual is None:
                 return None
             rates = _shared(usual, share, share if cached is None else cached)
@@ -189,19 +201,19 @@ class Prices:
         dollars = _dollars(response.usage, rates)
         return None if dollars is None else Cost(dollars, name, is_known and _is_complete(response))
 
-    def dollars(self, usage: Usage, reported: str | None, requested: str, tier: Any) -> Decimal | None:
+    def dollars(self, usage: Usage, reported: str | None, requested: str, tier: str | None) -> Decimal | None:
         """What one answer's tokens cost; None where a price is not known."""
-        rates = self._rates(reported, requested, tier)
-        return None if rates is None else self._dollars(usage, rates)
+        return self.of(usage, reported, requested, tier)[1]
 
-    def _dollars(self, usage: Usage, rates: _Rates) -> Decimal | None:
-        """The same counts are asked for twice: for a budget, and for the response."""
-        last = self._last
-        if last is not None and last[0] is usage and last[1] is rates:
-            return last[2]
-        dollars = _dollars(usage, rates)
-        self._last = usage, rates, dollars
-        return dollars
+    def of(
+        self, usage: Usage, reported: str | None, requested: str, tier: str | None
+    ) -> tuple[_Rates | None, Decimal | None]:
+        """The rates of an answer, and what its tokens cost; None where a price is not known."""
+        rates = self._rates((reported, requested, tier))
+        priced = rates, None if rates is None else _dollars(usage, rates)
+        if priced[1]:
+            self._last = usage, priced
+        return priced
 
     def _entry(self, reported: str | None, requested: str) -> Any:
         """Of the model that answered; of the one that was asked for where the other is a dated name of it."""
@@ -219,25 +231,29 @@ class Prices:
 
     def at_most(self, requested: str, input: int, output: int, tier: Any) -> Decimal | None:
         """The most that so many tokens may cost; None where a price is not known."""
-        rates = self._rates(None, requested, tier)
+        rates = self._rates((None, requested, tier if type(tier) is str else None))
         if rates is None:
             return None
         highest = rates.highest or rates.highest_at(input, generates=output > 0)
-        return None if highest is None else (highest[0] * input + highest[1] * output) / _MILLION
+        return None if highest is None else highest[0] * input + highest[1] * output
 
-    def _rates(self, reported: str | None, requested: str, tier: Any) -> _Rates | None:
+    def _rates(self, key: _Key) -> _Rates | None:
         """Of this minute: some prices depend on the time of day. None where no price is known."""
-        minute = time() // 60 if self._now is None else self._now()
-        tier = tier[:_LONGEST_KNOWN] if type(tier) is str else None
-        key = reported and reported[:_LONGEST_KNOWN], requested, tier
-        known = self._known.get(key)
-        if known is None or known[0] != minute:
-            if len(self._known) > _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[key] = minute, self._rates_now(*key)
-        return known[1]
+        if monotonic() >= self._until:
+            self._known.clear()
+            if self._now is None:
+                self._until = monotonic() + 60 - time() % 60
+        known = self._known.get(key, _UNSEEN)
+        return self._rates_now(*key) if known is _UNSEEN else known
 
     def _rates_now(self, reported: str | None, requested: str, tier: str | None) -> _Rates | None:
+        key = reported and reported[:_LONGEST_KNOWN], requested, tier and tier[:_LONGEST_KNOWN]
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        rates = self._known[key] = self._rates_of(*key)
+        return rates
+
+    def _rates_of(self, reported: str | None, requested: str, tier: str | None) -> _Rates | None:
         entry = self._entry(reported, requested)
         if entry is None:
             return None
@@ -294,23 +310,27 @@ def _shared(rates: _Rates, share: Decimal, cached: Decimal) -> _Rates:
     return _Rates(prices, True)
 
 
-def tier_of(extra: Mapping[str, Any], usage: Usage) -> Any:
+def tier_of(extra: Mapping[str, Any], usage: Usage) -> str | None:
     """The service tier that a response states."""
-    return extra.get("service_tier") or (usage.raw or {}).get("service_tier")
+    tier = extra.get("service_tier") or (usage.raw and usage.raw.get("service_tier"))
+    return tier if type(tier) is str else None
 
 
 def _dollars(usage: Usage, rates: _Rates) -> Decimal | None:
-    long_writes = _written_for_an_hour(usage) if usage.cache_write else 0
-    counts = (
+    plain, written, output = (
         usage.uncached_input + usage.tool_input,
-        usage.cache_read,
-        usage.cache_write - long_writes,
-        long_writes,
-        usage.audio_input,
+        usage.cache_write,
         usage.output_text + usage.reasoning,
     )
+    of_each = rates.flat or rates.all_of(usage.input_tokens)
+    if not (usage.cache_read or written or usage.audio_input):  # as most are
+        of_input, of_output = of_each[0], of_each[-1]
+        if of_input is not None and of_output is not None:
+            return (of_input * plain + of_output * output) / _MILLION
+    long_writes = _written_for_an_hour(usage) if written else 0
+    counts = (plain, usage.cache_read, written - long_writes, long_writes, usage.audio_input, output)
     total = _ZERO
-    for count, rate in zip(counts, rates.flat or rates.all_of(usage.input_tokens), strict=True):
+    for count, rate in zip(counts, of_each, strict=True):
         if count:
             if rate is None:
                 return None
@@ -333,7 +353,7 @@ def _is_complete(response: Response) -> bool:
     for part in response.message.content:
         if isinstance(part, OpaquePart) and part.role == "call":
             return False
-    return all(map(_is_known, response.attempts))
+    return not response.attempts or all(map(_is_known, response.attempts))
 
 
 def _is_known(attempt: Attempt) -> bool:
