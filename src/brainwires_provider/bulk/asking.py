@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider._core.counting import at_most, estimated, measured
@@ -92,10 +93,10 @@ def asker_of(session: Session, settings: BulkSettings, prompt: Any, args: RunPar
     return (_Run if operation == "run" else _Chat)(session, settings, made, args)
 
 
-def _policies(session: Session, args: Mapping[str, Any], target: Target) -> Any:
+def _policies(session: Session, args: Mapping[str, Any], target: Target) -> dict[str, Any]:
     """Those of the call, with more attempts than elsewhere where none are set."""
-    policies = {name: value for name, value in args.items() if name in _POLICIES}
-    if session.policies.retry is None and policies.get("retry") is None and target.row.transport != "local":
+    policies = {name: value for name, value in args.items() if name in _POLICIES and value is not None}
+    if session.policies.retry is None and "retry" not in policies and target.row.transport != "local":
         policies["retry"] = _RETRY
     return policies
 
@@ -108,7 +109,7 @@ def _has_functions(args: Mapping[str, Any]) -> bool:
     )
 
 
-class _Asked(NamedTuple):
+class _Asked(Struct, frozen=True, gc=False):
     """A request that was made of a row."""
 
     input: Input
@@ -126,8 +127,12 @@ class _Chat:
         self._more = {name: own[name] for name in _RUN if name in own} or None
         plan: Plan = session.plan("-", kept, stream=False)
         self._args: Any = {name: value for name, value in kept.items() if name not in _POLICIES}
-        policies = _policies(session, kept, plan.target)
-        self._whole: Any = {**self._args, **policies}
+        given = _policies(session, kept, plan.target)
+        self._whole: Any = {**self._args, **given}
+        policies = replace(session.policies, **given)
+        is_alone = policies.fallback is None and policies.hedge is None
+        self._policies = policies if given and is_alone else None
+        """Those of each plan, which are made once; None where a plan has the client's, or needs others beside it."""
         self._expected = plan.expected
 
     def _own(self, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,14 +153,16 @@ class _Chat:
     def _plan(self, asked: _Asked) -> Plan:
         if self._expected is not None:
             return self._session.plan(asked.input, self._whole, stream=False)
-        return self._session.plan_request(
+        policies = self._policies
+        plan = self._session.plan_request(
             asked.target,
             asked.request,
             asked.input,
-            self._whole,
+            self._whole if policies is None else self._args,
             stream=False,
             fork=False,
         )
+        return plan if policies is None else replace(plan, policies=policies)
 
     def output(self, record: Record) -> Any:
         if self._expected is None or record.error is not None or record.finish_reason in _UNANSWERED:
@@ -224,10 +231,7 @@ class _Embed:
         target = session.target(self._model)
         if target.row.embeddings is None:
             raise UnsupportedError(f"{target.provider} has no embeddings", provider=target.provider)
-        own = _policies(session, args, target)
-        self._policies = replace(
-            session.policies, **{name: own[name] for name in own if own[name] is not None}
-        )
+        self._policies = replace(session.policies, **_policies(session, args, target))
         share = -(-settings.concurrency // _REQUESTS)
         self._together = Together(self._embed, min(target.row.embeddings().batch(target.model), share))
 

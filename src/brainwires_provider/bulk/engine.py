@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self
+from typing import Any, Generic, Self
+
+from msgspec import Struct
 
 from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.plan import check_args
@@ -44,7 +46,7 @@ _EQUAL = 10_000
 _PAUSE = 64  # rows that are not asked, between two chances for other tasks
 
 
-class _Row(NamedTuple):
+class _Row(Struct, frozen=True, gc=False):
     number: int
     id: str | int
     row: Any
