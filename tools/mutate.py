@@ -33,6 +33,7 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -122,7 +123,8 @@ class Map:
     """What `map` has noted; empty before it has run."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = json.loads(_SECONDS.read_text()) if _SECONDS.exists() else {}
+        noted: dict[str, float] = json.loads(_SECONDS.read_text()) if _SECONDS.exists() else {}
+        self._seconds = {name: seconds for name, seconds in noted.items() if _is_there(name)}
         self._data = None
         if self._seconds:
             self._data = coverage.CoverageData(str(_MEASURED))
@@ -169,6 +171,18 @@ class Map:
             part in name.partition("::")[0] for part in parts[-2:] if part not in ("base", "__init__")
         )
         return self._seconds[name] * (0.1 if is_near else 1)
+
+
+@cache
+def _text_of(file: str) -> str:
+    path = ROOT / file
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def _is_there(name: str) -> bool:
+    """Whether a test function that the map names has not been renamed or removed since."""
+    file, *_, function = _argument(name).split("::")
+    return f"def {function}(" in _text_of(file)
 
 
 def make_map(tests: list[str]) -> None:
@@ -437,7 +451,7 @@ class Slot:
         if code in (0, 5) and mutant.waiting:  # 5: the stage has no test
             self._start(mutant.waiting.pop(0))
             return None
-        outcomes = {0: "survived", 5: "survived", 1: "caught", 2: "caught", INVALID: "invalid"}
+        outcomes = {0: "survived", 5: "survived", INVALID: "invalid", **dict.fromkeys((1, 2, 3, 4), "caught")}
         mutant.outcome, mutant.by = outcomes.get(code, "late"), failed
         source = SOURCE / mutant.change.path
         self._write(source.read_bytes(), source.stat().st_mtime)
