@@ -444,15 +444,12 @@ def test_counts() -> None:
 
 
 # What a field of a model is called by services of Chat Completions, beside an id, and what is read of it.
+LENGTHS = "context_length context_window max_context_length max_model_len"
 CALLED: dict[str, tuple[Any, str]] = {
     "display_name": ("N", "display_name displayName name"),
     "owner": ("o", "owned_by organization publisher"),
     "created": (1_700_000_000, "created created_at"),
-    "context_window": (
-        9,
-        "context_length context_window max_context_length max_model_len context_size max_input_tokens n_ctx "
-        "n_ctx_train",
-    ),
+    "context_window": (9, f"{LENGTHS} context_size max_input_tokens n_ctx n_ctx_train"),
     "max_output_tokens": (9, "max_output_tokens max_completion_tokens"),
     "deprecated": ("2026-01-02", "deprecated_at deprecation_date deprecation"),
     "retires": ("2026-01-02", "retires_at retirement_date shutdown_date expiration_date"),
