@@ -53,7 +53,8 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, An
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """One phase of one test."""
-    for name, seconds in report.user_properties:
+    properties: list[tuple[str, Any]] = report.user_properties
+    for name, seconds in properties:
         if name == SECONDS:
             _seconds[function_of(report.nodeid)] += seconds
 

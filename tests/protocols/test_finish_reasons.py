@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from brainwires_provider.errors import ServerError
 from brainwires_provider.events import collect
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import FinishReason, Origin
@@ -102,3 +103,11 @@ def test_why_an_answer_of_responses_is_incomplete(reason: FinishReason, word: st
     body = '{"object":"response","output":[],"status":"incomplete","incomplete_details":{"reason":"WORD"}}'
 
     assert ended("openai_responses", "openai-responses", body, word)[0] == reason
+
+
+@pytest.mark.parametrize("status", ["incomplete", "completed", "cancelled"])
+def test_an_answer_of_responses_with_an_error_has_failed_whatever_its_status(status: str) -> None:
+    body = '{"object":"response","output":[],"status":"WORD","error":{"code":"server_error","message":"no"}}'
+
+    with pytest.raises(ServerError, match="no"):
+        ended("openai_responses", "openai-responses", body, status)
