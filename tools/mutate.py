@@ -1,6 +1,6 @@
 """Makes one small fault at a time, and runs the tests of that module: which faults does no test notice?
 
-    nice uv run --no-sync python tools/mutate.py map
+    nice uv run --no-sync python tools/mutate.py map [tests/unit/test_types.py ...]
     nice uv run --no-sync python tools/mutate.py run [--count 300] [--seed 1] [--minutes 30] [--workers 2]
     nice uv run --no-sync python tools/mutate.py run --all       those that survived, with all tests that run the line
     nice uv run --no-sync python tools/mutate.py run --slow      the same, and with the slow tests too
@@ -10,14 +10,16 @@ The same seed makes the same faults of the same source. The source itself is nev
 copy of the package, which the tests import in place of it. What became of each is kept in build/mutation, and a run
 goes on where the last one of its seed ended. `map` runs the fast tests once, and notes which of their functions run
 which lines: those that run a changed line are then tried, the quickest and nearest before the others, as many as take
-a minute; without it, the tests of the module. `docs/mutation.md` has the last results.
+20 seconds of the processor; without it, the tests of the module. With files named, only their tests are run, and added
+to what is noted. `docs/mutation.md` has the last results.
 Needs `os.fork`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import gc
+import importlib.util
 import json
 import math
 import os
@@ -31,10 +33,12 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
 import coverage
+import hypothesis
 import mutation_map
 from mutation_points import Change, changes_in
 
@@ -51,19 +55,30 @@ PRELOADED = (
     *("google.genai.types", "ollama", "botocore.session", "trustme"),
 )
 """Slow to import, and imported by many tests: each run starts from a process that has them already."""
-PROCESSOR_SECONDS = 150
-"""What the tests for one fault may take; who needs more is in an endless loop, or waits for ever."""
+TEST_SECONDS = 15
+"""What one test may take beyond five times the seconds of the map; who needs more is in an endless loop."""
+STAGE_SECONDS = 60
+"""The same of a stage beyond three times the seconds of the map, and of its import and collection."""
+LATE_SECONDS = 60
+"""What one test may take with waiting, beyond 20 times the seconds of the map."""
 INVALID, AGAIN = 97, 96
 _MEASURED = FOLDER / "measured" / "coverage"
 _SECONDS = FOLDER / "seconds.json"
+_COMPILED = FOLDER / "compiled"
 _STATEMENT = 8
-_MOST_SECONDS = 60.0
+_MOST_SECONDS = 20.0
 """What the tests for one fault take by the map, unless all are asked for."""
 _FIRST, _FIRST_SECONDS = 20, 2.0
 """The first stage of tests that run a line: so many functions, of so many seconds; the next are ten times as large."""
 
 OPTIONS = (
-    *("-o", "addopts=", "-q", "-x", "--tb=no", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-o", "addopts=", "-q", "-x", "--tb=no", "-m", "not slow", "-p", "no:cacheprovider"),
+    *(
+        "-p",
+        "_hypothesis_pytestplugin",
+        "-p",
+        f"{SOURCE.name}.pytest_plugin",
+    ),  # no others: they are slow to load
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
 TIMED = ("cost_no_square", "cost_in_proportion", "cost_is_proportional")
@@ -93,6 +108,10 @@ SOCKETS = tuple(
     )
 )
 SLOW = "slow and not engine"
+WRITTEN = (
+    "tests/unit/test_layers.py::test_struct_types_are_frozen_and_those_of_options_take_keywords_alone",
+)
+"""What reads the package's files, and so runs none of their lines."""
 FIXTURE_FOLDERS = {"anthropic": "anthropic_messages", "bedrock": "bedrock_converse"}
 """Where their name is not the package's."""
 
@@ -104,7 +123,8 @@ class Map:
     """What `map` has noted; empty before it has run."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = json.loads(_SECONDS.read_text()) if _SECONDS.exists() else {}
+        noted: dict[str, float] = json.loads(_SECONDS.read_text()) if _SECONDS.exists() else {}
+        self._seconds = {name: seconds for name, seconds in noted.items() if _is_there(name)}
         self._data = None
         if self._seconds:
             self._data = coverage.CoverageData(str(_MEASURED))
@@ -153,10 +173,24 @@ class Map:
         return self._seconds[name] * (0.1 if is_near else 1)
 
 
-def make_map() -> None:
-    """Run the fast tests once, and note which run which lines."""
-    shutil.rmtree(_MEASURED.parent, ignore_errors=True)
-    _MEASURED.parent.mkdir(parents=True)
+@cache
+def _text_of(file: str) -> str:
+    path = ROOT / file
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def _is_there(name: str) -> bool:
+    """Whether a test function that the map names has not been renamed or removed since."""
+    file, *_, function = _argument(name).split("::")
+    return f"def {function}(" in _text_of(file)
+
+
+def make_map(tests: list[str]) -> None:
+    """Run the fast tests once, or some of them again, and note which run which lines."""
+    if not tests:
+        shutil.rmtree(_MEASURED.parent, ignore_errors=True)
+        _SECONDS.unlink(missing_ok=True)
+    _MEASURED.parent.mkdir(parents=True, exist_ok=True)
     settings = _MEASURED.with_name("settings")
     settings.write_text(
         f"[run]\nsource = {SOURCE.name}\nparallel = true\ndata_file = {_MEASURED}\npatch = subprocess, _exit\n"
@@ -167,16 +201,22 @@ def make_map() -> None:
         "PYTHONPATH": str(ROOT / "tools"),
         mutation_map.SECONDS: str(_SECONDS),
     }
-    _SECONDS.unlink(missing_ok=True)
-    subprocess.run([sys.executable, "-m", "pytest", "-p", "mutation_map"], cwd=ROOT, env=environment)
-    parts = [str(part) for part in _MEASURED.parent.glob(f"{_MEASURED.name}.*")]
+    environment |= _compiled()
+    subprocess.run([sys.executable, "-m", "pytest", "-p", "mutation_map", *tests], cwd=ROOT, env=environment)
     whole = coverage.CoverageData(str(_MEASURED))
-    for each in parts:
-        part = coverage.CoverageData(each)
+    whole.read()
+    for each in _MEASURED.parent.glob(f"{_MEASURED.name}.*"):
+        part = coverage.CoverageData(str(each))
         part.read()
         whole.update(part)
+        each.unlink()
     whole.write()
     print(f"{len(json.loads(_SECONDS.read_text()))} test functions, {len(whole.measured_files())} files")
+
+
+def _compiled() -> dict[str, str]:
+    """The variables of the environment with which compiled modules are kept in a folder of the tool's own."""
+    return {"PYTHONPYCACHEPREFIX": str(_COMPILED), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def stages(path: str, *, slow: bool) -> list[Stage]:
@@ -254,17 +294,44 @@ class Mutant:
     stage: Stage = ()
     outcome: str = ""
     by: str = ""
+    processor: float = 0.0
+    """The seconds of the processor for all its stages."""
 
 
 class FirstFailure:
-    """A pytest plugin that knows which test failed, and keeps its name in a file. Tests of time are left out."""
+    """A pytest plugin that knows which test failed, and keeps its name in a file.
 
-    def __init__(self, path: Path) -> None:
+    Tests of time are left out, and those that fail without a fault. A test that takes too long ends the process.
+    """
+
+    def __init__(self, path: Path, known: Map, stage: Stage, broken: set[str]) -> None:
         self.name = ""
         self._path = path
+        self._map = known
+        self._stage = set(stage)
+        self._broken = broken
+
+    def pytest_configure(self) -> None:
+        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]  # the processes that a test starts do not inherit it
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if not any(word in item.name for word in TIMED)]
+        items[:] = [item for item in items if self._is_asked(item)]
+
+    def _is_asked(self, item: Any) -> bool:
+        """Of a function that the map distinguishes by its cases, only the cases of the stage."""
+        if any(word in item.name for word in TIMED) or item.nodeid in self._broken:
+            return False
+        key = mutation_map.function_of(item.nodeid)
+        return (
+            "[" not in key or key in self._stage or key.partition("[")[0] not in map(_argument, self._stage)
+        )
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        seconds = self._map.seconds((mutation_map.function_of(nodeid),))
+        used = time.process_time() + TEST_SECONDS + 5 * seconds
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (min(int(used), hard), hard))
+        signal.alarm(int(LATE_SECONDS + 20 * seconds))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.pytest_collectreport(report)
@@ -278,97 +345,138 @@ class FirstFailure:
 class Slot:
     """A copy of the package in which one fault at a time is made, and the process that tests it."""
 
-    def __init__(self, number: int, known: Map, *, all_tests: bool, slow: bool) -> None:
+    def __init__(self, number: int, known: Map, broken: set[str], *, all_tests: bool, slow: bool) -> None:
         self._map = known
+        self._broken = broken
         self._all = all_tests
         self._slow = slow
-        self._root = FOLDER / f"copy-{number}"
-        shutil.rmtree(self._root, ignore_errors=True)
-        shutil.copytree(SOURCE, self._root / SOURCE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        self._root = _copy(f"copy-{number}")
+        self._clean = _copy(f"clean-{number}")
         self._output = self._root / "output.txt"
         self._failed = self._root / "failed.txt"
         self.mutant: Mutant | None = None
         self._process = 0
-        self._most = 0
         self._deadline = 0.0
+        self._is_check = False
 
     def begin(self, number: int, change: Change) -> None:
         """Make a fault, and test it."""
         found, is_all = self._map.stages(change, math.inf if self._all else _MOST_SECONDS)
-        near = stages(change.path, slow=self._slow)
         if self._slow or not found or (self._all and not is_all):
-            found += near
-        elif near[0][0] == FIXTURES:  # of the protocol alone, which the map does not distinguish
-            found.append(near[0])
+            found += stages(change.path, slow=self._slow)
+        if not is_all:
+            found.append(WRITTEN)
         self.mutant = Mutant(number, change, found, time.monotonic())
-        path = self._root / SOURCE.name / change.path
-        path.write_bytes(change.applied((SOURCE / change.path).read_bytes()))
-        self._start(self.mutant, self.mutant.waiting.pop(0))
+        self._write(change.applied((SOURCE / change.path).read_bytes()), 1_000_000_000 + number)
+        self._start(self.mutant.waiting.pop(0))
 
-    def _start(self, mutant: Mutant, stage: Stage) -> None:
-        mutant.stage = stage
-        self._failed.write_text("")
-        self._most = int(PROCESSOR_SECONDS + 3 * self._map.seconds(stage))
-        self._deadline = time.monotonic() + 2 * self._most
+    def _write(self, data: bytes, modified: float) -> None:
+        """Put something in place of the module; what was compiled of it before is not taken for it."""
+        assert self.mutant is not None
+        path = self._root / SOURCE.name / self.mutant.change.path
+        path.write_bytes(data)
+        os.utime(path, (modified, modified))
+        Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+
+    def _start(self, stage: Stage, *, is_check: bool = False) -> None:
+        """Run the tests of a stage, or the one that failed without the fault."""
+        assert self.mutant is not None
+        self._is_check = is_check
+        if not is_check:
+            self.mutant.stage = stage
+            self._failed.write_text("")
+        most = int(STAGE_SECONDS + 3 * self._map.seconds(stage))
+        self._deadline = time.monotonic() + 10 * most
         self._process = os.fork()
         if not self._process:
             code = INVALID
             try:
-                code = self._tested(mutant.change.path, stage)
+                resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+                code = self._checked(stage) if is_check else self._tested(self.mutant.change.path, stage)
             finally:
                 os._exit(code)
 
-    def _tested(self, path: str, stage: Stage) -> int:
-        """In the child process: pytest's exit code, or INVALID for a file that cannot be imported any more."""
+    def _enter(self, root: Path) -> None:
+        """In the child process: import the package from a copy."""
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (self._most, self._most))
         out = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        os.environ |= {"PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"}
-        sys.path.insert(0, str(self._root))
-        sys.dont_write_bytecode = True
+        os.environ |= {"PYTHONPATH": str(root)}
+        sys.path.insert(0, str(root))
         importlib.invalidate_caches()
+
+    def _tested(self, path: str, stage: Stage) -> int:
+        """In the child process: pytest's exit code, or INVALID for a file that cannot be imported any more."""
+        self._enter(self._root)
         module = f"{SOURCE.name}/{path}".removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         importlib.import_module(module)
-        first = FirstFailure(self._failed)
-        code = int(importlib.import_module("pytest").main([*OPTIONS, *stage], plugins=[first]))
-        return AGAIN if code == 1 and not self._is_certain(first.name) else code
+        first = FirstFailure(self._failed, self._map, stage, self._broken)
+        code = _pytest(list(dict.fromkeys(map(_argument, stage))), first)
+        if code == 1 and not first.name.startswith(FIXTURES) and _pytest(["-m", "", first.name]) == 0:
+            return AGAIN
+        return code
 
-    def _is_certain(self, name: str) -> bool:
-        """Whether a test fails again with the fault, and passes without it: some measure time, on a busy machine."""
-        if name.startswith(FIXTURES):
-            return True
-        asked = [*OPTIONS, "-m", "", name]
-        if importlib.import_module("pytest").main(asked) == 0:
-            return False
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
-        command = [sys.executable, "-m", "pytest", *asked]
-        return subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
+    def _checked(self, stage: Stage) -> int:
+        """In the child process: whether the test passes, or its file can be collected, without the fault."""
+        self._enter(self._clean)
+        return _pytest(["-m", "", *stage] if "::" in stage[0] else ["--collect-only", *stage])
 
     def poll(self) -> Mutant | None:
         """The mutant, once it is known what became of it."""
         mutant = self.mutant
         assert mutant is not None
-        done, status = os.waitpid(self._process, os.WNOHANG)
+        done, status, used = os.wait4(self._process, os.WNOHANG)
         if not done and time.monotonic() < self._deadline:
             return None
         with suppress(ProcessLookupError):
             os.killpg(self._process, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(status if done else os.waitpid(self._process, 0)[1])
-        if code == AGAIN:
-            self._start(mutant, (*mutant.stage, "--deselect", self._failed.read_text()))
+        if not done:
+            _, status, used = os.wait4(self._process, 0)
+        mutant.processor += used.ru_utime + used.ru_stime
+        code, failed = os.waitstatus_to_exitcode(status), self._failed.read_text()
+        if self._is_check:
+            if code != 0:  # it fails without the fault as well
+                self._broken.add(failed)
+                self._start(mutant.stage)
+                return None
+            code = 1
+        elif code == AGAIN:
+            self._broken.add(failed)
+            self._start(mutant.stage)
+            return None
+        elif code in (1, 2) and failed and not failed.startswith(FIXTURES):
+            self._start((failed,), is_check=True)
             return None
         if code in (0, 5) and mutant.waiting:  # 5: the stage has no test
-            self._start(mutant, mutant.waiting.pop(0))
+            self._start(mutant.waiting.pop(0))
             return None
-        mutant.outcome = {0: "survived", 5: "survived", 1: "caught", 2: "caught", INVALID: "invalid"}.get(
-            code, "late"
-        )
-        mutant.by = self._failed.read_text()
-        shutil.copyfile(SOURCE / mutant.change.path, self._root / SOURCE.name / mutant.change.path)
+        outcomes = {0: "survived", 5: "survived", INVALID: "invalid", **dict.fromkeys((1, 2, 3, 4), "caught")}
+        mutant.outcome, mutant.by = outcomes.get(code, "late"), failed
+        source = SOURCE / mutant.change.path
+        self._write(source.read_bytes(), source.stat().st_mtime)
         self.mutant = None
         return mutant
+
+
+def _copy(name: str) -> Path:
+    """A folder with a copy of the package."""
+    root = FOLDER / name
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(SOURCE, root / SOURCE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def _argument(key: str) -> str:
+    """What pytest is asked for to run what the map names."""
+    return key.partition("[")[0] if "::" in key else key
+
+
+def _pytest(arguments: list[str], *plugins: Any) -> int:
+    """Run tests in this process, without the plugins that are installed here for other libraries."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    signal.alarm(0)
+    return int(importlib.import_module("pytest").main([*OPTIONS, *arguments], plugins=plugins))
 
 
 # -- the run -------------------------------------------------------------------------------------------------
@@ -387,8 +495,19 @@ def run(args: argparse.Namespace) -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     assert SOURCE.name not in sys.modules
-    known_tests = Map()
-    slots = [Slot(number, known_tests, all_tests=again, slow=args.slow) for number in range(args.workers)]
+    os.environ |= _compiled()
+    sys.pycache_prefix, sys.dont_write_bytecode = str(_COMPILED), False
+    quick = [
+        each for each in hypothesis.Phase if each not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)
+    ]
+    hypothesis.settings.register_profile("mutation", phases=quick, derandomize=True)
+    hypothesis.settings.load_profile("mutation")
+    known_tests, broken = Map(), set[str]()
+    slots = [
+        Slot(number, known_tests, broken, all_tests=again, slow=args.slow) for number in range(args.workers)
+    ]
+    gc.collect()
+    gc.freeze()  # what is imported by now is no work for the collector of a forked process
     ends = time.monotonic() + 60 * args.minutes
     with (FOLDER / f"results-{args.seed}.jsonl").open("a") as log:
         while any(slot.mutant for slot in slots) or (waiting and time.monotonic() < ends):
@@ -410,12 +529,11 @@ def write_result(log: TextIO, mutant: Mutant | None) -> None:
     shown |= {name: getattr(change, name) for name in ("path", "line", "kind")}
     shown["old"] = (SOURCE / change.path).read_bytes()[change.start : change.end].decode()
     shown |= {"new": change.text, "seconds": round(time.monotonic() - mutant.started, 1)}
+    shown["processor"] = round(mutant.processor, 1)
     log.write(json.dumps(shown) + "\n")
     log.flush()
-    print(
-        f"{mutant.number:4} {mutant.outcome:9} {change.path}:{change.line} {change.kind} {mutant.by}",
-        flush=True,
-    )
+    what = f"{change.path}:{change.line} {change.kind}"
+    print(f"{mutant.number:4} {mutant.outcome:9} {mutant.processor:5.1f} s {what} {mutant.by}", flush=True)
 
 
 def read_results(seed: int) -> list[dict[str, Any]]:
@@ -431,6 +549,8 @@ def summary(seed: int) -> None:
     counts = Counter(each["outcome"] for each in found)
     caught, valid = counts["caught"] + counts["late"], len(found) - counts["invalid"]
     print(f"\n{dict(counts)}: {caught} of {valid} valid faults were noticed ({caught / max(valid, 1):.1%})")
+    used = sum(each.get("processor", 0) for each in found)
+    print(f"{used / 60:.1f} minutes of the processor, {used / max(len(found), 1):.1f} seconds for a fault")
     for each in sorted(found, key=lambda each: (each["path"], each["line"])):
         if each["outcome"] in ("survived", "late"):
             where = f"{each['outcome']} {each['number']} {each['path']}:{each['line']} {each['kind']}"
@@ -442,6 +562,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=("map", "run", "summary"))
+    parser.add_argument("tests", nargs="*", help="of `map`: the tests to add to what is noted")
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30)
@@ -457,7 +578,7 @@ def main() -> None:
     parser.add_argument("--under", default="", help="only files whose path has this in it")
     args = parser.parse_args()
     if args.command == "map":
-        make_map()
+        make_map(args.tests)
     elif args.command == "run":
         run(args)
     else:

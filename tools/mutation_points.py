@@ -1,7 +1,8 @@
 """The changes that `tools/mutate.py` makes to a source file: each is one small fault, as somebody could write it.
 
 A change is a range of bytes and what takes its place. Texts of messages (constants with a space), docstrings,
-annotations, assertions, `__all__` and what only a type checker reads are left alone: no test should depend on them.
+annotations, assertions (as `strict` of `zip` is one), `__all__`, what only a type checker reads, and `gc` of a struct,
+which says nothing of what it does, are left alone: no test should depend on them.
 """
 
 from __future__ import annotations
@@ -82,14 +83,14 @@ class _Finder:
 
     @staticmethod
     def _children(node: ast.AST) -> list[ast.AST]:
-        """All but annotations, type parameters, and what a call of `cast` or `TypeVar` names."""
+        """All but annotations, type parameters, also of bases, and what a call of `cast` or `TypeVar` names."""
         unread: list[ast.AST | None] = [getattr(node, name, None) for name in ("annotation", "returns")]
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in ("cast", "TypeVar")
-        ):
-            unread += node.args[:1]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            unread += node.args[:1] if node.func.id in ("cast", "TypeVar") else ()
+            unread += node.keywords if node.func.id == "zip" else ()
+        if isinstance(node, ast.ClassDef):
+            unread += [base for base in node.bases if isinstance(base, ast.Subscript)]
+            unread += [each for each in node.keywords if each.arg == "gc"]
         return [child for child in ast.iter_child_nodes(node) if not any(child is each for each in unread)]
 
     def _place(self, line: int, column: int) -> int:
@@ -136,7 +137,7 @@ class _Finder:
                 yield self._put(node, "statement removed", "pass")
             case ast.Continue() | ast.Break():
                 yield self._put(node, "statement removed", "pass")
-            case ast.Return(value=ast.expr() as value) if not self._is_none(value):
+            case ast.Return(value=ast.expr() as value) if not self._is_false(value):
                 yield self._put(value, "result removed", "None")
 
     def _of_expression(self, node: ast.expr) -> Iterator[Change]:
@@ -178,9 +179,10 @@ class _Finder:
                     if key is not None:
                         start, end = self._range(key)[0], self._range(value)[1]
                         yield self._removed(start, end, key.lineno, "entry removed")
-            case ast.Call(keywords=keywords):
+            case ast.Call(func=func, keywords=keywords):
+                is_zip = isinstance(func, ast.Name) and func.id == "zip"
                 for keyword in keywords:
-                    if keyword.arg is not None:
+                    if keyword.arg is not None and not is_zip:
                         yield self._removed(*self._range(keyword), keyword.lineno, "argument removed")
 
     def _elements(self, elements: list[ast.expr]) -> Iterator[Change]:
@@ -199,5 +201,6 @@ class _Finder:
         return Change(self._path, line, kind, start, end, "")
 
     @staticmethod
-    def _is_none(node: ast.expr) -> bool:
-        return isinstance(node, ast.Constant) and node.value is None
+    def _is_false(node: ast.expr) -> bool:
+        """None, or False, which is changed as a constant."""
+        return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

@@ -443,6 +443,43 @@ def test_counts() -> None:
     assert [count_of(value) for value in (8, 8.0, 8.5, 0, -1, True, "8", None)] == [8, 8, *[None] * 6]
 
 
+# What a field of a model is called by services of Chat Completions, beside an id, and what is read of it.
+LENGTHS = "context_length context_window max_context_length max_model_len"
+CALLED: dict[str, tuple[Any, str]] = {
+    "display_name": ("N", "display_name displayName name"),
+    "owner": ("o", "owned_by organization publisher"),
+    "created": (1_700_000_000, "created created_at"),
+    "context_window": (9, f"{LENGTHS} context_size max_input_tokens n_ctx n_ctx_train"),
+    "max_output_tokens": (9, "max_output_tokens max_completion_tokens"),
+    "deprecated": ("2026-01-02", "deprecated_at deprecation_date deprecation"),
+    "retires": ("2026-01-02", "retires_at retirement_date shutdown_date expiration_date"),
+    "lifecycle": ("deprecated", "lifecycle lifecycle_status status"),
+    "capabilities": (["tools"], "capabilities features endpoints supported_parameters tags"),
+    "input_modalities": (["text"], "input_modalities supported_input_modalities"),
+    "output_modalities": (["text"], "output_modalities supported_output_modalities"),
+}
+INSIDE = ["model_info", "top_provider", "limits", "metadata", "meta"]
+
+
+@pytest.mark.parametrize("field", CALLED)
+def test_every_name_of_a_field_is_known(field: str) -> None:
+    value, names = CALLED[field]
+    entries: list[dict[str, Any]] = [{"id": "m", name: value} for name in names.split()]
+    if field in ("context_window", "max_output_tokens", "deprecated", "retires"):
+        entries += [{"id": "m", place: {names.split()[-1]: value}} for place in INSIDE]
+    models, _ = decode_page(json.dumps(entries).encode(), "p")
+    read = day_of(value) if field in ("deprecated", "retires") else value
+
+    assert [getattr(model, field) for model in models] == [
+        tuple(read) if isinstance(read, list) else read for _ in entries
+    ]
+
+
+@pytest.mark.parametrize("name", ["id", "model_name", "key", "canonical_name", "name"])
+def test_every_name_of_an_id_is_known(name: str) -> None:
+    assert [model.id for model in decode_page(json.dumps([{name: "m"}]).encode(), "p")[0]] == ["m"]
+
+
 ODD = [
     {"id": "a", "name": 3, "owned_by": [], "created": {}, "context_length": "8k", "top_provider": 3},
     {"id": "b", "capabilities": "all", "architecture": [], "providers": {}, "deprecation": [], "status": 5},

@@ -737,3 +737,15 @@ def test_fields_of_the_protocols_own_win() -> None:
     own = OpenAIChatOptions(reasoning_effort="high")
     done = prepared("openai-chat:gpt-6", {"tools": [TOOL], "provider_options": own})
     assert json.loads(done.body)["reasoning_effort"] == "high"
+
+
+def test_what_stands_beside_a_reference_is_reported_at_its_place() -> None:
+    named = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x", "description": "d"}}}
+    made = conform({**named, "$defs": {"x": {"type": "string", "minLength": 3}}}, CLAUDE)
+
+    assert made.schema["properties"]["a"] == {"anyOf": [{"$ref": "#/$defs/x"}], "description": "d"}
+    assert made.changed == (
+        "$.a: $ref within anyOf, since it stands alone",
+        "$.x: minLength in the description",
+        "$: no other properties",
+    )

@@ -131,6 +131,49 @@ def test_the_most_that_a_request_may_use(name: str) -> None:
     assert at_most(measured(body)) == bound
 
 
+OF_FILES = [
+    "image",
+    "image_url",
+    "file_url",
+    "document_url",
+    "video_url",
+    "audio_url",
+    "input_audio",
+    "file_data",
+]
+AROUND_FILES = [*OF_FILES, *["file", "source", "s3Location", "inlineData", "inline_data", "fileData"]]
+OF_A_FILE = ["data", "bytes", "url", "uri", "fileUri", "file_uri", "file_id", "file_data", "result"]
+TYPES_OF_FILES = (
+    "image document audio video file input_image input_file container_upload image_generation_call"
+)
+OF_JSON = "args arguments input json response result parameters parametersJsonSchema input_schema inputSchema schema"
+
+
+def test_every_field_of_a_file_holds_one() -> None:
+    url = "https://e.org/a"
+    bodies: list[dict[str, Any]] = [
+        *({name: url} for name in OF_FILES),
+        *({name: {field: url}} for name in AROUND_FILES for field in OF_A_FILE),
+        *({"type": kind, field: url} for kind in TYPES_OF_FILES.split() for field in OF_A_FILE),
+        {"images": [url]},
+    ]
+    assert [body for body in bodies if measured(body).media != 1] == []
+
+
+def test_every_field_of_json_counts_as_it_is_written() -> None:
+    for name in OF_JSON.split():
+        assert measured({name: {"key": "value"}}).characters == len('{"key":"value"}'), name
+
+
+def test_every_name_of_a_maximum_and_of_a_number_of_answers_is_known() -> None:
+    most = "max_tokens max_completion_tokens max_output_tokens maxOutputTokens maxTokens num_predict"
+    for name in most.split():
+        for place in ["generationConfig", "generation_config", "inferenceConfig", "options"]:
+            assert (measured({name: 7}).max_tokens, measured({place: {name: 8}}).max_tokens) == (7, 8)
+    for name in ["n", "best_of", "candidateCount", "candidate_count"]:
+        assert measured({name: 3}).answers == 3
+
+
 TEXTS = {
     "Chinese": "统一的接口" * 2_000,
     "Japanese": "プロバイダーの種類" * 2_000,

@@ -210,6 +210,18 @@ def test_extra_headers_and_query_come_last() -> None:
     assert done.url == "https://api.openai.com/v1/chat/completions?v=1+2"
 
 
+def test_a_model_that_is_no_text_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^model takes text, not 3 "):
+        AsyncClient("openai-chat:m", api_key=KEY).prepare("hi", model=3)  # type: ignore[arg-type]
+
+
+def test_what_a_websocket_does_not_carry_is_reported_as_over_http() -> None:
+    _, done = prepared("openai-responses-ws:m", extra_headers={"x-a": "b"}, extra_body={"background": True})
+
+    assert (done.method, done.report.dropped, done.headers["x-a"]) == ("POST", (), "b")
+    assert done.report.sent == ("extra_body", "extra_headers")
+
+
 def test_prepare_and_curl_show_no_secret() -> None:
     client = AsyncClient("openai-chat:m", api_key=KEY, headers={"x-org-token": KEY})
     done = client.prepare("it's", stream=True)

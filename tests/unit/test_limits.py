@@ -233,6 +233,14 @@ def test_a_reset_is_by_the_clock_of_its_server(ahead: float) -> None:
     assert stated["input"].reset == 30.0
 
 
+@pytest.mark.parametrize("reset", ["2026-09-21T14:13:50", "2026-09-21T16:13:50+02:00"])
+def test_a_reset_without_a_zone_is_of_utc(reset: str) -> None:
+    names = {f"anthropic-ratelimit-requests-{name}": "9" for name in ("limit", "remaining")}
+    headers = {"anthropic-ratelimit-requests-reset": reset, "date": "Mon, 21 Sep 2026 14:13:20 GMT"}
+
+    assert stated_limits(names | headers, NOW) == {"requests": Stated(9, 9, 30.0)}
+
+
 # name: what the response to the first request states, and the moment at which ten more have a place
 WITHOUT_RESET: dict[str, dict[str, str]] = {
     "a limit of a minute by its name": {
@@ -347,23 +355,20 @@ def test_what_a_request_reserves(name: str) -> None:
     assert estimated(measured(body), provider) == amounts
 
 
-@pytest.mark.parametrize(
-    ("provider", "amounts"),
-    [
-        ("openai-chat", Amounts(1, 100, 20)),
-        ("anthropic", Amounts(1, 40, 20)),
-        ("groq", Amounts(1, 40, 20)),
-        ("google", Amounts(1, 100, 20)),
-        ("vertex", Amounts(1, 100, 20)),
-        ("bedrock", Amounts(1, 40, 20)),
-        ("bedrock-invoke", Amounts(1, 40, 20)),
-        ("bedrock-anthropic", Amounts(1, 40, 20)),
-        ("bedrock-openai", Amounts(1, 40, 20)),
-        ("vertex-anthropic", Amounts(1, 40, 20)),
-    ],
-)
-def test_what_a_response_has_used(provider: str, amounts: Amounts) -> None:
-    assert used(Usage(uncached_input=40, cache_read=60, output_text=20), provider) == amounts
+OF_GOOGLE = {"google", "google-interactions", "vertex", "vertex-interactions"}
+OF_BEDROCK = {"bedrock", "bedrock-anthropic", "bedrock-invoke", "bedrock-openai"}
+WITHOUT_CACHED = {"anthropic", "groq", "vertex-anthropic", *OF_BEDROCK}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_counts_at_each_provider(provider: str) -> None:
+    taken = used(Usage(uncached_input=40, cache_read=60, output_text=20), provider)
+    limits = limits_at(Limits(tpm=50), provider)
+
+    assert taken == Amounts(1, 40 if provider in WITHOUT_CACHED else 100, 20)
+    assert estimated(measured(BODY), provider).output == (0 if provider in OF_GOOGLE | {"anthropic"} else 500)
+    assert (limits.tpm, limits.itpm) == ((None, 50) if provider in OF_GOOGLE else (50, None))
+    assert rule_of(provider).daily == ({"requests"} if provider == "groq" else set())
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -412,10 +412,15 @@ def test_a_base_url_that_is_refused_shows_no_secret(url: str) -> None:
             assert not leaks(*shown_by(caught.value)), name
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["bearer", "Bearer-Token", "api_key", "apikey", "client secret", "x-goog-api-key", "cookie", "auth"],
+# A name of each field that holds a secret, as some settings or services write it.
+SECRET_FIELDS = (
+    *("access-key", "access_token", "apikey", "api_token", "auth", "Authorization", "authorization-token"),
+    *("auth_token", "bearer", "Bearer-Token", "client secret", "cookie", "password", "private_key", "secret"),
+    *("secret_access_key", "SECRET_KEY", "session_token", "token", "x-api-key", "x-goog-api-key", "api_key"),
 )
+
+
+@pytest.mark.parametrize("name", SECRET_FIELDS)
 def test_a_field_whose_name_says_that_it_is_secret(name: str) -> None:
     assert is_secret_name(name)
     assert is_secret_header(name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider.protocols.base.json import Merging, decode_json, fast_decode, merged
+from brainwires_provider.protocols.base.replay import value_in_text
 
 PADDING = " " * 100
 """Makes a text long enough that its brackets are counted."""
@@ -127,3 +128,16 @@ def test_what_was_handed_out_is_not_changed_later() -> None:
         assert merging.grown(known, {"a": {"z": 1}, "l": [5], "t": "z", "n": {"o": [6]}}) != shown
         assert known == shown
         merging.release()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('{"a": "\ud800"}', {"a": "\ufffd" * 3}),
+        (" \n", {}),
+        ("{", None),
+    ],
+)
+def test_the_value_of_arguments(text: str, value: Any) -> None:
+    assert value_in_text(text) == value

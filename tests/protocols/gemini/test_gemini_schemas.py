@@ -247,6 +247,23 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         ("$: null is said by nullable", "$: several types are said by anyOf"),
         ("$: enum", "$: enum: values of a type that is not among the types"),
     ),
+    "several types and an enum of each of them": (
+        {
+            "type": ["boolean", "array", "object", "number", "string"],
+            "enum": [False, [1], {"a": 1}, 2.5, "a"],
+        },
+        {
+            "anyOf": [
+                {"type": "BOOLEAN"},
+                {"type": "ARRAY", **ITEMS},
+                {"type": "OBJECT"},
+                {"type": "NUMBER"},
+                {"type": "STRING", "enum": ["a"], "format": "enum"},
+            ]
+        },
+        ("$: several types are said by anyOf",),
+        ("$: enum", UNSAID_ITEMS),
+    ),
     "several types and an enum of one of them": (
         {"type": ["string", "boolean"], "enum": ["a"]},
         {"anyOf": [{"type": "STRING", "enum": ["a"], "format": "enum"}]},

@@ -73,6 +73,13 @@ def test_where_labels_part(tokens: Any, shared: tuple[int, ...], ways: dict[int,
     assert operations._parting(tuple(tokens), tokens) == (shared, ways)
 
 
+@pytest.mark.parametrize("far", [0.0, -1e4, 1e4])
+def test_shares_sum_to_one_however_unlikely_all_are(far: float) -> None:
+    logs = {"a": far + math.log(3), "b": far}
+
+    assert operations._shares(logs) == pytest.approx({"a": 0.75, "b": 0.25})
+
+
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]] = {
     "nothing": ({}, {}, []),
     "a model": ({"model": "m"}, {"model": "m"}, []),
