@@ -98,7 +98,6 @@ class Sending:
         self._expired: Clock | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None  # until there are events: what a timeout cancels
-        self._others = 0  # requests to cancel the task that are not ours
         self._deadlines: Deadlines | None = None
         self._started = 0.0
         self._watch: Watch | None = None
@@ -468,7 +467,7 @@ class Sending:
         loop = self.loop = running_loop()
         task = self._task = asyncio.current_task(loop)
         assert task is not None
-        self._others = task.cancelling()
+        self._others = task.cancelling()  # requests to cancel it that are not ours
         if self._deadlines is not None:
             return self._deadlines
         session, plan, first = self._session, self._plan, self._beside

@@ -338,6 +338,7 @@ def test_a_choice_that_was_pushed() -> None:
     assert operations.decode_choice(body, [2, 10], (10, 20.0)).weights == pytest.approx({2: 0.375, 10: 0.625})
     call = operations.choice_call([5], [1, 10], pushed=(10, 20.0))
     assert call.body["logit_bias"] == [[1, 100.0], [10, 120.0]]
+    assert call.body["post_sampling_probs"] is True  # else they are logarithms of what it would have drawn
     assert operations.choice_call([5], [1, 2], pushed=(10, 20.0)).body["n_probs"] == 3
 
 

@@ -157,15 +157,16 @@ def test_a_whole_last_frame_completes_its_calls(copies: list[Any], calls: list[A
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_whole_last_frame_has_its_calls_in_any_order(ids: tuple[str | None, ...], order: int) -> None:
     """The calls are matched by what they are, and one with a field of its own keeps it."""
-    first, second = ("f", '{"a":1}'), ("f", '{"a":2}')
+    first, second = ("f", '{"a":1,"b":2}'), ("f", '{"a":2,"b":1}')
+    turned = {first: '{"b": 2, "a": 1}', second: '{"b": 1, "a": 2}', ("g", "{}"): "{}"}
     streamed = [
         chunk(call(first[1])),
         chunk(call(second[1], index=1, id="c2")),
         chunk(call("{}", 2, "c3", "g")),
     ]
     last = [
-        {"id": id, "function": {"name": name, "arguments": text.replace(":", ": ")}, "signature": text}
-        for id, (name, text) in zip((*ids, "c3"), (first, second, ("g", "{}")), strict=True)
+        {"id": id, "function": {"name": said[0], "arguments": turned[said]}, "signature": said[1]}
+        for id, said in zip((*ids, "c3"), turned, strict=True)
     ][::order]
     _, response = decoded(*streamed, whole({"tool_calls": last}, "tool_calls"))
     assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == [
