@@ -55,7 +55,8 @@ def test_a_module_that_skips_itself_is_written_down(workers: str, tmp_path: Path
     )
     log = tmp_path / "skips.jsonl"
     environment = {**os.environ, "BRAINWIRES_SKIPS": str(log), "PYTHONPATH": str(TESTS / "support")}
-    environment.pop("PYTEST_XDIST_WORKER", None)
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)
     command = [*PYTEST, "-n", workers, "--rootdir", str(tmp_path), str(tmp_path)]
     done = subprocess.run(command, env=environment, cwd=tmp_path)
     assert done.returncode == 0
