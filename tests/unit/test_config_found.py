@@ -273,6 +273,7 @@ def test_nothing_that_is_found_leads_elsewhere() -> None:
         "~/brainwires/"
     )  # the records of what is trusted, and of the local models' names
     homes = (sys.prefix, sys.base_prefix, str(Path(sections.__file__).parents[2]), own)
+    homes += () if sys.pycache_prefix is None else (sys.pycache_prefix,)
     for document in [{"model": "groq:m"}, *set_ups()]:  # the first loads what is loaded once
         text = "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in document.items())
         Path(FILE).unlink(missing_ok=True)

@@ -97,6 +97,6 @@ brainwires_provider.Client("openai:m", api_key="k")
 brainwires_provider.AsyncClient("ollama:m")
 assert not seen, seen
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, timeout=60)
 
     assert ran.returncode == 0, ran.stderr
