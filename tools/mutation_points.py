@@ -137,7 +137,7 @@ class _Finder:
                 yield self._put(node, "statement removed", "pass")
             case ast.Continue() | ast.Break():
                 yield self._put(node, "statement removed", "pass")
-            case ast.Return(value=ast.expr() as value) if not self._is_false(value):
+            case ast.Return(value=ast.expr() as value) if not self._is_none_or_false(value):
                 yield self._put(value, "result removed", "None")
 
     def _of_expression(self, node: ast.expr) -> Iterator[Change]:
@@ -201,6 +201,6 @@ class _Finder:
         return Change(self._path, line, kind, start, end, "")
 
     @staticmethod
-    def _is_false(node: ast.expr) -> bool:
+    def _is_none_or_false(node: ast.expr) -> bool:
         """None, or False, which is changed as a constant."""
         return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

@@ -434,7 +434,7 @@ def test_calls_planned_at_once_in_two_threads_have_each_its_own_fallbacks(
     client = AsyncClient("openai-chat:m", api_key="k", base_url="http://localhost:9", hedge=Hedge(1))
     planner: Any = client._session
 
-    def other_thread(body: Any) -> bool:
+    def other_thread(plan: Any) -> bool:
         monkeypatch.undo()
         planner.plan("Hi", {"fallback": ["openai-chat:other"]}, stream=False)
         return True

@@ -60,17 +60,12 @@ class Ledger:
         """By the id of an answer what was counted of it, in dollars and tokens, so that no look at it counts again."""
         self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Shared]] = WeakKeyDictionary()
 
-    def admission(self, plan: Plan, policies: Policies) -> Admission | None:
-        """Of one call, if it has limits or a budget.
-
-        Raises ConfigError without the extra that limits which are shared need.
-        """
+    def admission(self, plan: Plan, policies: Policies) -> Admission:
+        """Of one call. Raises ConfigError without the extra that limits which are shared need."""
         last = self._last
         if last is not None and last[0] is plan.target and last[1] is policies:
             return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
         limits, budget, target = policies.limits, policies.budget, plan.target
-        if limits is None and budget is None:
-            return None
         gate: Gate | SharedGate | None = None
         shared = None
         limits = limits and limits_at(limits, target.row.name)
@@ -203,9 +198,7 @@ class Admission(Struct, eq=False):
                     self._reserved = await account.reserve(self._purse.budget, *self._asked)
                 self._ticket = await self._gate.enter(self._amounts, waits)
         except BaseException as error:
-            if self._reserved is not None and self._purse is not None:
-                self._purse.account.settle(self._reserved, _FREE, 0)
-                self._reserved = None
+            self._spend(_FREE, 0)
             if not isinstance(error, TimeoutError):
                 raise
             raise RequestTimeout(
@@ -226,8 +219,8 @@ class Admission(Struct, eq=False):
 
         `result` is what it came to, if it did; `error` is what it failed with, if it did.
         """
-        ticket, gate, purse, reserved = self._ticket, self._gate, self._purse, self._reserved
-        if ticket is None and reserved is None:
+        ticket, gate = self._ticket, self._gate
+        if ticket is None and self._reserved is None:
             return
         if result is None and attempt.begun:
             result = attempt.partial()
@@ -256,8 +249,11 @@ class Admission(Struct, eq=False):
             usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
             usd, tokens = self._counted_once(id, usd, tokens, known)
-        if reserved is not None and purse is not None:
-            purse.account.settle(reserved, usd, tokens)
+        self._spend(usd, tokens)
+
+    def _spend(self, usd: Decimal | None, tokens: int | None) -> None:
+        if self._reserved is not None and self._purse is not None:
+            self._purse.account.settle(self._reserved, usd, tokens)
             self._reserved = None
 
     def _counted_once(

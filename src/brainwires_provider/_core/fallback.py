@@ -86,8 +86,11 @@ def second_plan(first: Plan, client: Policies) -> Plan:
     return replace(made, others=(), hedge=None, policies=replace(policies, retry=NO_RETRY))
 
 
-def may_be_hedged(body: Mapping[str, Any]) -> bool:
-    """Whether two requests with this body do no more than one: the provider keeps nothing, and runs nothing."""
+def may_be_hedged(plan: Plan) -> bool:
+    """Whether two such requests do no more than one: the provider keeps nothing, and runs nothing."""
+    if plan.target.facts.runs_tools:
+        return False
+    body = plan.call.body or {}
     names, is_sensitive = _names_asking_for_more(tuple(body))
     for name in names:
         if body[name] not in (None, False):

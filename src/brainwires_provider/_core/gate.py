@@ -91,8 +91,7 @@ class Gate:
     def settle(self, ticket: Ticket, amounts: Amounts | None) -> None:
         """A request is done; see `Limiter.settle`."""
         with self._lock:
-            if self.limiter.take_back(ticket, amounts):
-                self.limiter.grant(self._clock())
+            self.limiter.settle(ticket, amounts, self._clock())
 
     def learn(self, headers: Mapping[str, str], daily: frozenset[str] = frozenset()) -> None:
         """Follow what a response states of the provider's limits, but those that are of a day."""

@@ -232,7 +232,7 @@ class Limiter:
             waiter.ticket = ticket
             if waiter.wake() is False:
                 waiter.ticket = None
-                self.take_back(ticket, Amounts(0))
+                self._take_back(ticket, Amounts(0))
         while queue and queue[0].wake() is False:
             queue.popleft()
             self.grant(now)
@@ -258,10 +258,10 @@ class Limiter:
 
     def settle(self, ticket: Ticket, amounts: Amounts | None, now: float) -> None:
         """A request is done, and used so much; None: as was reserved. Only the first time counts."""
-        if self.take_back(ticket, amounts):
+        if self._take_back(ticket, amounts):
             self.grant(now)
 
-    def take_back(self, ticket: Ticket, amounts: Amounts | None) -> bool:
+    def _take_back(self, ticket: Ticket, amounts: Amounts | None) -> bool:
         """The same; returns whether places have to be granted now."""
         if not ticket.is_open:
             return False
@@ -302,9 +302,7 @@ class Limiter:
         if self.running >= self._most:
             return None
         uses = self.uses
-        tickets = uses.tickets
-        if tickets and tickets[0].expires <= now:
-            uses.expire(now)
+        uses.expire(now)
         requests, input = uses.requests + amounts.requests, uses.input + amounts.input
         output = uses.output + amounts.output
         rpm, tpm, itpm, otpm = self._room
@@ -315,6 +313,5 @@ class Limiter:
             return None
         self.running += 1
         ticket = self._make(now + self._seconds, amounts)
-        tickets.append(ticket)
-        uses.requests, uses.input, uses.output = requests, input, output
+        uses.add(ticket)
         return ticket

@@ -277,8 +277,7 @@ class Session:
         known = self._fallbacks  # which another thread may replace meanwhile
         if known[0] is not policies:
             known = self._fallbacks = policies, fallbacks_of(self, policies)
-        may = policies.hedge is not None and not target.facts.runs_tools
-        is_hedged = may and may_be_hedged(planned.call.body or {})
+        is_hedged = policies.hedge is not None and may_be_hedged(planned)
         other = partial(self._other, input, args, planned)
         return replace(planned, others=known[1], other=other, hedge=policies.hedge if is_hedged else None)
 
@@ -361,14 +360,14 @@ class Session:
 
     def admission(self, plan: Plan) -> Admission | None:
         """What a call has to reserve, if it has limits or a budget."""
-        policies, ledger = plan.policies or self.policies, self._ledger
-        if ledger is None:
-            if policies.limits is None and policies.budget is None:
-                return None
+        policies = plan.policies or self.policies
+        if policies.limits is None and policies.budget is None:
+            return None
+        if self._ledger is None:
             from brainwires_provider._core.admission import Ledger
 
-            ledger = self._ledger = Ledger()
-        return ledger.admission(plan, policies)
+            self._ledger = Ledger()
+        return self._ledger.admission(plan, policies)
 
     def circuit(self, plan: Plan) -> Circuit | None:
         """The breaker of what a call asks, if it has one."""

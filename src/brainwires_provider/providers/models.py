@@ -451,34 +451,31 @@ _AT_GROQ = Family(
     at=("groq",),
 )
 
-_SONAR = Family(
-    "sonar",
-    r"(^|/)sonar",
+_RUNS_TOOLS = Family(
+    "models that run tools unasked",
+    r"sonar|compound|deep-research",
     "",
-    (Change((0, 0), {"runs_tools": True}),),
-    "https://docs.perplexity.ai/guides/search-control-guide",
-    checked="2026-11-30",
-)
-_COMPOUND = Family(
-    "compound",
-    r"(^|/)compound",
-    "",
-    (Change((0, 0), {"runs_tools": True}),),
+    (
+        Change(
+            (0, 0),
+            {"runs_tools": True},
+            r"(^|/)sonar",
+            link="https://docs.perplexity.ai/guides/search-control-guide",
+        ),
+        Change((0, 0), {"runs_tools": True}, r"(^|/)compound"),
+        Change(
+            (0, 0),
+            {"runs_tools": True},
+            "deep-research",
+            link="https://developers.openai.com/api/docs/guides/deep-research",
+        ),
+    ),
     "https://console.groq.com/docs/compound/built-in-tools",
-    checked="2026-11-30",
-)
-_DEEP_RESEARCH = Family(
-    "deep research",
-    r"deep-research",
-    "",
-    (Change((0, 0), {"runs_tools": True}),),
-    "https://developers.openai.com/api/docs/guides/deep-research",
     checked="2026-11-30",
 )
 
 FAMILIES: tuple[Family, ...] = (
     *(_CLAUDE, _GEMINI, _GEMMA, _GPT, _O_SERIES, _GPT_OSS, _GROK, _NOVA, _DEEPSEEK, _QWEN, _MISTRAL, _ARN),
-    *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _TEMPLATED, _GLM, _AT_GROQ),
-    *(_SONAR, _COMPOUND, _DEEP_RESEARCH),
+    *(_DEEPSEEK_AT_HOME, _QWEN_AT_HOME, _KIMI, _TEMPLATED, _GLM, _AT_GROQ, _RUNS_TOOLS),
 )
 """All families. Of two that a name belongs to, the later one wins."""

@@ -99,7 +99,7 @@ class ChatDecoder(DecoderBase):
 
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
-        self._last: dict[str, Any] = {}
+        self._last_chunk: dict[str, Any] = {}
         self._choice_seen = False
         self._raw_finish: str | None = None
         self._counts: dict[str, Any] = {}
@@ -126,13 +126,13 @@ class ChatDecoder(DecoderBase):
             chunk = self.read_message(message)
             if chunk is None:
                 return []
-        choices = self._last["choices"] = chunk.get("choices")
+        choices = self._last_chunk["choices"] = chunk.get("choices")
         if not choices and (message.event == "error" or is_error(chunk)):
             raise error_in_stream(chunk, self)
         try:
-            if chunk != self._last or not self.started:  # most differ in their choices alone
+            if chunk != self._last_chunk or not self.started:  # most differ in their choices alone
                 self._top(chunk)
-                self._last = chunk
+                self._last_chunk = chunk
             for choice in choices or ():
                 self._streamed(choice)
         except _MISSHAPEN as error:
