@@ -71,6 +71,37 @@ def test_a_stream_left_after_its_end_keeps_its_connection() -> None:
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("size", [100, 65_000, 66_000, 1_100_000])
+def test_a_body_arrives_whole_and_a_small_one_needs_no_task(size: int) -> None:
+    """On Python 3.11, the task that aiohttp makes for a body takes as long as encoding the request."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    def noted(loop: asyncio.AbstractEventLoop, work: Any, **settings: Any) -> asyncio.Task[Any]:
+        tasks.append(asyncio.Task(work, loop=loop, **settings))
+        return tasks[-1]
+
+    async def main() -> None:
+        async with client(server) as ours:
+            await ours.chat("hi")  # which connects
+            text = "x" * (size - len(ours.prepare("").body))
+            asyncio.get_running_loop().set_task_factory(noted)
+            for stream in (False, True):
+                tasks.clear()
+                if stream:
+                    async with ours.stream(text) as answer:
+                        await answer.collect()
+                else:
+                    await ours.chat(text)
+                if size < 65_536:
+                    assert not tasks
+        sent = [each.body for each in server.requests[1:]]
+        assert [json.loads(each)["messages"][0]["content"] for each in sent] == [text] * 2
+
+    with ScriptedServer(both) as server:
+        asyncio.run(main())
+        assert server.connections == 1
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_dead_reused_connection_is_replaced_once_and_said_so(stream: bool) -> None:
     async def main() -> None:

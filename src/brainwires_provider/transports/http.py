@@ -44,6 +44,7 @@ from brainwires_provider.transports.proxies import proxy_for
 from brainwires_provider.types import Attempt
 
 if TYPE_CHECKING:
+    from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
 __all__ = ["HTTPTransport", "make_transport"]
@@ -51,6 +52,7 @@ __all__ = ["HTTPTransport", "make_transport"]
 _HEADER_LIMIT = 65_536
 _KEEPALIVE_SECONDS = 60
 _WAYS_KNOWN = 256
+_SMALL_BODY = 65_536  # up to it, aiohttp does not wait for the body to leave
 _LARGE_BODY = 1_000_000  # above it, aiohttp warns about bytes and wants a file
 _lower = str.lower
 _NO_CLOCK = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
@@ -260,6 +262,7 @@ class _Session:
             timeout=_NO_CLOCK,
             max_line_size=_HEADER_LIMIT,
             max_field_size=_HEADER_LIMIT,
+            request_class=_Request,
         )
         self.loop = asyncio.get_running_loop()
         self.exchanges: set[HTTPExchange] = set()  # those that were neither aborted nor released yet
@@ -304,6 +307,54 @@ class _Session:
                     transport._sock = None  # type: ignore[union-attr]
         connector._conns.clear()
         connector._closed = True
+
+
+class _Request(aiohttp.ClientRequest):
+    """Sends a small body with the head of its request, without the task that aiohttp starts for every body.
+
+    That task, and the turn of the loop until it runs, take a sixth of a request's CPU time on Python 3.11.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send the request. Raises ClientError, OSError."""
+        body, protocol = getattr(self, "_body", None), conn.protocol  # aiohttp 3.12.0 has another name for it
+        content: bytes = body._value if type(body) is payload.BytesPayload else b""
+        if not 0 < len(content) <= _SMALL_BODY or protocol is None or protocol.writing_paused:
+            return await super().send(conn)
+        self._body = None  # a request without a body is sent at once
+        try:
+            return await super().send(cast("Connection", _WithBody(conn, content)))
+        finally:
+            self._body = body
+
+
+class _WithBody:
+    """A connection, its protocol and its transport in one: a body follows the head that is written to it."""
+
+    __slots__ = ("_body", "_connection", "_connector")
+
+    writing_paused = False
+
+    def __init__(self, connection: Any, body: bytes) -> None:
+        self._connection, self._body = connection, body
+        self._connector = connection._connector
+
+    @property
+    def protocol(self) -> _WithBody:
+        return self
+
+    transport = protocol
+
+    def start_timeout(self) -> None:
+        self._connection.protocol.start_timeout()
+
+    def is_closing(self) -> bool:
+        transport = self._connection.transport
+        return transport is None or transport.is_closing()
+
+    def write(self, head: bytes) -> None:
+        body, self._body = self._body, b""  # it is not kept while the answer is read
+        self._connection.transport.write(head + body)
 
 
 _fresh: ContextVar[bool] = ContextVar("_fresh", default=False)
