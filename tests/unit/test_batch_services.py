@@ -478,6 +478,15 @@ def test_the_second_page_of_a_list(name: str) -> None:
         return
     assert "cursor" not in first.query.values()
     assert "cursor" in second.query.values()
+    assert first.method == second.method == "GET"
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_the_methods_of_a_job(name: str) -> None:
+    protocol = BATCHES[name].protocol()
+    assert protocol.retrieve("b").method == "GET"
+    cancel = protocol.cancel("b")
+    assert cancel is None or cancel.method == "POST"
 
 
 def unused(protocol: BatchProtocol) -> list[Callable[[], object]]:
