@@ -78,6 +78,7 @@ async def play(steps: list[Step], server: ScriptedServer, sending: Any) -> None:
         await asyncio.sleep(0.005)  # for what is due now
 
 
+A_MINUTE = Timeouts(first_event=None, total=60)
 OVER: list[Step] = [(requests(1), later(31)), (lambda *_: True, later(1)), (lambda *_: True, later(30))]
 """The second is due, has waited for its place, and the whole call's time is over."""
 
@@ -183,6 +184,26 @@ def test_reasoning_that_was_delivered_before_a_cut_is_discarded() -> None:
     assert [part.text for part in restart.attempt.superseded] == ["Hm."] and not restart.attempt.is_cancelled
 
 
+def test_a_second_that_was_ready_before_the_caller_reads_on_is_the_answer() -> None:
+    async def main(server: ScriptedServer) -> list[Any]:
+        settings: Any = {"base_url": server.url, "api_key": "k", "hedge": LATER}
+        async with AsyncClient("openai-chat:gpt-4o", **settings) as client:
+            stream = client.stream("Hi")
+            events = await stream.pull()
+            ready: Step = (
+                (lambda _, sending: sending._is_second_ready),
+                lambda server: server.open("first"),
+            )
+            await play([(requests(1), later(31)), ready], server, stream._sending)
+            return [*events, *[event async for event in stream]]
+
+    thinks = sse(chunk({"reasoning_content": "Hm."}), done=False)
+    with ScriptedServer([Answer(body=[thinks, Gate("first"), TEXT]), STREAM]) as server:
+        events = shifted(main(server))
+    assert [event.text for event in events if hasattr(event, "text")] == ["Hm.", "Hello"]
+    assert [type(event) for event in events].count(ResponseRestart) == 1
+
+
 def test_reasoning_of_the_second_is_held_until_it_commits() -> None:
     events, _ = run(
         [STUCK, Answer(body=[sse(chunk({"reasoning_content": "Hm."}), done=False), TEXT])], how="events"
@@ -228,7 +249,7 @@ def test_the_first_has_failed_before_the_second_was_due() -> None:
 
 def test_the_whole_call_s_time_is_that_of_both() -> None:
     steps = (requests(1), later(31)), (requests(2), later(31))
-    found, seen = run([STUCK, STUCK], *steps, timeouts=Timeouts(first_event=None, total=60))
+    found, seen = run([STUCK, STUCK], *steps, timeouts=A_MINUTE)
     assert isinstance(found, RequestTimeout) and found.clock == "total" and len(seen) == 2
 
 
@@ -384,7 +405,7 @@ def test_tools_that_the_caller_runs_are_hedged(model: str) -> None:
     [{"budget": Budget(tokens=20_000)}, {"limits": Limits(concurrency=1)}, {"limits": Limits(rpm=1)}],
 )
 def test_a_second_that_cannot_be_reserved_is_not_sent(policy: dict[str, Any]) -> None:
-    found, seen = run([STUCK], *OVER, timeouts=Timeouts(first_event=None, total=60), **policy)
+    found, seen = run([STUCK], *OVER, timeouts=A_MINUTE, **policy)
     assert len(seen) == 1 and found.clock == "total" and len(found.attempts) == 1
 
 
@@ -440,7 +461,7 @@ def test_no_share_is_used_up_by_a_call_that_waits_for_its_place() -> None:
 
 
 def test_a_call_beyond_the_share_waits_for_its_first_request() -> None:
-    found, seen = run([STUCK], *OVER, timeouts=Timeouts(first_event=None, total=60), hedge=Hedge(30))
+    found, seen = run([STUCK], *OVER, timeouts=A_MINUTE, hedge=Hedge(30))
     assert len(seen) == 1 and found.clock == "total"
 
 
@@ -489,7 +510,7 @@ def test_a_fallback_is_that_of_the_first_only() -> None:
         ((lambda _, sending: sending._lost), later(31)),
         how="stream",
         fallback=["openai-chat:other"],
-        timeouts=Timeouts(first_event=None, total=60),
+        timeouts=A_MINUTE,
     )
     assert [request.json()["model"] for request in seen] == ["gpt-4o"] * 2 and found.clock == "total"
 
@@ -528,6 +549,12 @@ def test_numbers_out_of_range(wrong: dict[str, Any]) -> None:
 def test_a_provider_that_does_not_exist_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ConfigError, match="hedge: "):
         run([], hedge=Hedge(1, "nobody:m"))
-    timeouts = Timeouts(first_event=None, total=60)
-    found, seen = run([STUCK], *OVER, hedge=Hedge(30, "groq:m", share=1), timeouts=timeouts)
-    assert found.clock == "total" and len(seen) == 1  # no key for it
+
+
+@pytest.mark.parametrize("model", ["groq:m", "openai-chat:gpt-6-astra"], ids=["no key", "takes no tools"])
+def test_a_second_that_cannot_be_planned_leaves_the_first_alone(
+    model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hedge, args = Hedge(30, model, share=1), {"tools": [Tool("f", "", {})]}
+    found, seen = run([STUCK], *OVER, hedge=hedge, args=args, timeouts=A_MINUTE)
+    assert (found.clock, len(seen), len(found.attempts)) == ("total", 1, 1) and not caplog.records

@@ -407,6 +407,66 @@ def test_lists_of_jobs(body: Any, found: list[Any], after: str | None) -> None:
     name = "mistral" if "input_files" in json.dumps(body) else "openai-chat"
     jobs, following = BATCHES[name].protocol().read_jobs(json.dumps(body).encode())
     assert ([(job.id, job.mark) for job in jobs], following) == (found, after)
+    assert all((job.state, job.raw_state) == ("running", "") for job in jobs)
+
+
+STATES = {
+    "openai-chat": {
+        "queued": "validating queued",
+        "running": "in_progress running odd",
+        "ending": "finalizing cancelling",
+        "done": "completed COMPLETED",
+        "failed": "failed",
+        "cancelled": "cancelled",
+        "expired": "expired",
+    },
+    "mistral": {
+        "queued": "QUEUED",
+        "running": "RUNNING",
+        "ending": "CANCELLATION_REQUESTED",
+        "done": "SUCCESS",
+        "expired": "TIMEOUT_EXCEEDED",
+    },
+    "anthropic": {"running": "in_progress", "ending": "canceling", "done": "ended"},
+    "google": {
+        "queued": "BATCH_STATE_PENDING",
+        "running": "BATCH_STATE_RUNNING odd",
+        "done": "BATCH_STATE_SUCCEEDED",
+        "failed": "BATCH_STATE_FAILED",
+        "cancelled": "BATCH_STATE_CANCELLED",
+        "expired": "BATCH_STATE_EXPIRED",
+    },
+    "vertex": {
+        "queued": "JOB_STATE_QUEUED JOB_STATE_PENDING",
+        "running": "JOB_STATE_RUNNING JOB_STATE_PAUSED JOB_STATE_UPDATING",
+        "ending": "JOB_STATE_CANCELLING",
+        "done": "JOB_STATE_SUCCEEDED JOB_STATE_PARTIALLY_SUCCEEDED",
+        "failed": "JOB_STATE_FAILED",
+        "cancelled": "JOB_STATE_CANCELLED",
+        "expired": "JOB_STATE_EXPIRED",
+    },
+    "bedrock": {
+        "queued": "Submitted Validating Scheduled",
+        "running": "InProgress odd",
+        "ending": "Stopping",
+        "done": "Completed PartiallyCompleted",
+        "failed": "Failed",
+        "cancelled": "Stopped",
+        "expired": "Expired",
+    },
+}
+"""The words of a service, by the state that they mean."""
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_word_for_the_state_of_a_job(name: str) -> None:
+    ids = dict.fromkeys(("id", "name", "jobArn"), "b")
+    for state, words in STATES[name].items():
+        for word in words.split():
+            said = dict.fromkeys(("status", "processing_status", "state"), word)
+            job = json.dumps({**ids, **said, "metadata": {"state": word}}).encode()
+            read = BATCHES[name].protocol().read_job(job)
+            assert (read.state, read.raw_state) == (state, word)
 
 
 @pytest.mark.parametrize("name", [name for name, each in BATCHES.items() if name not in ("anthropic",)])
@@ -418,6 +478,15 @@ def test_the_second_page_of_a_list(name: str) -> None:
         return
     assert "cursor" not in first.query.values()
     assert "cursor" in second.query.values()
+    assert first.method == second.method == "GET"
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_the_methods_of_a_job(name: str) -> None:
+    protocol = BATCHES[name].protocol()
+    assert protocol.retrieve("b").method == "GET"
+    cancel = protocol.cancel("b")
+    assert cancel is None or cancel.method == "POST"
 
 
 def unused(protocol: BatchProtocol) -> list[Callable[[], object]]:

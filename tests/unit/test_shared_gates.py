@@ -279,6 +279,25 @@ def test_places_at_once_are_divided_too(server: RedisServer) -> None:
     run(main())
 
 
+def test_what_others_used_counts_while_the_server_is_away(server: RedisServer) -> None:
+    async def main() -> None:
+        timing = QUICK._replace(window=60.0)
+        async with processes(server.url, timing=timing, rpm=4, when_down="local") as both:
+            for gate in (1, 0, 0, 0):
+                await both.ask(gate)
+            while both.gates[1].stats("p", "m")[0].used < 4:
+                await asyncio.sleep(0.005)
+            server.kill()
+            waiting = asyncio.create_task(both.ask(1))
+            while both.gates[1]._local is None:
+                await asyncio.sleep(0.005)
+            assert both.gates[1].waiting == 1  # one of its part of two, and the other is taken
+            waiting.cancel()
+            await asyncio.wait((waiting,))
+
+    run(main())
+
+
 def test_a_process_that_has_never_reached_the_server_counts_itself_alone(server: RedisServer) -> None:
     async def main() -> None:
         server.kill()

@@ -97,6 +97,32 @@ def test_the_parents_lane_waits_until_the_fork_has_begun() -> None:
         played("async", server, scenario, LANES)
 
 
+def test_a_fork_of_a_connection_that_takes_no_more_is_not_waited_for() -> None:
+    gate = Gate()
+
+    async def scenario(client: Any) -> None:
+        talk = client.conversation()
+        await talk.chat("hi")
+        first = asyncio.ensure_future(talk.fork().chat("held"))
+        await server.wait_requests_async(2)
+        second = asyncio.ensure_future(talk.chat("and?"))
+        assert isinstance(await tried(client.chat("bad")), ServerError)
+        assert (await second).report.continuation.sent == 3
+        server.open(gate)
+        assert (await first).report.continuation.sent == 1
+
+    def hold(number: int, job: Job, event: Mapping[str, Any]) -> Any:
+        return [gate, event] if said_last(job) == "held" and event["type"] == "response.created" else None
+
+    def author(items: Any, body: Mapping[str, Any]) -> Any:
+        return Failure("server_error", "no") if items[-1]["content"] == "bad" else digest(items)
+
+    traits = WebSocketOptions(multiplexing=True, reuse_after_error=False)
+    with ScriptedSocket(ResponsesService(author), fault=hold) as server:
+        played("async", server, scenario, traits)
+    assert [len(events) for events in server.requests] == [3, 1]
+
+
 # -- the connection as a whole -------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import InvalidRequestError
+from brainwires_provider import InvalidRequestError, WebSocketOptions
 from brainwires_provider.testing import Gate, Job, ResponsesService, ScriptedSocket
 from socket_clients import COLOURS, LANES, answer, created, played, refusal, told, tried
 
@@ -148,3 +148,25 @@ def test_an_error_without_a_name_is_one_requests_own_where_lanes_are_not_known()
 
     with ScriptedSocket(plan) as server:
         played("async", server, scenario, LANES)
+
+
+def test_where_lanes_are_in_doubt_every_connection_has_one_request_at_a_time() -> None:
+    """Three requests on two connections; one of these errs without a name: the other gets no second request."""
+
+    def plan(handshake: Any) -> Any:
+        is_first = handshake.number <= 2
+        return (
+            [[], [refusal("content_policy", "not this")]] if is_first else ResponsesService(echo, lanes=False)
+        )
+
+    async def scenario(client: Any) -> None:
+        asked = [asyncio.ensure_future(client.chat(f"question {n}")) for n in range(3)]
+        found = await asyncio.gather(*asked[:2])
+        server.play(answer("r1", "answer to question 2"))
+        for n, turn in enumerate((*found, await asked[2])):
+            assert (turn.text, len(turn.attempts)) == (f"answer to question {n}", int(n < 2))
+
+    two = WebSocketOptions(multiplexing=True, reuse_after_error=True, max_concurrent=2)
+    with ScriptedSocket(plan) as server:
+        played("async", server, scenario, two)
+    assert sorted(map(len, server.requests)) == [1, 1, 1, 2]

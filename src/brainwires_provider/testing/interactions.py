@@ -126,6 +126,8 @@ class InteractionsService:
 
     def _stored(self, request: RecordedRequest, id: str, action: str) -> Answer:
         query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        if request.method not in (("POST",) if action else ("GET", "DELETE")):
+            raise _Refused(404, f"there is no {request.method} {request.path}")
         made = self.stored.get(id)
         if made is None:
             raise _Refused(404, f"Interaction {id} not found.")

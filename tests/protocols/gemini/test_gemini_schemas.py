@@ -17,6 +17,10 @@ from known import encode_known
 ITEMS = {"items": {"type": "STRING"}}
 UNSAID_ITEMS = "$: an array must say its items: they are said to be texts"
 PET = {"$defs": {"pet": {"type": "string", "description": "a pet"}}}
+WORDS = ("title", "description", "default", "examples", "$comment")
+"""Keywords that limit no value."""
+MINE, OTHERS_WORDS = ({name: f"{whose} {name}" for name in WORDS} for whose in ("my", "another"))
+LEFT_OUT = ("$: examples is left out", "$: $comment is left out: it says nothing of the shape")
 TREE = {
     "$ref": "#/$defs/node",
     "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}},
@@ -354,6 +358,16 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         ("$: allOf is merged", "$.allOf[1]: title is left out: one is said already"),
         (),
     ),
+    "words in allOf": (
+        {**MINE, "allOf": [OTHERS_WORDS]},
+        {"title": "my title", "description": "my description", "default": "my default"},
+        (
+            "$: allOf is merged",
+            *(f"$.allOf[0]: {name} is left out: one is said already" for name in WORDS),
+            *LEFT_OUT,
+        ),
+        (),
+    ),
     "allOf that differs": (
         {
             "type": "object",
@@ -390,9 +404,9 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
     "a reference with words of its own": (
-        {"$ref": "#/$defs/pet", "description": "mine", **PET},
-        {"type": "STRING", "description": "mine"},
-        (),
+        {"$ref": "#/$defs/pet", **MINE, "$defs": {"pet": {"type": "string", **OTHERS_WORDS}}},
+        {"type": "STRING", "title": "my title", "description": "my description", "default": "my default"},
+        LEFT_OUT,
         (),
     ),
     "a reference with limits of its own": (

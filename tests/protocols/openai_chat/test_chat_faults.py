@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -154,8 +155,10 @@ def test_a_whole_last_frame_completes_its_calls(copies: list[Any], calls: list[A
 @pytest.mark.parametrize(
     "ids", [("c1", "c2"), ("x1", "x2"), (None, None)], ids=["the same", "others", "none"]
 )
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_whole_last_frame_has_its_calls_in_any_order(ids: tuple[str | None, ...], order: int) -> None:
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_whole_last_frame_has_its_calls_in_any_order(
+    ids: tuple[str | None, ...], order: tuple[int, ...]
+) -> None:
     """The calls are matched by what they are, and one with a field of its own keeps it."""
     first, second = ("f", '{"a":1,"b":2}'), ("f", '{"a":2,"b":1}')
     turned = {first: '{"b": 2, "a": 1}', second: '{"b": 1, "a": 2}', ("g", "{}"): "{}"}
@@ -164,11 +167,11 @@ def test_a_whole_last_frame_has_its_calls_in_any_order(ids: tuple[str | None, ..
         chunk(call(second[1], index=1, id="c2")),
         chunk(call("{}", 2, "c3", "g")),
     ]
-    last = [
+    copies = [
         {"id": id, "function": {"name": said[0], "arguments": turned[said]}, "signature": said[1]}
         for id, said in zip((*ids, "c3"), turned, strict=True)
-    ][::order]
-    _, response = decoded(*streamed, whole({"tool_calls": last}, "tool_calls"))
+    ]
+    _, response = decoded(*streamed, whole({"tool_calls": [copies[n] for n in order]}, "tool_calls"))
     assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == [
         ("c1", *first),
         ("c2", *second),

@@ -14,12 +14,14 @@ from brainwires_provider.errors import ProtocolError, StreamInterrupted, Unsuppo
 from brainwires_provider.events import ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.protocols.openai_responses import (
     OpenAIResponses,
     OpenAIResponsesOptions,
     ResponsesDecoder,
     ResponsesQuirks,
+    operations,
 )
 from brainwires_provider.protocols.openai_responses.request import encode_request
 from brainwires_provider.protocols.openai_responses.response import EVENTS
@@ -425,6 +427,35 @@ def test_models() -> None:
     models, cursor = RESPONSES.decode_models(b'{"data": [{"id": "m", "owned_by": "o"}]}', "p")
     assert [(m.id, m.owner, m.provider) for m in models] == [("m", "o", "p")]
     assert cursor is None
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path", "query"),
+    [
+        (operations.retrieve_call("r"), "GET", "", {}),
+        (operations.retrieve_call("r", ("a", "b")), "GET", "", {"include[]": ("a", "b")}),
+        (operations.resume_call("r", None), "GET", "", {"stream": "true"}),
+        (
+            operations.resume_call("r", 0, ("a",)),
+            "GET",
+            "",
+            {"stream": "true", "starting_after": "0", "include[]": ("a",)},
+        ),
+        (operations.delete_call("r"), "DELETE", "", {}),
+        (operations.cancel_call("r"), "POST", "/cancel", {}),
+        (operations.items_call("r"), "GET", "/input_items", {}),
+        (
+            operations.items_call("r", order="asc", limit=3, include=("a",), after="i"),
+            "GET",
+            "/input_items",
+            {"order": "asc", "limit": "3", "include[]": ("a",), "after": "i"},
+        ),
+    ],
+)
+def test_calls_for_a_stored_answer(call: Call, method: str, path: str, query: dict[str, Any]) -> None:
+    """`test_responses_operations.py`, which is slow, holds them to those of openai-python."""
+    assert (call.method, call.path, call.query) == (method, f"/responses/r{path}", query)
+    assert (call.body, call.content) == ({}, None)
 
 
 # -- the decoder's own life ----------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ _FORMATS = {
 NOTES = frozenset(
     ("$schema", "$id", "id", "$comment", "$anchor", "$vocabulary", "readOnly", "writeOnly", "deprecated")
 )
+_WORDS = NOTES | {"title", "description", "default", "examples"}
+"""Keywords that limit no value."""
 _MERGED_DEPTH = 16
 Schema = dict[str, Any]
 
@@ -105,7 +107,7 @@ class Compiler(ABC):
                 break
             seen = (*seen, ref)
             for name in target.keys() & schema.keys() - {"$defs", "definitions", "$ref"}:
-                if target[name] != schema[name] and name not in ("title", "description", "default"):
+                if target[name] != schema[name] and name not in _WORDS:
                     self.lose(path, f"{name} of {ref!r}, which stands beside the reference too")
             if "$ref" in target:
                 schema = {"$ref": target["$ref"], **schema}
@@ -144,7 +146,7 @@ class Compiler(ABC):
                 schema[name] = {**value, **known}
             elif name == "required" and _are(list, known, value):
                 schema[name] = [*known, *(v for v in value if v not in known)]
-            elif name in ("title", "description", "default", "examples") or name in NOTES:
+            elif name in _WORDS:
                 self.change(path, f"{name} is left out: one is said already")
             else:
                 self.lose(path, f"{name}, of which something else is said already")

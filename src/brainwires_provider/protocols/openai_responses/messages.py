@@ -209,7 +209,7 @@ class MessageEncoder(MessageEncoderBase):
         if (
             len(content) == 1
             and type(content[0]) is TextPart
-            and not (content[0].extra or content[0].citations)
+            and not (content[0].extra or content[0].citations or message.extra)
         ):
             return (
                 self._envelope(message, content[0], None, unbound, content[0].text),

@@ -241,12 +241,8 @@ class Pool:
 
     def _spare(self) -> PooledConnection | None:
         """A connection that could go: nobody uses it; one without a conversation first, then the one idle longest."""
-        idle = [c for c in self.connections if not (c.is_busy or self._is_guarded(c))]
+        idle = [c for c in self.connections if not c.is_busy]
         return min(idle, key=lambda c: (not self._is_idle(c), c.idle_since), default=None)
-
-    @staticmethod
-    def _is_guarded(connection: PooledConnection) -> bool:
-        return any(lane.guard is not None for lane in connection.lanes.values())
 
     def _make_room(self) -> None:
         """Close the connection of another pool that is idle longest, where one has to go."""
@@ -367,7 +363,6 @@ class Pool:
                 self._keep(head)
             if lane.guard is not None and not lane.guard.done():
                 lane.guard.set_result(None)
-            lane.guard = None
 
     def limit_reached(self, connection: PooledConnection, limit: float | None) -> None:
         """A server took no more requests because of a connection's age: others are replaced before that."""
