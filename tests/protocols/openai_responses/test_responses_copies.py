@@ -286,6 +286,12 @@ def test_a_copy_is_reconciled(name: str) -> None:
     assert response.finish_reason in ("stop", "tool_calls", "refusal")
 
 
+def test_equal_texts_are_copied_in_order() -> None:
+    streamed = (text("Hi", output_index=5), text("Hi", output_index=6))
+    response = decoded(*streamed, completed(message("Hi", "a"), message("Hi", "b")))
+    assert [(part.extra or {})["message"]["id"] for part in response.message.content] == ["a", "b"]
+
+
 def test_half_a_character_is_no_part_of_a_copy_of_another_kind() -> None:
     """The half that was streamed stands, and the copy is a part of its own."""
     decoder = ResponsesDecoder(ORIGIN)
