@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -535,9 +535,22 @@ def test_the_errors_of_vertex_are_texts(line: dict[str, Any], message: str, stat
     assert (found.outcome, found.status, message.encode() in bytes(found.body)) == ("errored", status, True)
 
 
+RPC_STATUS = dict(
+    zip(
+        range(2, 17), (500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401), strict=True
+    )
+)
+"""The status of HTTP that google/rpc/code.proto names for each code of an error."""
+
+
 @pytest.mark.parametrize(
     ("error", "outcome", "status"),
-    [({"code": 1}, "cancelled", 499), ({"code": 99}, "errored", None), ({"message": "x"}, "errored", None)],
+    [
+        ({"code": 1}, "cancelled", 499),
+        *(({"code": code}, "errored", status) for code, status in RPC_STATUS.items()),
+        ({"code": 99}, "errored", None),
+        ({"message": "x"}, "errored", None),
+    ],
 )
 def test_the_errors_of_gemini_have_codes_of_rpc(
     error: dict[str, Any], outcome: str, status: int | None
@@ -554,3 +567,36 @@ def test_the_errors_of_gemini_have_codes_of_rpc(
 def test_a_job_of_gemini_without_answers(job: dict[str, Any]) -> None:
     read = BATCHES["google"].protocol().read_job(json.dumps({**job, "error": {"message": "no"}}).encode())
     assert (read.state, read.sources, read.error) == ("running", (), "no")
+
+
+RUNNING = {
+    *("in_progress", "InProgress"),
+    *("JOB_STATE_UNSPECIFIED", "JOB_STATE_RUNNING", "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"),
+}
+"""The words of the packages below that say of a job no more than that it has begun."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["anthropic", "bedrock", "openai-chat", "vertex"])
+def test_no_word_for_a_state_that_a_package_has_is_missing(name: str) -> None:
+    """A word that is not known is `running`, which is right for few of them."""
+    if name == "bedrock":
+        model = pytest.importorskip("botocore.session").Session().get_service_model("bedrock")
+        words = model.shape_for("ModelInvocationJobStatus").enum
+    elif name == "vertex":
+        words = [each.value for each in pytest.importorskip("google.genai.types").JobState]
+    elif name == "anthropic":
+        fields = pytest.importorskip("anthropic.types.messages").MessageBatch.model_fields
+        words = get_args(fields["processing_status"].annotation)
+    else:
+        words = get_args(pytest.importorskip("openai.types").Batch.model_fields["status"].annotation)
+    assert words
+    read = BATCHES[name].protocol().read_job
+    ids = dict.fromkeys(("id", "name", "jobArn"), "b")
+    states = {
+        word: read(
+            json.dumps({**ids, "status": word, "state": word, "processing_status": word}).encode()
+        ).state
+        for word in words
+    }
+    assert {word for word, state in states.items() if state == "running"} == RUNNING & set(words)

@@ -804,6 +804,33 @@ def test_a_longer_history_begins_with_the_turns_of_a_shorter_one(
         before = turns[:-1] if isinstance(answer.content[-1], ReasoningPart) else turns
 
 
+@pytest.mark.parametrize(
+    ("said", "sent", "reported"),
+    [
+        ("Hi Ra", "Ra Hi", [("messages[1].content", "adapted")]),
+        ("Hi Ho Ra", "Ra Hi Ho", [("messages[2].content", "adapted")]),
+        ("Ra Rb Hi", "Ra Rb Hi", []),
+        ("Ra Hi Rb", "Ra Rb Hi", [("messages[2].content", "adapted")]),
+        ("Hi Ra Ho Rb", "Ra Rb Hi Ho", [(f"messages[{n}].content", "adapted") for n in (1, 3)]),
+    ],
+)
+def test_results_of_calls_that_are_not_there_lead_their_turn_too(
+    said: str, sent: str, reported: list[tuple[str, str]]
+) -> None:
+    messages = [
+        Message("tool", (ToolResultPart(word, (TextPart("done"),)),))
+        if word[0] == "R"
+        else Message.user(word)
+        for word in said.split()
+    ]
+    body, deviations = encoded("m", *messages)
+    (turn,) = body["messages"]
+    blocks = [
+        block["text"] if "text" in block else block["toolResult"]["toolUseId"] for block in turn["content"]
+    ]
+    assert (blocks, deviations) == (sent.split(), reported)
+
+
 def test_citations_of_a_block_of_their_own_are_the_responses_too() -> None:
     web = {"location": {"web": {"url": "https://example.com/a", "domain": "example.com"}}}
     quoted = {"title": "A", "source": "s", "sourceContent": [{"text": "ab"}, {"text": "c"}]}

@@ -10,7 +10,15 @@ import pytest
 
 from anthropic_answers import ORIGIN, START, block, feed, stream, whole
 from brainwires_provider.errors import ProtocolError
-from brainwires_provider.events import Event, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
+from brainwires_provider.events import (
+    Event,
+    OpaqueDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    collect,
+)
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.anthropic import AnthropicMessages
 from brainwires_provider.protocols.bedrock import BedrockConverse
@@ -333,6 +341,82 @@ def test_redacted_pieces_are_in_the_partial() -> None:
     (part,) = decoder.partial().message.content
     assert isinstance(part, ReasoningPart)
     assert (part.encrypted, part.redacted) == ("AAAABBBB", True)
+
+
+WEB = {"location": {"web": {"url": "https://example.com"}}}
+SERVER = {"toolUseId": "t", "name": "n", "type": "server_tool_use"}
+RESULT = {"toolUseId": "t", "type": "x", "status": "success"}
+GROWING: dict[str, tuple[Any, list[Any], list[tuple[str, Any]], dict[str, Any]]] = {
+    "a text": (
+        None,
+        [{"citation": WEB}, {"text": "a"}, {"citation": WEB}],
+        [("citation", WEB), ("citation", WEB)],
+        {"text": "a"},
+    ),
+    "reasoning": (
+        None,
+        [{"reasoningContent": each} for each in ({"text": "a", "mood": {"a": [1]}}, {"mood": {"a": [2]}})]
+        + [{"reasoningContent": {"signature": each}} for each in "st"],
+        [("mood", {"a": [1]}), ("mood", {"a": [2]}), ("signature", "s"), ("signature", "t")],
+        {"text": "a", "signature": "st", "extra": {"mood": {"a": [1, 2]}}},
+    ),
+    "redacted reasoning": (
+        None,
+        [{"reasoningContent": {"redactedContent": "AAAA"}}],
+        [("redactedContent", "AAAA")],
+        {"text": "", "encrypted": "AAAA", "redacted": True},
+    ),
+    "a server's call": (
+        {"toolUse": SERVER},
+        [{"toolUse": {"input": '{"a":'}}, {"toolUse": {"input": "1}"}}],
+        [("toolUse", {"input": '{"a":'}), ("toolUse", {"input": "1}"})],
+        {"data": {"toolUse": {**SERVER, "input": {"a": 1}}}, "id": "t", "name": "n", "role": "call"},
+    ),
+    "a server's result": (
+        {"toolResult": RESULT},
+        [{"toolResult": [{"text": "a"}]}, {"toolResult": [{"text": "b"}, {"json": {}}]}],
+        [("toolResult", [{"text": "a"}]), ("toolResult", [{"text": "b"}, {"json": {}}])],
+        {
+            "data": {"toolResult": {**RESULT, "content": [{"text": "ab"}, {"json": {}}]}},
+            "id": "t",
+            "role": "result",
+        },
+    ),
+    "an image": (
+        {"image": {"format": "png"}},
+        [{"image": {"source": {"bytes": "AAEC"}}}, {"image": {"source": {"bytes": "Aw=="}, "mood": 1}}],
+        [("image", {"source": {"bytes": "AAEC"}}), ("image", {"source": {"bytes": "Aw=="}, "mood": 1})],
+        {"data": b"\0\1\2\3", "media_type": "image/png", "extra": {"image": {"format": "png", "mood": 1}}},
+    ),
+    "a novel one": (
+        {"novel": {"a": "x"}},
+        [{"novel": {"a": "y"}}, {"novel": {"b": [1]}}],
+        [("novel", {"a": "y"}), ("novel", {"b": [1]})],
+        {"kind": "novel", "data": {"novel": {"a": "xy", "b": [1]}}},
+    ),
+}
+"""By the kind of a block: its start, its deltas, those of them that are no text, and the part's fields."""
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_a_block_of_converse_grows(kind: str) -> None:
+    """A part that was shown stays as it was, and every delta that is no text is passed on."""
+    start, deltas, told, fields = GROWING[kind]
+    decoder = CONVERSE.decoder(CONVERSE_ORIGIN)
+    frames = [("contentBlockStart", {"start": start})] if start else []
+    frames += [("contentBlockDelta", {"delta": delta}) for delta in deltas]
+    frames.append(("contentBlockStop", {}))
+    events: list[Event] = []
+    shown: list[tuple[Response, str]] = []
+    for name, frame in frames:
+        wire = msgspec.json.encode({"contentBlockIndex": 0, **frame})
+        events += decoder.feed(WireMessage(wire, name))
+        shown.append((decoder.partial(), repr(decoder.partial().message)))
+    passed = [(each.index, each.kind, each.data) for each in events if isinstance(each, OpaqueDelta)]
+    assert passed == [(0, *each) for each in told]
+    (part,) = decoder.partial().message.content
+    assert {name: getattr(part, name) for name in fields} == fields
+    assert all(repr(partial.message) == then for partial, then in shown)
 
 
 # -- usage ---------------------------------------------------------------------------------------------------

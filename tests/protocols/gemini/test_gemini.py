@@ -511,6 +511,26 @@ def test_an_object_that_is_no_chunk_is_passed_over() -> None:
     assert decoded(ping, chunk({"text": "a"}), ping, END).extra == {}
 
 
+@pytest.mark.parametrize(
+    ("chunk", "api"),
+    [
+        ({"event_type": "interaction.created"}, "the Interactions API"),
+        ({"id": "v1", "steps": []}, "the Interactions API"),
+        ({"setupComplete": {}}, "the Live API"),
+        ({"serverContent": {"turnComplete": True}}, "the Live API"),
+    ],
+)
+def test_an_answer_of_another_api_is_named(chunk: dict[str, Any], api: str) -> None:
+    data = json.dumps(chunk).encode()
+    decoder = Gemini().decoder(ORIGIN)
+    for feed in (lambda: decoder.feed(WireMessage(data)), lambda: decoder.feed_whole(data)):
+        with pytest.raises(ProtocolError, match=f"this is an answer of {api}, and has no candidates"):
+            feed()
+    started = Gemini().decoder(ORIGIN)
+    started.feed(WireMessage(b'{"responseId": "r"}'))
+    assert started.feed(WireMessage(data)) == []
+
+
 def test_nothing_comes_after_the_end() -> None:
     decoder = Gemini().decoder(ORIGIN)
     decoder.feed(WireMessage(json.dumps(END).encode()))

@@ -504,6 +504,43 @@ def test_a_construct_is_compiled(name: str) -> None:
     assert json.dumps(schema) == before
 
 
+ABOUT = {
+    "object": "properties required minProperties maxProperties additionalProperties patternProperties "
+    "propertyNames dependentRequired dependentSchemas unevaluatedProperties propertyOrdering",
+    "array": "items prefixItems minItems maxItems uniqueItems contains unevaluatedItems",
+    "string": "minLength maxLength pattern",
+    "number": "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf",
+}
+"""The keywords that say something of one type only, as JSON Schema has them; the order of properties is Google's."""
+
+
+@pytest.mark.parametrize("kind", ABOUT)
+def test_every_keyword_tells_its_type(kind: str) -> None:
+    """And goes with it, where there are several types."""
+    for name in ABOUT[kind].split():
+        made = compile_schema({name: 1})
+        assert made.schema["type"] == kind.upper(), name
+        assert f"$: type {kind} is told by its keywords" in made.changed, name
+        for own in (kind, "integer") if kind == "number" else (kind,):
+            several = compile_schema({"type": ["boolean", own], name: 1})
+            alone = compile_schema({"type": own, name: 1})
+            assert several.schema == {"anyOf": [{"type": "BOOLEAN"}, alone.schema]}, name
+            assert several.lost == alone.lost, name
+
+
+@pytest.mark.parametrize(
+    ("schema", "long", "told", "short"),
+    [
+        ({"type": "string", "format": ""}, 40, "$: format '{}'", "$: format"),
+        ({"type": ""}, 58, "$: type '{}'", "$: type"),
+    ],
+)
+def test_a_long_word_is_not_repeated(schema: dict[str, Any], long: int, told: str, short: str) -> None:
+    name = next(name for name, value in schema.items() if value == "")
+    assert compile_schema({**schema, name: "x" * (long - 1)}).lost == (told.format("x" * (long - 1)),)
+    assert compile_schema({**schema, name: "x" * long}).lost == (short,)
+
+
 # -- where which is sent -------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from brainwires_provider import AsyncClient, Client, GoogleInteractionsOptions, Message, NotFoundError
 from brainwires_provider._core import continuing
+from brainwires_provider.protocols.base.continuation import Match
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.google_interactions import GoogleInteractions
 from brainwires_provider.testing import InteractionsService, ScriptedServer, called, model_output, thought
@@ -179,6 +180,27 @@ def test_an_answer_that_was_not_completed_is_not_gone_on_with() -> None:
         assert (stored.head(asked, decoder) is not None) is kept
     assert stored.carries(call)
     assert not stored.carries(Call("/interactions", {"agent": "a", "store": True}))
+
+
+def test_every_field_of_a_request_stays_as_it_was_or_may_differ() -> None:
+    """Free are what a continued request says anew, and what no model reads."""
+    types = pytest.importorskip("google.genai._gaos.types.interactions.createmodelinteraction")
+    stored, heads = GoogleInteractions().stored, GoogleInteractions().stored.held()
+    asked = [{"type": "user_input", "content": [{"type": "text", "text": "One"}]}]
+    decoder = GoogleInteractions().decoder(Origin("google_interactions", "google-interactions", "m"))
+    answer = {"id": "v1_1", "status": "completed", "steps": [model_output("Hi")]}
+    decoder.feed_whole(json.dumps(answer).encode())
+    body: dict[str, Any] = {"model": "m", "input": asked, "store": True}
+    head = stored.head(stored.outline(body)[0], decoder)
+    assert head is not None
+    heads.add(head, "v1_1")
+    history = [*asked, model_output("Hi"), *asked]
+    free = {
+        field
+        for field in types.CreateModelInteraction.model_fields
+        if isinstance(heads.find(*stored.outline({**body, field: "other", "input": history})), Match)
+    }
+    assert free == {"input", "stream", "labels", "webhook_config"}
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,30 @@ COPIES: dict[str, tuple[list[Item], list[str]]] = {
         [text("Hxx", output_index=3), completed(message("Hello", "msg_9"))],
         ["Hxx"],
     ),
+    "an equal text behind a longer one": (
+        [text("Hello", output_index=3), completed(message("Hello!", None), message("Hello", None))],
+        ["Hello", "Hello!"],
+    ),
+    "an equal text behind the same id": (
+        [
+            text("Hel", output_index=0, item_id="msg_1"),
+            text("Hello", output_index=1, item_id="msg_2"),
+            completed(message("Hello", "msg_1"), message("Hello, you", None)),
+        ],
+        ["Hello", "Hello, you"],
+    ),
+    "the longest of the texts that are continued": (
+        [
+            text("Hel", output_index=5),
+            text("Hello", output_index=6),
+            completed(message("Hello!", None), message("Help", None)),
+        ],
+        ["Help", "Hello!"],
+    ),
+    "an equal text of another kind": (
+        [thought("Hm", output_index=5), completed(message("Hm", None))],
+        ["Hm", "Hm"],
+    ),
     "two messages whose ends come in another order, longer and without names": (
         [
             added(message(None, None), output_index=0),
@@ -258,8 +282,14 @@ def test_the_text_of_a_custom_call_may_repeat() -> None:
 def test_a_copy_is_reconciled(name: str) -> None:
     events, expected = COPIES[name]
     response = decoded(*events)
-    assert sorted(texts(response)) == sorted(expected)
+    assert texts(response) == expected
     assert response.finish_reason in ("stop", "tool_calls", "refusal")
+
+
+def test_equal_texts_are_copied_in_order() -> None:
+    streamed = (text("Hi", output_index=5), text("Hi", output_index=6))
+    response = decoded(*streamed, completed(message("Hi", "a"), message("Hi", "b")))
+    assert [(part.extra or {})["message"]["id"] for part in response.message.content] == ["a", "b"]
 
 
 def test_half_a_character_is_no_part_of_a_copy_of_another_kind() -> None:

@@ -28,16 +28,15 @@ from brainwires_provider.types import Model
 __all__ = ["decode_page", "page_call"]
 
 _PAGE = "1000"
-_PROFILES = "profiles:"
-"""Before the token of a page of profiles; the first has none."""
+_FIRST_PROFILES = ""
+"""The cursor of the first page of profiles; of the others it is the service's token."""
 
 
 def page_call(after: str | None) -> Call:
     """The foundation models, or the page of profiles at a cursor."""
     if after is None:
         return Call("/foundation-models", {}, method="GET")
-    token = after.removeprefix(_PROFILES)
-    query = {"maxResults": _PAGE} | ({"nextToken": token} if token else {})
+    query = {"maxResults": _PAGE} | ({"nextToken": after} if after else {})
     return Call("/inference-profiles", {}, method="GET", query=query)
 
 
@@ -47,11 +46,10 @@ def decode_page(body: bytes, provider: str) -> tuple[list[Model], str | None]:
     models, profiles = value.get("modelSummaries"), value.get("inferenceProfileSummaries")
     if isinstance(models, list):
         named = (entry for entry in models if text_of(object_of(entry).get("modelId")))
-        return [_model(entry, provider) for entry in named], _PROFILES
+        return [_model(entry, provider) for entry in named], _FIRST_PROFILES
     if isinstance(profiles, list):
         named = (entry for entry in profiles if _profile_id(object_of(entry)))
-        token = text_of(value.get("nextToken"))
-        return [_profile(entry, provider) for entry in named], token and _PROFILES + token
+        return [_profile(entry, provider) for entry in named], text_of(value.get("nextToken"))
     raise ProtocolError(f"the body has no list of models: {looks_like(body)}", provider=provider)
 
 

@@ -140,8 +140,10 @@ _STATES: Mapping[str, BatchState] = {
     "EXPIRED": "expired",
 }
 """By the word after `BATCH_STATE_` or `JOB_STATE_`; all others are `running`."""
-_RPC_STATUS = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 13: 500, 14: 503, 16: 401}
-"""HTTP's for the codes of google.rpc.Status."""
+_RPC_STATUS = dict(
+    enumerate((499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401), start=1)
+)
+"""HTTP's for the codes of google.rpc.Status: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto."""
 _CANCELLED = 1
 _LABEL = "brainwires_id"
 
