@@ -63,90 +63,42 @@ class ResponseStart(
     model: str | None = None
 
 
-class PartStart(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="part_start",
-):
+class PartStart(Struct, frozen=True, gc=False, tag_field="event", tag="part_start"):
     """A part begins. `part` holds what is known of it so far; its text is empty."""
 
     index: int
     part: Part
 
 
-class TextDelta(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="text_delta",
-):
+class TextDelta(Struct, frozen=True, gc=False, tag_field="event", tag="text_delta"):
     """A further piece of a TextPart."""
 
     index: int
     text: str
 
 
-class ReasoningDelta(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="reasoning_delta",
-):
+class ReasoningDelta(Struct, frozen=True, gc=False, tag_field="event", tag="reasoning_delta"):
     """A further piece of a ReasoningPart."""
 
     index: int
     text: str
 
 
-class RefusalDelta(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="refusal_delta",
-):
+class RefusalDelta(Struct, frozen=True, gc=False, tag_field="event", tag="refusal_delta"):
     """A further piece of a RefusalPart."""
 
     index: int
     text: str
 
 
-class ToolCallDelta(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="tool_call_delta",
-):
+class ToolCallDelta(Struct, frozen=True, gc=False, tag_field="event", tag="tool_call_delta"):
     """A further piece of a tool call's arguments."""
 
     index: int
     text: str
 
 
-class OpaqueDelta(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="opaque_delta",
-):
+class OpaqueDelta(Struct, frozen=True, gc=False, tag_field="event", tag="opaque_delta"):
     """A fragment, or progress, of something other than text: a citation, a signature, a partial image, a status.
 
     `collect` ignores it, since PartEnd holds the result.
@@ -157,15 +109,7 @@ class OpaqueDelta(
     data: Any
 
 
-class PartEnd(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="part_end",
-):
+class PartEnd(Struct, frozen=True, gc=False, tag_field="event", tag="part_end"):
     """A part is complete; `part` holds all of it."""
 
     index: int
@@ -192,15 +136,7 @@ class ResponseEnd(
     message_extra: Extra | None = None
 
 
-class ResponseRestart(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    repr_omit_defaults=True,
-    gc=False,
-    tag_field="event",
-    tag="response_restart",
-):
+class ResponseRestart(Struct, frozen=True, gc=False, tag_field="event", tag="response_restart"):
     """The response begins again: discard what came so far.
 
     That can only be reasoning, see `Retry`; in a run also an answer that was not of its type, and is corrected.
@@ -210,9 +146,7 @@ class ResponseRestart(
     """The attempt that failed, with its error and what it had delivered."""
 
 
-class ToolStart(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="tool_start"
-):
+class ToolStart(Struct, frozen=True, tag_field="event", tag="tool_start"):
     """A run begins to run a call. Its arguments are those of the approval, if that has changed them."""
 
     call: ToolCallPart
@@ -231,9 +165,7 @@ class ToolEnd(
     """What failed, for the program: its text is not in `result`. None: nothing."""
 
 
-class StepEnd(
-    Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, tag_field="event", tag="step_end"
-):
+class StepEnd(Struct, frozen=True, tag_field="event", tag="step_end"):
     """A step of a run is over: the model's response, and the results of its calls."""
 
     step: int

@@ -57,6 +57,27 @@ def test_the_answer_is_decoded_however_it_is_cut(case: Case) -> None:
         assert messages(case, [data[:at], data[at:]]) == whole, f"cut at byte {at}"
 
 
+def test_a_decoder_takes_an_end_for_a_clean_one_unless_told_otherwise() -> None:
+    protocols = set()
+    for case in STREAMED:
+        decoder, framing = case.protocol.decoder(case.origin), case.protocol.framing(DEFAULT_MAX_MESSAGE)
+        try:
+            events = [
+                e for message in framing.feed((case.wire or ("", b""))[1]) for e in decoder.feed(message)
+            ]
+            if decoder.ended or framing.finish() != ([], True):
+                continue
+        except ProviderError:
+            continue
+        try:
+            found = plain(events + decoder.finish())
+        except ProviderError as error:
+            found = [*plain(events), failed(error)]
+        assert found == case.expected("events.json"), case.folder
+        protocols.add(case.folder.parent.name)
+    assert protocols >= {"bedrock_converse", "openai_chat", "relay"}
+
+
 @pytest.mark.many
 @pytest.mark.parametrize("case", STREAMED, ids=named)
 def test_the_answer_is_decoded_at_every_cut(case: Case) -> None:

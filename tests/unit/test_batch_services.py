@@ -381,6 +381,8 @@ def test_a_torn_line_is_left_out_and_a_line_with_nan_is_read() -> None:
             {"errors": [{"message": f"m{n}", "line": n} for n in range(5)]},
             "line 0: m0; line 1: m1; line 2: m2; and 2 more",
         ),
+        ({"errors": [{"message": f"m{n}"} for n in range(3)]}, "m0; m1; m2"),
+        ({"errors": [{"message": f"m{n}"} for n in range(4)]}, "m0; m1; m2; and 1 more"),
         ({"errors": {"data": [{"code": "c"}, "odd"]}}, "c"),
         ({"errors": ["odd"]}, None),
     ],

@@ -20,6 +20,7 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    Final,
     Generic,
     Literal,
     NamedTuple,
@@ -972,6 +973,19 @@ class Open(TypedDict):
     c: typing_extensions.ReadOnly[NotRequired[int]]
 
 
+class Loose(TypedDict, total=False):
+    a: Required[int]
+    b: typing_extensions.ReadOnly[Required[int]]
+    c: NotRequired[int]
+    d: typing_extensions.ReadOnly[int]
+
+
+@dataclass
+class Fixed:
+    a: Final[int]
+    b: Final[Annotated[int, Meta(gt=0)]] = 1
+
+
 class Up(TypedDict):
     side: Literal["x"]
     way: Literal["up"]
@@ -988,6 +1002,15 @@ Upward: Any = typing_extensions.TypeAliasType("Upward", Up)
 def test_typed_dicts_demand_what_their_annotations_say() -> None:
     assert typed_of(Open).schema["required"] == ["a", "b"]
     assert typed_of(Open).convert({"a": 1, "b": []}) == {"a": 1, "b": []}
+    assert typed_of(Loose).schema["required"] == ["a", "b"]
+    assert typed_of(Loose).schema["properties"] == {key: {"type": "integer"} for key in "abcd"}
+
+
+def test_what_is_final_is_of_its_type() -> None:
+    assert typed_of(Fixed).schema["properties"]["a"] == {"type": "integer"}
+    assert typed_of(Fixed).convert({"a": 2, "b": 3}) == Fixed(2, 3)
+    with pytest.raises(Invalid, match="b: must be"):
+        typed_of(Fixed).convert({"a": 2, "b": 0})
 
 
 def test_unions_are_decided_by_a_member_that_differs() -> None:

@@ -7,6 +7,7 @@ import math
 import typing
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import msgspec
 import pytest
@@ -285,7 +286,8 @@ def test_a_cache_mark_is_no_content() -> None:
         assert hash(marked) == hash(bare)
     assert ty.TextPart("a") != ty.TextPart("b")
     assert ty.TextPart("a") != ty.RefusalPart("a")
-    assert not ty.TextPart("a") == "a"  # noqa: SIM201 (the operator itself)
+    for part in PARTS:
+        assert (part == "a") is False and part == ANY  # the other side decides, where it can
     assert len({ty.TextPart("a"), ty.TextPart("a", cache=CACHE), ty.TextPart("a", extra={"x": [1]})}) == 2
 
 
@@ -430,6 +432,12 @@ def test_collect_gives_the_response_of_its_events() -> None:
 def test_collect_keeps_the_order_of_starts() -> None:
     told = [ev.PartEnd(1, ty.TextPart("b")), ev.PartEnd(0, ty.TextPart("a")), EVENTS[-1]]
     assert ev.collect(told).text == "ab"
+
+
+def test_collect_begins_again_at_a_restart() -> None:
+    one, two, three = (ev.PartEnd(n, ty.TextPart(text)) for n, text in enumerate("abc"))
+    restart = ev.ResponseRestart(ty.Attempt("x"))
+    assert ev.collect([one, two, EVENTS[-1], restart, three, EVENTS[-1]]).message.content == (three.part,)
 
 
 def test_events_without_an_end_are_no_response() -> None:

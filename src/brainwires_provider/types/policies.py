@@ -335,7 +335,7 @@ class BreakerStats(Struct, frozen=True, gc=False):
     """The model's name, as in `"provider:model"`."""
     state: Literal["closed", "open", "half-open"]
     """"closed": requests are sent; "open": none is; "half-open": one is, to see whether it is answered."""
-    failures: int = 0
+    failures: int
     """Failures within the window, while it is closed."""
     rest: float = 0.0
     """Seconds until a request is sent again."""
@@ -346,13 +346,13 @@ class BudgetStats(Struct, frozen=True, gc=False):
 
     scope: str
     """The scope of `Budget`."""
-    spent_usd: Decimal = Decimal(0)
+    spent_usd: Decimal
     """Dollars spent."""
-    spent_tokens: int = 0
+    spent_tokens: int
     """Tokens spent."""
-    reserved_usd: Decimal = Decimal(0)
+    reserved_usd: Decimal
     """Dollars reserved by requests in progress."""
-    reserved_tokens: int = 0
+    reserved_tokens: int
     """Tokens reserved by requests in progress."""
 
 

@@ -193,6 +193,45 @@ def test_a_stream_of_messages_instead_of_deltas_is_joined() -> None:
     assert decoded(piece("Hi"), piece(" you"), piece("", "stop"))[1].text == "Hi you"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ({}, {}, True),
+        ({}, {"type": "reasoning.summary"}, False),
+        ({"index": 0}, {"index": 0}, True),
+        ({"index": 0}, {"index": 1}, False),
+        ({"index": 0}, {}, False),
+        ({"index": 0}, {"type": "reasoning.summary", "index": 0}, False),
+        ({"index": 0}, {"type": "reasoning.summary", "index": 1}, False),
+        ({"id": "a"}, {"id": "a"}, True),
+        ({"id": "a"}, {}, True),
+        ({}, {"id": "a"}, True),
+        ({"id": "a"}, {"id": "b"}, False),
+        ({"signature": "s"}, {}, False),
+        ({"signature": "s"}, {"text": ""}, True),
+        ({}, {"text": "", "signature": "s"}, True),
+        ({}, {"data": "d"}, False),
+    ],
+)
+def test_which_reasoning_details_are_one(first: dict[str, Any], second: dict[str, Any], is_one: bool) -> None:
+    """The fields are those of https://openrouter.ai/docs (reasoning tokens)."""
+    pieces = [
+        {"type": "reasoning.text", "text": "a", **first},
+        {"type": "reasoning.text", "text": "b", **second},
+    ]
+    chunks = [chunk({"reasoning_details": [piece]}) for piece in pieces]
+    (part,) = decoded(*chunks, chunk(finish="stop"))[1].message.content
+    assert part.extra is not None
+    joined = {**pieces[0], **pieces[1], "text": "a" + pieces[1]["text"]}
+    assert part.extra["reasoning_details"] == ([joined] if is_one else pieces)
+
+
+@pytest.mark.parametrize("details", [{"text": "b"}, "b", 5])
+def test_text_beside_details_that_are_no_list_is_reasoning(details: Any) -> None:
+    response = decoded(chunk({"reasoning": "a", "reasoning_details": details}), chunk(finish="stop"))[1]
+    assert (response.reasoning, response.message.extra) == ("a", {"reasoning_details": details})
+
+
 def test_reasoning_details_may_be_cumulative() -> None:
     def details(*texts: str) -> str:
         chunks = [chunk({"reasoning_details": [{"type": "reasoning.text", "text": text}]}) for text in texts]

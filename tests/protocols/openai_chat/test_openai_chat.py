@@ -11,7 +11,9 @@ from brainwires_provider.events import ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
+from brainwires_provider.protocols.openai_responses import OpenAIResponses
 from brainwires_provider.types import (
+    FilePart,
     Message,
     Options,
     Origin,
@@ -20,6 +22,7 @@ from brainwires_provider.types import (
     ToolCallPart,
     Usage,
 )
+from known import encode_known
 
 ORIGIN = Origin("openai_chat", "p", "m")
 
@@ -43,6 +46,26 @@ def test_reasoning_is_asked_for_as_the_service_takes_it(
     assert [d.reason for d in call.deviations] == (
         [f"this service's Chat Completions cannot say {lost}"] if lost else []
     )
+
+
+@pytest.mark.parametrize(
+    ("media_type", "form"),
+    [
+        ("audio/wav", "wav"),
+        ("audio/x-wav", "wav"),
+        ("audio/mpeg", "mp3"),
+        ("audio/mp3", "mp3"),
+        ("audio/flac", "flac"),
+    ],
+)
+def test_the_format_of_sound(media_type: str, form: str) -> None:
+    """Both APIs of OpenAI have "wav" and "mp3" (`InputAudio.format` of openai-python); others are named alike."""
+    request = Request((Message.user(FilePart(data=b"a", media_type=media_type)),), "m")
+    item = {"type": "input_audio", "input_audio": {"data": "YQ==", "format": form}}
+    protocols: tuple[tuple[Any, str], ...] = ((OpenAIChat(), "messages"), (OpenAIResponses(), "input"))
+    for protocol, name in protocols:
+        (message,) = encode_known(protocol, request, ORIGIN, stream=False).body[name]
+        assert message["content"] == [item]
 
 
 def test_an_answer_ends_once() -> None:

@@ -23,6 +23,12 @@ from brainwires_provider.protocols.openai_responses import (
     ResponsesQuirks,
     operations,
 )
+from brainwires_provider.protocols.openai_responses.operations import (
+    check_deleted,
+    compact_call,
+    decode_compaction,
+    decode_items,
+)
 from brainwires_provider.protocols.openai_responses.request import encode_request
 from brainwires_provider.protocols.openai_responses.response import EVENTS
 from brainwires_provider.types import (
@@ -47,6 +53,7 @@ from brainwires_provider.types import (
 )
 from fixture_cases import ROOT
 from known import count_known, encode_known
+from sdk_types import faults
 
 ORIGIN = Origin("openai_responses", "p", "m")
 RESPONSES = OpenAIResponses()
@@ -153,6 +160,110 @@ def as_input(item: dict[str, Any]) -> dict[str, Any]:
     if isinstance(item.get("action"), dict):
         item = {**item, "action": {k: v for k, v in item["action"].items() if v is not None}}
     return {k: v for k, v in item.items() if v is not None and (not is_image or k in of_input)}
+
+
+# What answers each kind of call: our name of the kind, the text of a result, and the item for it; then the same of
+# a result that is an error, with the place that is reported where the item cannot say so.
+OK = {"call_id": "c", "output": "ok"}
+SHELL = {"stdout": "no", "stderr": "", "outcome": {"type": "exit", "exit_code": 1}}
+SCREEN = {"type": "computer_screenshot", "image_url": "https://a.example/i.png"}
+SEARCH = {"call_id": "c", "execution": "client", "status": "completed", "tools": []}
+ANSWERS: dict[str, tuple[str, str, dict[str, Any], str, dict[str, Any], bool]] = {
+    "function_call_output": ("function", "ok", OK, "ok", OK, True),
+    "custom_tool_call_output": ("custom", "ok", OK, "ok", OK, True),
+    "apply_patch_call_output": (
+        "apply_patch",
+        "ok",
+        {**OK, "status": "completed"},
+        "ok",
+        {**OK, "status": "failed"},
+        False,
+    ),
+    "shell_call_output": (
+        "shell",
+        "ok",
+        {
+            "call_id": "c",
+            "output": [{"stdout": "ok", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}],
+        },
+        "no",
+        {"call_id": "c", "output": [SHELL]},
+        False,
+    ),
+    "local_shell_call_output": (
+        "local_shell",
+        "ok",
+        {"id": "c", "output": "ok"},
+        "ok",
+        {"id": "c", "output": "ok"},
+        True,
+    ),
+    "tool_search_output": ("tool_search", "[]", SEARCH, "[]", SEARCH, True),
+    "computer_call_output": (
+        "computer",
+        msgspec.json.encode(SCREEN).decode(),
+        {"call_id": "c", "output": SCREEN},
+        msgspec.json.encode(SCREEN).decode(),
+        {"call_id": "c", "output": SCREEN},
+        True,
+    ),
+    "mcp_approval_response": (
+        "mcp_approval",
+        "true",
+        {"approval_request_id": "c", "approve": True},
+        "no",
+        {"approval_request_id": "c", "approve": False, "reason": "no"},
+        False,
+    ),
+}
+
+
+def test_every_kind_of_call_has_its_answer() -> None:
+    responses = pytest.importorskip("openai.types.responses")
+    union = responses.ResponseInputItem
+    theirs = {word for word in literals(union) if str(word).endswith(("_output", "_response"))}
+    assert set(ANSWERS) == theirs - {"program_output"}  # which only the service makes
+    for type_, (kind, *both, is_lost) in ANSWERS.items():
+        for is_error, (text, fields) in enumerate((both[:2], both[2:])):
+            result = ToolResultPart("c", (TextPart(text),), is_error=bool(is_error))
+            named = msgspec.structs.replace(result, extra={"type": type_})
+            call = Message.assistant(ToolCallPart("c", kind, "{}", kind=kind))
+            for messages in ((Message("tool", (named,)),), (call, Message("tool", (result,)))):
+                sent = encode_known(RESPONSES, Request(messages, "m"), ORIGIN, stream=False)
+                assert sent.body["input"][-1] == {"type": type_, **fields}
+                lost = [d.field for d in sent.deviations if d.field.endswith("is_error")]
+                assert len(lost) == (is_error and is_lost)
+            assert faults(sent.body["input"][-1:], list[responses.ResponseInputItemParam]) == []
+
+
+@pytest.mark.parametrize("provider", ["p", "q"])
+def test_ids_of_another_service_go_back_where_they_begin_as_the_apis_do(provider: str) -> None:
+    """How they begin is in the examples of the API reference."""
+    items: dict[str, dict[str, Any]] = {
+        "rs": {"type": "reasoning", "summary": []},
+        "msg": {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "A"}]},
+        "fc": {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        "ctc": {"type": "custom_tool_call", "call_id": "d", "name": "f", "input": "a"},
+    }
+    for prefix in ("", "x"):
+        output = [{**item, "id": f"{prefix}{start}_1"} for start, item in items.items()]
+        body = msgspec.json.encode({"output": output, "model": "m"})
+        decoder = RESPONSES.decoder(msgspec.structs.replace(ORIGIN, provider=provider))
+        message = collect(decoder.feed_whole(body)).message
+        sent = encode_known(RESPONSES, Request((message,), "m"), ORIGIN, stream=False).body["input"]
+        ids = [item["id"] if provider == "p" or not prefix else None for item in output]
+        assert [item.get("id") for item in sent] == ids
+
+
+@pytest.mark.parametrize("name", ["message", "content_index", "piece", "novel"])
+def test_a_field_of_a_piece_goes_back_whatever_its_name(name: str) -> None:
+    texts: list[dict[str, Any]] = [
+        {"type": "output_text", "text": "A", "annotations": [], name: "x"},
+        {"type": "refusal", "refusal": "B", name: {"y": 1}},
+    ]
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "content": texts}
+    message = collect(RESPONSES.decoder(ORIGIN).feed_whole(msgspec.json.encode({"output": [item]}))).message
+    assert encode_known(RESPONSES, Request((message,), "m"), ORIGIN, stream=False).body["input"] == [item]
 
 
 def test_the_options_are_the_apis_own_fields() -> None:
@@ -420,6 +531,72 @@ def test_counting() -> None:
             RESPONSES.decode_count(broken)
     with pytest.raises(UnsupportedError, match="no call that counts"):
         count_known(OpenAIResponses(ResponsesQuirks(counting=False)), request, ORIGIN)
+
+
+def test_what_a_compaction_takes() -> None:
+    compact = pytest.importorskip("openai.types.responses.response_compact_params")
+    create = pytest.importorskip("openai.types.responses.response_create_params")
+    takes = compact.ResponseCompactParams.__annotations__.keys()
+    created = create.ResponseCreateParamsBase.__annotations__.keys() | {"stream"}
+    call = compact_call(Call("/responses", {name: name for name in takes | created}))
+    assert (call.method, call.path, call.body) == ("POST", "/responses/compact", {n: n for n in takes})
+    # What every request of ours may have is no loss.
+    assert {d.field for d in call.deviations} == created - takes - {"store", "include", "stream"}
+    assert {d.outcome for d in call.deviations} == {"dropped"}
+
+
+@pytest.mark.parametrize(
+    ("page", "after"),
+    [
+        ({"data": [], "has_more": False}, None),
+        ({"data": [{"id": "a"}], "has_more": False, "last_id": "a"}, None),
+        ({"data": [{"id": "a"}], "has_more": True, "last_id": "b"}, "b"),
+        ({"data": [{"id": "a"}, {"id": "c"}], "has_more": True}, "c"),
+        ({"data": [], "has_more": True, "last_id": "b"}, "b"),
+        ({"data": [], "has_more": True}, "does not say where"),
+        ({"data": [{}], "has_more": True}, "does not say where"),
+        ({"data": [{"id": "a"}], "has_more": True, "last_id": 5}, "does not say where"),
+        ({"data": ["a"]}, "holds no items"),
+        ({"data": {}}, "holds no items"),
+        ({}, "holds no items"),
+        ([], "the list of input items is not"),
+    ],
+)
+def test_a_page_of_items_says_what_follows(page: Any, after: str | None) -> None:
+    body = msgspec.json.encode(page)
+    if after is None or " " not in after:
+        assert decode_items(body) == (page["data"], after)
+        return
+    with pytest.raises(ProtocolError, match=after):
+        decode_items(body)
+
+
+def test_what_says_that_an_answer_was_deleted() -> None:
+    for body in (b"", b" \n", b"{}", b'{"deleted": true}', b'{"deleted": null}'):
+        check_deleted(body)
+    for body, words in ((b'{"deleted": false}', "deleted nothing"), (b"[]", "the answer to a deletion")):
+        with pytest.raises(ProtocolError, match=words):
+            check_deleted(body)
+
+
+def test_a_compaction_keeps_every_item() -> None:
+    items: list[dict[str, Any]] = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Ho"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "compaction", "id": "cmp_1", "encrypted_content": "g"},
+    ]
+    answer = {"id": "r", "created_at": 1, "x": None, "output": items, "usage": {"input_tokens": 3}}
+    made = decode_compaction(msgspec.json.encode(answer), ORIGIN)
+    assert (made.id, made.extra, made.usage.input_tokens) == ("r", {"created_at": 1}, 3)
+    (message,) = made.messages
+    assert message.role == "assistant"
+    assert [type(part) for part in message.content] == [OpaquePart, TextPart, OpaquePart, OpaquePart]
+    assert [p.data for p in message.content if isinstance(p, OpaquePart)] == [items[0], *items[2:]]
+    assert all(part.origin == ORIGIN for part in message.content)
+    for broken in ({}, {"output": {}}, {"output": ["a"]}):
+        with pytest.raises(ProtocolError, match="no output"):
+            decode_compaction(msgspec.json.encode(broken), ORIGIN)
 
 
 def test_models() -> None:

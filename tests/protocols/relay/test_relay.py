@@ -37,6 +37,7 @@ from brainwires_provider.events import collect
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.bodies import feed_rest
 from brainwires_provider.protocols.relay import BrainwiresOptions, BrainwiresRelay, RelayDecoder, RelayQuirks
+from brainwires_provider.protocols.relay.errors import error_in_stream
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, split
 from brainwires_provider.types import Origin
@@ -397,6 +398,20 @@ def test_an_error_closed_at_every_byte() -> None:
         unsaid = stream[:n].endswith((b"data", b"data:", b"data: ")) and b"error" in stream[:n]
         said = "the relay reports an error, and not which" if unsaid else None
         assert words == ("gone ☃" if n >= len(stream) - 2 else said), n
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"gone", "gone"),
+        (b"gone \xff\xfe", "gone \ufffd\ufffd"),
+        (b'{"message": "gone \xff"}', "gone \ufffd"),
+        (b'"gone \xff"', "gone \ufffd"),
+        (b"", "the relay reports an error, and not which"),
+    ],
+)
+def test_an_error_of_bytes_that_are_no_text(data: bytes, message: str) -> None:
+    assert error_in_stream(data, RelayDecoder(ORIGIN)).message == message
 
 
 def test_what_follows_the_end_is_passed_over() -> None:
