@@ -205,11 +205,12 @@ class Collector:
     def feed_all(self, events: Iterable[Event]) -> None:
         """Add several events. Deltas are skipped, since PartEnd holds their sum."""
         for event in events:
-            if type(event) is PartEnd:
-                self.parts[event.index] = event.part
-            elif type(event) is ResponseEnd:
-                self.end = event
-            elif type(event) is ResponseRestart:
+            kind = type(event)
+            if kind is PartEnd:
+                self.parts[event.index] = event.part  # type: ignore[union-attr, index]
+            elif kind is ResponseEnd:
+                self.end = event  # type: ignore[assignment]
+            elif kind is ResponseRestart:
                 self.parts.clear()
 
     def response(

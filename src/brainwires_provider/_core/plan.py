@@ -424,10 +424,11 @@ def plan(request: Request, target: Target, *, stream: bool, timeouts: Timeouts) 
 
 def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, timeouts: Timeouts) -> Plan:
     """A plan for what a request was encoded to, with its report. Raises UnsupportedError as `plan` does."""
-    options = request.options
+    options, stream = request.options, stream or target.row.streams_only
+    if options is NO_OPTIONS and not (call.sent or call.deviations):
+        return Plan(target, call, _NO_REPORT, timeouts, stream, None, None)
     if options.extra_body:
         call = replace(call, body={**call.body, **options.extra_body})
-    stream = stream or target.row.streams_only
     headers, query = options.extra_headers, options.extra_query
     sent = call.sent if options is NO_OPTIONS else call.sent + _merged_fields(options)
     report = Report(sent, call.deviations) if sent or call.deviations else _NO_REPORT

@@ -235,7 +235,7 @@ class Session:
         model = args.get("model")
         if model is not None and not isinstance(model, str):
             raise misfit("model", (str,), model)
-        model = model or getattr(input, "model", None) or self.model
+        model = model or (input.model if isinstance(input, Request) else None) or self.model
         if model is None:
             raise ConfigError('name a model: model="provider:model", here or when the client is made')
         if args and is_typed(args):

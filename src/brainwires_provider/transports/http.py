@@ -319,42 +319,28 @@ class _Request(aiohttp.ClientRequest):
         """Send the request. Raises ClientError, OSError."""
         body, protocol = getattr(self, "_body", None), conn.protocol  # aiohttp 3.12.0 has another name for it
         content: bytes = body._value if type(body) is payload.BytesPayload else b""
-        if not 0 < len(content) <= _SMALL_BODY or protocol is None or protocol.writing_paused:
+        transport = None if protocol is None or protocol.writing_paused else protocol.transport
+        if protocol is None or transport is None or not 0 < len(content) <= _SMALL_BODY:
             return await super().send(conn)
         self._body = None  # a request without a body is sent at once
+        protocol.transport = cast("asyncio.Transport", _WithBody(transport, content))
         try:
-            return await super().send(cast("Connection", _WithBody(conn, content)))
+            return await super().send(conn)
         finally:
-            self._body = body
+            self._body, protocol.transport = body, transport
 
 
 class _WithBody:
-    """A connection, its protocol and its transport in one: a body follows the head that is written to it."""
+    """A transport on which a body follows the head that is written to it."""
 
-    __slots__ = ("_body", "_connection", "_connector")
+    __slots__ = ("_body", "_transport", "is_closing")
 
-    writing_paused = False
-
-    def __init__(self, connection: Any, body: bytes) -> None:
-        self._connection, self._body = connection, body
-        self._connector = connection._connector
-
-    @property
-    def protocol(self) -> _WithBody:
-        return self
-
-    transport = protocol
-
-    def start_timeout(self) -> None:
-        self._connection.protocol.start_timeout()
-
-    def is_closing(self) -> bool:
-        transport = self._connection.transport
-        return transport is None or transport.is_closing()
+    def __init__(self, transport: asyncio.Transport, body: bytes) -> None:
+        self._transport, self._body = transport, body
+        self.is_closing = transport.is_closing
 
     def write(self, head: bytes) -> None:
-        body, self._body = self._body, b""  # it is not kept while the answer is read
-        self._connection.transport.write(head + body)
+        self._transport.write(head + self._body)
 
 
 _fresh: ContextVar[bool] = ContextVar("_fresh", default=False)

@@ -33,10 +33,8 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-request
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The provider's name for a request, from an answer's headers, their names in lower case."""
-    for name in _REQUEST_IDS:
-        if name in headers:
-            return headers[name]
-    return None
+    name = next(filter(headers.__contains__, _REQUEST_IDS), None)
+    return None if name is None else headers[name]
 
 
 def tell_framing(body: bytes) -> str:

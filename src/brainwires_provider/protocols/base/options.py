@@ -256,10 +256,13 @@ class OptionReader:
         reported = changed
         if changed:  # with "extra" for "extra.chatId"
             reported = changed | {name.partition(".")[0] for name in changed if "[" not in name}
-        sent = [name for name in self._values if name in self._taken and name not in changed]
+        sent: list[str] = []
         for field in self._values:
-            if field not in self._taken and field not in reported:
-                self.dropped(field, _NO_OPTION)
+            if field not in self._taken:
+                if field not in reported:
+                    self.dropped(field, _NO_OPTION)
+            elif field not in changed:
+                sent.append(field)
         for item, kind, field in _marks(self._request):
             if (id(item), kind) in self._items:
                 if field not in changed:

@@ -151,14 +151,14 @@ class ChatDecoder(DecoderBase):
             self.broken(f"the body has no choices: {looks_like(body)}")
         try:
             self._top(value)
-            if len(choices) > 1 or not self._takes_at_once(choices[0]):
-                for choice in choices:
-                    self._choice(choice, choice.get("message") or choice.get("delta"), True)
+            is_taken = len(choices) == 1 and self._takes_at_once(choices[0])
+            for choice in () if is_taken else choices:
+                self._choice(choice, choice.get("message") or choice.get("delta"), True)
         except _MISSHAPEN as error:
             self._misshapen(error, body)
         if value.get("error"):
             raise error_in_stream(value, self)
-        return self._end()
+        return self._over() if is_taken else self._end()
 
     def finish(self, clean: bool = True) -> list[Event]:
         """The stream ended without `[DONE]`: whole if a finish reason came and nothing was cut."""
@@ -432,6 +432,10 @@ class ChatDecoder(DecoderBase):
         self._reasoning = self._audio = self._calls = None
         if self._refusal is not None:
             self.parts.close(self._refusal)
+        return self._over()
+
+    def _over(self) -> list[Event]:
+        """The last events: every part is closed."""
         self.ended = True
         self.parts.events.append(
             ResponseEnd(
