@@ -7,11 +7,13 @@ import logging
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from brainwires_provider import AsyncClient, CallInfo, Client, ConfigError, ProviderError, RateLimitError
+from brainwires_provider._core import watch
 from brainwires_provider._core.hooks import Hooks
 from brainwires_provider.testing import Answer, Drop, ScriptedServer, Stall, sse
 from chat_answers import TEXT, WHOLE, chunk
@@ -234,6 +236,26 @@ from brainwires_provider import Client
 with Client("openai-chat:m", base_url=sys.argv[1], api_key="sk-secret") as client:
     client.chat("a question")
 """
+
+
+@pytest.mark.parametrize("name", ["chat", "stream", "refused", "left"])
+def test_the_log_states_milliseconds(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how, answers, _, _ = CASES[name]
+    now, seen = [100.0], Seen()
+
+    def on_request(info: CallInfo) -> None:
+        now[0] += 1.25
+
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    caplog.set_level(logging.INFO, "brainwires_provider")
+    with ScriptedServer(answers) as server:
+        asyncio.run(ask(server.url, how, **{**seen.sync(), "on_request": on_request}))
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.findall(r"(\d+) ms", line) == ["1250"]
+    assert [info.seconds for _, info, _ in seen.calls] == ([] if name == "left" else [1.25])
 
 
 @pytest.mark.parametrize(("level", "lines"), [("debug", 2), ("INFO", 1), ("warning", 0), ("", 0)])

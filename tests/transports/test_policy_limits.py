@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
 
 from brainwires_provider import (
     AsyncClient,
+    Breaker,
+    Budget,
     ConfigError,
+    InvalidRequestError,
     Limits,
+    OverloadedError,
+    ProtocolError,
     ProviderError,
     RequestTimeout,
+    Response,
+    ResponseEnd,
     Retry,
+    StreamInterrupted,
+    StreamTimeout,
+    TextDelta,
     Timeouts,
+    TransportError,
 )
 from brainwires_provider._core.gate import Gate as Gate_
 from brainwires_provider._core.limits import Amounts
@@ -93,6 +105,87 @@ def test_a_stream_that_is_left_gives_its_place_back() -> None:
     unread = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Stall()])
     with ScriptedServer([unread, Answer(body=WHOLE)]) as server:
         assert asyncio.run(main(server.url)) == {"requests": 2}
+
+
+UNREAD = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Stall()])
+STUCK = Answer(stall_before_headers=True)
+DOWN = Answer(503, {}, b'{"error": {"message": "no capacity"}}')
+LIST = Answer(body=b'{"data": [{"id": "m"}]}')
+# name: how it is asked, the answer, the settings, what the call comes to, and whether its connection is used again
+ENDS: dict[str, tuple[str, Answer, dict[str, Any], type, bool]] = {
+    "answered": ("chat", Answer(body=WHOLE), {}, Response, True),
+    "a stream": ("stream", STREAM, {}, Response, True),
+    "left behind the end": ("leave last", STREAM, {}, ResponseEnd, True),
+    "no chat": ("models", LIST, {}, list, True),
+    "refused": ("chat", Answer(400, body=b"{}"), {}, InvalidRequestError, True),
+    "failed": ("chat", DOWN, {}, OverloadedError, True),
+    "no chat, refused": ("models", Answer(400, body=b"{}"), {}, InvalidRequestError, True),
+    "no chat, unreadable": ("models", Answer(body=b"{"), {}, ProtocolError, True),
+    "cut": ("stream", CUT, {}, StreamInterrupted, False),
+    "reset": ("chat", Answer(drop=True), {}, TransportError, False),
+    "left": ("leave", UNREAD, {}, TextDelta, False),
+    "cancelled before an answer": ("cancel", STUCK, {}, CancelledError, False),
+    "cancelled within an answer": ("cancel", UNREAD, {}, CancelledError, False),
+    "no chat, cancelled": ("cancel models", STUCK, {}, CancelledError, False),
+    "timed out before an answer": (
+        "chat",
+        STUCK,
+        {"timeouts": Timeouts(first_event=0.05)},
+        RequestTimeout,
+        False,
+    ),
+    "timed out within an answer": ("stream", UNREAD, {"timeouts": Timeouts(idle=0.05)}, StreamTimeout, False),
+}
+
+
+async def outcome(client: AsyncClient, how: str, server: ScriptedServer, args: dict[str, Any]) -> Any:
+    if how.startswith("leave"):
+        last = TextDelta if how == "leave" else ResponseEnd
+        async with client.stream("Hi") as stream:
+            async for event in stream:
+                if isinstance(event, last):
+                    return event
+    call: Any
+    match how.split():
+        case [*_, "models"]:
+            call = client.models()
+        case ["chat"]:
+            call = client.chat("Hi", **args)
+        case _:
+            call = client.stream("Hi", **args).collect()
+    task: asyncio.Task[Any] = asyncio.ensure_future(call)
+    if how.startswith("cancel"):
+        await server.wait_requests_async(2)
+        await asyncio.sleep(0.01)
+        task.cancel()
+    (found,) = await asyncio.gather(task, return_exceptions=True)
+    return found
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_call_that_has_ended_holds_nothing(name: str) -> None:
+    """No place, no reservation, not the breaker's only request, and not the one connection."""
+    how, answer, args, kind, is_kept = ENDS[name]
+
+    async def main(server: ScriptedServer) -> None:
+        settings: dict[str, Any] = {"budget": Budget(tokens=10**6), "breaker": Breaker(failures=1, rest=1e-9)}
+        settings |= {"retry": Retry(1), "max_connections": 1}
+        async with asking(server.url, Limits(concurrency=1), **settings) as client:
+            with pytest.raises(OverloadedError):
+                await client.chat("Hi")
+            found = await outcome(client, how, server, args)
+            assert isinstance(found, kind), found
+            assert (await client.chat("Hi")).text == "Hello"
+            stats = client.stats()
+            assert (stats.running, stats.waiting, stats.reserved_tokens) == (0, 0, 0)
+            assert stats.breakers[0].state == "closed"
+
+    answers = [answer] * (
+        2 if answer.drop else 1
+    )  # a kept connection may have been dead: it is asked once more
+    with ScriptedServer([DOWN, *answers, Answer(body=WHOLE)]) as server:
+        asyncio.run(asyncio.wait_for(main(server), 25))  # before the server gives up
+        assert server.connections == (1 if is_kept else 1 + len(answers))
 
 
 def test_requests_at_once_stay_within_their_limit() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ConfigError, StreamInterrupted
+from brainwires_provider import AsyncClient, Client, ConfigError, Retry, StreamInterrupted
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, Drop, ScriptedServer, sse
 from chat_answers import chunk
@@ -58,6 +58,19 @@ def test_a_response_has_its_cost(priced: None) -> None:
     ]
     assert whole.cost.complete and retried.cost.complete and len(retried.attempts) == 1
     assert seen == [whole, streamed, retried]
+
+
+def test_each_attempt_has_its_own_cost_and_the_response_that_of_all(priced: None) -> None:
+    async def main(url: str) -> Any:
+        fallback = ["openai-chat:gpt-4o-mini"]
+        async with asking(url, retry=Retry(2, base=0), fallback=fallback) as client:
+            noted(client)
+            return await client.stream("Hi").collect()
+
+    with ScriptedServer([CUT_THOUGHT, CUT_THOUGHT, CUT_THOUGHT, STREAM]) as server:
+        found = asyncio.run(main(server.url))
+    costs = [each.cost and each.cost.usd for each in found.attempts]
+    assert costs == [Decimal("0.35")] * 3 and found.cost.usd == 4 * Decimal("0.35")
 
 
 def test_a_cut_response_has_an_incomplete_one(priced: None) -> None:

@@ -8,7 +8,7 @@ import threading
 from base64 import b64encode
 from decimal import Decimal
 from functools import partial
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,7 +111,19 @@ BOUNDS: dict[str, tuple[dict[str, Any] | None, tuple[int, int]]] = {
     "a number of answers that is none": ({"n": "5"}, (17, 16_384)),
     "arguments as JSON, with their names": ({"input": {"a": "bc"}}, (16 + len('{"a":"bc"}'), 16_384)),
     "arguments that have no JSON": ({"input": {"a": "\ud800"}}, (16 + len(r"{'a': '\ud800'}"), 16_384)),
+    "arguments of an unusual kind": (
+        {"input": {"a": MappingProxyType({"b": "c"})}},
+        (16 + len("{'a': mappingproxy({'b': 'c'})}"), 16_384),
+    ),
     "a picture": ({"image": "A" * 1_000_000}, (10_000 + 8, 16_384)),
+    "what stands beside a picture's URL": (
+        {"source": {"url": "https://e.org/a", "detail": "abc"}},
+        (10_000 + 3 + 16, 16_384),
+    ),
+    "what stands among pictures": (
+        {"images": ["https://e.org/a", {"text": "abc"}, 7]},
+        (10_000 + 3 + 32, 16_384),
+    ),
     "a text that looks like one": ({"text": "A" * 1_000_000}, (1_000_000 + 16, 16_384)),
     "arguments that look like one": ({"args": {"data": "A" * 9_000}}, (9_000 + 27, 16_384)),
     "a text file": ({"file_data": "data:text/csv;base64,77u/MSwy"}, (10_000 + 6 + 8, 16_384)),

@@ -9,6 +9,7 @@ import pickle
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import (
     PROVIDERS,
@@ -37,7 +38,7 @@ from brainwires_provider import (
     UnsupportedError,
 )
 from brainwires_provider.cli.terminal import explain
-from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
+from brainwires_provider.testing import Answer, FakeProvider, RecordedRequest, ScriptedServer, sse
 from chat_answers import TEXT, WHOLE, chunk
 from faults import KEY
 
@@ -208,6 +209,59 @@ def test_extra_headers_and_query_come_last() -> None:
     assert done.headers["USER-AGENT"] == "mine"
     assert "User-Agent" not in done.headers
     assert done.url == "https://api.openai.com/v1/chat/completions?v=1+2"
+
+
+NAMES_OF_KEYS = ("authorization", "x-api-key", "x-team", "x-turn")
+OWN = {
+    "headers": lambda: ProviderConfig("openai-chat", api_key="k-1", headers={"x-team": "blue"}),
+    "called for": lambda: ProviderConfig("openai-chat", api_key=iter(["k-1", "k-2", "k-3"]).__next__),
+    "fixed": lambda: ProviderConfig("openai-chat", api_key="k-1"),
+}
+# the model, further settings of the call, and its headers of these names
+SENT: dict[str, tuple[tuple[str, dict[str, Any], dict[str, str]], ...]] = {
+    "fixed": (
+        ("openai-chat:m", {}, {"authorization": "Bearer k-1"}),
+        ("openai-chat:m", {"extra_headers": {"x-turn": "2"}}, {"authorization": "Bearer k-1", "x-turn": "2"}),
+        ("openai-chat:other", {}, {"authorization": "Bearer k-1"}),
+        ("anthropic:m", {}, {"x-api-key": "k-1"}),
+        ("mistral:m", {}, {"authorization": "Bearer k-4"}),
+        ("openai-chat:m", {}, {"authorization": "Bearer k-1"}),
+    ),
+    "headers": (
+        ("openai-chat:m", {}, {"authorization": "Bearer k-1", "x-team": "blue"}),
+        ("openai-responses:m", {}, {"authorization": "Bearer k-1"}),
+        ("openai-chat:m", {}, {"authorization": "Bearer k-1", "x-team": "blue"}),
+    ),
+    "called for": tuple(("openai-chat:m", {}, {"authorization": f"Bearer k-{n}"}) for n in (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", SENT)
+def test_each_call_has_its_own_headers_whatever_was_kept_of_others(name: str, stream: bool) -> None:
+    keys = {"openai-responses": "k-1", "anthropic": "k-1", "mistral": "k-4"}
+    settings = [replace(OWN[name](), base_url="https://api.test/v1")]
+    settings += [
+        ProviderConfig(each, base_url="https://api.test/v1", api_key=key) for each, key in keys.items()
+    ]
+
+    async def main() -> None:
+        transport = FakeProvider(lambda _: Answer(400))
+        async with AsyncClient(providers=settings, transport=transport) as client:
+            for model, args, _ in SENT[name]:
+                with pytest.raises(ProviderError):
+                    if stream:
+                        await client.stream("hi", model=model, **args).collect()
+                    else:
+                        await client.chat("hi", model=model, **args)
+        sent = [{key.lower(): value for key, value in each.headers} for each in transport.requests]
+        assert [{key: each[key] for key in NAMES_OF_KEYS if key in each} for each in sent] == [
+            headers for _, _, headers in SENT[name]
+        ]
+        accepted = "text/event-stream" if stream else "application/json"
+        assert {each["accept"] for each in sent} == {accepted}
+
+    asyncio.run(main())
 
 
 def test_a_model_that_is_no_text_is_named() -> None:

@@ -150,6 +150,25 @@ def test_roots_that_are_no_objects_are_wrapped(hint: Any, given: Any, value: Any
     assert schema["type"] == "object" and list(schema["properties"]) == ["response"]
 
 
+@pytest.mark.parametrize(
+    "model", ["openai-chat:gpt-4o", "google:gemini-2.5-pro", "anthropic:claude-sonnet-4-5"]
+)
+@pytest.mark.parametrize("hint", [list[int], list[Any], int | None], ids=str)
+def test_a_wrapped_root_is_required_and_stands_alone(hint: Any, model: str) -> None:
+    """Of a schema that is open no protocol makes a strict one, which would require all."""
+    with Client(model, api_key="k") as client:
+        body = json.loads(client.prepare("hi", output=hint).body)
+    found: list[dict[str, Any]] = []
+    values: list[Any] = [body]
+    for value in values:
+        values += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+            found.append(value)
+    (schema,) = found
+    assert list(schema["properties"]) == schema["required"] == ["response"]
+    assert schema["additionalProperties"] is False and schema["type"] == "object"
+
+
 def test_definitions_of_a_wrapped_root_stay_at_the_root() -> None:
     client = Client("openai-chat:m", api_key="k")
     schema = client.prepare("hi", output=tuple[Person, Person]).body
@@ -323,6 +342,24 @@ def test_prose_and_fences_are_read_without_a_repair(text: str) -> None:
         assert ask("sync", server.url, stream=False, args={"output": Person}).response.output == Person(
             "Ada", 36
         )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "Ada", "age": "old"}',
+        'Sure! {"name": "Ada", "age": "old"}',
+        'First {"name": 1, "age": 2}, now corrected: {"name": "Ada", "age": "old"}',
+        '{"name": 1, "age": 2}\n```json\n{"name": "Ada", "age": "old"}\n```\nSee {"name": 2}.',
+        '<think>{"name": 1}</think>{"name": "Ada", "age": "old"}',
+    ],
+)
+def test_the_problems_are_those_of_what_was_meant_as_the_answer(text: str) -> None:
+    with served(text) as server, pytest.raises(OutputInvalid) as caught:
+        ask("sync", server.url, stream=False, args={"output": Person, "retry": Retry(1, repairs=0)})
+    assert [(each.path, each.message) for each in caught.value.problems] == [
+        ("age", 'must be an integer, not "old"')
+    ]
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -42,28 +42,33 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-def counted(settings: dict[str, Any]) -> int:
-    """The calls of a chat that is not the client's first."""
-    calls = 0
+def passed(settings: dict[str, Any]) -> list[list[str]]:
+    """The functions that each of a client's first four chats passes."""
+    chats: list[list[str]] = []
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal calls
-        calls += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            chats[-1].append(frame.f_code.co_qualname)
 
     async def ask() -> None:
         async with AsyncClient("openai-chat:m", api_key="k", base_url=server.url, **settings) as client:
-            for _ in range(3):
-                await client.chat("Why?")
-            sys.setprofile(note)
-            try:
-                answer = await client.chat("Why?")
-            finally:
-                sys.setprofile(None)
-            assert answer.text == "Blue."
+            for _ in range(4):
+                chats.append([])
+                sys.setprofile(note)
+                try:
+                    answer = await client.chat("Why?")
+                finally:
+                    sys.setprofile(None)
+                assert answer.text == "Blue."
 
     with ScriptedServer(lambda _: Answer(headers={"content-type": "application/json"}, body=BODY)) as server:
         asyncio.run(ask())
-    return calls
+    return chats
+
+
+def counted(settings: dict[str, Any]) -> int:
+    """The calls of a chat that is not the client's first."""
+    return len(passed(settings)[-1])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,3 +83,17 @@ def test_a_request_passes_few_functions(name: str) -> None:
 )
 def test_a_cost_in_dollars_takes_few_more() -> None:
     assert counted({**ALL, "prices": True, "budget": Budget(usd=5, unpriced="allow")}) <= 161
+
+
+KEPT = (
+    "Attempt._signed resolve_key key_headers Plan.headers resolve Session.transport HTTPTransport._way"
+    " _Connector._create_connection LoopTimer.__init__ Ledger.__init__ Account.__init__ Gate.__init__"
+    " Circuit.__init__ Share.__init__"
+)
+
+
+def test_what_the_first_request_needed_is_kept_for_the_others() -> None:
+    first, *others = map(set, passed(ALL))
+    assert set(KEPT.split()) <= first
+    for names in others:
+        assert not names & set(KEPT.split())

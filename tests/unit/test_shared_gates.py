@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from decimal import Decimal
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider import Budget, BudgetExceededError, ConfigError, Limits, SharedServerError
+from brainwires_provider._core import shared_server
 from brainwires_provider._core.limits import Amounts, Ticket
 from brainwires_provider._core.shared_budget import SharedAccount
 from brainwires_provider._core.shared_limits import SharedGate, Timing
@@ -213,6 +215,26 @@ def test_without_a_server_an_error_says_what_is_wrong(server: RedisServer) -> No
             assert most_within(times, 0.9) <= 2  # what was used before counts
 
     run(main())
+
+
+@pytest.mark.parametrize("how", ["no connection", "no answer"])
+def test_a_silent_server_is_not_waited_for(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        server = Server(Limits(shared=f"redis://127.0.0.1:{listening.getsockname()[1]}/0"))
+        async with asyncio.timeout(4):  # the package's own limit is five seconds
+            for ask in (server.ping(), server.command("TIME"), server.run("return 1", (), {})):
+                with pytest.raises(SharedServerError, match=r"no answer within 0\.05 s"):
+                    await ask
+            await server.aclose()
+
+    monkeypatch.setattr(shared_server, "TIMEOUT", 0.05)
+    if how == "no connection":
+        monkeypatch.setattr(asyncio, "open_connection", silent)
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # which takes connections, and reads nothing
+        run(main())
 
 
 @pytest.mark.long

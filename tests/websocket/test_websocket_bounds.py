@@ -10,10 +10,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from brainwires_provider import OpenAIResponsesOptions, UnsupportedError, WebSocketOptions
+from brainwires_provider import (
+    ConnectError,
+    InvalidRequestError,
+    OpenAIResponsesOptions,
+    UnsupportedError,
+    WebSocketOptions,
+)
 from brainwires_provider.testing import Answer, Gate, Job, ResponsesService, ScriptedSocket
 from brainwires_provider.transports.websocket.pools import Pools
-from socket_clients import COLOURS, KEY, LANES, SINGLE, client_of, config, played, pools
+from socket_clients import COLOURS, KEY, LANES, SINGLE, client_of, config, played, pools, tried
 from socket_memory import MemoryNet, VirtualLoop
 
 BOTH = pytest.mark.parametrize("colour", COLOURS)
@@ -113,6 +119,42 @@ def test_many_keys_share_one_limit_of_connections(options: WebSocketOptions, sto
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
     assert max(most) == 4
+
+
+def test_what_is_known_of_a_key_without_a_connection_is_kept() -> None:
+    """One response that the service stores; or that no WebSocket can be opened."""
+    net = MemoryNet(ResponsesService(), Random(1))
+    tries: list[str] = []
+
+    async def connect(handshake: Any, **callbacks: Any) -> Any:
+        tries.append(handshake.headers["Authorization"])
+        if tries[-1] == "Bearer key-2":
+            raise ConnectError("no connection")
+        return await net.connect(handshake, **callbacks)
+
+    async def unreachable(target: Any) -> Any:
+        raise InvalidRequestError("asked over HTTP", status=400)
+
+    async def main() -> None:
+        async with client_of("async", config("http://localhost/v1", LANES)) as client:
+            client._session.pools = Pools(connect=connect, max_event_bytes=1 << 20, random=Random(1))
+            client._session.transport = unreachable
+            talk = client.conversation(extra_headers=bearer(1), provider_options=STORED)
+            await talk.chat("hi")
+            for _ in range(2):
+                assert isinstance(
+                    await tried(client.chat("hi", extra_headers=bearer(2))), InvalidRequestError
+                )
+            net.cut()
+            await client.chat("hi", extra_headers=bearer(3))
+            net.cut()
+            await client.chat("hi", extra_headers=bearer(4))
+            assert (await talk.chat("and?")).report.continuation.sent == 1
+            assert isinstance(await tried(client.chat("hi", extra_headers=bearer(2))), InvalidRequestError)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    assert tries.count("Bearer key-2") == 2
 
 
 def test_a_key_without_a_connection_is_not_starved_by_another_that_is_busy() -> None:

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,14 +17,21 @@ from brainwires_provider import (
     AsyncClient,
     Client,
     ConfigError,
+    ConnectError,
     ProviderError,
+    RequestTimeout,
     ResponseEnd,
+    ServerError,
     StreamInterrupted,
     TextDelta,
+    Timeouts,
     WebSocketOptions,
 )
-from brainwires_provider.testing import Gate, Job, ResponsesService, ScriptedSocket, Stall, digest
+from brainwires_provider.testing import Failure, Gate, Job, ResponsesService, ScriptedSocket, Stall, digest
+from brainwires_provider.transports.websocket.connection import Closed, LinkLost
+from brainwires_provider.transports.websocket.pools import Pools
 from socket_clients import COLOURS, LANES, MODEL, MODES, client_of, config, played, pools, run, tried
+from socket_memory import MemoryLink, MemoryNet, VirtualLoop
 
 BOTH = pytest.mark.parametrize("colour", COLOURS)
 IN_BOTH_MODES = pytest.mark.parametrize("traits", MODES.values(), ids=MODES.keys())
@@ -318,3 +327,236 @@ def test_a_hundred_left_answers_leave_no_task_and_no_lane() -> None:
     with ScriptedSocket(ResponsesService(piece=2)) as server:
         run(main())
         server.wait_idle(5)
+
+
+# -- one connection for one request at a time: whatever has become of a call, the next one has its place -----------
+
+
+class OnePlace:
+    """A client on a virtual clock, what its service does with the calls of these names, and what connecting does."""
+
+    def __init__(self) -> None:
+        service = ResponsesService(lambda items, body: self._said(items), piece=2)
+        self.net = MemoryNet(service, Random(1), fault=self._fault)
+        self.connects: list[Any] = []
+        """What becomes of the next connections: an error, or what is done with the link."""
+        self.client: Any = None
+
+    @staticmethod
+    def _said(items: Any) -> Any:
+        is_refused = items[-1]["content"] == "refused"
+        return Failure("server_error", "no") if is_refused else digest(items)
+
+    @staticmethod
+    def _fault(link: MemoryLink, job: Job, event: Mapping[str, Any]) -> Any:
+        said = job.body["input"][-1]["content"]
+        is_held = said == "silent" or (said == "stuck" and event["type"].endswith(("done", "completed")))
+        return [] if is_held else [event]
+
+    async def connect(self, handshake: Any, **callbacks: Any) -> Any:
+        await asyncio.sleep(1)
+        outcome = self.connects.pop(0) if self.connects else None
+        if isinstance(outcome, Exception):
+            raise outcome
+        link = await self.net.connect(handshake, **callbacks)
+        link.aclose = partial(self._close_slowly, link)  # type: ignore[method-assign]
+        if outcome is not None:
+            outcome(link)
+        return link
+
+    @staticmethod
+    async def _close_slowly(link: MemoryLink) -> None:
+        await asyncio.sleep(1)
+        link.end(Closed(1000, "closed here", "ours"))
+
+    def run(self, work: Callable[[OnePlace], Awaitable[None]], *, lanes: bool) -> None:
+        """Afterwards no link, no task and nobody who waits is left."""
+        settings: Any = {
+            "multiplexing": lanes,
+            "max_connections": 1,
+            "max_concurrent": 1,
+            "http_fallback": False,
+            "drain_timeout": 3,
+        }
+
+        async def main() -> None:
+            place = config("http://localhost/v1", WebSocketOptions(**settings))
+            async with client_of("async", place) as self.client:
+                made = Pools(connect=self.connect, max_event_bytes=1 << 20, random=Random(1))
+                self.client._session.pools = made
+                await work(self)
+                [pool] = pools(self.client)
+                await asyncio.sleep(2)
+                assert not (pool._waiting or pool._waiting_for_room or pool._dialing or pool._closing)
+                assert len(pool.connections) == len(self.net.links) <= 1
+            assert not self.net.links and not pool.connections
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(main())
+
+    async def cancelled(self, said: str, seconds: float) -> None:
+        task = asyncio.ensure_future(self.client.chat(said))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    async def stopped(self, stop: Callable[[Any], Awaitable[None] | None]) -> None:
+        """In the middle of an answer."""
+        async with self.client.stream("stuck") as stream:
+            await anext(stream)
+            if (waits := stop(stream)) is not None:
+                await waits
+            else:
+                assert isinstance(await tried(stream.collect()), StreamInterrupted)
+
+
+def broken(link: MemoryLink) -> None:
+    async def send(frame: bytes) -> None:
+        link.end(Closed(1006, "", "lost"))
+        raise LinkLost(Closed(1006, "", "lost"))
+
+    link.send = send  # type: ignore[method-assign]
+
+
+async def answered(here: OnePlace) -> None:
+    await check(here.client, "answered")
+
+
+async def refused(here: OnePlace) -> None:
+    assert isinstance(await tried(here.client.chat("refused")), ServerError)
+
+
+async def lost_between(here: OnePlace) -> None:
+    await check(here.client, "answered")
+    here.net.cut()
+
+
+async def lost_within(here: OnePlace) -> None:
+    await here.stopped(lambda stream: here.net.cut())
+
+
+async def left(here: OnePlace) -> None:
+    await here.stopped(lambda stream: stream.aclose())
+
+
+async def timed_out(here: OnePlace) -> None:
+    found = await tried(here.client.chat("silent", timeouts=Timeouts(first_event=5)))
+    assert isinstance(found, RequestTimeout)
+
+
+async def cancelled_in_connecting(here: OnePlace) -> None:
+    here.net.cut()
+    await asyncio.sleep(0)
+    await here.cancelled("answered", 0.5)
+
+
+async def cancelled_before_it_began(here: OnePlace) -> None:
+    await here.cancelled("silent", 5)
+
+
+async def cancelled_in_waiting(here: OnePlace) -> None:
+    async with here.client.stream("stuck") as stream:
+        await anext(stream)
+        await here.cancelled("answered", 2)
+
+
+async def aged(here: OnePlace) -> None:
+    await check(here.client, "answered")
+    await asyncio.sleep(4000)
+
+
+async def failed_to_open(here: OnePlace) -> None:
+    here.net.cut()
+    await asyncio.sleep(0)
+    here.connects = [ConnectError("no connection")] * 2
+    assert isinstance(await tried(here.client.chat("answered")), ConnectError)
+
+
+async def dead_on_arrival(here: OnePlace) -> None:
+    here.net.cut()
+    await asyncio.sleep(0)
+    here.connects = [lambda link: link.abort()] * 2
+    assert isinstance(await tried(here.client.chat("answered")), ConnectError)
+
+
+async def broken_in_sending(here: OnePlace) -> None:
+    here.net.cut()
+    await asyncio.sleep(0)
+    here.connects = [broken] * 2
+    assert isinstance(await tried(here.client.chat("answered")), StreamInterrupted)
+
+
+WAYS = (
+    answered,
+    refused,
+    lost_between,
+    lost_within,
+    left,
+    timed_out,
+    cancelled_in_connecting,
+    cancelled_before_it_began,
+    cancelled_in_waiting,
+    aged,
+    failed_to_open,
+    dead_on_arrival,
+    broken_in_sending,
+)
+
+
+@pytest.mark.parametrize("lanes", [False, True], ids=["single", "lanes"])
+@pytest.mark.parametrize("end", WAYS, ids=lambda end: end.__name__)
+def test_the_next_call_has_the_place_of_one_that_has_ended(
+    end: Callable[[OnePlace], Awaitable[None]], lanes: bool
+) -> None:
+    async def work(here: OnePlace) -> None:
+        loop = asyncio.get_running_loop()
+        for n in range(3):
+            await end(here)
+            begun = loop.time()
+            await check(here.client, f"kept {n}")
+            # To connect takes one second, and so does a close, which nobody waits for but behind an answer that was
+            # left and is still read on a lane, for three.
+            assert loop.time() - begun <= (5 if lanes else 1)
+
+    OnePlace().run(work, lanes=lanes)
+
+
+@pytest.mark.parametrize("lanes", [False, True], ids=["single", "lanes"])
+@pytest.mark.parametrize("end", WAYS[:10], ids=lambda end: end.__name__)
+def test_who_waits_has_the_place_of_a_call_that_has_ended(
+    end: Callable[[OnePlace], Awaitable[None]], lanes: bool
+) -> None:
+    async def waiting(here: OnePlace, said: str) -> None:
+        await asyncio.sleep(0.25)
+        await check(here.client, said)
+
+    async def work(here: OnePlace) -> None:
+        for n in range(3):
+            await asyncio.gather(end(here), *(waiting(here, f"kept {n}.{m}") for m in range(2)))
+
+    OnePlace().run(work, lanes=lanes)
+
+
+def test_a_connection_that_stands_only_when_the_client_is_closed_is_dropped() -> None:
+    """As where what gives the key lets no cancellation out."""
+    here = OnePlace()
+
+    async def connect(handshake: Any, **callbacks: Any) -> Any:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            return await here.net.connect(handshake, **callbacks)
+
+    async def main() -> None:
+        async with client_of("async", config("http://localhost/v1", LANES)) as client:
+            client._session.pools = Pools(connect=connect, max_event_bytes=1 << 20, random=Random(1))
+            asked = asyncio.ensure_future(tried(client.chat("hi")))
+            await asyncio.sleep(1)
+        assert isinstance(await asked, ConfigError)
+        assert here.net.opened == 1 and not here.net.links
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())

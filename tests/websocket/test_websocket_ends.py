@@ -290,6 +290,19 @@ def test_large_events_come_whole_and_beyond_the_limit_is_told(size: int) -> None
     assert type(error) is FramingError and "max_event_bytes" in str(error) and error.partial is None
 
 
+@pytest.mark.parametrize("most", [2, 3])
+def test_the_number_of_parts_is_a_setting_here_too(most: int) -> None:
+    said_ = [
+        {"type": "message", "id": f"m{n}", "content": [{"type": "output_text", "text": "a"}]}
+        for n in range(3)
+    ]
+    found = said(created("r1"), ended("r1", output=said_), max_parts=most)
+    if most == 3:
+        assert len(found.message.content) == 3
+    else:
+        assert type(found) is ProtocolError and "more than 2 parts; max_parts sets this limit" in str(found)
+
+
 class Relay:
     """Passes bytes on between a client and a server, until it is told to swallow them: a link that is half dead."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from brainwires_provider import (
     WebSocketOptions,
 )
 from brainwires_provider.testing import Drop, Gate, Job, ResponsesService, ScriptedSocket
-from brainwires_provider.transports.websocket.connection import HandshakeRefused
+from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused, LinkLost
 from brainwires_provider.transports.websocket.fallback import Fallback
 from brainwires_provider.transports.websocket.pools import Pools
 from socket_clients import LANES, client_of, config, played, tried
@@ -29,10 +30,16 @@ class AskedOverHttp(ProviderError):
     """What HTTP says here."""
 
 
+async def broken(link: Any, frame: bytes) -> None:
+    """It ends while a frame is sent; whom it tells, it tells afterwards."""
+    link.end(Closed(1006, "", "lost"))
+    raise LinkLost(link.closed)
+
+
 def by_the_clock(work: Callable[[Any, dict[str, Any]], Awaitable[None]]) -> MemoryNet:
     """Run with a client whose WebSockets and HTTP do what the dict says, and a clock that costs no time."""
     net = MemoryNet(ResponsesService(), Random(1))
-    ways: dict[str, Any] = {"socket": None, "http": AskedOverHttp("asked"), "dead": False}
+    ways: dict[str, Any] = {"socket": None, "http": AskedOverHttp("asked"), "dead": False, "breaks": False}
     ways["on_connect"] = lambda: None
 
     async def connect(handshake: Any, **callbacks: Any) -> Any:
@@ -43,6 +50,8 @@ def by_the_clock(work: Callable[[Any, dict[str, Any]], Awaitable[None]]) -> Memo
         if ways["dead"]:
             assert net.opened < 9
             link.abort()
+        if ways["breaks"]:
+            link.send = partial(broken, link)
         return link
 
     async def transport(target: Any) -> Any:
@@ -130,6 +139,15 @@ def test_a_request_that_http_refuses_does_not_end_the_fallback() -> None:
 def test_a_connection_that_is_dead_on_arrival_is_no_storm() -> None:
     async def work(client: Any, ways: dict[str, Any]) -> None:
         ways["dead"] = True
+        for _ in range(3):
+            assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
+
+    assert by_the_clock(work).opened == 2
+
+
+def test_connections_that_break_in_sending_are_counted_before_the_next_is_opened() -> None:
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways["breaks"] = True
         for _ in range(3):
             assert isinstance(await tried(client.chat("hi")), AskedOverHttp)
 

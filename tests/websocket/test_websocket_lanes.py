@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import (
     APIError,
     AsyncClient,
     ConfigError,
+    Message,
     OpenAIResponsesOptions,
     ProtocolError,
     ServerError,
@@ -63,6 +65,22 @@ def test_forks_go_on_from_one_parent(colour: str) -> None:
     with ScriptedSocket(service, pace=0.001) as server:
         counts = played(colour, server, scenario, LANES)
     assert (counts.incremental, counts.full, counts.resent) == (6, 1, 0) and server.connections == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_a_fork_leaves_what_it_continues_for_others(stream: bool) -> None:
+    async def scenario(client: Any) -> list[int | None]:
+        first = await client.chat("hi")
+        sent = []
+        for said in ("one way", "another way"):
+            input = [Message.user("hi"), first.message, Message.user(said)]
+            turn = await (client.stream(input).collect() if stream else client.chat(input))
+            sent.append(turn.report.continuation.sent)
+        return sent
+
+    with ScriptedSocket(ResponsesService()) as server:
+        sent = played("async", server, scenario, replace(LANES, shared_store=False))
+    assert sent == [1, 3] and {each["stream_id"] for each in server.requests[0][:2]} == {"lane-0"}
 
 
 def test_the_parents_lane_waits_until_the_fork_has_begun() -> None:

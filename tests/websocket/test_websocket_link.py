@@ -25,6 +25,7 @@ import trustme
 from websockets.asyncio.server import ServerConnection, serve
 
 from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, RequestTimeout
+from brainwires_provider.testing import ScriptedSocket, Stall
 from brainwires_provider.transports.websocket.connection import (
     Closed,
     Handshake,
@@ -880,6 +881,7 @@ def test_a_cancelled_send_leaves_the_frames_whole() -> None:
             assert await heard.count(1) == [b"done"]
             link.abort()
         assert got == [(1, 9_000_000), (1, 8), (9, 8)]
+        assert not (link._connection._senders or link._connection._pings)
 
     run(main())
 
@@ -1181,6 +1183,18 @@ async def link_to(port, **more):
     return await connect(Handshake(f"ws://127.0.0.1:{port}/", headers={}, proxy=None, **more),
                          on_frame=print, on_close=lambda c: ends.append(c.how))
 """
+
+
+def test_a_link_ends_with_its_loop_and_says_so() -> None:
+    async def main() -> tuple[Link, Heard]:
+        link, heard = await opened(f"{server.base_url.replace('http', 'ws')}/responses")
+        await link.send(b"{}")
+        return link, heard
+
+    with ScriptedSocket([[[Stall()]]]) as server:
+        link, heard = asyncio.run(main())
+        assert [end.how for end in heard.ends] == ["loop"] and link.closed is heard.ends[0]
+        server.wait_idle(5)
 
 
 @pytest.mark.long

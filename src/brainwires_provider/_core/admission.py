@@ -254,7 +254,6 @@ class Admission(Struct, eq=False):
     def _spend(self, usd: Decimal | None, tokens: int | None) -> None:
         if self._reserved is not None and self._purse is not None:
             self._purse.account.settle(self._reserved, usd, tokens)
-            self._reserved = None
 
     def _counted_once(
         self, id: str, usd: Decimal | None, tokens: int | None, known: tuple[Decimal, int] | None

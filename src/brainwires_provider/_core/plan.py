@@ -172,15 +172,8 @@ class Plan(Guarded, Struct, frozen=True, gc=False):
 
     @property
     def has_headers(self) -> bool:
-        """Whether its headers, or its host, depend on more than a fixed key."""
-        target = self.target
-        return bool(
-            target.headers
-            or self.call.headers
-            or self.extra_headers
-            or target.auth is not None
-            or target.row.host_by_key
-        )
+        """Whether it has headers beside those of its key."""
+        return bool(self.target.headers or self.call.headers or self.extra_headers)
 
     def headers(self, key: str, own: Mapping[str, str]) -> dict[str, str]:
         """The headers to send: a later layer replaces an earlier one, whatever the case of the names.
@@ -367,11 +360,7 @@ def _keywords(args: Mapping[str, Any]) -> Options | None:
     """The options that were given as keywords."""
     if _TUNING.isdisjoint(args):
         return None
-    tuning = {name: value for name, value in args.items() if name in _TUNING}
-    for name in ("stop", "provider_options"):
-        if isinstance(tuning.get(name), list):
-            tuning[name] = tuple(tuning[name])
-    return Options(**tuning)
+    return Options(**{name: value for name, value in args.items() if name in _TUNING})
 
 
 def _tools(tools: Any) -> tuple[Tool | HostedTool, ...]:

@@ -135,7 +135,6 @@ class Server:
                 max_connections=_CONNECTIONS,
                 timeout=TIMEOUT,
                 socket_timeout=TIMEOUT,
-                socket_connect_timeout=TIMEOUT,
                 retry=retry,  # once more: a connection that was kept may be dead
             )
         except Exception as error:  # noqa: BLE001 (whatever the package raises of a parameter that it does not know)

@@ -42,7 +42,7 @@ _PROVIDERS: Mapping[str, str] = {
     **dict.fromkeys(("google", "google-interactions"), "gcp.gemini"),
     **dict.fromkeys(("vertex", "vertex-anthropic", "vertex-interactions"), "gcp.vertex_ai"),
     **dict.fromkeys(("xai", "xai-ws"), "x_ai"),
-    **dict.fromkeys(("deepseek", "deepseek-responses"), "deepseek"),
+    "deepseek-responses": "deepseek",
     "mistral": "mistral_ai",
     "moonshot": "moonshot_ai",
 }
