@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.PartEnd(0, PARTS[0]),
     ev.ResponseEnd("stop", "end", USAGE, "r", "m", {"x": 1}, {"y": 2}),
 )
+CALL = ty.ToolCallPart("a", "one", "{}")
+RUN_EVENTS: tuple[ev.RunEvent, ...] = (
+    *EVENTS,
+    ev.ResponseRestart(ty.Attempt("x")),
+    ev.ToolStart(CALL),
+    ev.ToolEnd(CALL, ty.ToolResultPart("a", (ty.TextPart("ok"),)), 1.5, "late"),
+    ev.StepEnd(1, ty.Response("r", "p", "m", MESSAGE, "stop", "end", USAGE)),
+)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: type(v).__name__)
@@ -84,11 +93,22 @@ def test_values_survive_json(value: Any) -> None:
 
 def test_parts_and_events_are_told_apart_by_their_tags() -> None:
     assert msgspec.json.decode(msgspec.json.encode(PARTS), type=tuple[ty.Part, ...]) == PARTS
-    assert msgspec.json.decode(msgspec.json.encode(EVENTS), type=tuple[ev.Event, ...]) == EVENTS
+    assert msgspec.json.decode(msgspec.json.encode(RUN_EVENTS), type=tuple[ev.RunEvent, ...]) == RUN_EVENTS
+
+
+def test_every_kind_is_written_under_its_name() -> None:
+    """Stored transcripts, other processes and readers of the command's output know them by these names."""
+    for kinds, field, values in ((ev.RunEvent, "event", RUN_EVENTS), (ty.Part, "type", PARTS)):
+        assert {type(value) for value in values} == set(typing.get_args(kinds))
+        for value in values:
+            words = re.findall("[A-Z][a-z]+", type(value).__name__.removesuffix("Part"))
+            assert msgspec.to_builtins(value)[field] == "_".join(words).lower()
+    tools = (ty.Tool("one", "Does one.", {}), ty.HostedTool("web"))
+    assert [msgspec.to_builtins(tool)["kind"] for tool in tools] == ["function", "hosted"]
 
 
 def test_values_are_frozen() -> None:
-    for value in (*VALUES, *EVENTS):
+    for value in (*VALUES, *RUN_EVENTS):
         with pytest.raises(AttributeError):
             setattr(value, value.__struct_fields__[0], None)
 
