@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import brainwires_provider
 from brainwires_provider import events as ev
 from brainwires_provider import types as ty
 from brainwires_provider.types.options import merge_options
@@ -338,6 +339,13 @@ def test_a_call_is_answered_by_its_id_or_ours() -> None:
 def test_options_and_keywords_are_the_same_fields() -> None:
     assert tuple(ty.Options.__struct_fields__) == tuple(typing.get_type_hints(ty.OptionParams))
     assert set(ty.OptionParams.__annotations__) < set(ty.ChatParams.__annotations__)
+
+
+def test_no_keyword_must_be_given() -> None:
+    public = [getattr(brainwires_provider, name) for name in brainwires_provider.__all__]
+    keywords = list(filter(typing.is_typeddict, public))
+    assert ty.ToolArgs in keywords
+    assert [each.__name__ for each in keywords if each.__required_keys__] == []
 
 
 def test_options_are_merged_field_by_field() -> None:
