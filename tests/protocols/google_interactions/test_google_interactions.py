@@ -177,6 +177,27 @@ def test_a_listed_step_that_has_come_completes_it(
     assert all(part.signature == "s" for part in content if isinstance(part, ReasoningPart))
 
 
+def thinks(signature: str, text: str) -> dict[str, Any]:
+    return {**THOUGHT, "signature": signature, "summary": [{"type": "text", "text": text}]}
+
+
+@pytest.mark.parametrize(
+    ("streamed", "listed", "parts"),
+    [
+        (calls("{}"), [CALL, {**CALL, "id": "c2", "arguments": {}}], ["{}", "{}"]),
+        (grows(0, thinks("s", "Hm")), [thinks("s", "Aha"), thinks("t", "Hm")], ["Hm", "Hm"]),
+    ],
+    ids=["a call by its id", "a thought by its signature"],
+)
+def test_what_names_a_step_counts_before_its_text(
+    streamed: list[dict[str, Any]], listed: list[dict[str, Any]], parts: list[str]
+) -> None:
+    last = {"event_type": "interaction.completed", "interaction": {"status": "completed", "steps": listed}}
+    decoder = GoogleInteractions().decoder(of("google_interactions", "p"))
+    events = [e for each in [*streamed, last] for e in decoder.feed(WireMessage(json.dumps(each).encode()))]
+    assert [final_text(part) for part in collect(events).message.content] == parts
+
+
 def of(protocol: str, provider: str) -> Origin:
     return Origin(protocol, provider, "gemini-3-flash-preview")
 
