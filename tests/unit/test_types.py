@@ -266,11 +266,17 @@ def test_media_is_read_from_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "told"),
     [
+        (b"\x89PNG\r\n\x1a\n\x00", "image/png"),
         (b"\xff\xd8\xff\xe0", "image/jpeg"),
         (b"GIF89a", "image/gif"),
         (b"RIFF0000WEBP", "image/webp"),
         (b"RIFF0000WAVE", "audio/wav"),
         (b"%PDF-1.7", "application/pdf"),
+        (b"ID3\x04", "audio/mpeg"),
+        (b"\xff\xfb\x90", "audio/mpeg"),
+        (b"\xff\xf3\x40", "audio/mpeg"),
+        (b"OggS\x00", "audio/ogg"),
+        (b"fLaC\x00", "audio/flac"),
         (b"0000ftypM4A ", "audio/mp4"),
         (b"0000ftypisom", "video/mp4"),
         (b"RIFF", None),
