@@ -312,6 +312,18 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         ("$: null is said by nullable",),
         (),
     ),
+    "anyOf with a null that has words": (
+        {"anyOf": [{"type": "string"}, {"type": ["null"], "title": "T", "description": "D"}]},
+        {"type": "STRING", "nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "anyOf with a null that says more": (
+        {"anyOf": [{"type": "string"}, {"type": "null", "default": None}]},
+        {"anyOf": [{"type": "STRING"}, {"type": "NULL", "default": None}]},
+        (),
+        (),
+    ),
     "anyOf of null alone": (
         {"anyOf": [{"type": "null"}]},
         {"nullable": True},

@@ -48,7 +48,7 @@ __all__ = [
     "search_citations",
 ]
 
-_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_AUDIO_FORMATS = {"audio/x-wav": "wav", "audio/mpeg": "mp3"}  # others: the subtype
 
 # -- tool calls ---------------------------------------------------------------------------------------------
 
