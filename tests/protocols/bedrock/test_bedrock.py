@@ -252,6 +252,12 @@ def test_the_name_of_an_error_decides_before_its_status() -> None:
             refused = CONVERSE.decode_error(Reply(status, {"x-amzn-errortype": name}, b"{}", 0))
             assert (type(refused), refused.status, refused.code) == (kind, status, name)
             assert refused.retryable is kind.retryable
+    for code in (
+        "InternalError",
+        "InternalFailure",
+    ):  # what an error of an event stream is when nobody foresaw it
+        in_stream = failure(message(b"", error_code=code, error_message="no", message_type="error"))
+        assert (type(in_stream), in_stream.provider_status, in_stream.code) == (ServerError, 500, code)
 
 
 # -- models --------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ _NAMES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
 _KINDS = {name: kind for kind, names in _NAMES for name in names}
 _STATUSES = {
     "accessdenied": 403,
+    "internalerror": 500,
+    "internalfailure": 500,
     "internalserver": 500,
     "modelerror": 424,
     "modelnotready": 429,
@@ -60,7 +62,7 @@ _STATUSES = {
     "throttling": 429,
     "validation": 400,
 }
-"""Of the exceptions of the API's own model. The others come before a stream begins, and so with a status."""
+"""Of the API's own exceptions and of a failing service. Other errors come before a stream, with a status of HTTP."""
 _NO_KEY = re.compile(r"authentication failed|api key|security token", re.IGNORECASE)
 
 
