@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import random
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
 import msgspec
 import pytest
@@ -20,6 +22,7 @@ from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from brainwires_provider.types import Retry
 from decoder_fuzz import check_grammar
 from fixture_cases import MODEL, ROOT, Case, called, cases, decoded, failed, plain, read
+from reading import read_stream
 
 CASES = list(cases())
 ANSWERED = [case for case in CASES if case.wire is not None]
@@ -115,6 +118,34 @@ def test_the_grammar_of_events_is_kept(case: Case) -> None:
                 growing[event["index"]] += event["text"]
                 assert event["text"]
     assert begun == list(range(len(begun)))
+
+
+def test_a_decoder_that_has_ended_is_freed_with_its_last_reference() -> None:
+    """It has let go of the parts under construction, which refer back to it: no work for the garbage collector."""
+    gc.disable()
+    try:
+        kept = [
+            named(case)
+            for case in ANSWERED
+            if case.expected("events.json")[-1].get("event") and is_kept(case)
+        ]
+    finally:
+        gc.enable()
+    assert kept == []
+
+
+def is_kept(case: Case) -> bool:
+    """Whether the decoder of an answer is still there when nobody has it any more."""
+    decoder = case.protocol.decoder(case.origin)
+    kind, data = case.wire or ("", b"")
+    if kind == "json":
+        decoder.feed_whole(data)
+    else:
+        read_stream(case.protocol.framing(DEFAULT_MAX_MESSAGE), decoder, [data], [])
+    assert decoder.ended
+    alive = ref(decoder)
+    del decoder
+    return alive() is not None
 
 
 def messages(case: Case, chunks: list[bytes]) -> list[Any]:

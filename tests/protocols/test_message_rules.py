@@ -1093,6 +1093,37 @@ def test_a_text_file_in_another_encoding_is_refused() -> None:
         client("moonshot").prepare(Message.user(part), model="moonshot:kimi-k3")
 
 
+INTERACTIONS = "google-interactions:gemini-3-flash-preview"
+TEXT_FILES = (
+    *("text/plain", "text/csv", "Text/Markdown; charset=utf-8", "APPLICATION/JSON ; charset=utf-8"),
+    *(f"application/{name}" for name in ("javascript", "json", "toml", "x-yaml", "xml", "yaml")),
+)
+OTHER_FILES = ("application/octet-stream", "application/pdf", "application/x-yaml+zip", None)
+
+
+@pytest.mark.parametrize("model", ["anthropic:m", INTERACTIONS, "ollama:m", "moonshot:kimi-k3"])
+def test_a_file_of_text_is_sent_as_text_and_no_other_is(model: str) -> None:
+    for media_type in (*TEXT_FILES, *OTHER_FILES):
+        part = FilePart(data=b"<words>", media_type=media_type)
+        try:
+            body = client(model.partition(":")[0]).prepare(Message.user(part), model=model, max_tokens=9).body
+        except UnsupportedError:
+            body = b""
+        is_csv = model == INTERACTIONS and media_type == "text/csv"  # it has documents of that type
+        assert (b'"<words>"' in body) is (media_type in TEXT_FILES and not is_csv), media_type
+
+
+@pytest.mark.parametrize("model", [OPENAI, "openai-chat:gpt-audio"])
+def test_sound_has_the_name_of_its_format(model: str) -> None:
+    """By `InputAudio.format` of the vendor's package: wav and mp3; services of its shape take others."""
+    formats = {"wav": "wav", "x-wav": "wav", "mpeg": "mp3", "mp3": "mp3", "flac": "flac"}
+    for media_type, name in formats.items():
+        part = FilePart(data=b"x", media_type=f"audio/{media_type}")
+        body = json.loads(client(model.partition(":")[0]).prepare(Message.user(part), model=model).body)
+        [sent] = body.get("messages", body.get("input"))
+        assert sent["content"] == [{"type": "input_audio", "input_audio": {"data": "eA==", "format": name}}]
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -682,10 +682,23 @@ def test_a_schema_that_refers_to_itself_is_put_into_words_for_claude() -> None:
         ({"$schema": "x", "oneOf": [{"type": "null"}]}, "claude", {"anyOf": [{"type": "null"}]}, 0),
         ({"type": ["string", "null"], "title": "T"}, "claude",
          {"title": "T", "anyOf": [{"type": "string"}, {"type": "null"}]}, 0),
+        ({"type": ["string", "integer", "null"], "enum": ["a", 1, None], "description": "D", "$defs": {"x": {}}},
+         "claude",
+         {"description": "D", "$defs": {"x": {}}, "anyOf": [{"type": "string", "enum": ["a", 1, None]},
+          {"type": "integer", "enum": ["a", 1, None]}, {"type": "null"}]}, 0),
+        ({"type": ["object", "null"], "properties": {"a": {}}, "required": ["a"]}, "claude",
+         {"anyOf": [{"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False},
+          {"type": "null"}]}, 0),
         ({"allOf": [{"type": "object"}, {"title": "T"}]}, "claude",
          {"type": "object", "title": "T", "additionalProperties": False}, 0),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, "openai",
          {"type": "object", "additionalProperties": False}, 1),
+        ({"const": 1}, "claude", {"const": 1}, 0),
+        ({"$defs": {"x": {"type": "object"}}, "definitions": {"y": {"type": "object"}}, "$ref": "#/$defs/x"}, "claude",
+         {"$defs": {"x": {"type": "object", "additionalProperties": False}},
+          "definitions": {"y": {"type": "object", "additionalProperties": False}}, "$ref": "#/$defs/x"}, 0),
+        ({"allOf": [{"properties": {"a": {}}}]}, "groq",
+         {"allOf": [{"properties": {"a": {}}, "additionalProperties": False, "required": ["a"]}]}, 0),
         ({"type": ["object", "null"], "properties": {"a": {}}}, "openai",
          {"type": ["object", "null"], "properties": {"a": {}}, "additionalProperties": False,
           "required": ["a"]}, 0),
@@ -701,6 +714,63 @@ def test_a_keyword_is_kept_put_into_words_or_lost(
     assert made.schema == expected
     assert len(made.lost) == lost
     assert not made.refused
+
+
+# Keywords of JSON Schema beyond a schema's shape, and those that strict schemas may have, by each service's page.
+LIMITS = {
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), 2),
+    **dict.fromkeys(("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), 2),
+    "pattern": "^a",
+    "uniqueItems": True,
+    "contains": {},
+    "prefixItems": [],
+}
+FORMATS = "date-time time date duration email hostname ipv4 ipv6 uuid"
+TAKEN = {
+    "claude": ("", f"{FORMATS} uri"),
+    "openai": (
+        "pattern multipleOf minimum maximum exclusiveMinimum exclusiveMaximum minItems maxItems",
+        FORMATS,
+    ),
+    **dict.fromkeys(("groq", "mistral"), (" ".join(LIMITS), f"{FORMATS} uri byte")),
+}
+
+
+@pytest.mark.parametrize("dialect", TAKEN)
+def test_a_strict_schema_keeps_what_the_service_takes(dialect: str) -> None:
+    limits, formats = TAKEN[dialect]
+    said = [*LIMITS.items(), *(("format", name) for name in f"{FORMATS} uri byte".split())]
+    said += [
+        ("default", 1),
+        ("examples", [1]),
+        ("example", 1),
+        ("discriminator", {}),
+        ("propertyOrdering", []),
+    ]
+    for name, value in said:
+        made = conform({name: value}, CLAUDE if dialect == "claude" else DIALECTS[dialect])
+        is_limit = name in LIMITS or name == "format"
+        is_taken = name in limits.split() or (name == "format" and value in formats.split())
+        if is_taken or (not is_limit and dialect in ("groq", "mistral")):
+            assert made.schema == {name: value}
+        else:
+            assert made.schema == {"description": f"{{{name}: {json.dumps(value)}}}"}
+        assert made.is_weaker is (is_limit and not is_taken)
+
+
+def test_anthropics_package_keeps_the_same_formats_and_limits() -> None:
+    theirs = pytest.importorskip("anthropic.lib._parse._transform")
+    assert set(TAKEN["claude"][1].split()) == theirs.SupportedStringFormats
+    for count in (0, 1, 2):
+        schema = {"type": "array", "items": {"type": "string"}, "minItems": count}
+        assert ("minItems" in conform(schema, CLAUDE).schema) is (
+            "minItems" in theirs.transform_schema(schema)
+        )
+
+
+def test_others_than_claude_take_a_strict_schema_that_refers_to_itself() -> None:
+    for dialect in DIALECTS.values():
+        assert conform(Tree.model_json_schema(), dialect).refused is None
 
 
 @given(st.recursive(

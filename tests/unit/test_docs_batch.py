@@ -62,11 +62,13 @@ def test_the_samples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("line", [line for line in TEXT.splitlines() if line.startswith("| `")])
 def test_the_table_is_that_of_the_code(line: str) -> None:
-    names, limits, price = (cell.strip() for cell in line.split("|")[1:4])
+    names, limits, price, notes = (cell.strip() for cell in line.split("|")[1:5])
     for name in re.findall(r"`([a-z-]+)`", names):
         service = BATCHES[name]
         held = service.protocol().limits
-        assert f"{held.lines:,}, {held.size // 10**6} MB" in limits, name
+        fewest = f"{held.fewest} to " if held.fewest > 1 else ""
+        assert (limits, held.size % 10**6) == (f"{fewest}{held.lines:,}, {held.size // 10**6} MB", 0), name
+        assert ("may mix" in notes) is not held.one_model, name
         rates = [part.strip() for part in re.split("[,;]", price)]
         assert (str(service.rate) in price) or (service.rate is None and "unknown" in rates), name
         assert ("cache 1" in price) >= (service.cached is not None), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import brainwires_provider
 from brainwires_provider import events as ev
 from brainwires_provider import types as ty
 from brainwires_provider.types.options import merge_options
@@ -73,6 +75,14 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.PartEnd(0, PARTS[0]),
     ev.ResponseEnd("stop", "end", USAGE, "r", "m", {"x": 1}, {"y": 2}),
 )
+CALL = ty.ToolCallPart("a", "one", "{}")
+RUN_EVENTS: tuple[ev.RunEvent, ...] = (
+    *EVENTS,
+    ev.ResponseRestart(ty.Attempt("x")),
+    ev.ToolStart(CALL),
+    ev.ToolEnd(CALL, ty.ToolResultPart("a", (ty.TextPart("ok"),)), 1.5, "late"),
+    ev.StepEnd(1, ty.Response("r", "p", "m", MESSAGE, "stop", "end", USAGE)),
+)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: type(v).__name__)
@@ -85,11 +95,22 @@ def test_values_survive_json(value: Any) -> None:
 
 def test_parts_and_events_are_told_apart_by_their_tags() -> None:
     assert msgspec.json.decode(msgspec.json.encode(PARTS), type=tuple[ty.Part, ...]) == PARTS
-    assert msgspec.json.decode(msgspec.json.encode(EVENTS), type=tuple[ev.Event, ...]) == EVENTS
+    assert msgspec.json.decode(msgspec.json.encode(RUN_EVENTS), type=tuple[ev.RunEvent, ...]) == RUN_EVENTS
+
+
+def test_every_kind_is_written_under_its_name() -> None:
+    """Stored transcripts, other processes and readers of the command's output know them by these names."""
+    for kinds, field, values in ((ev.RunEvent, "event", RUN_EVENTS), (ty.Part, "type", PARTS)):
+        assert {type(value) for value in values} == set(typing.get_args(kinds))
+        for value in values:
+            words = re.findall("[A-Z][a-z]+", type(value).__name__.removesuffix("Part"))
+            assert msgspec.to_builtins(value)[field] == "_".join(words).lower()
+    tools = (ty.Tool("one", "Does one.", {}), ty.HostedTool("web"))
+    assert [msgspec.to_builtins(tool)["kind"] for tool in tools] == ["function", "hosted"]
 
 
 def test_values_are_frozen() -> None:
-    for value in (*VALUES, *EVENTS):
+    for value in (*VALUES, *RUN_EVENTS):
         with pytest.raises(AttributeError):
             setattr(value, value.__struct_fields__[0], None)
 
@@ -246,11 +267,17 @@ def test_media_is_read_from_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "told"),
     [
+        (b"\x89PNG\r\n\x1a\n\x00", "image/png"),
         (b"\xff\xd8\xff\xe0", "image/jpeg"),
         (b"GIF89a", "image/gif"),
         (b"RIFF0000WEBP", "image/webp"),
         (b"RIFF0000WAVE", "audio/wav"),
         (b"%PDF-1.7", "application/pdf"),
+        (b"ID3\x04", "audio/mpeg"),
+        (b"\xff\xfb\x90", "audio/mpeg"),
+        (b"\xff\xf3\x40", "audio/mpeg"),
+        (b"OggS\x00", "audio/ogg"),
+        (b"fLaC\x00", "audio/flac"),
         (b"0000ftypM4A ", "audio/mp4"),
         (b"0000ftypisom", "video/mp4"),
         (b"RIFF", None),
@@ -320,6 +347,13 @@ def test_a_call_is_answered_by_its_id_or_ours() -> None:
 def test_options_and_keywords_are_the_same_fields() -> None:
     assert tuple(ty.Options.__struct_fields__) == tuple(typing.get_type_hints(ty.OptionParams))
     assert set(ty.OptionParams.__annotations__) < set(ty.ChatParams.__annotations__)
+
+
+def test_no_keyword_must_be_given() -> None:
+    public = [getattr(brainwires_provider, name) for name in brainwires_provider.__all__]
+    keywords = list(filter(typing.is_typeddict, public))
+    assert ty.ToolArgs in keywords
+    assert [each.__name__ for each in keywords if each.__required_keys__] == []
 
 
 def test_options_are_merged_field_by_field() -> None:

@@ -88,7 +88,9 @@ from brainwires_provider.local import LocalModel
 from brainwires_provider.protocols.openai_responses.operations import Order
 from brainwires_provider.transports.base import Transport
 from brainwires_provider.types import ChatParams, EmbeddingArgs, Part, Policies, dump_messages
+from brainwires_provider.types.bulk import BulkSettings
 from brainwires_provider.types.checked import Checked, check_call, plain
+from brainwires_provider.types.runs import RunSettings
 
 SCHEMA = {"type": "object"}
 TOOL = Tool("weather", "Tells the weather.", SCHEMA)
@@ -392,6 +394,50 @@ def test_a_wrong_value_of_a_setting_is_refused(value: Struct) -> None:
             if not fits(wrong, get_type_hints(cls)[name]):
                 faults.append(f"{name}={wrong!r} is accepted")
     assert not faults, "\n".join(faults)
+
+
+# Of numbers the last that is refused, and the first that is taken; at both ends, where there are two.
+NEGATIVE, POSITIVE = math.nextafter(0, -1), math.nextafter(0, 1)
+Pair = tuple[float, float]
+BOUNDS: tuple[tuple[Struct, str, tuple[Pair, ...]], ...] = (
+    (Retry(), "attempts", ((0, 1),)),
+    (Retry(), "repairs", ((-1, 0),)),
+    (Retry(), "base cap longest_wait", ((NEGATIVE, 0),)),
+    (Limits(), "rpm tpm itpm otpm", ((0, POSITIVE), (1e15, math.nextafter(1e15, 0)))),
+    (Limits(), "concurrency", ((0, 1), (10**15, 10**15 - 1))),
+    (Budget(), "usd", ((NEGATIVE, 0), (1e15, math.nextafter(1e15, 0)))),
+    (Budget(), "tokens", ((-1, 0), (10**15, 10**15 - 1))),
+    (Hedge(1), "after", ((NEGATIVE, 0), (math.inf, sys.float_info.max))),
+    (Hedge(1), "share", ((0, POSITIVE), (math.nextafter(1, 2), 1))),
+    (Breaker(), "failures", ((0, 1),)),
+    (Breaker(), "window rest", ((0, POSITIVE),)),
+    (Timeouts(), "connect first_event idle content attempt total", ((0, POSITIVE),)),
+    (LocalModel(), "context threads slots batch", ((0, 1),)),
+    (LocalModel(), "idle_timeout load_timeout", ((0, POSITIVE), (math.inf, sys.float_info.max))),
+    (LocalModel(), "gpu_layers", ((-1, 0),)),
+    (Options(), "max_tokens", ((-1, 0),)),
+    (Options(), "temperature", ((NEGATIVE, 0),)),
+    (Options(), "top_p", ((NEGATIVE, 0), (math.nextafter(1, 2), 1))),
+    (RunSettings(), "max_steps max_parallel max_failures", ((0, 1),)),
+    (BulkSettings(), "concurrency", ((0, 1),)),
+    (BulkSettings(), "limit", ((-1, 0),)),
+    (Tool.from_function(a_function), "timeout", ((0, POSITIVE),)),
+)
+
+
+def test_every_number_has_its_bounds() -> None:
+    for value, names, pairs in BOUNDS:
+        for name in names.split():
+            for refused, taken in (*pairs, (math.nan, pairs[0][1])):
+                assert getattr(made(value, name, taken), name) == taken
+                with pytest.raises((TypeError, ValueError, ConfigError), match=name):
+                    made(value, name, refused)
+    bounded = {(type(value), name) for value, names, _ in BOUNDS for name in names.split()}
+    for cls in map(type, SETTINGS):
+        numbers = [
+            name for name, hint in get_type_hints(cls).items() if {int, float} & {hint, *get_args(hint)}
+        ]
+        assert {(cls, name) for name in numbers} <= bounded
 
 
 class Sent(Exception):

@@ -207,6 +207,7 @@ KINDS = {
     "ModelStreamErrorException": ServerError,
     "ModelTimeoutException": ServerError,
     "ResourceNotFoundException": NotFoundError,
+    "ServiceQuotaExceededException": RateLimitError,
     "ServiceUnavailableException": OverloadedError,
     "ThrottlingException": RateLimitError,
     "ValidationException": InvalidRequestError,
@@ -214,11 +215,12 @@ KINDS = {
 
 
 def test_every_error_of_the_service_model_is_mapped(service: Any) -> None:
-    operation = service.operation_model("ConverseStream")
-    shapes = {shape.name: shape for shape in operation.error_shapes}
-    for member in operation.output_shape.members["stream"].members.values():
-        if member.metadata.get("exception"):
-            shapes[member.name] = member
+    shapes = {}
+    for operation, member in (("ConverseStream", "stream"), ("InvokeModelWithResponseStream", "body")):
+        model = service.operation_model(operation)
+        in_stream = model.output_shape.members[member].members.values()
+        found = [*model.error_shapes, *(shape for shape in in_stream if shape.metadata.get("exception"))]
+        shapes |= {shape.name: shape for shape in found}
     assert shapes.keys() == KINDS.keys()
     for name, shape in shapes.items():
         status = shape.metadata["error"]["httpStatusCode"]
@@ -228,6 +230,34 @@ def test_every_error_of_the_service_model_is_mapped(service: Any) -> None:
         assert (type(in_stream), in_stream.provider_status) == (KINDS[name], status)
         assert refused.retryable is in_stream.retryable is (KINDS[name].retryable)
         assert str(refused) == str(in_stream) == "no"
+
+
+# https://docs.aws.amazon.com/lambda/latest/api/CommonErrors.html, and those of other AWS services and gateways.
+COMMON = {
+    PermissionDeniedError: "NotAuthorized OptInRequired",
+    AuthenticationError: "ExpiredTokenException IncompleteSignature InvalidClientTokenId InvalidSignatureException "
+    "MissingAuthenticationToken RequestExpired SignatureDoesNotMatch UnrecognizedClientException",
+    NotFoundError: "UnknownOperationException",
+    InvalidRequestError: "ValidationError",
+    RateLimitError: "TooManyRequestsException",
+    OverloadedError: "ServiceUnavailable",
+    ServerError: "InternalError InternalFailure",
+}
+
+
+def test_the_name_of_an_error_decides_before_its_status() -> None:
+    kinds = KINDS | {name: kind for kind, names in COMMON.items() for name in names.split()}
+    for name, kind in kinds.items():
+        for status in (400, 500):
+            refused = CONVERSE.decode_error(Reply(status, {"x-amzn-errortype": name}, b"{}", 0))
+            assert (type(refused), refused.status, refused.code) == (kind, status, name)
+            assert refused.retryable is kind.retryable
+    for code in (
+        "InternalError",
+        "InternalFailure",
+    ):  # what an error of an event stream is when nobody foresaw it
+        in_stream = failure(message(b"", error_code=code, error_message="no", message_type="error"))
+        assert (type(in_stream), in_stream.provider_status, in_stream.code) == (ServerError, 500, code)
 
 
 # -- models --------------------------------------------------------------------------------------------------

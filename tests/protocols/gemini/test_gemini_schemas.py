@@ -316,6 +316,18 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         ("$: null is said by nullable",),
         (),
     ),
+    "anyOf with a null that has words": (
+        {"anyOf": [{"type": "string"}, {"type": ["null"], "title": "T", "description": "D"}]},
+        {"type": "STRING", "nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "anyOf with a null that says more": (
+        {"anyOf": [{"type": "string"}, {"type": "null", "default": None}]},
+        {"anyOf": [{"type": "STRING"}, {"type": "NULL", "default": None}]},
+        (),
+        (),
+    ),
     "anyOf of null alone": (
         {"anyOf": [{"type": "null"}]},
         {"nullable": True},
@@ -396,6 +408,68 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         ("$: allOf is merged",),
         (),
     ),
+    "a number that is listed, of no other type": (
+        {"enum": [1, 2]},
+        {"type": "INTEGER", "enum": ["1", "2"], "format": "enum"},
+        ("$: the numbers of enum are listed as texts",),
+        (),
+    ),
+    "null listed beside texts": (
+        {"enum": ["a", None]},
+        {"type": "STRING", "enum": ["a"], "format": "enum", "nullable": True},
+        ("$: null is said by nullable",),
+        (),
+    ),
+    "a count of 0, and one that is none": (
+        {"type": "string", "minLength": 0, "maxLength": -1},
+        {"type": "STRING", "minLength": 0},
+        (),
+        ("$: maxLength",),
+    ),
+    "allOf that says every word again": (
+        {
+            "type": "integer",
+            "title": "T",
+            "description": "D",
+            "default": 1,
+            "examples": [1],
+            "$id": "a",
+            "allOf": [{"title": "U", "description": "E", "default": 2, "examples": [2], "$id": "b"}],
+        },
+        {"type": "INTEGER", "title": "T", "description": "D", "default": 1, "example": 1},
+        (
+            "$: allOf is merged",
+            *(
+                f"$.allOf[0]: {name} is left out: one is said already"
+                for name in ("title", "description", "default", "examples", "$id")
+            ),
+            "$: of examples the first is sent",
+            "$: $id is left out: it says nothing of the shape",
+        ),
+        (),
+    ),
+    "allOf with further definitions": (
+        {
+            "type": "string",
+            "$defs": {"x": {}},
+            "definitions": {"x": {}},
+            "allOf": [{"$defs": {"y": {}}, "definitions": {"y": {}}}],
+        },
+        {"type": "STRING"},
+        ("$: allOf is merged",),
+        (),
+    ),
+    "allOf beside what is no list and no object": (
+        {"properties": 3, "required": 3, "allOf": [{"properties": {}, "required": ["a"]}]},
+        {"type": "OBJECT"},
+        ("$: allOf is merged", "$: type object is told by its keywords"),
+        (
+            "$.allOf[0]: properties, of which something else is said already",
+            "$.allOf[0]: required, of which something else is said already",
+            "$: properties",
+            "$: required: [3], of which there is no property",
+        ),
+    ),
     "allOf that is none": ({"allOf": 1}, {}, (), ("$: allOf",)),
     "a reference": (
         {"type": "object", "properties": {"p": {"$ref": "#/$defs/pet"}}, **PET},
@@ -424,6 +498,47 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
     "a reference into a list, escaped": (
         {"$ref": "#/$defs/a~1b/anyOf/0", "$defs": {"a/b": {"anyOf": [{"type": "number"}]}}},
         {"type": "NUMBER"},
+        (),
+        (),
+    ),
+    "a reference that is escaped with a tilde": (
+        {"$ref": "#/$defs/a~0b", "$defs": {"a~b": {"type": "number"}}},
+        {"type": "NUMBER"},
+        (),
+        (),
+    ),
+    "a reference behind a list": (
+        {"$ref": "#/$defs/a/anyOf/1", "$defs": {"a": {"anyOf": [{"type": "number"}]}}},
+        {},
+        (),
+        ("$: $ref '#/$defs/a/anyOf/1', which is not in the schema",),
+    ),
+    "a reference to a list's name": (
+        {"$ref": "#/$defs/a/anyOf/x", "$defs": {"a": {"anyOf": [{"type": "number"}]}}},
+        {},
+        (),
+        ("$: $ref '#/$defs/a/anyOf/x', which is not in the schema",),
+    ),
+    "a reference with words and definitions of its own": (
+        {
+            "$ref": "#/$defs/a",
+            "title": "T",
+            "default": 1,
+            "definitions": {},
+            "$defs": {
+                "a": {"type": "integer", "title": "A", "default": 2, "definitions": {"b": {}}, "$defs": {}}
+            },
+        },
+        {"type": "INTEGER", "title": "T", "default": 1},
+        (),
+        (),
+    ),
+    "a reference to a reference with words": (
+        {
+            "$ref": "#/$defs/a",
+            "$defs": {"a": {"$ref": "#/$defs/b", "title": "A"}, "b": {"type": "number", "title": "B"}},
+        },
+        {"type": "NUMBER", "title": "A"},
         (),
         (),
     ),
@@ -501,6 +616,7 @@ def test_a_construct_is_compiled(name: str) -> None:
     assert made.schema == sent
     assert made.changed == changed
     assert made.lost == lost
+    assert made.is_weaker is any("oneOf is said by anyOf" in what for what in changed)
     assert json.dumps(schema) == before
 
 

@@ -145,6 +145,8 @@ def calls(*texts: str) -> list[dict[str, Any]]:
         (says("Hxx"), [SAID], ["Hxx"]),
         (grows(0, {"type": "model_output"}), [SAID], ["Hello"]),
         (says("Hello"), [SAID, {**SAID, "content": [{"type": "text", "text": "Bye"}]}], ["Hello", "Bye"]),
+        (says("Hello"), [{**SAID, "content": [{"type": "text", "text": "Bye"}]}, SAID], ["Hello", "Bye"]),
+        (calls('{"a":1}'), [{**CALL, "name": "g"}], ['{"a":1}', '{"a":1}']),
         ([*grows(0, {"type": "model_output"}), *grows(1, CALL)], [SAID, CALL], ['{"a":1}', "Hello"]),
         ([*grows(0, CALL), *says("Hello", 1)], [SAID, CALL], ['{"a":1}', "Hello"]),
         (calls('{"a":1}'), [THOUGHT, CALL], ['{"a":1}', "Hm"]),
@@ -174,7 +176,38 @@ def test_a_listed_step_that_has_come_completes_it(
     for index, part in enumerate(content):
         joined = "".join(e.text for e in events if getattr(e, "index", None) == index and hasattr(e, "text"))
         assert joined == final_text(part)
-    assert all(part.signature == "s" for part in content if isinstance(part, ReasoningPart))
+    thoughts = [(part.signature, part.extra) for part in content if isinstance(part, ReasoningPart)]
+    assert set(thoughts) <= {("s", None)}
+
+
+def thinks(signature: str, text: str) -> dict[str, Any]:
+    return {**THOUGHT, "signature": signature, "summary": [{"type": "text", "text": text}]}
+
+
+def searches(query: str) -> dict[str, Any]:
+    return {"type": "google_search_call", "query": query}
+
+
+@pytest.mark.parametrize(
+    ("streamed", "listed", "parts"),
+    [
+        (calls("{}"), [CALL, {**CALL, "id": "c2", "arguments": {}}], ["{}", "{}"]),
+        (grows(0, thinks("s", "Hm")), [thinks("s", "Aha"), thinks("t", "Hm")], ["Hm", "Hm"]),
+        (grows(0, {"type": "thought"}), [{**THOUGHT, "signature": None}], ["Hm"]),
+        (grows(0, {**searches("x"), "id": None}), [searches("y"), searches("x")], ["x", "y"]),
+    ],
+    ids=["a call by its id", "a thought by its signature", "a thought without one", "a search by all of it"],
+)
+def test_what_names_a_step_counts_before_its_text(
+    streamed: list[dict[str, Any]], listed: list[dict[str, Any]], parts: list[str]
+) -> None:
+    last = {"event_type": "interaction.completed", "interaction": {"status": "completed", "steps": listed}}
+    decoder = GoogleInteractions().decoder(of("google_interactions", "p"))
+    events = [e for each in [*streamed, last] for e in decoder.feed(WireMessage(json.dumps(each).encode()))]
+    content = collect(events).message.content
+    assert [
+        part.data["query"] if isinstance(part, OpaquePart) else final_text(part) for part in content
+    ] == parts
 
 
 def of(protocol: str, provider: str) -> Origin:

@@ -192,7 +192,6 @@ class PartBuilder:
         if self._arguments and not self.part.fragments:
             self._parts.add(self.part, self._arguments)
         self._parts.close(self.part)
-        self.part.grown = None  # it refers back to here
 
 
 def _string(value: Any) -> str:

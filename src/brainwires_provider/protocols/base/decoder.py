@@ -163,6 +163,7 @@ class Assembler:
         if fields:
             part.seed = replace(part.seed, **fields)
         done = part.part()
+        part.grown = None  # it refers back to what opened the part
         del self._open[part.index]
         self._closed[part.index] = done
         self.events.append(PartEnd(part.index, done))

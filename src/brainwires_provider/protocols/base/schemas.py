@@ -106,11 +106,9 @@ class Compiler(ABC):
                     self.lose(path, f"$ref {ref!r}, which is not in the schema")
                 break
             seen = (*seen, ref)
-            for name in target.keys() & schema.keys() - {"$defs", "definitions", "$ref"}:
+            for name in target.keys() & schema.keys() - {"$defs", "definitions"}:
                 if target[name] != schema[name] and name not in _WORDS:
                     self.lose(path, f"{name} of {ref!r}, which stands beside the reference too")
-            if "$ref" in target:
-                schema = {"$ref": target["$ref"], **schema}
             schema = {**target, **schema}
         return schema, seen
 

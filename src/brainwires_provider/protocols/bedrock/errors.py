@@ -31,34 +31,38 @@ from brainwires_provider.types import Origin, Response
 
 __all__ = ["decode_error", "error_in_stream", "is_error", "named_error"]
 
-_KINDS: dict[str, tuple[type[APIError], int]] = {
-    "accessdenied": (PermissionDeniedError, 403),
-    "expiredtoken": (AuthenticationError, 403),
-    "incompletesignature": (AuthenticationError, 403),
-    "internalerror": (ServerError, 500),
-    "internalfailure": (ServerError, 500),
-    "internalserver": (ServerError, 500),
-    "invalidclienttokenid": (AuthenticationError, 403),
-    "invalidsignature": (AuthenticationError, 403),
-    "missingauthenticationtoken": (AuthenticationError, 403),
-    "modelerror": (ServerError, 424),
-    "modelnotready": (OverloadedError, 429),
-    "modelstreamerror": (ServerError, 424),
-    "modeltimeout": (ServerError, 408),
-    "notauthorized": (PermissionDeniedError, 403),
-    "optinrequired": (PermissionDeniedError, 403),
-    "requestexpired": (AuthenticationError, 403),
-    "resourcenotfound": (NotFoundError, 404),
-    "servicequotaexceeded": (RateLimitError, 400),
-    "serviceunavailable": (OverloadedError, 503),
-    "signaturedoesnotmatch": (AuthenticationError, 403),
-    "throttling": (RateLimitError, 429),
-    "toomanyrequests": (RateLimitError, 429),
-    "unknownoperation": (NotFoundError, 404),
-    "unrecognizedclient": (AuthenticationError, 403),
-    "validation": (InvalidRequestError, 400),
-    "validationerror": (InvalidRequestError, 400),
+_NAMES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
+    (PermissionDeniedError, ("accessdenied", "notauthorized", "optinrequired")),
+    (
+        AuthenticationError,
+        ("expiredtoken", "incompletesignature", "invalidclienttokenid", "invalidsignature"),
+    ),
+    (AuthenticationError, ("missingauthenticationtoken", "requestexpired", "signaturedoesnotmatch")),
+    (AuthenticationError, ("unrecognizedclient",)),
+    (NotFoundError, ("resourcenotfound", "unknownoperation")),
+    (InvalidRequestError, ("validation", "validationerror")),
+    (RateLimitError, ("servicequotaexceeded", "throttling", "toomanyrequests")),
+    (OverloadedError, ("modelnotready", "serviceunavailable")),
+    (ServerError, ("internalerror", "internalfailure", "internalserver")),
+    (ServerError, ("modelerror", "modelstreamerror", "modeltimeout")),
+)
+_KINDS = {name: kind for kind, names in _NAMES for name in names}
+_STATUSES = {
+    "accessdenied": 403,
+    "internalerror": 500,
+    "internalfailure": 500,
+    "internalserver": 500,
+    "modelerror": 424,
+    "modelnotready": 429,
+    "modelstreamerror": 424,
+    "modeltimeout": 408,
+    "resourcenotfound": 404,
+    "servicequotaexceeded": 400,
+    "serviceunavailable": 503,
+    "throttling": 429,
+    "validation": 400,
 }
+"""Of the API's own exceptions and of a failing service. Other errors come before a stream, with a status of HTTP."""
 _NO_KEY = re.compile(r"authentication failed|api key|security token", re.IGNORECASE)
 
 
@@ -102,8 +106,7 @@ def named_error(
     inner = body.get("Output") if isinstance(body.get("Output"), Mapping) else body
     assert isinstance(inner, Mapping)
     message = inner.get("message") or inner.get("Message") or inner.get("originalMessage")
-    _, usual = _KINDS.get(_key(name), (APIError, None))
-    claimed = None if status is not None and status >= 400 else usual
+    claimed = None if status is not None and status >= 400 else _STATUSES.get(_key(name))
     error = api_error(
         message=str(message) if message else name or "the service failed without a message",
         status=status,
@@ -131,7 +134,7 @@ def error_in_stream(
 
 def _classified(error: APIError) -> APIError:
     """The same error as the class of its name, if the name is known."""
-    kind, _ = _KINDS.get(_key(error.code), (type(error), None))
+    kind = _KINDS.get(_key(error.code), type(error))
     if kind is InvalidRequestError and isinstance(error, ContextLengthError):
         return error
     if kind is PermissionDeniedError and _NO_KEY.search(error.message):

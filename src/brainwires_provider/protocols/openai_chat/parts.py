@@ -48,7 +48,7 @@ __all__ = [
     "search_citations",
 ]
 
-_AUDIO_FORMATS = {"audio/x-wav": "wav", "audio/mpeg": "mp3"}
+_AUDIO_FORMATS = {"audio/x-wav": "wav", "audio/mpeg": "mp3"}  # others: the subtype
 
 # -- tool calls ---------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ __all__ = ["encode_messages", "encode_turn"]
 
 _BOUND = frozenset((ReasoningPart, OpaquePart, ImagePart, FilePart, ToolResultPart))
 _PIECES = frozenset((TextPart, RefusalPart))
-_AUDIO_FORMATS = {"audio/x-wav": "wav", "audio/mpeg": "mp3"}
+_AUDIO_FORMATS = {"audio/x-wav": "wav", "audio/mpeg": "mp3"}  # others: the subtype
 _IDS = ("id", "status")
 _LONGEST_ID = 64  # 2026-09: https://github.com/fawney19/Aether/pull/829
 # How ids of items begin; one that begins otherwise is refused (2026-07: https://github.com/nodetool-ai/nodetool/pull/4252).
