@@ -33,6 +33,7 @@ from brainwires_provider.transports.websocket.connection import (
     LinkLost,
     connect,
 )
+from brainwires_provider.testing import ResponsesService, ScriptedSocket
 from socket_memory import FastLoop
 
 KEY = "sk-planted-9f3a"
@@ -627,6 +628,8 @@ def test_fragments_are_joined_with_control_frames_between_them(together: bool) -
         frame(0, b""),
         frame(10, b"unasked"),
         frame(2, b"\xff\xfe"),
+        frame(2, b"three ", fin=False),
+        frame(0, b"four"),
         frame(1, b"bad \xff utf-8"),
     )
     said: list[tuple[int, bytes]] = []
@@ -642,7 +645,7 @@ def test_fragments_are_joined_with_control_frames_between_them(together: bool) -
             link = await connect(shake(server.url), on_frame=heard.on_frame, on_close=heard.on_close)
             assert heard.frames == []  # not before the caller has the link, even if it came with the 101
             assert (await heard.end()).code == 1000
-            assert heard.frames == [b"one two", b"\xff\xfe", b"bad \xff utf-8"]
+            assert heard.frames == [b"one two", b"\xff\xfe", b"three four", b"bad \xff utf-8"]
             assert not link.is_open
         assert said == [(10, b"are you there"), (8, b"\x03\xe8")]
 
@@ -1155,6 +1158,27 @@ def test_a_hundred_links_leave_no_task_and_no_socket(way: str) -> None:
             assert len(asyncio.all_tasks()) == 1
 
     run(main())
+
+
+@pytest.mark.parametrize("way", ["abort", "aclose", "drop"])
+def test_a_link_whose_loop_was_closed_is_over_and_frees_its_socket(way: str) -> None:
+    with ScriptedSocket(ResponsesService()) as server:
+        loop = asyncio.new_event_loop()
+        link, heard = loop.run_until_complete(opened(server.url))
+        loop.close()
+        assert link.closed is None and not link.is_open
+        if way == "drop":
+            del link
+        else:
+            for use in (link.send(b"late"), link.ping()):
+                with pytest.raises(LinkLost) as lost:
+                    asyncio.run(use)
+                assert lost.value.closed.how == "loop"
+            for _ in range(2):
+                link.abort() if way == "abort" else asyncio.run(link.aclose())
+                assert link.closed is not None and link.closed.how == "loop"
+        server.wait_idle()
+    assert heard.ends == [] and heard.frames == []
 
 
 PROGRAM = """
