@@ -19,6 +19,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from hashlib import sha1
 from typing import Any
+from weakref import ref
 
 import pytest
 import trustme
@@ -1179,6 +1180,28 @@ def test_a_link_whose_loop_was_closed_is_over_and_frees_its_socket(way: str) -> 
                 assert link.closed is not None and link.closed.how == "loop"
         server.wait_idle()
     assert heard.ends == [] and heard.frames == []
+    gone = ref(heard)
+    del heard
+    gc.collect()
+    assert gone() is None  # who still has the link has nothing of its callbacks
+
+
+@pytest.mark.parametrize("way", ["abort", "aclose", "server"])
+def test_a_link_that_is_over_keeps_nothing_of_its_callbacks(way: str) -> None:
+    async def main() -> None:
+        async with Raw(after_upgrade(*([close_frame(1000)] if way == "server" else []), then=hold)) as server:
+            link, heard = await opened(server.url)
+            if way == "abort":
+                link.abort()
+            elif way == "aclose":
+                await link.aclose()
+            await heard.end()
+            gone = ref(heard)
+            del heard
+            gc.collect()
+            assert gone() is None and link.closed is not None
+
+    run(main(), fast=True)
 
 
 PROGRAM = """
