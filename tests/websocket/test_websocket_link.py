@@ -25,7 +25,14 @@ import pytest
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 
-from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, RequestTimeout
+from brainwires_provider import AsyncClient, ProviderConfig, Retry, WebSocketOptions
+from brainwires_provider.errors import (
+    ConfigError,
+    ConnectError,
+    ProtocolError,
+    RequestTimeout,
+    StreamInterrupted,
+)
 from brainwires_provider.transports.websocket.connection import (
     Closed,
     Handshake,
@@ -752,6 +759,21 @@ def test_a_close_right_after_the_upgrade_still_gives_a_link() -> None:
                 _, heard = await opened(server.url)
                 assert heard.ends == []
                 assert (await heard.end()).how == how
+
+    run(main())
+
+
+def test_a_request_that_a_link_did_not_take_is_none_that_was_sent() -> None:
+    async def main() -> None:
+        async with Raw(after_upgrade(close_frame(1012), together=True)) as server:
+            url, options = f"http://127.0.0.1:{server.port}/v1", WebSocketOptions(http_fallback=False)
+            own = ProviderConfig("openai-responses-ws", base_url=url, api_key=KEY, socket=options)
+            async with AsyncClient("openai-responses-ws:m", providers=[own], retry=Retry(1)) as client:
+                with pytest.raises(StreamInterrupted) as caught:
+                    await client.chat("hi")
+                stats = client.stats().websockets
+                assert caught.value.how == "1012" and stats is not None
+                assert (stats.connected, stats.full, stats.incremental) == (2, 0, 0)
 
     run(main())
 
