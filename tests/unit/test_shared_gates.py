@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from decimal import Decimal
@@ -420,7 +421,7 @@ class _Scripted(Server):
         await asyncio.sleep(0.01)
         if isinstance(answer, Exception):
             raise answer
-        granted = ",".join(each.partition(",")[0] for each in message["enter"].split())
+        granted = ",".join(each.partition(",")[0] for each in message.get("enter", "").split())
         usual = {"lost": False, "epoch": "e", "limits": "", "owners": 1, "used": "0,0,0,0", "wait": -1}
         return usual | {"granted": granted} | answer
 
@@ -666,6 +667,34 @@ def test_a_loop_that_ends_gives_back_what_it_holds(kept: RedisServer) -> None:
     assert kept.ask("hlen", "test:{ends}:held") == 0
 
 
+@pytest.mark.parametrize("late", [None, ConnectionError("lost")])
+def test_a_command_that_nobody_waits_for_any_more_ends_without_a_word(late: Exception | None) -> None:
+    """Also where the package answers a cancellation with an error of its own."""
+    problems: list[Any] = []
+
+    async def command() -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            if late is not None:
+                raise late from None
+            raise
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        asked = asyncio.create_task(Server(Limits(shared="redis://h"))._answer(command()))
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await asyncio.sleep(0.01)
+        assert len(asyncio.all_tasks()) == 1
+        gc.collect()
+
+    virtually(main())
+    assert problems == []
+
+
 # -- budgets -----------------------------------------------------------------------------------------------------
 
 
@@ -703,6 +732,39 @@ def test_a_hundred_at_once_with_money_for_ten(kept: RedisServer) -> None:
         await close(four)
 
     run(main())
+
+
+def test_each_end_is_reported_without_another_request(kept: RedisServer) -> None:
+    async def main() -> None:
+        account, other = accounts(kept.url, 2, "one by one")
+        budget = Budget(tokens=100, scope="one by one")
+        for tokens in (10, 20):
+            account.settle(await account.reserve(budget, Decimal(0), 50), None, tokens)
+            async with asyncio.timeout(5):
+                while account._ends or account._task is not None:
+                    await asyncio.sleep(0.001)
+        assert (account.stats().tokens, account.stats().reserved_tokens) == (30, 0)
+        with pytest.raises(BudgetExceededError, match="30 spent, 0 reserved"):
+            await other.reserve(budget, Decimal(0), 71)
+        await close([account, other])
+
+    run(main())
+
+
+def test_what_is_on_its_way_as_an_account_is_closed_is_reported_again() -> None:
+    async def main() -> None:
+        said = {"short": "", "spent": "0,0"}
+        server = _Scripted(said, said, said)
+        account = SharedAccount(server, "x", asyncio.get_running_loop())
+        account.settle(await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5), None, 3)
+        while len(server.messages) < 2:
+            await asyncio.sleep(0.001)
+        await account.aclose()
+        begun, first, second = server.messages
+        assert begun["ends"] == "" and first["ends"] == second["ends"] == f"{begun['id']}:0,3"
+        assert account._ends == [] and account._task is None
+
+    virtually(main())
 
 
 def test_tokens_are_counted_over_processes(kept: RedisServer) -> None:

@@ -33,6 +33,7 @@ from brainwires_provider.errors import (
     RequestTimeout,
     StreamInterrupted,
 )
+from brainwires_provider.testing import ResponsesService, ScriptedSocket
 from brainwires_provider.transports.websocket.connection import (
     Closed,
     Handshake,
@@ -41,7 +42,6 @@ from brainwires_provider.transports.websocket.connection import (
     LinkLost,
     connect,
 )
-from brainwires_provider.testing import ResponsesService, ScriptedSocket
 from socket_memory import FastLoop
 
 KEY = "sk-planted-9f3a"
