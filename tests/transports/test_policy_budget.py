@@ -16,6 +16,7 @@ from brainwires_provider import (
     ConfigError,
     Limits,
     OpenAIResponsesOptions,
+    ProviderConfig,
     ProviderError,
     RequestTimeout,
     Retry,
@@ -101,6 +102,40 @@ def test_what_is_spent_after_a_call(name: str) -> None:
         found = asyncio.run(main(server.url))
     assert found.reserved_tokens == 0
     assert found.tokens == spent
+
+
+# name: the first model's answer, how many others have no key, and what is spent: of the first alone
+PASSED: dict[str, tuple[Answer, int, int]] = {
+    "refused": (BUSY, 1, 0),
+    "refused, two": (BUSY, 2, 0),
+    "reset": (Answer(drop=True), 1, INPUT + 3 * 8 + 100),
+    "reset, two": (Answer(drop=True), 2, INPUT + 3 * 8 + 100),
+    "cut after its usage": (CUT_USED, 1, 50),
+    "cut after its usage, two": (CUT_USED, 2, 50),
+}
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_a_model_that_nothing_was_sent_to_costs_nothing(name: str) -> None:
+    answer, others, spent = PASSED[name]
+
+    def key() -> str:
+        raise ConfigError("no key")
+
+    async def main(url: str) -> Any:
+        own = ProviderConfig("groq", base_url=url, api_key=key)
+        settings: Any = {"fallback": [f"groq:m{n}" for n in range(others)], "retry": Retry(1)}
+        settings |= {"providers": [own], "limits": Limits(rpm=9)}
+        async with asking(url, Budget(tokens=100_000), **settings) as client:
+            error = await tried(client.stream("Hi", max_tokens=100).collect())
+            assert len(error.attempts) == 1 + others
+            used = {(each.model, each.kind): each.used for each in client.stats().limits}
+            return account(client), used
+
+    with ScriptedServer([answer]) as server:
+        found, used = asyncio.run(main(server.url))
+    assert (found.tokens, found.reserved_tokens) == (spent, 0)
+    assert used == {("gpt-4o", "requests"): 1} | {(f"m{n}", "requests"): 0 for n in range(others)}
 
 
 def test_what_a_request_used_beyond_its_bound_is_counted_and_the_next_is_refused() -> None:

@@ -321,6 +321,63 @@ def no_vault() -> str:
     raise ConfigError("the vault is closed")
 
 
+# The models of a call, in order; those of Groq have no key: whose error is raised, "" if the last one answers.
+CHAINS: dict[str, tuple[list[str], str]] = {
+    "one without a key": (["down-0", "groq:a"], "down-0"),
+    "two": (["down-0", "groq:a", "groq:b"], "down-0"),
+    "two, then one that answers": (["down-0", "groq:a", "groq:b", "good"], ""),
+    "one, then one that fails": (["down-0", "groq:a", "down-1"], "down-1"),
+    "between failures": (["down-0", "groq:a", "down-1", "groq:b"], "down-1"),
+    "between failures, two each": (["down-0", "groq:a", "groq:b", "down-1", "groq:c", "groq:d"], "down-1"),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_model_that_was_passed_over_is_listed_once_and_in_order(name: str) -> None:
+    chain, raised = CHAINS[name]
+    models = [model if ":" in model else f"openai-chat:{model}" for model in chain]
+
+    async def main() -> Any:
+        transport: Any = FakeProvider(lambda request: GOOD if request.json()["model"] == "good" else DOWN)
+        providers = [ProviderConfig("openai-chat", api_key="k"), ProviderConfig("groq", api_key=no_vault)]
+        settings: Any = {"providers": providers, "transport": transport, "retry": ONE}
+        async with AsyncClient(models[0], fallback=models[1:], **settings) as client:
+            try:
+                return await client.chat("Hi")
+            except OverloadedError as error:
+                return error
+
+    found = asyncio.run(main())
+    assert [each.model for each in found.attempts] == models[: None if raised else -1]
+    assert found.model == raised if raised else found.text == "Hello"
+    for model, each in zip(models, found.attempts, strict=False):
+        assert each.error == ("the vault is closed" if model.startswith("groq:") else "no capacity")
+
+
+def test_a_model_that_failed_before_it_had_no_key_any_more_is_listed_with_both() -> None:
+    keys = iter(["k"])
+
+    def key() -> str:
+        return next(keys, None) or no_vault()
+
+    async def main() -> Any:
+        providers = [ProviderConfig("openai-chat", api_key="k"), ProviderConfig("groq", api_key=key)]
+        settings: Any = {"providers": providers, "transport": FakeProvider(lambda _: DOWN), "retry": Retry(2)}
+        async with AsyncClient("openai-chat:m", fallback=["groq:a"], **settings) as client:
+            noted(client)
+            with pytest.raises(OverloadedError) as caught:
+                await client.chat("Hi")
+            return caught.value
+
+    error = asyncio.run(main())
+    assert error.provider == "openai-chat"
+    assert [(each.model, each.error) for each in error.attempts] == [
+        *[("openai-chat:m", "no capacity")] * 2,
+        ("groq:a", "no capacity"),
+        ("groq:a", "the vault is closed"),
+    ]
+
+
 @pytest.mark.parametrize("is_last", [False, True])
 @pytest.mark.parametrize(
     ("settings", "between", "words"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from brainwires_provider import AsyncClient, CallInfo, Client, ConfigError, ProviderError, RateLimitError
 from brainwires_provider._core import watch
 from brainwires_provider._core.hooks import Hooks
+from brainwires_provider._core.watch import LOGGER, log_to_stderr
 from brainwires_provider.testing import Answer, Drop, ScriptedServer, Stall, sse
 from chat_answers import TEXT, WHOLE, chunk
 from virtual_time import virtually
@@ -199,11 +201,43 @@ def test_closing_waits_for_hooks_five_seconds_at_most() -> None:
         hooks.call("on_request", 600)
         await hooks.aclose()
         took = asyncio.get_running_loop().time()
-        await asyncio.sleep(0)
+        for _ in range(2):  # the cancelled one ends, and then its callbacks run
+            await asyncio.sleep(0)
+        assert not hooks._tasks
         return took
 
     assert virtually(main()) == 5.0
     assert ended == ["whole", "cancelled"]
+
+
+def test_a_copied_client_has_the_same_hooks_and_waits_for_its_own_alone() -> None:
+    seen, gate = Seen(), asyncio.Event()
+
+    async def on_request(info: CallInfo) -> None:
+        await gate.wait()
+        seen.note("request", info)
+
+    async def main(url: str) -> None:
+        first = AsyncClient(
+            "openai-chat:m", base_url=url, api_key="k", **{**seen.coroutines(), "on_request": on_request}
+        )
+        await first.chat("Hi")
+        other = copy.copy(first)
+        await other.aclose()
+        assert "request" not in seen.names  # which still waits, and was not cancelled
+        gate.set()
+        await first.aclose()
+        async with copy.copy(first) as other:
+            await other.chat("Hi")
+            with pytest.raises(ProviderError):
+                await other.chat("Hi")
+        await first.aclose()
+
+    with ScriptedServer([GOOD, GOOD, WRONG]) as server:
+        asyncio.run(main(server.url))
+    told = [(name, type(value).__name__) for name, _, value in seen.calls if name != "request"]
+    assert told == [("response", "Response")] * 2 + [("error", "InvalidRequestError")]
+    assert seen.names.count("request") == 3
 
 
 def test_hooks_of_the_synchronous_client() -> None:
@@ -267,6 +301,34 @@ def test_the_variable_for_scripts(level: str, lines: int, monkeypatch: pytest.Mo
         )
     assert len(done.stderr.splitlines()) == lines and "sk-secret" not in done.stderr
     assert done.stderr.count("answered with status 200") == (1 if lines else 0)
+
+
+def test_the_log_goes_to_standard_error_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    try:
+        for level in ("warning", "Info"):  # of two clients: the later one counts
+            log_to_stderr(level)
+        LOGGER.debug("one")
+        LOGGER.info("two")
+    finally:
+        LOGGER.setLevel(logging.NOTSET)
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ INFO brainwires_provider: two\n", err)
+    assert not LOGGER.propagate
+
+
+def test_a_handler_of_the_program_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = logging.NullHandler()
+    monkeypatch.setattr(LOGGER, "handlers", [own])
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    try:
+        log_to_stderr("info")
+        assert LOGGER.handlers == [own] and LOGGER.propagate and LOGGER.level == logging.INFO
+    finally:
+        LOGGER.setLevel(logging.NOTSET)
 
 
 def test_a_level_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:

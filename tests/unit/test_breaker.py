@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from brainwires_provider import (
     APIError,
@@ -33,7 +34,7 @@ from brainwires_provider import (
     StreamTimeout,
     Timeouts,
 )
-from brainwires_provider._core.breaker import Circuit, Permit, is_healthy
+from brainwires_provider._core.breaker import Circuit, Circuits, Permit, is_healthy
 from brainwires_provider.testing import (
     Answer,
     Drop,
@@ -212,6 +213,21 @@ def test_while_it_is_open_at_most_one_request_is_under_way(steps: list[tuple[str
     if state(one) == "half-open" and one._probe is None:
         assert one.refusal() is None  # it is never shut for good
     assert sent_since <= clock.now
+
+
+def test_each_provider_address_model_and_policy_has_its_own() -> None:
+    session: Any = AsyncClient("openai-chat:m", api_key="k")._session
+    circuits, policy, target = Circuits(), Breaker(failures=1, rest=60), session.target("openai-chat:m")
+    one = circuits.of(policy, target)
+    failing(one, 1)
+    others = [
+        circuits.of(policy, replace(target, **{name: "other"})) for name in ("provider", "base_url", "model")
+    ]
+    others.append(circuits.of(Breaker(failures=1, rest=61), target))
+
+    assert [state(each) for each in others] == ["closed"] * 4 and len(circuits.stats()) == 5
+    for equal in (policy, replace(policy)):  # made anew for a call, or for each
+        assert circuits.of(equal, target) is circuits.of(equal, replace(target)) is one
 
 
 # -- in calls ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from brainwires_provider import (
     Client,
     ConfigError,
     HostedTool,
+    ImagePart,
     JSONSchema,
     Message,
     OpenAIChatOptions,
@@ -38,6 +39,7 @@ from brainwires_provider import (
     UnsupportedError,
 )
 from brainwires_provider.cli.terminal import explain
+from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.testing import Answer, FakeProvider, RecordedRequest, ScriptedServer, sse
 from chat_answers import TEXT, WHOLE, chunk
 from faults import KEY
@@ -262,6 +264,55 @@ def test_each_call_has_its_own_headers_whatever_was_kept_of_others(name: str, st
         assert {each["accept"] for each in sent} == {accepted}
 
     asyncio.run(main())
+
+
+CHAT, STREAMED = "/chat/completions", "/models/m:streamGenerateContent"
+# name: the model, the query of the base URL, that of the call, and where the request goes
+QUERIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "none": ("openai-chat:m", "", {}, CHAT),
+    "the base URL's": ("openai-chat:m", "?v=1&w=a%20b", {}, f"{CHAT}?v=1&w=a%20b"),
+    "an empty one": ("openai-chat:m", "?", {}, CHAT),
+    "the call's": ("openai-chat:m", "", {"v": "1 2"}, f"{CHAT}?v=1+2"),
+    "both": ("openai-chat:m", "?v=1", {"w": "2"}, f"{CHAT}?v=1&w=2"),
+    "the protocol's": ("google:m", "", {}, f"{STREAMED}?alt=sse"),
+    "all": ("google:m", "?v=1", {"w": "2"}, f"{STREAMED}?v=1&alt=sse&w=2"),
+    "the call's over the protocol's": ("google:m", "", {"alt": "json"}, f"{STREAMED}?alt=json"),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_stands_behind_the_path(name: str) -> None:
+    model, base, query, expected = QUERIES[name]
+    client = AsyncClient(model, api_key=KEY, base_url=f"https://host.example/v1{base}")
+
+    assert client.prepare("hi", stream=True, extra_query=query).url == f"https://host.example/v1{expected}"
+
+
+def test_a_field_of_a_query_may_stand_there_several_times() -> None:
+    session: Any = AsyncClient("openai:m", api_key=KEY)._session
+    call = Call("/responses/r", {}, method="GET", query={"include[]": ["a", "b"], "stream": "true"})
+
+    assert session.plan_call(call, session.target("openai:m")).url.endswith(
+        "/v1/responses/r?include%5B%5D=a&include%5B%5D=b&stream=true"
+    )
+
+
+IMAGE = ImagePart(b"x", media_type="image/png")
+UNSENDABLE: dict[str, tuple[str, dict[str, Any], type[ProviderError], str | None]] = {
+    "half a character": ("openai-chat:m", {"system": "\ud83d"}, UnsupportedError, "m"),
+    "a strict option": ("openai-chat:m", {"top_k": 3, "strict": True}, UnsupportedError, "m"),
+    "media": ("openai-chat:o3-mini", {"input": Message.user(IMAGE)}, UnsupportedError, "o3-mini"),
+    "a header": ("openai-chat:m", {"extra_headers": {"a b": "c"}}, ConfigError, None),
+}
+
+
+@pytest.mark.parametrize("name", UNSENDABLE)
+def test_what_cannot_be_sent_names_its_provider_and_model(name: str) -> None:
+    model, args, kind, own = UNSENDABLE[name]
+    with pytest.raises(kind) as caught:
+        AsyncClient(model, api_key=KEY).prepare(**{"input": "hi", **args})
+
+    assert (caught.value.provider, caught.value.model) == (model.partition(":")[0], own)
 
 
 def test_a_model_that_is_no_text_is_named() -> None:

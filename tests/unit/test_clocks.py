@@ -25,6 +25,14 @@ CASES: dict[str, tuple[Timeouts, bool, float | None, tuple[float, str] | None]] 
     "total": (Timeouts(idle=None, total=7), True, 12, (17, "total")),
     "attempt before total": (Timeouts(attempt=3, total=7), False, 10, (13, "attempt")),
     "the nearest of all": (Timeouts(first_event=2, attempt=3, total=7), False, 10, (12, "first_event")),
+    # two at once: which one is named
+    "idle and content": (Timeouts(idle=3, content=3), True, 12, (15, "idle")),
+    "idle and total": (Timeouts(idle=3, total=5), True, 12, (15, "idle")),
+    "content and total": (Timeouts(idle=None, content=3, total=5), True, 12, (15, "content")),
+    "first event and total": (Timeouts(first_event=5, total=5), False, 10, (15, "first_event")),
+    "first event and attempt": (Timeouts(first_event=5, attempt=5), False, 10, (15, "attempt")),
+    "idle and attempt": (Timeouts(idle=3, attempt=5), True, 12, (15, "attempt")),
+    "attempt and total": (Timeouts(attempt=5, total=5), False, 10, (15, "attempt")),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -21,6 +22,7 @@ from brainwires_provider._core.shared_limits import SharedGate, Timing
 from brainwires_provider._core.shared_server import Server
 from brainwires_provider._core.waits import Waits
 from redis_servers import RedisServer
+from virtual_time import virtually
 
 QUICK = Timing(window=1.0, renew=0.2, patience=0.8, probe=0.05, grace=0.3)
 NAMES = iter(range(1_000_000))
@@ -175,6 +177,9 @@ class _Dead(Server):
         pass
 
     async def run(self, *_: Any) -> dict[str, Any]:
+        raise SharedServerError("it is dead")
+
+    async def ping(self) -> None:
         raise SharedServerError("it is dead")
 
 
@@ -336,6 +341,341 @@ def test_a_process_that_has_never_reached_the_server_counts_itself_alone(server:
     run(main())
 
 
+Step = tuple[float, str, str, int]
+ALONE: dict[str, tuple[dict[str, Any], list[Step], dict[str, float]]] = {
+    "in order": (
+        {"rpm": 2},
+        [(0, "ask", name, 0) for name in "abcde"],
+        {"a": 0, "b": 0, "c": 60, "d": 60, "e": 120},
+    ),
+    "a settled place is passed on": (
+        {"concurrency": 1},
+        [(0, "ask", "a", 0), (1, "ask", "b", 0), (5, "settle", "a", 0)],
+        {"a": 0, "b": 5},
+    ),
+    "a settled place counts what was used": (
+        {"tpm": 100},
+        [(0, "ask", "a", 90), (1, "ask", "b", 50), (5, "settle", "a", 10)],
+        {"a": 0, "b": 5},
+    ),
+    "a settled place lets the next look at its own time": (
+        {"rpm": 1, "concurrency": 1},
+        [(0, "ask", "a", 0), (1, "ask", "b", 0), (5, "settle", "a", 0)],
+        {"a": 0, "b": 60},
+    ),
+    "who leaves takes no place": (
+        {"rpm": 1},
+        [(0, "ask", "a", 0), (1, "ask", "b", 0), (2, "ask", "c", 0), (3, "leave", "b", 0)],
+        {"a": 0, "c": 60},
+    ),
+    "who leaves lets the next look at its own time": (
+        {"tpm": 100},
+        [
+            *((0, "ask", "a", 50), (30, "ask", "b", 50), (31, "ask", "c", 100), (32, "ask", "d", 40)),
+            (40, "leave", "c", 0),
+        ],
+        {"a": 0, "b": 30, "d": 60},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_who_is_served_when_without_a_server(name: str) -> None:
+    given, steps, expected = ALONE[name]
+
+    async def main() -> dict[str, float]:
+        loop, limits = asyncio.get_running_loop(), Limits(shared="redis://h", when_down="local", **given)
+        gate = alone(limits)
+        granted: dict[str, float] = {}
+        tickets: dict[str, Ticket] = {}
+
+        async def ask(who: str, tokens: int) -> None:
+            tickets[who] = await gate.enter(Amounts(input=tokens), Waits())
+            granted[who] = loop.time()
+
+        asked: dict[str, asyncio.Task[None]] = {}
+        for at, what, who, tokens in steps:
+            await asyncio.sleep(at - loop.time())
+            match what:
+                case "ask":
+                    asked[who] = asyncio.create_task(ask(who, tokens))
+                case "leave":
+                    asked.pop(who).cancel()
+                case "settle":
+                    gate.settle(tickets[who], Amounts(1, tokens) if tokens else None)
+        async with asyncio.timeout(600):
+            await asyncio.gather(*asked.values())
+        assert gate.waiting == 0
+        await gate.aclose()
+        assert timers(loop) == [] and len(asyncio.all_tasks()) == 1
+        return granted
+
+    assert virtually(main()) == expected
+
+
+def test_who_is_cancelled_as_a_place_is_granted_gives_it_back() -> None:
+    async def main() -> float:
+        gate = alone(Limits(shared="redis://h", rpm=1, concurrency=1, when_down="local"))
+        leaving = asyncio.create_task(gate.enter(Amounts(), Waits()))
+        while not gate.running:
+            await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert (gate.waiting, gate.running) == (0, 0)
+        await gate.enter(Amounts(), Waits())
+        at = asyncio.get_running_loop().time()
+        await gate.aclose()
+        return at
+
+    assert virtually(main()) == 0
+
+
+def test_a_gate_that_is_closed_while_somebody_waits_asks_for_nothing_more() -> None:
+    async def main() -> None:
+        loop, server = asyncio.get_running_loop(), _Scripted(*[AWAY] * 9)
+        gate = alone(Limits(shared="redis://h", rpm=1, when_down="local"), server)
+        await gate.enter(Amounts(), Waits())
+        waiting = asyncio.create_task(gate.enter(Amounts(), Waits()))
+        await asyncio.sleep(1)
+        assert gate.waiting == 1 and timers(loop)
+        await gate.aclose()
+        assert timers(loop) == []
+        assert server.messages[-1]["bye"] and server.messages[-1]["enter"] == ""
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        await gate.aclose()
+
+    virtually(main())
+
+
+class _Scripted(Server):
+    """A server that grants what it is asked for; `answers` are errors, or fields over the usual ones, in order."""
+
+    def __init__(self, *answers: Exception | dict[str, Any]) -> None:
+        self.answers = list(answers)
+        self.messages: list[dict[str, Any]] = []
+
+    async def run(self, script: str, keys: Any, message: Any) -> dict[str, Any]:
+        self.messages.append(message)
+        answer = self.answers.pop(0) if self.answers else {}
+        await asyncio.sleep(0.01)
+        if isinstance(answer, Exception):
+            raise answer
+        granted = ",".join(each.partition(",")[0] for each in message.get("enter", "").split())
+        usual = {"lost": False, "epoch": "e", "limits": "", "owners": 1, "used": "0,0,0,0", "wait": -1}
+        return usual | {"granted": granted} | answer
+
+    async def ping(self) -> None:
+        if self.answers and isinstance(self.answers[0], Exception):
+            raise self.answers.pop(0)
+
+
+AWAY = SharedServerError("it is away")
+
+
+@pytest.mark.parametrize("fault", [AWAY, {"lost": True}])
+@pytest.mark.parametrize("what", ["ends", "left", "stated"])
+def test_what_a_message_in_vain_had_said_is_said_by_the_next(what: str, fault: Any) -> None:
+    async def main() -> None:
+        server = _Scripted({}, {"granted": ""}, fault)
+        gate = alone(Limits(shared="redis://h", concurrency=1), server)
+        held = await gate.enter(Amounts(input=7), Waits())
+        waiting = asyncio.create_task(gate.enter(Amounts(input=8, output=9), Waits()))
+        await asyncio.sleep(0.01)
+        expected: Any
+        match what:
+            case "ends":
+                gate.settle(held, Amounts(1, 5, 6))
+                expected = "1,1,5,6"
+            case "left":
+                waiting.cancel()
+                expected = "3,8,9"
+            case _:
+                gate.learn({"x-ratelimit-limit-requests": "7"})
+                await asyncio.sleep(5)
+                expected = {"requests": {"limit": 7}}
+        while len(server.messages) < 4:
+            await asyncio.sleep(0.1)
+        assert [message[what] for message in server.messages[2:4]] == [expected, expected]
+        assert server.messages[3]["full"]
+        await asyncio.sleep(10)
+        assert not server.messages[4][what] and not server.messages[4]["full"]
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        await gate.aclose()
+
+    virtually(main())
+
+
+def test_what_others_have_used_is_what_was_heard_last_before_each_outage() -> None:
+    """Of four in a minute for two processes: two are this one's part."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = _Scripted(AWAY, AWAY, {"owners": 2}, {"owners": 2, "used": "4,0,0,0"})
+        gate = alone(Limits(shared="redis://h", rpm=4, when_down="local"), server)
+        await gate.enter(Amounts(), Waits())  # nothing was heard before: it counts itself alone
+        granted = loop.time()
+        while len(server.messages) < 3:
+            await asyncio.sleep(0.1)
+        heard, server.answers = loop.time(), [AWAY] * 200
+        times = []
+        for _ in range(2):
+            await gate.enter(Amounts(), Waits())
+            times.append(loop.time())
+        assert times[0] == granted + 60 and abs(times[1] - heard - 60) < 0.2
+        server.answers = []
+        await gate.aclose()
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [("ends", "1,1,5,6"), ("left", "3,8,9"), ("stated", {"requests": {"limit": 7}})]
+)
+def test_what_is_on_its_way_as_a_gate_is_closed_is_in_its_last_message(what: str, said: Any) -> None:
+    async def main() -> None:
+        server = _Scripted({}, {"granted": ""})
+        gate = alone(Limits(shared="redis://h", concurrency=1), server)
+        held = await gate.enter(Amounts(input=7), Waits())
+        waiting = asyncio.create_task(gate.enter(Amounts(input=8, output=9), Waits()))
+        await asyncio.sleep(0.02)
+        gate.learn({"x-ratelimit-limit-requests": "7"})
+        waiting.cancel() if what == "left" else gate.settle(held, Amounts(1, 5, 6))
+        while len(server.messages) < 3:
+            await asyncio.sleep(0.001)
+        await gate.aclose()
+        assert not any(message[what] for message in server.messages[:2])
+        assert [message[what] for message in server.messages[2:]] == [said, said]
+        assert [message.get("bye", False) for message in server.messages] == [False, False, False, True]
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        await gate.aclose()
+
+    virtually(main())
+
+
+def test_what_is_settled_after_a_gate_was_closed_brings_nothing_back(kept: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(kept.url, 1, concurrency=2) as one:
+            (gate,) = one.gates
+            first, _ = await one.ask(0), await one.ask(0)
+            await gate.aclose()
+            assert kept.ask("hlen", f"{one._name}:held") == 0
+            gate.settle(first, None)
+            while gate._ends or not gate._epoch:
+                await asyncio.sleep(0.005)
+            assert kept.ask("hlen", f"{one._name}:held") == 0
+
+    run(main())
+
+
+def alone(limits: Limits, server: Server | None = None) -> SharedGate:
+    """A gate, of a server that is away for good where none is given."""
+
+    async def name() -> str:
+        return "n"
+
+    return SharedGate(server or _Dead(), limits, name, asyncio.get_running_loop())
+
+
+def timers(loop: Any) -> list[Any]:
+    """What the loop is still to call at some time."""
+    return [each for each in loop._scheduled if not each.cancelled()]
+
+
+def test_nothing_runs_while_a_gate_is_idle_and_it_asks_again(kept: RedisServer) -> None:
+    async def main() -> None:
+        timing = QUICK._replace(window=0.02, renew=0.01)
+        async with processes(kept.url, 1, timing=timing, concurrency=1) as one:
+            for _ in range(2):
+                one.gates[0].settle(await one.ask(0), None)
+                while one.gates[0]._task is not None:
+                    await asyncio.sleep(0.005)
+                assert kept.ask("hlen", f"{one._name}:held") == 0
+
+    run(main())
+
+
+def test_who_leaves_before_the_server_knows_takes_no_place(kept: RedisServer) -> None:
+    async def main() -> None:
+        async with processes(kept.url, 1, concurrency=1) as one:
+            first = asyncio.create_task(one.ask(0))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # its message is on the way
+            leaving = asyncio.create_task(one.ask(0))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            one.gates[0].settle(await first, None)
+            async with asyncio.timeout(5):
+                await one.ask(0)
+
+    run(main())
+
+
+def test_what_was_said_once_counts_once(kept: RedisServer) -> None:
+    """A server that does not answer for a while, and has forgotten nothing."""
+
+    async def main() -> None:
+        timing = QUICK._replace(window=30)
+        async with processes(kept.url, timing=timing, tpm=100, when_down="local") as both:
+            here, there = both.gates
+            real = here._server
+            for _ in range(2):
+                here._server = _Dead()
+                await both.ask(0, input=10)
+                here._server = real
+                while here._local is not None or here._is_full:
+                    await asyncio.sleep(0.005)
+            await both.ask(1)
+            assert [shown.used for shown in there.stats("p", "m")] == [20]
+
+    run(main())
+
+
+def test_what_was_settled_while_the_server_was_away_is_what_counts(server: RedisServer) -> None:
+    async def main() -> None:
+        timing = QUICK._replace(window=30)
+        async with processes(server.url, timing=timing, tpm=100) as both:
+            here, there = both.gates
+            ticket = await both.ask(0, input=10)
+            known = here._epoch
+            server.kill()
+            here.settle(ticket, Amounts(1, 15, 5))
+            server.start()
+            while here._epoch == known:
+                await asyncio.sleep(0.005)
+            await both.ask(1)
+            assert [shown.used for shown in there.stats("p", "m")] == [20]
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_what_was_granted_without_the_server_counts_when_it_is_back(
+    server: RedisServer, is_settled: bool
+) -> None:
+    async def main() -> None:
+        timing = QUICK._replace(window=30)
+        async with processes(server.url, timing=timing, tpm=100, concurrency=9, when_down="local") as both:
+            here, there = both.gates
+            server.kill()
+            for _ in range(3):
+                ticket = await both.ask(0, input=10)
+                if is_settled:
+                    here.settle(ticket, Amounts(1, 20, 0))
+            server.start()
+            while not here._epoch:  # until it was told
+                await asyncio.sleep(0.005)
+            await both.ask(1)
+            (shown,) = there.stats("p", "m")
+            assert (shown.kind, shown.used) == ("tokens", 60 if is_settled else 30)
+            assert server.ask("hlen", f"{both._name}:held") == (1 if is_settled else 4)
+
+    run(main())
+
+
 def test_a_wrong_password_is_named_in_either_mode_and_shows_nowhere(tmp_path: Path) -> None:
     async def main(url: str) -> None:
         for when_down in ("raise", "local"):
@@ -366,6 +706,34 @@ def test_a_loop_that_ends_gives_back_what_it_holds(kept: RedisServer) -> None:
 
     run(main())
     assert kept.ask("hlen", "test:{ends}:held") == 0
+
+
+@pytest.mark.parametrize("late", [None, ConnectionError("lost")])
+def test_a_command_that_nobody_waits_for_any_more_ends_without_a_word(late: Exception | None) -> None:
+    """Also where the package answers a cancellation with an error of its own."""
+    problems: list[Any] = []
+
+    async def command() -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            if late is not None:
+                raise late from None
+            raise
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        asked = asyncio.create_task(Server(Limits(shared="redis://h"))._answer(command()))
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await asyncio.sleep(0.01)
+        assert len(asyncio.all_tasks()) == 1
+        gc.collect()
+
+    virtually(main())
+    assert problems == []
 
 
 # -- budgets -----------------------------------------------------------------------------------------------------
@@ -405,6 +773,39 @@ def test_a_hundred_at_once_with_money_for_ten(kept: RedisServer) -> None:
         await close(four)
 
     run(main())
+
+
+def test_each_end_is_reported_without_another_request(kept: RedisServer) -> None:
+    async def main() -> None:
+        account, other = accounts(kept.url, 2, "one by one")
+        budget = Budget(tokens=100, scope="one by one")
+        for tokens in (10, 20):
+            account.settle(await account.reserve(budget, Decimal(0), 50), None, tokens)
+            async with asyncio.timeout(5):
+                while account._ends or account._task is not None:
+                    await asyncio.sleep(0.001)
+        assert (account.stats().tokens, account.stats().reserved_tokens) == (30, 0)
+        with pytest.raises(BudgetExceededError, match="30 spent, 0 reserved"):
+            await other.reserve(budget, Decimal(0), 71)
+        await close([account, other])
+
+    run(main())
+
+
+def test_what_is_on_its_way_as_an_account_is_closed_is_reported_again() -> None:
+    async def main() -> None:
+        said = {"short": "", "spent": "0,0"}
+        server = _Scripted(said, said, said)
+        account = SharedAccount(server, "x", asyncio.get_running_loop())
+        account.settle(await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5), None, 3)
+        while len(server.messages) < 2:
+            await asyncio.sleep(0.001)
+        await account.aclose()
+        begun, first, second = server.messages
+        assert begun["ends"] == "" and first["ends"] == second["ends"] == f"{begun['id']}:0,3"
+        assert account._ends == [] and account._task is None
+
+    virtually(main())
 
 
 def test_tokens_are_counted_over_processes(kept: RedisServer) -> None:

@@ -19,13 +19,21 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from hashlib import sha1
 from typing import Any
+from weakref import ref
 
 import pytest
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 
-from brainwires_provider.errors import ConfigError, ConnectError, ProtocolError, RequestTimeout
-from brainwires_provider.testing import ScriptedSocket, Stall
+from brainwires_provider import AsyncClient, ProviderConfig, Retry, WebSocketOptions
+from brainwires_provider.errors import (
+    ConfigError,
+    ConnectError,
+    ProtocolError,
+    RequestTimeout,
+    StreamInterrupted,
+)
+from brainwires_provider.testing import ResponsesService, ScriptedSocket, Stall
 from brainwires_provider.transports.websocket.connection import (
     Closed,
     Handshake,
@@ -628,6 +636,8 @@ def test_fragments_are_joined_with_control_frames_between_them(together: bool) -
         frame(0, b""),
         frame(10, b"unasked"),
         frame(2, b"\xff\xfe"),
+        frame(2, b"three ", fin=False),
+        frame(0, b"four"),
         frame(1, b"bad \xff utf-8"),
     )
     said: list[tuple[int, bytes]] = []
@@ -643,7 +653,7 @@ def test_fragments_are_joined_with_control_frames_between_them(together: bool) -
             link = await connect(shake(server.url), on_frame=heard.on_frame, on_close=heard.on_close)
             assert heard.frames == []  # not before the caller has the link, even if it came with the 101
             assert (await heard.end()).code == 1000
-            assert heard.frames == [b"one two", b"\xff\xfe", b"bad \xff utf-8"]
+            assert heard.frames == [b"one two", b"\xff\xfe", b"three four", b"bad \xff utf-8"]
             assert not link.is_open
         assert said == [(10, b"are you there"), (8, b"\x03\xe8")]
 
@@ -749,6 +759,21 @@ def test_a_close_right_after_the_upgrade_still_gives_a_link() -> None:
                 _, heard = await opened(server.url)
                 assert heard.ends == []
                 assert (await heard.end()).how == how
+
+    run(main())
+
+
+def test_a_request_that_a_link_did_not_take_is_none_that_was_sent() -> None:
+    async def main() -> None:
+        async with Raw(after_upgrade(close_frame(1012), together=True)) as server:
+            url, options = f"http://127.0.0.1:{server.port}/v1", WebSocketOptions(http_fallback=False)
+            own = ProviderConfig("openai-responses-ws", base_url=url, api_key=KEY, socket=options)
+            async with AsyncClient("openai-responses-ws:m", providers=[own], retry=Retry(1)) as client:
+                with pytest.raises(StreamInterrupted) as caught:
+                    await client.chat("hi")
+                stats = client.stats().websockets
+                assert caught.value.how == "1012" and stats is not None
+                assert (stats.connected, stats.full, stats.incremental) == (2, 0, 0)
 
     run(main())
 
@@ -1157,6 +1182,49 @@ def test_a_hundred_links_leave_no_task_and_no_socket(way: str) -> None:
             assert len(asyncio.all_tasks()) == 1
 
     run(main())
+
+
+@pytest.mark.parametrize("way", ["abort", "aclose", "drop"])
+def test_a_link_whose_loop_was_closed_is_over_and_frees_its_socket(way: str) -> None:
+    with ScriptedSocket(ResponsesService()) as server:
+        loop = asyncio.new_event_loop()
+        link, heard = loop.run_until_complete(opened(server.url))
+        loop.close()
+        assert link.closed is None and not link.is_open
+        if way == "drop":
+            del link
+        else:
+            for use in (link.send(b"late"), link.ping()):
+                with pytest.raises(LinkLost) as lost:
+                    asyncio.run(use)
+                assert lost.value.closed.how == "loop"
+            for _ in range(2):
+                link.abort() if way == "abort" else asyncio.run(link.aclose())
+                assert link.closed is not None and link.closed.how == "loop"
+        server.wait_idle()
+    assert heard.ends == [] and heard.frames == []
+    gone = ref(heard)
+    del heard
+    gc.collect()
+    assert gone() is None  # who still has the link has nothing of its callbacks
+
+
+@pytest.mark.parametrize("way", ["abort", "aclose", "server"])
+def test_a_link_that_is_over_keeps_nothing_of_its_callbacks(way: str) -> None:
+    async def main() -> None:
+        async with Raw(after_upgrade(*([close_frame(1000)] if way == "server" else []), then=hold)) as server:
+            link, heard = await opened(server.url)
+            if way == "abort":
+                link.abort()
+            elif way == "aclose":
+                await link.aclose()
+            await heard.end()
+            gone = ref(heard)
+            del heard
+            gc.collect()
+            assert gone() is None and link.closed is not None
+
+    run(main(), fast=True)
 
 
 PROGRAM = """

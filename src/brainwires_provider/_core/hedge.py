@@ -84,8 +84,6 @@ class Hedged(Struct, eq=False):
     """The request that is the call's answer, once it is known."""
     _task: asyncio.Task[Any] | None = None
     """That waits for the first, while it does."""
-    _others: int = 0
-    """Requests to cancel it that are not ours."""
     loop: asyncio.AbstractEventLoop | None = None
     _timer: LoopTimer | None = None
     _due: float = 0.0
@@ -169,11 +167,11 @@ class Hedged(Struct, eq=False):
                 return self._take_second()
             task = self._task = asyncio.current_task(self.loop)
             assert task is not None
-            self._others = task.cancelling()
+            others = task.cancelling()  # requests to cancel it that are not ours
             try:
                 events = await first.pull()
             except asyncio.CancelledError:
-                if not self._is_second_ready or task.uncancel() > self._others:
+                if not self._is_second_ready or task.uncancel() > others:
                     raise
                 return self._take_second()
             except ProviderError as error:

@@ -119,7 +119,6 @@ class Expected(NamedTuple):
     session: Session
     input: Input
     args: Mapping[str, Any]
-    """With the schema as `output`."""
     stream: bool
     is_forced: bool = False
     """By a forced tool, because the provider refused the schema as a format."""
@@ -369,7 +368,7 @@ def is_open(schema: Any) -> bool:
 def plan_typed(session: Session, input: Input, args: Any, *, stream: bool, fork: bool) -> Plan:
     """The plan of a call whose answer must have a type."""
     asked = _asked(args["output"])
-    expected = Expected(asked, session, input, {**args, "output": asked.format}, stream)
+    expected = Expected(asked, session, input, args, stream)
     made = expected.plan(fork)
     if session.forced_outputs and _key(made, asked) in session.forced_outputs:
         return expected._replace(is_forced=True).plan(fork)

@@ -105,8 +105,8 @@ class Sending:
         self._admission: Admission | None = None
         self._circuit: Circuit | None = None
         self._permit: Permit | None = None  # the breaker's, of the current attempt
-        # Why this model's turn has come.
-        self._cause: tuple[Plan, Attempt, tuple[Failed, ...], ProviderError] | None = None
+        # Why this model's turn has come, and how many had failed by then.
+        self._cause: tuple[Plan, Attempt, tuple[Failed, ...], ProviderError, int] | None = None
         self._error: ProviderError | None = None  # what the current attempt failed with
         self._end_event: ResponseEnd | None = None  # noted while somebody looks on
         self._result: Any = None  # of a call that is no chat
@@ -204,7 +204,6 @@ class Sending:
     def _left_with(self, error: ProviderError) -> ProviderError:
         """Leave with an error; what is known of it is added."""
         watch, self._watch = self._watch, None
-        self._error = error
         if self._circuit is not None:
             self._judge(self._circuit, self._by_clock(error))
         self.abort()
@@ -216,7 +215,7 @@ class Sending:
     def _end(self) -> None:
         self.ended = True
         if self._admission is not None:
-            self._settle(self._admission)
+            self._settle()
         if self._permit is not None and self._circuit is not None:
             self._circuit.leave(self._permit, None)
         if self._watch is not None:
@@ -345,8 +344,7 @@ class Sending:
             self._watch.retried(self._failed[-1], error, is_recovery=True)
 
     def _next_attempt(self) -> None:
-        if self._admission is not None:
-            self._settle(self._admission)
+        self._settle()
         self.attempt.abort()
         session = self._session
         self.attempt = Attempt(self._plan, session.max_event_bytes, session.max_parts, self._decoder)
@@ -383,9 +381,8 @@ class Sending:
         self._deadlines.drop()
         self._expired = None
         if following is not None:
-            if self._admission is not None:
-                self._settle(self._admission)
-            self._cause = self._plan, self.attempt, self.attempt.replaced, error
+            self._settle()
+            self._cause = self._plan, self.attempt, self.attempt.replaced, error, len(self._failed)
             self._follow(following)
         self._next_attempt()
         if delay is not None:
@@ -411,9 +408,11 @@ class Sending:
         """A model that cannot take the request: what the one before it failed with, to which the call goes back."""
         if self._cause is None:
             raise error
-        model = f"{self._plan.target.provider}:{self._plan.target.model}"
-        self._skipped.append(Failed(error.message, model=model))
-        self._plan, self.attempt, self.attempt.replaced, error = self._cause
+        self._settle()
+        passed = Failed(error.message, model=f"{self._plan.target.provider}:{self._plan.target.model}")
+        self._plan, self.attempt, self.attempt.replaced, error, known = self._cause
+        self._skipped = [*self._failed[known:], passed]
+        del self._failed[known:]
         if self._watch is not None:
             self._watch.follow(self._plan)
         return error
@@ -457,8 +456,9 @@ class Sending:
         self._deadlines.restart()
         self._deadlines.watch(self.loop, self._on_expiry)
 
-    def _settle(self, admission: Admission) -> None:
-        admission.settle(self.attempt, self._end_event or self._result, self._error)
+    def _settle(self) -> None:
+        if self._admission is not None:
+            self._admission.settle(self.attempt, self._end_event or self._result, self._error)
 
     # -- timeouts ----------------------------------------------------------------------------------------
 

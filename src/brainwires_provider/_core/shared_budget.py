@@ -64,7 +64,8 @@ class SharedAccount:
 
     def settle(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:
         """It has cost so much; None: as was reserved. Only the first time counts. From any thread."""
-        on_loop(self._loop, lambda: self._settle(reserved, usd, tokens))
+        spent = reserved.usd if usd is None else usd, reserved.tokens if tokens is None else tokens
+        on_loop(self._loop, lambda: self._end(reserved, *spent))
 
     def stats(self) -> Account:
         """What was spent by all processes as the server said last, and what is reserved here."""
@@ -82,14 +83,8 @@ class SharedAccount:
             self._task.cancel()
             await wait((self._task,), timeout=2 * TIMEOUT)
 
-    def _settle(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:
-        if reserved.is_open:
-            reserved.is_open = False
-            self._end(
-                reserved, reserved.usd if usd is None else usd, reserved.tokens if tokens is None else tokens
-            )
-
     def _end(self, reserved: Reserved, usd: Decimal, tokens: int) -> None:
+        """Tell the server, which takes the first that it hears of a reservation."""
         self._ends.append(f"{reserved.id}:{_units(usd)},{tokens}")
         if self._task is None:
             self._task = self._loop.create_task(self._report())

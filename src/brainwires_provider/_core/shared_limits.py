@@ -198,7 +198,6 @@ class SharedGate:
         self._held[held.number] = held
         self._uses.append(held)
         self._waiting.pop(held.number, None)
-        self._entering.pop(held.number, None)
         if not waiter.future.done():
             waiter.future.set_result(None)
 
@@ -373,7 +372,7 @@ class SharedGate:
         message = self._message({}, self._ends, self._left, self._stated)
         with suppress(ProviderError):  # the server will miss this process
             await self._ask(message | {"bye": True})
-        self._ends, self._left, self._epoch = [], [], ""
+        self._epoch = ""
 
     # -- while the server is away ---------------------------------------------------------------------------
 
@@ -436,7 +435,6 @@ class SharedGate:
         """Look again when there is room for the next one."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         due = None if self._local is None else self._local.due(self._loop.time())
         if due is not None:
             self._timer = self._loop.call_at(due, self._grant_here)

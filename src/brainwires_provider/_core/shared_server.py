@@ -90,10 +90,9 @@ class Server:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        client, self._client, self._scripts = self._client, None, {}
-        if client is not None:
+        if self._client is not None:
             with suppress(Exception):  # a connection that is broken anyway
-                await client.aclose()
+                await self._client.aclose()
 
     async def _connected(self) -> Any:
         """The client. The package takes a fifth of a second to import: not on the loop."""

@@ -790,6 +790,7 @@ def test_a_stream_that_is_cut_again_and_again(colour: str) -> None:
 
 
 @BOTH
+@pytest.mark.fast
 def test_a_stream_left_after_any_event_goes_on_with_the_next(colour: str) -> None:
     """Whole, in one chunk: most of what was left had been decoded, and nobody had taken it."""
     events, whole = uncut(colour)
@@ -801,6 +802,44 @@ def test_a_stream_left_after_any_event_goes_on_with_the_next(colour: str) -> Non
 
 
 @BOTH
+@pytest.mark.fast
+def test_a_stream_that_is_cut_behind_its_start_gives_the_start_when_it_goes_on(colour: str) -> None:
+    """The start alone is held back until more comes."""
+    events, whole = uncut(colour)
+    shape = lambda data: cut(Answer(body=[data]), FIRST) if data == STREAM else Answer(body=[data])  # noqa: E731
+    with ScriptedServer(Service(shape=shape)) as server:
+        [(taken, response)] = resumed(colour, server.url, [None])
+    assert taken == events
+    assert same(response, whole)
+
+
+@BOTH
+@pytest.mark.fast
+def test_a_stream_that_goes_on_is_left_unread_and_goes_on_again(colour: str) -> None:
+    events, whole = uncut(colour)
+
+    async def act_async(c: Any) -> tuple[list[Event], Any]:
+        taken, stream = await take_async(c, c.stream("hi", provider_options=BACKGROUND), 2)
+        unread = c.responses.resume(stream)
+        await unread.aclose()
+        rest, last = await take_async(c, c.responses.resume(unread))
+        return taken + rest, last.response
+
+    def act_sync(c: Any) -> tuple[list[Event], Any]:
+        taken, stream = take_sync(c, c.stream("hi", provider_options=BACKGROUND), 2)
+        unread = c.responses.resume(stream)
+        unread.close()
+        rest, last = take_sync(c, c.responses.resume(unread))
+        return taken + rest, last.response
+
+    with ScriptedServer(Service()) as server:
+        taken, response = operate(colour, server.url, act_async if colour == "async" else act_sync)
+    assert taken == events
+    assert same(response, whole)
+
+
+@BOTH
+@pytest.mark.fast
 def test_resuming_by_id(colour: str) -> None:
     events, whole = uncut(colour)
 
@@ -814,6 +853,7 @@ def test_resuming_by_id(colour: str) -> None:
 
 
 @BOTH
+@pytest.mark.fast
 def test_a_resumed_stream_that_is_refused_keeps_what_had_arrived(colour: str) -> None:
     after_text = sum(len(sse(event, done=False)) for event in EVENTS[:6])
     gone = answer({"error": {"message": "too late"}}, 404)
@@ -881,6 +921,7 @@ def refusals_sync(url: str) -> list[str]:
 
 
 @BOTH
+@pytest.mark.fast
 def test_what_cannot_be_resumed(colour: str) -> None:
     whole = iter([False, False, True])
     shape = lambda data: Answer(body=[data] if next(whole) else [data[:-40], Stall()])  # noqa: E731
