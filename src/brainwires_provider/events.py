@@ -189,6 +189,9 @@ RunEvent: TypeAlias = Event | ToolStart | ToolEnd | StepEnd
 """What a run yields: the events of its responses, and those of its calls and steps."""
 
 
+_NO_REPORT = Report()
+
+
 class Collector:
     """Combines the events of one response, as they arrive, into a Response."""
 
@@ -213,34 +216,38 @@ class Collector:
             elif kind is ResponseRestart:
                 self.parts.clear()
 
-    def response(
-        self,
-        *,
-        provider: str = "",
-        report: Report | None = None,
-        request_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        attempts: tuple[Attempt, ...] = (),
-    ) -> Response:
+    def response(self, *, provider: str = "") -> Response:
         """The response, once ResponseEnd was added. Raises ValueError before."""
-        end = self.end
-        if end is None:
+        if self.end is None:
             raise ValueError("the events have no ResponseEnd: the response is not complete")
-        content = tuple(map(self.parts.__getitem__, sorted(self.parts)))
-        return Response(
-            id=end.id,
-            provider=provider,
-            model=end.model,
-            message=Message("assistant", content, extra=end.message_extra),
-            finish_reason=end.finish_reason,
-            raw_finish_reason=end.raw_finish_reason,
-            usage=end.usage,
-            extra=end.extra,
-            report=report or Report(),
-            request_id=request_id,
-            headers=headers or {},
-            attempts=attempts,
-        )
+        return response_of(self.end, map(self.parts.__getitem__, sorted(self.parts)), provider=provider)
+
+
+def response_of(
+    end: ResponseEnd,
+    content: Iterable[Part],
+    *,
+    provider: str,
+    report: Report = _NO_REPORT,
+    request_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    attempts: tuple[Attempt, ...] = (),
+) -> Response:
+    """The response that ended so, of its parts."""
+    return Response(
+        id=end.id,
+        provider=provider,
+        model=end.model,
+        message=Message("assistant", tuple(content), extra=end.message_extra),
+        finish_reason=end.finish_reason,
+        raw_finish_reason=end.raw_finish_reason,
+        usage=end.usage,
+        extra=end.extra,
+        report=report,
+        request_id=request_id,
+        headers=headers or {},
+        attempts=attempts,
+    )
 
 
 def collect(events: Iterable[Event], *, provider: str = "") -> Response:

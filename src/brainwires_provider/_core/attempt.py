@@ -26,7 +26,6 @@ from brainwires_provider.errors import (
     StreamInterrupted,
 )
 from brainwires_provider.events import (
-    Collector,
     Event,
     OpaqueDelta,
     PartEnd,
@@ -35,6 +34,7 @@ from brainwires_provider.events import (
     ResponseEnd,
     ResponseRestart,
     ResponseStart,
+    response_of,
 )
 from brainwires_provider.framing.base import DEFAULT_MAX_PARTS
 from brainwires_provider.protocols.base.bodies import feed_rest, request_id
@@ -387,33 +387,28 @@ class Attempt:
         return self.complete(self.decoder.partial())
 
     def whole(self, end: ResponseEnd) -> Response:
-        """The answer that ended so, as its consumer collects it."""
-        collector = Collector()
-        collector.end = end
+        """The answer that ended so."""
         decoder = self.decoder
         if isinstance(decoder, DecoderBase) and not decoder.parts.ragged:
             content = decoder.parts.parts()
         else:
             content = decoder.partial().message.content
-        collector.parts = dict(enumerate(content))
-        return self.collected(collector)
+        report, headers, attempts = self._known()
+        return response_of(
+            end,
+            content,
+            provider=self._plan.target.provider,
+            report=report,
+            request_id=request_id(headers),
+            headers=headers,
+            attempts=attempts,
+        )
 
     def complete(self, response: Response) -> Response:
         """A response with what the exchange knows."""
         report, headers, attempts = self._known()
         return replace(
             response, report=report, request_id=request_id(headers), headers=headers, attempts=attempts
-        )
-
-    def collected(self, collector: Collector) -> Response:
-        """The whole response, of its events and with what the exchange knows."""
-        report, headers, attempts = self._known()
-        return collector.response(
-            provider=self._plan.target.provider,
-            report=report,
-            request_id=request_id(headers),
-            headers=headers,
-            attempts=attempts,
         )
 
     def _known(self) -> tuple[Report, Mapping[str, str], tuple[Replaced, ...]]:

@@ -24,7 +24,7 @@ from brainwires_provider._core.opening import SendingSession
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.sending import Sending
 from brainwires_provider.errors import ConfigError, ProviderError, RequestTimeout, UnsupportedError
-from brainwires_provider.events import Collector, Event, ResponseRestart
+from brainwires_provider.events import Event, ResponseEnd, ResponseRestart
 from brainwires_provider.types import Attempt as Failed
 from brainwires_provider.types import Hedge, Response
 
@@ -118,9 +118,14 @@ class Hedged(Struct, eq=False):
         """What has arrived so far."""
         return self._current.partial()
 
-    def finished(self, collector: Collector) -> Response:
-        """The whole answer."""
-        return self._current.finished(collector)
+    @property
+    def end_event(self) -> ResponseEnd | None:
+        """The last of the answer's events, once there is one."""
+        return self._current.end_event
+
+    def whole(self) -> Response:
+        """The whole answer, once it has ended."""
+        return self._current.whole()
 
     def pull(self) -> Coroutine[Any, Any, list[Event]]:
         """The next events, at least one; none once the answer has ended. A failure ends it."""

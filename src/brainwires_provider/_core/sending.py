@@ -29,7 +29,7 @@ from brainwires_provider.errors import (
     StreamTimeout,
     TransportError,
 )
-from brainwires_provider.events import Collector, Event, ResponseEnd, ResponseRestart
+from brainwires_provider.events import Event, ResponseEnd, ResponseRestart
 from brainwires_provider.protocols.base.protocol import Decoder
 from brainwires_provider.types import Attempt as Failed
 from brainwires_provider.types import Response
@@ -61,7 +61,6 @@ class Sending:
         "_committed",
         "_deadlines",
         "_decoder",
-        "_end_event",
         "_error",
         "_expired",
         "_failed",
@@ -80,6 +79,7 @@ class Sending:
         "_was_sent",
         "_watch",
         "attempt",
+        "end_event",
         "ended",
         "is_raced",
         "loop",
@@ -89,12 +89,18 @@ class Sending:
     """Of two requests the one that is the answer; this is one."""
 
     def __init__(
-        self, plan: Plan, session: SendingSession, decoder: Decoder | None, beside: Sending | None = None
+        self,
+        plan: Plan,
+        session: SendingSession,
+        decoder: Decoder | None,
+        end_event: ResponseEnd | None = None,
+        beside: Sending | None = None,
     ) -> None:
         self._plan, self._session, self._beside = plan, session, beside
         self.is_raced = beside is not None
         """Whether another request of the same call may be answered first: what becomes of this one is not reported."""
-        self._decoder = decoder
+        self._decoder, self.end_event = decoder, end_event
+        """The last of the answer's events, once there is one."""
         self._expired: Clock | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None  # until there are events: what a timeout cancels
@@ -108,7 +114,6 @@ class Sending:
         # Why this model's turn has come, and how many had failed by then.
         self._cause: tuple[Plan, Attempt, tuple[Failed, ...], ProviderError, int] | None = None
         self._error: ProviderError | None = None  # what the current attempt failed with
-        self._end_event: ResponseEnd | None = None  # noted while somebody looks on
         self._result: Any = None  # of a call that is no chat
         self._failed: list[Failed] = []
         self._others_left = plan.others
@@ -117,9 +122,7 @@ class Sending:
         self._retries, self._was_sent = 0, False
         self._committed = decoder is not None  # the caller has what no other attempt may replace
         self.attempt = Attempt(plan, session.max_event_bytes, session.max_parts, decoder)
-        """The current one."""
         self.ended = decoder is not None and decoder.ended
-        """Nothing more comes."""
 
     # -- what the caller sees ----------------------------------------------------------------------------
 
@@ -146,16 +149,13 @@ class Sending:
         except BaseException:
             self.abort()
             raise
-        has_ended = self.attempt.ended
-        if not (self._committed or has_ended):
+        if not (self._committed or self.attempt.ended):
             self._committed = commits(events)
-        if events and not (self._watch is None and self._admission is None):
-            last = events[-1]
-            if type(last) is ResponseEnd:
-                self._end_event = last
-            if self._watch is not None and self._watch.trace is not None and not self.is_raced:
-                self._watch.chunk()
-        if has_ended:
+        if events and type(last := events[-1]) is ResponseEnd:
+            self.end_event = last
+        if events and self._watch is not None and self._watch.trace is not None and not self.is_raced:
+            self._watch.chunk()
+        if self.attempt.ended:
             self._end()
         return events
 
@@ -178,9 +178,10 @@ class Sending:
         """What has arrived so far."""
         return self._priced(self.attempt.partial())
 
-    def finished(self, collector: Collector) -> Response:
-        """The whole answer."""
-        return self._priced(self.attempt.collected(collector))
+    def whole(self) -> Response:
+        """The whole answer, once it has ended."""
+        assert self.end_event is not None
+        return self._priced(self.attempt.whole(self.end_event))
 
     def _priced(self, response: Response) -> Response:
         if self._prices is None:
@@ -231,8 +232,8 @@ class Sending:
         watch.over(self.attempt.exchange)
         if error is not None:
             watch.failed(error)
-        elif self._end_event is not None and self.attempt.is_whole:
-            watch.answered(self.attempt.status, self._priced(self.attempt.whole(self._end_event)))
+        elif self.end_event is not None and self.attempt.is_whole:
+            watch.answered(self.attempt.status, self.whole())
         else:
             watch.left(self.partial() if self.attempt.begun else None, self.attempt.attempts)
 
@@ -458,7 +459,7 @@ class Sending:
 
     def _settle(self) -> None:
         if self._admission is not None:
-            self._admission.settle(self.attempt, self._end_event or self._result, self._error)
+            self._admission.settle(self.attempt, self.end_event or self._result, self._error)
 
     # -- timeouts ----------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from brainwires_provider._core.plan import (
 from brainwires_provider._core.sending import Sending
 from brainwires_provider._core.waits import Waits, closed
 from brainwires_provider.errors import ConfigError
-from brainwires_provider.events import Collector
+from brainwires_provider.events import ResponseEnd
 from brainwires_provider.protocols.base.protocol import Call, Decoder
 from brainwires_provider.providers import (
     Config,
@@ -321,13 +321,15 @@ class Session:
 
     # -- sending -----------------------------------------------------------------------------------------
 
-    def send(self, plan: Plan, decoder: Decoder | None = None) -> Sending | Hedged:
+    def send(
+        self, plan: Plan, decoder: Decoder | None = None, end_event: ResponseEnd | None = None
+    ) -> Sending | Hedged:
         """A request, of which nothing is sent before its first events are asked for.
 
-        A `decoder` that has begun an answer goes on with it.
+        A `decoder` that has begun an answer goes on with it; `end_event` is what it may have given as the last.
         """
         if plan.hedge is None or decoder is not None:
-            return Sending(plan, self, decoder)
+            return Sending(plan, self, decoder, end_event)
         share = self._shares.get(plan.hedge.share)
         if share is None:  # an import costs as much as the rest
             from brainwires_provider._core.hedge import Share
@@ -344,12 +346,11 @@ class Session:
     async def chat_untyped(self, plan: Plan) -> Response:
         """The same as it was answered."""
         sending = self.send(plan)
-        collector = Collector()
         try:
             while not sending.ended:
-                collector.feed_all(await sending.pull())
+                await sending.pull()
                 sending = sending.taken or sending
-            return sending.finished(collector)
+            return sending.whole()
         finally:
             if not sending.ended:
                 sending.abort()

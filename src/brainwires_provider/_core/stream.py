@@ -14,7 +14,7 @@ from brainwires_provider._core.lifecycle import call_site, warn_dropped
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.session import Session
 from brainwires_provider.errors import ConfigError, InvalidRequestError, OutputInvalid
-from brainwires_provider.events import Collector, Event, TextDelta
+from brainwires_provider.events import Event, ResponseEnd, TextDelta
 from brainwires_provider.protocols.base.protocol import Call, Decoder
 from brainwires_provider.providers import Target
 from brainwires_provider.types import Report, Response, Timeouts
@@ -30,7 +30,7 @@ class Cut(NamedTuple):
     """What a stream that was left before its end leaves behind, so that another goes on exactly there."""
 
     decoder: Decoder
-    collector: Collector
+    end_event: ResponseEnd | None
     undelivered: tuple[Event, ...]
     """What had been decoded, and nobody took."""
     target: Target
@@ -63,12 +63,11 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
     def __init__(self, plan: Plan, session: Session, cut: Cut | None = None) -> None:
         self._plan = plan
         self._session = session
-        self._sending = session.send(plan, cut.decoder if cut else None)
+        self._sending = session.send(plan, cut.decoder, cut.end_event) if cut else session.send(plan)
         self.made_at = call_site()
         self._buffer: list[Event] = (
             list(cut.undelivered[::-1]) if cut else []
         )  # in reverse: taken from its end
-        self._collector = cut.collector if cut else Collector()
         self._left: tuple[Event, ...] = ()
         self._ended = False
         self._taken_over = False
@@ -120,10 +119,9 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
             self._sending = self._sending.taken
         if not batch:
             self._ended = True
-            if self._plan.expected is not None and self._collector.end is not None:
+            if self._plan.expected is not None and self._sending.end_event is not None:
                 _ = self.response  # raises OutputError
             self._tell_if_whole()
-        self._collector.feed_all(batch)
         return batch
 
     async def _next_batch(self) -> list[Event]:
@@ -147,7 +145,7 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
 
     def _tell_if_whole(self) -> None:
         """The answer has ended, and its consumer has taken the last of it."""
-        if self._collector.end is not None and not self._buffer and self._when_whole is not None:
+        if self._sending.end_event is not None and not self._buffer and self._when_whole is not None:
             hook, self._when_whole = self._when_whole, None
             hook(self.response)
 
@@ -183,8 +181,8 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
         """What has arrived, at any moment; once the answer has ended, the whole of it."""
         if self._typed is not None:
             return self._typed
-        if self._collector.end is not None:
-            return self._sending.finished(self._collector)
+        if self._sending.end_event is not None:
+            return self._sending.whole()
         return self._sending.partial()
 
     @property
@@ -193,13 +191,13 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
 
         Raises OutputError for an answer that is not of the type that `output=` asked for.
         """
-        if self._collector.end is None:
+        if self._sending.end_event is None:
             raise RuntimeError("the answer has not ended: iterate to its end first, or use .partial")
         if self._plan.expected is None:
-            return self._sending.finished(self._collector)
+            return self._sending.whole()
         typed = self._typed
         if typed is None:
-            typed = self._typed = self._plan.expected.read(self._sending.finished(self._collector))
+            typed = self._typed = self._plan.expected.read(self._sending.whole())
         return typed
 
     # -- leaving -----------------------------------------------------------------------------------------
@@ -222,7 +220,7 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
         plan = self._plan
         return Cut(
             self._sending.attempt.decoder,
-            self._collector,
+            self._sending.end_event,
             (*self._left, *self._buffer[::-1], *self._sending.attempt.held),
             plan.target,
             plan.report,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from brainwires_provider._core.session import Session
 from brainwires_provider.errors import APIError, OutputError, ProviderError
-from brainwires_provider.events import Collector
+from brainwires_provider.events import collect
 from brainwires_provider.protocols.base.batches import Job, LineResult
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.providers import Target
@@ -123,9 +123,8 @@ class Reader:
 
 
 def _answer(line: LineResult, target: Target, report: Report) -> Response[Any]:
-    collector = Collector()
-    collector.feed_all(target.protocol.decoder(target.origin).feed_whole(bytes(line.body)))
-    return collector.response(provider=target.provider, report=report, request_id=line.request_id)
+    events = target.protocol.decoder(target.origin).feed_whole(bytes(line.body))
+    return replace(collect(events, provider=target.provider), report=report, request_id=line.request_id)
 
 
 def _error(line: LineResult, target: Target, job: Job | None) -> ProviderError:

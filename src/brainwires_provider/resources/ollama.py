@@ -18,7 +18,7 @@ from brainwires_provider._core.plan import Input, Plan, plan_encoded
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream, Cut
 from brainwires_provider.errors import ConfigError, UnsupportedError
-from brainwires_provider.events import Collector, OpaqueDelta
+from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.ollama import Ollama, models, operations
 from brainwires_provider.providers import ProviderConfig, Target, find_row, split_model
@@ -267,7 +267,7 @@ class AsyncOllama:
     ) -> AsyncOllamaProgressStream:
         plan = replace(self._plan(call, target, timeouts, subject), stream=True)
         decoder = operations.ProgressDecoder(target.origin)
-        begin = Cut(decoder, Collector(), (), target, plan.report, plan.timeouts, None, None)
+        begin = Cut(decoder, None, (), target, plan.report, plan.timeouts, None, None)
         return AsyncOllamaProgressStream(AsyncStream(plan, self._session, begin))
 
 

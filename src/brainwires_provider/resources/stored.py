@@ -125,7 +125,7 @@ class Stored(ABC):
         cut = take_over()
         self._check(cut.target)
         decoder: Any = cut.decoder
-        if decoder.ended and (cut.collector.end is None or not cut.undelivered):
+        if decoder.ended and (cut.end_event is None or not cut.undelivered):
             raise ConfigError("there is nothing to resume: the answer had come to its end, or failed")
         if decoder.id is None:
             raise ConfigError("the stream was cut before its id had arrived; send the request again")

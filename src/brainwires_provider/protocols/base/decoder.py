@@ -218,8 +218,10 @@ class Assembler:
 
     def parts(self) -> tuple[Part, ...]:
         """What has arrived, whole or not, in order."""
-        seen = {index: part.part() for index, part in self._open.items()} | self._closed
-        return tuple(seen[index] for index in sorted(seen))
+        seen = self._closed
+        if self._open:
+            seen = {index: part.part() for index, part in self._open.items()} | seen
+        return tuple(map(seen.__getitem__, sorted(seen)))
 
 
 class AudioBuilder:
