@@ -84,7 +84,7 @@ class SharedAccount:
             await wait((self._task,), timeout=2 * TIMEOUT)
 
     def _end(self, reserved: Reserved, usd: Decimal, tokens: int) -> None:
-        """Tell the server, which takes the first that it hears of a reservation."""
+        """Send it to the server, which takes the first report of a reservation."""
         self._ends.append(f"{reserved.id}:{_units(usd)},{tokens}")
         if self._task is None:
             self._task = self._loop.create_task(self._report())
