@@ -102,6 +102,17 @@ SHAPES: dict[str, tuple[str, str, Bodies, dict[str, dict[str, Any]]]] = {
             "claude-b": {"lifecycle": "retired", "created": None, "capabilities": None},
         },
     ),
+    "by Messages, of a service whose list is OpenAI's": (
+        "anthropic",
+        "",
+        {
+            "/v1/models?limit=1000": {
+                "object": "list",
+                "data": [{"id": "m", "object": "model", "created": 1677610602, "owned_by": "openai"}],
+            }
+        },
+        {"m": {"owner": "openai", "created": 1677610602, "display_name": None, "capabilities": None}},
+    ),
     "Gemini": (
         "google",
         "/v1beta",

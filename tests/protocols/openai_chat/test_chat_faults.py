@@ -14,7 +14,15 @@ from brainwires_provider.events import Event, PartEnd, PartStart, ResponseEnd, R
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.openai_chat import OpenAIChat
-from brainwires_provider.types import Message, Origin, Response, dump_messages, load_messages
+from brainwires_provider.types import (
+    Message,
+    Origin,
+    ReasoningPart,
+    RefusalPart,
+    Response,
+    dump_messages,
+    load_messages,
+)
 from reading import read_stream
 from work import is_in_proportion
 
@@ -103,11 +111,14 @@ def test_what_only_the_last_frame_has_is_not_lost() -> None:
     last = whole({"content": "Hi", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]})
     _, response = decoded(chunk({"reasoning_content": "Hm"}), last)
     assert (response.text, response.reasoning, len(response.tool_calls)) == ("Hi", "Hm", 1)
+    _, response = decoded(chunk({"content": "Hi"}), whole({"function_call": LEGACY}))
+    assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", "no JSON")]
 
 
 DETAILS = [{"type": "reasoning.text", "text": "Hm", "index": 0}, {"type": "reasoning.encrypted", "data": "g"}]
 PICTURE = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
 TEXT = {"type": "text", "text": "Hi"}
+LEGACY = {"name": "f", "arguments": "no JSON"}
 THOUGHT = {"type": "thinking", "thinking": "Hm"}
 
 
@@ -119,8 +130,12 @@ THOUGHT = {"type": "thinking", "thinking": "Hm"}
         ({"content": [THOUGHT, TEXT]}, {"content": [THOUGHT, TEXT], "reasoning_content": "Hm"}),
         ({"reasoning_details": DETAILS}, {"reasoning_details": DETAILS[:1]}),
         ({"audio": {"id": "a", "data": "AAEC"}}, {"audio": {"id": "a", "data": "AAEC"}}),
+        ({"function_call": LEGACY}, {"function_call": LEGACY}),
     ],
-    ids=["a list of texts", "a text before a picture", "a thought before a text", "less reasoning", "sound"],
+    ids=[
+        *("a list of texts", "a text before a picture", "a thought before a text", "less reasoning", "sound"),
+        "a call in the older form",
+    ],
 )
 def test_a_whole_last_frame_that_has_nothing_new_changes_nothing(
     delta: dict[str, Any], copy: dict[str, Any]
@@ -135,6 +150,25 @@ def test_a_whole_last_frame_completes_a_text_by_a_list_of_texts() -> None:
     more = [TEXT, {"type": "text", "text": " you"}, {"type": "text", "text": 5}, "odd"]
     _, response = decoded(chunk({"content": "Hi"}), whole({"content": more}))
     assert response.text == "Hi you"
+
+
+@pytest.mark.parametrize(
+    ("delta", "copy", "text"),
+    [
+        ({"refusal": "N"}, {"refusal": "No"}, "No"),
+        ({"refusal": "No"}, {"refusal": None}, "No"),
+        ({"reasoning_content": "H"}, {"reasoning_content": "Hm"}, "Hm"),
+        ({"reasoning": "H"}, {"reasoning": "Hm"}, "Hm"),
+        ({"reasoning_details": [{**DETAILS[0], "text": "H"}]}, {"reasoning_details": DETAILS}, "Hm"),
+    ],
+)
+def test_a_whole_last_frame_completes_a_refusal_and_reasoning(
+    delta: dict[str, Any], copy: dict[str, Any], text: str
+) -> None:
+    _, response = decoded(chunk(delta), whole(copy))
+    [part] = response.message.content
+    assert isinstance(part, (RefusalPart, ReasoningPart))
+    assert part.text == text
 
 
 @pytest.mark.parametrize(

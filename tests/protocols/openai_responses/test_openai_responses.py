@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainwires_provider.errors import ProtocolError, StreamInterrupted, UnsupportedError
-from brainwires_provider.events import ResponseEnd, collect
+from brainwires_provider.events import OpaqueDelta, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.protocol import Call
@@ -81,6 +82,21 @@ def test_every_event_of_openai_python_is_known() -> None:
     assert theirs - set(EVENTS) == set()
     # The status exists, so the event may come; and gateways end a response by `response.done`, as the Realtime API.
     assert set(EVENTS) - theirs == {"response.cancelled", "response.done"}
+
+
+def test_every_step_of_a_hosted_tool_is_passed_on() -> None:
+    responses = pytest.importorskip("openai.types.responses")
+    hosted = re.compile(
+        r"response\.(?!function_call_|custom_tool_call_)(\w+_call(_\w+)?|mcp_list_tools|compaction)\."
+    )
+    kinds = sorted(filter(hosted.match, literals(responses.ResponseStreamEvent)))
+    assert len(kinds) == 29
+    decoder = ResponsesDecoder(ORIGIN)
+    decoder.feed(WireMessage(b'{"type":"response.created","response":{"id":"r"}}'))
+    for kind in kinds:
+        event = {"type": kind, "output_index": 0, "item_id": "x", "delta": "a"}
+        told = OpaqueDelta(None, kind.removeprefix("response."), event)
+        assert decoder.feed(WireMessage(msgspec.json.encode(event))) == [told]
 
 
 # What each output item becomes; "…" where the item decides.

@@ -330,13 +330,21 @@ def test_the_start_of_another_response_is_an_error() -> None:
     assert raised.value.partial.text == "A"
 
 
-@pytest.mark.parametrize("kind", ["heartbeat.unknown", "in_progress", "output_text.delta"])
+CONTENT = (
+    *("output_text.delta", "refusal.delta", "function_call_arguments.delta", "custom_tool_call_input.delta"),
+    *("reasoning_summary_text.delta", "reasoning_text.delta", "audio.delta", "audio.transcript.delta"),
+)
+
+
+@pytest.mark.parametrize("kind", [*CONTENT, "heartbeat.unknown", "in_progress", "output_text.done"])
 def test_only_content_must_not_repeat_a_number(kind: str) -> None:
     decoder = ResponsesDecoder(ORIGIN, watchful=True)
     for number, each in enumerate((CREATED, text("A"), text("B"))):
         decoder.feed(WireMessage(msgspec.json.encode({**each, "sequence_number": number})))
-    repeated = WireMessage(msgspec.json.encode({**event(kind, delta="B"), "sequence_number": 2}))
-    if kind == "output_text.delta":
+    repeated = WireMessage(
+        msgspec.json.encode({**event(kind, delta="QQ==", text="AB"), "sequence_number": 2})
+    )
+    if kind in CONTENT:
         with pytest.raises(ProtocolError, match="number 2"):
             decoder.feed(repeated)
     else:
