@@ -176,7 +176,17 @@ def test_a_copied_client_owns_nothing_of_the_first(
 
 SETTINGS = frozenset(
     (
-        *("made_at", "given", "model", "named", "configs", "timeouts", "max_event_bytes", "max_parts", "policies"),
+        *(
+            "made_at",
+            "given",
+            "model",
+            "named",
+            "configs",
+            "timeouts",
+            "max_event_bytes",
+            "max_parts",
+            "policies",
+        ),
         *("_fallbacks", "has_prices", "instruments", "_log", "observe", "_defaults", "_transport", "_owner"),
     )
 )
@@ -211,11 +221,14 @@ def test_a_copied_client_knows_nothing_of_the_first_one_s_calls(
                 await other.chat("hi")
             assert (await make(other).chat("hi")).text == "Hello"  # one that is closed is open again
 
-    with ScriptedServer([Answer(body=WHOLE)] * 4) as server, ScriptedSocket(ResponsesService()) as socket:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            asyncio.run(main())
-            gc.collect()
+    with (
+        ScriptedServer([Answer(body=WHOLE)] * 4) as server,
+        ScriptedSocket(ResponsesService()) as socket,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
 
 
 def test_a_copied_conversation_goes_on_over_the_same_client() -> None:
