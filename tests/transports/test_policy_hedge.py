@@ -427,9 +427,11 @@ def test_no_share_is_used_up_by_a_call_that_waits_for_its_place() -> None:
         async with AsyncClient("openai-chat:gpt-4o", base_url=server.url, api_key="k", **settings) as client:
             calls = [asyncio.ensure_future(client.chat(f"{n}")) for n in range(4)]
             await server.wait_requests_async(1)
+            loop = asyncio.get_running_loop()
             for seconds in 31, 0.2, 0.2, 31, 31:  # the second is due, and waits for its place for 0.1 s
                 skip(seconds)
                 await asyncio.sleep(0.01)
+                assert timer_of(loop).wakes > loop.time()  # nobody asks over and over
             share = client._session._shares[1]
             left, waiting = share._left, client.stats().waiting
             server.open("all")

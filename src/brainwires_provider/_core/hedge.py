@@ -197,7 +197,6 @@ class Hedged(Struct, eq=False):
             error.attempts += self._lost
             raise error from None
         self._error = error
-        self._task = None
         return await self._of_second(self._reading)
 
     @property
