@@ -33,6 +33,12 @@ def virtually(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+def timers() -> list[Any]:
+    """What the running loop, of asyncio's own kind, is still to call at some time."""
+    loop: Any = asyncio.get_running_loop()
+    return [each for each in loop._scheduled if not each.cancelled()]
+
+
 class ShiftedLoop(asyncio.SelectorEventLoop):
     """The usual clock, which a test puts forward: a minute is over when all that comes before its end is done."""
 

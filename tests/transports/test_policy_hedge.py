@@ -28,6 +28,7 @@ from brainwires_provider import (
     Timeouts,
     Tool,
 )
+from brainwires_provider._core.deadlines import timer_of
 from brainwires_provider._core.hedge import Share
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import (
@@ -52,6 +53,7 @@ STUCK = Answer(stall_before_headers=True)
 GOOD = Answer(body=WHOLE)
 STREAM = Answer(body=[TEXT])
 THINKS = Answer(body=[sse(chunk({"reasoning_content": "Hm."}), done=False), Stall()])
+HALF = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Stall()])
 DOWN = Answer(503, {}, b'{"error": {"message": "no capacity"}}')
 LOST = "cancelled: the call's other request, to openai-chat:gpt-4o, was answered first"
 
@@ -446,9 +448,11 @@ def test_no_share_is_used_up_by_a_call_that_waits_for_its_place() -> None:
         async with AsyncClient("openai-chat:gpt-4o", base_url=server.url, api_key="k", **settings) as client:
             calls = [asyncio.ensure_future(client.chat(f"{n}")) for n in range(4)]
             await server.wait_requests_async(1)
+            loop = asyncio.get_running_loop()
             for seconds in 31, 0.2, 0.2, 31, 31:  # the second is due, and waits for its place for 0.1 s
                 skip(seconds)
                 await asyncio.sleep(0.01)
+                assert timer_of(loop).wakes > loop.time()  # nobody asks over and over
             share = client._session._shares[1]
             left, waiting = share._left, client.stats().waiting
             server.open("all")
@@ -488,6 +492,48 @@ def test_a_cancelled_call_and_a_stream_that_was_left_cancel_both() -> None:
     with ScriptedServer([STUCK] * 4) as server:
         asyncio.run(main(server))
     gc.collect()  # a task whose error nobody has read would be reported now
+
+
+@pytest.mark.parametrize("how", ["aclose", "abort", "cancel"])
+@pytest.mark.parametrize("second", [None, STUCK, HALF], ids=["none", "stuck", "begun"])
+def test_a_stream_that_is_left_before_one_is_taken_leaves_both(
+    how: str, second: Answer | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the first only reasoning has come."""
+    number = 1 if second is None else 2
+    caplog.set_level("INFO", "brainwires_provider")
+    failed: list[Any] = []
+
+    async def main(server: ScriptedServer) -> None:
+        settings: Any = {"hedge": AT_ONCE if number == 2 else LATER, "limits": Limits(rpm=9)}
+        settings |= {"on_error": lambda call, error: failed.append(error)}
+        async with AsyncClient("openai-chat:gpt-4o", base_url=server.url, api_key="k", **settings) as client:
+            stream = client.stream("Hi")
+            assert len(await stream.pull()) == 3
+            await server.wait_requests_async(number)
+            assert client.stats().running == number
+            sending: Any = stream._sending
+            while second is HALF and not sending._is_second_ready:
+                await asyncio.sleep(0.001)
+            if how == "cancel":
+                reading = asyncio.ensure_future(stream.collect())
+                await asyncio.sleep(0.01)
+                reading.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await reading
+            elif how == "aclose":
+                await stream.aclose()
+            else:
+                stream.abort()
+            assert await stream.pull() == []
+            await server.wait_idle_async(5)
+            await asyncio.sleep(0)
+            assert client.stats().running == 0 and len(asyncio.all_tasks()) == 1
+            assert timer_of(asyncio.get_running_loop()).timed == set()
+
+    with ScriptedServer([THINKS, second or STUCK]) as server:
+        asyncio.run(main(server))
+    assert not failed and ["was left after" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_hooks_and_log_see_one_call(caplog: pytest.LogCaptureFixture) -> None:

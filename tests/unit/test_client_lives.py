@@ -17,7 +17,17 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ConfigError, EnvKey, ProviderConfig
+from brainwires_provider import (
+    AsyncClient,
+    Breaker,
+    Budget,
+    Client,
+    ConfigError,
+    EnvKey,
+    Hedge,
+    Limits,
+    ProviderConfig,
+)
 from brainwires_provider.testing import (
     Answer,
     RecordedRequest,
@@ -124,10 +134,11 @@ def test_what_still_uses_the_connections_keeps_them() -> None:
 # -- copied --------------------------------------------------------------------------------------------------
 
 
+MAKES = [copy.copy, copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))]
+
+
 @pytest.mark.parametrize("used", [False, True])
-@pytest.mark.parametrize(
-    "make", [copy.copy, copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))]
-)
+@pytest.mark.parametrize("make", MAKES)
 def test_a_copied_client_owns_nothing_of_the_first(
     make: Callable[[Client], Client], used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +172,63 @@ def test_a_copied_client_owns_nothing_of_the_first(
             warnings.simplefilter("ignore", ResourceWarning)
             asyncio.run(asynchronous())
             gc.collect()
+
+
+SETTINGS = frozenset(
+    (
+        *(
+            "made_at",
+            "given",
+            "model",
+            "named",
+            "configs",
+            "timeouts",
+            "max_event_bytes",
+            "max_parts",
+            "policies",
+        ),
+        *("_fallbacks", "has_prices", "instruments", "_log", "observe", "_defaults", "_transport", "_owner"),
+    )
+)
+"""What of a session does not change after it was made."""
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_a_copied_client_knows_nothing_of_the_first_one_s_calls(
+    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIFE_KEY", "k-1")
+
+    async def main() -> None:
+        settings: Any = {"limits": Limits(rpm=9), "budget": Budget(tokens=99_999), "breaker": Breaker()}
+        provider = ProviderConfig("openai-responses-ws", base_url=socket.base_url, api_key=EnvKey("LIFE_KEY"))
+        settings |= {"providers": [provider], "on_request": id, "hedge": Hedge(after=60)}
+        async with AsyncClient(
+            "openai-chat:m", base_url=server.url, api_key=EnvKey("LIFE_KEY"), **settings
+        ) as first:
+            unused = first.stats()
+            await first.chat("hi")
+            await first.chat("hi", model="openai-responses-ws:m", hedge=None)
+            assert first.stats() != unused
+            other = make(first)
+            known, new = vars(first._session), vars(other._session)
+            assert other.stats() == unused and known.keys() == new.keys()
+            for name in known.keys() - SETTINGS:
+                assert new[name] is not known[name] or type(known[name]) in (bool, type(None)), name
+                assert type(new[name]) not in (dict, set) or not new[name], name
+            await other.aclose()
+            with pytest.raises(ConfigError, match="closed"):
+                await other.chat("hi")
+            assert (await make(other).chat("hi")).text == "Hello"  # one that is closed is open again
+
+    with (
+        ScriptedServer([Answer(body=WHOLE)] * 4) as server,
+        ScriptedSocket(ResponsesService()) as socket,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
 
 
 def test_a_copied_conversation_goes_on_over_the_same_client() -> None:

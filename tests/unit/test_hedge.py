@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, ConnectError, Hedge, ProviderError, Retry
+from brainwires_provider import AsyncClient, ConnectError, Hedge, Limits, ProviderError, Retry
+from brainwires_provider._core.deadlines import timer_of
 from chat_answers import WHOLE
-from virtual_time import virtually
+from virtual_time import timers, virtually
 
 AFTER = 5.5
 FIRST, SECOND = (1, 4, 7, 12), (1.25, 3.25, 9.25)  # seconds; no two requests end at once
@@ -62,30 +63,38 @@ class Network:
         return False
 
 
-def call(network: Network) -> tuple[Any, float]:
+def call(network: Network, how: str) -> tuple[Any, float]:
+    """What became of a call, and when; the hooks hear of it once, and nothing is left of it."""
+
     async def main() -> tuple[Any, float]:
+        told: list[Any] = []
         settings: Any = {"hedge": Hedge(AFTER, share=1), "retry": Retry(1), "base_url": "http://localhost:9"}
+        settings |= {name: lambda _, what: told.append(what) for name in ("on_response", "on_error")}
         async with AsyncClient("openai-chat:m", api_key="k", **settings) as client:
             session: Any = client._session
             session._transports["http"] = network
             try:
-                found: Any = await client.chat("Hi")
+                found: Any = await (client.chat("Hi") if how == "chat" else client.stream("Hi").collect())
             except ProviderError as error:
                 found = error
             taken = asyncio.get_running_loop().time()
             for _ in range(3):
                 await asyncio.sleep(0)  # the loser's task ends
-            network.ended = list(network.ended)  # and nothing that the end of the loop cancels is noted
+            assert told == [found] and len(asyncio.all_tasks()) == 1
+            assert not timer_of(asyncio.get_running_loop()).timed
+            await asyncio.sleep(1000)
+            assert timers() == []
             return found, taken
 
     return virtually(main())
 
 
+@pytest.mark.parametrize("how", ["chat", "stream"])
 @pytest.mark.parametrize("first", list(product(FIRST, (True, False))))
-def test_every_order_in_which_two_requests_may_end(first: tuple[float, bool]) -> None:
+def test_every_order_in_which_two_requests_may_end(first: tuple[float, bool], how: str) -> None:
     for second in product(SECOND, (True, False)):
         network = Network(first, second)
-        found, taken = call(network)
+        found, taken = call(network, how)
 
         ends = [(first[0], first[1], 0)]
         if first[0] > AFTER:
@@ -104,6 +113,24 @@ def test_every_order_in_which_two_requests_may_end(first: tuple[float, bool]) ->
         if good and lost:
             (seconds, _, _), = [end for end in ends if end[2] == lost[0]]  # fmt: skip
             assert failed == [seconds > at]
+
+
+def test_a_first_that_waits_for_its_place_is_looked_at_twenty_times_a_second_at_most() -> None:
+    async def main() -> None:
+        settings: Any = {"hedge": Hedge(0.001, share=1), "limits": Limits(concurrency=1)}
+        settings["base_url"] = "http://localhost:9"
+        async with AsyncClient("openai-chat:m", api_key="k", **settings) as client:
+            session: Any = client._session
+            session._transports["http"] = Network((3, True), (3, True))
+            loop, looks, calls = asyncio.get_running_loop(), set(), [client.chat("1"), client.chat("2")]
+            running = asyncio.gather(*calls)
+            while loop.time() < 2:
+                await asyncio.sleep(0.01)
+                looks.add(round(timer_of(loop).wakes, 3))
+            assert len(looks) <= 42
+            await running
+
+    virtually(main())
 
 
 def test_at_most_a_share_of_the_calls_is_hedged_however_slow_all_are() -> None:

@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from brainwires_provider import AsyncClient, ConfigError, EnvKey, Limits, Usage
+from brainwires_provider._core.admission import Ledger
 from brainwires_provider._core.counting import estimated, limits_at, measured, rule_of, used
 from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.limit_headers import Stated, stated_limits
 from brainwires_provider._core.limits import Amounts, Limiter, Waiter
+from brainwires_provider._core.shared import Shared
 from brainwires_provider._core.waits import Waits
 from brainwires_provider.providers import PROVIDERS
-from virtual_time import virtually
+from brainwires_provider.types import Policies
+from virtual_time import timers, virtually
 
 NOW = 1_790_000_000.0
 
@@ -443,6 +447,30 @@ def test_what_is_no_url_of_a_server_is_named(wrong: str) -> None:
         Limits(shared=wrong)
 
 
+def test_each_provider_model_key_and_limit_has_a_gate_of_its_own() -> None:
+    """Of a client, and of those whose limits are on a server."""
+    session: Any = AsyncClient("openai-chat:m", api_key="k")._session
+    plan, ledger = session.plan("Hi", {}, stream=False), Ledger()
+
+    def own(limits: Limits, **changed: Any) -> Any:
+        there = replace(plan, target=replace(plan.target, **changed)) if changed else plan
+        return ledger.admission(there, Policies(limits=limits))._gate
+
+    async def main() -> None:
+        shared = Shared(Limits(shared="redis://h"), asyncio.get_running_loop())
+
+        def on_server(limits: Limits, **changed: Any) -> Any:
+            return shared.gate(replace(plan.target, **changed), limits)
+
+        for gate_of in (own, on_server):
+            others = [gate_of(Limits(rpm=1), **{name: "other"}) for name in ("provider", "model", "key")]
+            gates = [gate_of(Limits(rpm=1)), gate_of(Limits(rpm=2)), *others]
+            assert len({id(each) for each in gates}) == 5
+            assert gate_of(Limits(rpm=1)) is gates[0]
+
+    asyncio.run(main())
+
+
 # -- those who wait ----------------------------------------------------------------------------------------------
 
 
@@ -513,6 +541,25 @@ def test_a_closed_client_lets_nobody_wait() -> None:
         with pytest.raises(ConfigError, match="closed"):
             await asked
         assert place.limiter.waiting == 0
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_a_wait_that_was_left_leaves_nothing(how: str) -> None:
+    async def main() -> None:
+        place, waits = gate(rpm=1), Waits()
+        await place.enter(Amounts(), waits)
+        left = [asyncio.create_task(place.enter(Amounts(), waits)), asyncio.create_task(waits.sleep(600))]
+        await asyncio.sleep(1)
+        assert len(timers()) == len(waits._futures) == 2
+        if how == "close":
+            waits.close()
+        else:
+            _ = [each.cancel() for each in left]
+        await asyncio.wait(left)
+        assert timers() == [] and not waits._futures and place.limiter.waiting == 0
+        _ = [each.exception() for each in left if not each.cancelled()]
 
     virtually(main())
 

@@ -22,7 +22,7 @@ from brainwires_provider._core.shared_limits import SharedGate, Timing
 from brainwires_provider._core.shared_server import Server
 from brainwires_provider._core.waits import Waits
 from redis_servers import RedisServer
-from virtual_time import virtually
+from virtual_time import timers, virtually
 
 QUICK = Timing(window=1.0, renew=0.2, patience=0.8, probe=0.05, grace=0.3)
 NAMES = iter(range(1_000_000))
@@ -407,7 +407,7 @@ def test_who_is_served_when_without_a_server(name: str) -> None:
             await asyncio.gather(*asked.values())
         assert gate.waiting == 0
         await gate.aclose()
-        assert timers(loop) == [] and len(asyncio.all_tasks()) == 1
+        assert timers() == [] and len(asyncio.all_tasks()) == 1
         return granted
 
     assert virtually(main()) == expected
@@ -433,14 +433,14 @@ def test_who_is_cancelled_as_a_place_is_granted_gives_it_back() -> None:
 
 def test_a_gate_that_is_closed_while_somebody_waits_asks_for_nothing_more() -> None:
     async def main() -> None:
-        loop, server = asyncio.get_running_loop(), _Scripted(*[AWAY] * 9)
+        server = _Scripted(*[AWAY] * 9)
         gate = alone(Limits(shared="redis://h", rpm=1, when_down="local"), server)
         await gate.enter(Amounts(), Waits())
         waiting = asyncio.create_task(gate.enter(Amounts(), Waits()))
         await asyncio.sleep(1)
-        assert gate.waiting == 1 and timers(loop)
+        assert gate.waiting == 1 and timers()
         await gate.aclose()
-        assert timers(loop) == []
+        assert timers() == []
         assert server.messages[-1]["bye"] and server.messages[-1]["enter"] == ""
         waiting.cancel()
         await asyncio.wait((waiting,))
@@ -578,11 +578,6 @@ def alone(limits: Limits, server: Server | None = None) -> SharedGate:
         return "n"
 
     return SharedGate(server or _Dead(), limits, name, asyncio.get_running_loop())
-
-
-def timers(loop: Any) -> list[Any]:
-    """What the loop is still to call at some time."""
-    return [each for each in loop._scheduled if not each.cancelled()]
 
 
 def test_nothing_runs_while_a_gate_is_idle_and_it_asks_again(kept: RedisServer) -> None:

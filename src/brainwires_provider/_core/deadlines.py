@@ -205,9 +205,7 @@ class LoopTimer:
         if earliest is not None:
             self.sleep_until(earliest)
         for timed, due in dues.items():
-            if due is None:
-                self.drop(timed)
-            elif due <= now and timed in self.timed:  # another's end may have removed it
+            if due is not None and due <= now and timed in self.timed:  # another's end may have removed it
                 self.drop(timed)
                 self._expire(timed)
 

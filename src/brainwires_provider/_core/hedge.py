@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine
 from typing import Any
 
 from msgspec import Struct
@@ -72,7 +71,7 @@ class Share:
 
 
 class Hedged(Struct, eq=False):
-    """One call of up to two requests; used as a `Sending` is."""
+    """One call of up to two requests; used as a `Sending` is, until one of them is `taken` in its place."""
 
     _plan: Plan
     _hedge: Hedge
@@ -101,49 +100,37 @@ class Hedged(Struct, eq=False):
     # -- as a Sending ------------------------------------------------------------------------------------
 
     @property
-    def _current(self) -> Sending:
-        return self.taken or self._first
-
-    @property
     def ended(self) -> bool:
         """Nothing more comes."""
-        return self._closed or (self.taken is not None and self.taken.ended)
+        return self._closed
 
     @property
     def attempt(self) -> Attempt:
         """The current one."""
-        return self._current.attempt
+        return self._first.attempt
 
     def partial(self) -> Response:
         """What has arrived so far."""
-        return self._current.partial()
+        return self._first.partial()
 
     @property
     def end_event(self) -> ResponseEnd | None:
         """The last of the answer's events, once there is one."""
-        return self._current.end_event
+        return self._first.end_event
 
     def whole(self) -> Response:
         """The whole answer, once it has ended."""
-        return self._current.whole()
-
-    def pull(self) -> Coroutine[Any, Any, list[Event]]:
-        """The next events, at least one; none once the answer has ended. A failure ends it."""
-        return self._race() if self.taken is None else self.taken.pull()
+        return self._first.whole()
 
     def abort(self) -> None:
         """Leave now."""
-        if self.taken is not None:
-            self.taken.abort()
-        elif not self._closed:
+        if not self._closed:
             self._close()
             self._first.is_raced = False
             self._first.report()
 
     async def leave(self) -> None:
-        """Leave in good order: after the answer's end the connection is kept, before it dropped."""
-        if self.taken is not None:
-            await self.taken.leave()
+        """The same."""
         self.abort()
 
     def _close(self) -> None:
@@ -160,8 +147,8 @@ class Hedged(Struct, eq=False):
 
     # -- two requests ------------------------------------------------------------------------------------
 
-    async def _race(self) -> list[Event]:
-        """Events of the first, in the caller's task; or of the second, whose task interrupts it."""
+    async def pull(self) -> list[Event]:
+        """Events of the first, in the caller's task; or of the second, whose task interrupts it. None once left."""
         first = self._first
         if self._closed:
             return []
@@ -215,7 +202,6 @@ class Hedged(Struct, eq=False):
             error.attempts += self._lost
             raise error from None
         self._error = error
-        self._task = None
         return await self._of_second(self._reading)
 
     @property

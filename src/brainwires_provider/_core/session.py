@@ -416,9 +416,9 @@ class Session:
         """A session with the same settings, and nothing of this one's connections."""
         other = Session.__new__(Session)
         vars(other).update(vars(self))
-        other.configs, other.closed, other._owner, other._pools = dict(self.configs), False, None, None
+        other.closed, other._pools = False, None
         other._targets, other._transports, other.fixed_headers, other.held = {}, {}, {}, Held()
-        other.known_prices, other._log, other.forced_outputs = {}, None, set()
+        other.known_prices, other.forced_outputs = {}, set()
         other._forget_calls()
         if self.hooks is not None:
             other.hooks = Hooks(self.hooks.on_request, self.hooks.on_response, self.hooks.on_error)
