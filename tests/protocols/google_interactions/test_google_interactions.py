@@ -286,7 +286,7 @@ def gemini_said(body: dict[str, Any]) -> list[Any]:
     return said
 
 
-SAID: dict[str, Callable[[dict[str, Any]], list[Any]]] = {HERE: interactions_said, THERE: gemini_said}
+SAID_BY: dict[str, Callable[[dict[str, Any]], list[Any]]] = {HERE: interactions_said, THERE: gemini_said}
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -294,7 +294,7 @@ def test_what_is_bound_to_one_api_is_dropped_and_reported_and_the_rest_moves(nam
     model, messages, report = MOVES[name]
     body, reported = prepared(model, messages)
     assert reported == report
-    assert SAID[model](body) == ["?", "Sun.", ("c1", "weather", {"city": "Rome"}), ("c1", "sun")]
+    assert SAID_BY[model](body) == ["?", "Sun.", ("c1", "weather", {"city": "Rome"}), ("c1", "sun")]
 
 
 @pytest.mark.parametrize(("model", "messages"), [(HERE, INTERACTIONS), (THERE, GEMINI)])
