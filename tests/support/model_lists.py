@@ -19,10 +19,10 @@ ABSENT = Answer(404, body=b'{"error": {"message": "no such page"}}')
 
 
 def served(bodies: Bodies) -> Callable[[RecordedRequest], Answer]:
-    """Bodies by their targets: JSON values, or whole answers."""
+    """Bodies by their targets, for GET: JSON values, or whole answers."""
 
     def answer(request: RecordedRequest) -> Answer:
-        body = bodies.get(request.target, ABSENT)
+        body = bodies.get(request.target, ABSENT) if request.method == "GET" else ABSENT
         return body if isinstance(body, Answer) else Answer(body=json.dumps(body).encode())
 
     return answer
