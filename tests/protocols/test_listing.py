@@ -584,6 +584,7 @@ def test_what_anthropics_package_reads() -> None:
         asked = [request.target for request in server.requests]
         assert asked[0:2] == asked[2:4]
         assert asked[4] == asked[5]
+        assert len({request.header("anthropic-version") for request in server.requests}) == 1
 
 
 def test_what_googles_package_reads() -> None:
