@@ -38,7 +38,15 @@ from brainwires_provider._core import session
 from brainwires_provider._core.fallback import falls_back
 from brainwires_provider.errors import RequestTimeout, ServerError
 from brainwires_provider.providers import prices
-from brainwires_provider.testing import Answer, Drop, FakeProvider, RecordedRequest, ScriptedServer, sse
+from brainwires_provider.testing import (
+    Answer,
+    Drop,
+    FakeProvider,
+    Gate,
+    RecordedRequest,
+    ScriptedServer,
+    sse,
+)
 from chat_answers import TEXT, WHOLE, chunk
 from waits import noted
 
@@ -210,26 +218,32 @@ def test_keys_and_what_is_meant_for_one_provider_stay_there(place: str, policy: 
     answer, settings = OTHERS[policy]()
     given, ask = PLACES[place]
 
-    async def main(one: str, two: str) -> Any:
+    async def main() -> Any:
         providers = [
-            ProviderConfig("openai-chat", base_url=one, api_key="sk-first"),
-            ProviderConfig("anthropic", base_url=two, api_key="sk-second", headers={"x-two": "2"}),
+            ProviderConfig("openai-chat", base_url=one.url, api_key="sk-first"),
+            ProviderConfig("anthropic", base_url=two.url, api_key="sk-second", headers={"x-two": "2"}),
         ]
         fixed = {"model": "openai-chat:m", "providers": providers, "retry": ONE} | settings | given
         async with AsyncClient(**fixed) as client:
-            return (await ask(client)).report
+            asked = asyncio.ensure_future(ask(client))
+            await one.wait_requests_async(1)  # a hedge may be faster than the first request
+            two.open("asked")
+            return (await asked).report
 
     streams = place in ("a stream", "a run")
-    with ScriptedServer([answer]) as one, ScriptedServer([CLAUDE_STREAM if streams else CLAUDE]) as two:
-        report = asyncio.run(main(one.url, two.url))
-        (first,), (second,) = one.requests, two.requests
+    body = CLAUDE_STREAM.body if streams else [CLAUDE.body]
+    kind = "text/event-stream" if streams else "application/json"
+    second = Answer(headers={"content-type": kind}, body=[Gate("asked"), *body])
+    with ScriptedServer([answer]) as one, ScriptedServer([second]) as two:
+        report = asyncio.run(main())
+        (first,), (other,) = one.requests, two.requests
     assert {each.field for each in report.dropped} == OWN.keys() and OWN.keys().isdisjoint(report.sent)
     assert first.header("authorization") == "Bearer of-first" and first.header("x-own") == "1"
     assert first.json()["own"] == 2 and first.query == "own=3"
-    assert second.header("x-api-key") == "sk-second" and second.header("authorization") is None
-    assert second.header("x-own") is None and "own" not in second.json() and second.query == ""
-    assert second.json()["max_tokens"] == 9 and second.json()["model"] == "claude"
-    assert second.header("x-two") == "2"
+    assert other.header("x-api-key") == "sk-second" and other.header("authorization") is None
+    assert other.header("x-own") is None and "own" not in other.json() and other.query == ""
+    assert other.json()["max_tokens"] == 9 and other.json()["model"] == "claude"
+    assert other.header("x-two") == "2"
 
 
 @pytest.mark.parametrize("other", ["openai-chat:other", "by-name"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import contextlib
 import copy
 import gc
 import os
@@ -27,15 +28,22 @@ from brainwires_provider import (
     Hedge,
     Limits,
     ProviderConfig,
+    ProviderError,
+    Retry,
+    Timeouts,
 )
+from brainwires_provider._core.deadlines import timer_of
 from brainwires_provider.testing import (
     Answer,
+    Drop,
     RecordedRequest,
     ResponsesService,
     ScriptedServer,
     ScriptedSocket,
+    Stall,
+    sse,
 )
-from chat_answers import WHOLE
+from chat_answers import WHOLE, chunk
 
 HERE = Path(__file__).name
 HANG = 100  # seconds: no program here takes them, on however slow a machine
@@ -129,6 +137,101 @@ def test_what_still_uses_the_connections_keeps_them() -> None:
 
     with ScriptedServer([Answer(body=WHOLE)] * 2) as server:
         asyncio.run(main())
+
+
+# -- at rest -------------------------------------------------------------------------------------------------
+
+BEGUN = sse(chunk({"content": "Hel"}), done=False)
+STREAMED = Answer(body=[BEGUN, sse(chunk({"content": "lo"}), chunk({}, "stop"))])
+REFUSED = Answer(400, {}, b'{"error": {"message": "no"}}')
+BUSY = Answer(429, {"retry-after": "0"}, b'{"error": {"message": "slow down"}}')
+
+
+async def left(client: AsyncClient, how: str) -> None:
+    """A stream is left after its first events, in one of the ways there are."""
+    stream = client.stream("hi")
+    await stream.pull()
+    match how:
+        case "aclose":
+            await stream.aclose()
+        case "abort":
+            stream.abort()
+        case _:
+            reading = asyncio.ensure_future(stream.collect())
+            await asyncio.sleep(0.01)
+            reading.cancel()
+            await asyncio.wait((reading,))
+
+
+async def cancelled(client: AsyncClient) -> None:
+    """A call that waits for its answer is cancelled."""
+    call = asyncio.ensure_future(client.chat("hi"))
+    await asyncio.sleep(0.02)
+    call.cancel()
+    await asyncio.wait((call,))
+
+
+# name: what the server answers, and what is asked of the client
+ENDS: dict[str, tuple[list[Answer], Callable[[AsyncClient], Any]]] = {
+    "whole": ([Answer(body=WHOLE)], lambda client: client.chat("hi")),
+    "streamed": ([STREAMED], lambda client: client.stream("hi").collect()),
+    "no chat": ([Answer(body=b'{"data": [{"id": "m"}]}')], lambda client: client.models()),
+    "refused": ([REFUSED], lambda client: client.chat("hi")),
+    "refused, streamed": ([REFUSED], lambda client: client.stream("hi").collect()),
+    "refused, no chat": ([REFUSED], lambda client: client.models()),
+    "asked again": ([BUSY, Answer(body=WHOLE)], lambda client: client.chat("hi")),
+    "redirected": ([Answer(307, {"location": "/x"})], lambda client: client.chat("hi")),
+    "empty": ([Answer(body=b"")], lambda client: client.chat("hi")),
+    "no JSON": ([Answer(body=b"hello")], lambda client: client.chat("hi")),
+    "no JSON, no chat": ([Answer(body=b"hello")], lambda client: client.models()),
+    "a broken stream": (
+        [Answer(body=[BEGUN, b"data: {]\n\n"])],
+        lambda client: client.stream("hi").collect(),
+    ),
+    "a stream without its end": ([Answer(body=[BEGUN])], lambda client: client.stream("hi").collect()),
+    "a reset": ([Answer(drop=True)], lambda client: client.chat("hi", retry=Retry(1))),
+    "a cut": ([Answer(body=[BEGUN, Drop()])], lambda client: client.stream("hi").collect()),
+    "too late": (
+        [Answer(stall_before_headers=True)],
+        lambda client: client.chat("hi", timeouts=Timeouts(total=0.03)),
+    ),
+    "stalled": (
+        [Answer(body=[BEGUN, Stall()])],
+        lambda client: client.stream("hi", timeouts=Timeouts(idle=0.03)).collect(),
+    ),
+    "cancelled": ([Answer(stall_before_headers=True)], cancelled),
+    **{
+        f"left: {how}": ([Answer(body=[BEGUN, Stall()])], lambda client, how=how: left(client, how))
+        for how in ("aclose", "abort", "cancel")
+    },
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_nothing_is_kept_of_a_call_however_it_has_ended(name: str) -> None:
+    answers, ask = ENDS[name]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        settings: Any = {"limits": Limits(concurrency=1), "budget": Budget(tokens=99_999), "on_request": hook}
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key="k", **settings) as client:
+            with contextlib.suppress(ProviderError):
+                await ask(client)
+            async with asyncio.timeout(5):
+                while len(asyncio.all_tasks()) > 1:
+                    await asyncio.sleep(0.001)
+            session: Any = client._session
+            assert session._transports["http"]._sessions[loop].exchanges == set()
+            assert timer_of(loop).timed == session.waits._futures == session.hooks._tasks == set()
+            stats = client.stats()
+            assert stats.running == stats.waiting == stats.reserved_tokens == 0
+
+    async def hook(_: Any) -> None:
+        await asyncio.sleep(0)
+
+    with ScriptedServer(answers) as server:
+        asyncio.run(main())
+        server.wait_idle()
 
 
 # -- copied --------------------------------------------------------------------------------------------------

@@ -197,10 +197,7 @@ class Admission(Struct, eq=False):
                     account: Any = self._purse.account
                     self._reserved = await account.reserve(self._purse.budget, *self._asked)
                 self._ticket = await self._gate.enter(self._amounts, waits)
-        except BaseException as error:
-            self._spend(_FREE, 0)
-            if not isinstance(error, TimeoutError):
-                raise
+        except TimeoutError:
             raise RequestTimeout(
                 f"no place within the limits of {target.provider}:{target.model} in "
                 f"{self._plan.timeouts.total} s (Timeouts.total)",
