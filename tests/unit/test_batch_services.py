@@ -235,8 +235,9 @@ def test_xai_has_counters_in_place_of_a_state(job: dict[str, Any], state: str, e
     protocol = BATCHES["xai"].protocol()
     read = protocol.read_job(json.dumps(job).encode())
     assert (read.state, read.error, read.mark) == (state, error, "n")
-    found, after = protocol.read_jobs(json.dumps({"batches": [job], "pagination_token": ""}).encode())
-    assert (found, after) == ([read], None)
+    for token in ("", "p"):
+        page = protocol.read_jobs(json.dumps({"batches": [job], "pagination_token": token}).encode())
+        assert page == ([read], token or None)
     call = protocol.cancel("b1")
     assert call is not None
     assert call.path == "/batches/b1:cancel"
@@ -410,6 +411,23 @@ def test_lists_of_jobs(body: Any, found: list[Any], after: str | None) -> None:
     jobs, following = BATCHES[name].protocol().read_jobs(json.dumps(body).encode())
     assert ([(job.id, job.mark) for job in jobs], following) == (found, after)
     assert all((job.state, job.raw_state) == ("running", "") for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (None, "succeeded"),
+        (199, "errored"),
+        (200, "succeeded"),
+        (299, "succeeded"),
+        (300, "errored"),
+        (400, "errored"),
+    ],
+)
+def test_the_status_of_a_line_says_whether_it_was_answered(status: int | None, outcome: str) -> None:
+    line = {"custom_id": A, "response": {"status_code": status, "request_id": "r", "body": {}}}
+    (read,) = BATCHES["openai-chat"].protocol().read_results(json.dumps(line).encode(), [A]).results
+    assert (read.outcome, read.status, read.request_id) == (outcome, status, "r")
 
 
 STATES = {

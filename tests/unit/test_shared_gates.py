@@ -431,6 +431,20 @@ def test_who_is_cancelled_as_a_place_is_granted_gives_it_back() -> None:
     assert virtually(main()) == 0
 
 
+def test_a_place_is_settled_from_another_thread_and_after_its_loop() -> None:
+    async def main() -> tuple[SharedGate, Ticket]:
+        gate = alone(Limits(shared="redis://h", concurrency=2, when_down="local"), server := _Scripted())
+        here, late = [await gate.enter(Amounts(), Waits()) for _ in range(2)]
+        assert server.keys == tuple(f"n:{part}" for part in ("use", "queue", "owners", "held", "news"))
+        await asyncio.to_thread(gate.settle, here, None)
+        assert gate.running == 1
+        await gate.aclose()
+        return gate, late
+
+    gate, late = asyncio.run(main())
+    gate.settle(late, None)  # the server will miss this process
+
+
 def test_a_gate_that_is_closed_while_somebody_waits_asks_for_nothing_more() -> None:
     async def main() -> None:
         server = _Scripted(*[AWAY] * 9)
@@ -455,9 +469,11 @@ class _Scripted(Server):
     def __init__(self, *answers: Exception | dict[str, Any]) -> None:
         self.answers = list(answers)
         self.messages: list[dict[str, Any]] = []
+        self.keys: tuple[str, ...] = ()
 
     async def run(self, script: str, keys: Any, message: Any) -> dict[str, Any]:
         self.messages.append(message)
+        self.keys = keys
         answer = self.answers.pop(0) if self.answers else {}
         await asyncio.sleep(0.01)
         if isinstance(answer, Exception):
@@ -796,11 +812,27 @@ def test_what_is_on_its_way_as_an_account_is_closed_is_reported_again() -> None:
         while len(server.messages) < 2:
             await asyncio.sleep(0.001)
         await account.aclose()
+        assert server.keys == tuple(f"brainwires:budget:{{x}}:{part}" for part in ("account", "open", "gone"))
         begun, first, second = server.messages
         assert begun["ends"] == "" and first["ends"] == second["ends"] == f"{begun['id']}:0,3"
         assert account._ends == [] and account._task is None
 
     virtually(main())
+
+
+def test_a_budget_is_settled_from_another_thread_and_after_its_loop() -> None:
+    async def main() -> tuple[SharedAccount, Any]:
+        server = _Scripted(*[{"short": "", "spent": "0,0"}] * 4)
+        account, budget = SharedAccount(server, "x", asyncio.get_running_loop()), Budget(tokens=9, scope="x")
+        here, late = [await account.reserve(budget, Decimal(0), 2) for _ in range(2)]
+        await asyncio.to_thread(account.settle, here, None, 1)
+        assert account._ends == [f"{here.id}:0,1"]
+        await account.aclose()
+        return account, late
+
+    account, late = asyncio.run(main())
+    account.settle(late, None, 1)  # the server will miss this process
+    assert account._ends == []
 
 
 def test_tokens_are_counted_over_processes(kept: RedisServer) -> None:

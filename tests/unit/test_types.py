@@ -6,6 +6,7 @@ import base64
 import math
 import re
 import typing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -447,6 +448,12 @@ def test_buckets_add_up_and_are_never_negative(
             thought,
         )
         assert usage.output_tokens in (went, went + thought)
+
+
+def test_a_cost_is_complete_unless_it_says_otherwise() -> None:
+    cost = ty.Cost(Decimal("0.5"), "mine")
+    assert cost.complete
+    assert msgspec.json.decode(b'{"usd":"0.5","prices":"mine"}', type=ty.Cost) == cost
 
 
 def test_no_usage_is_not_complete() -> None:

@@ -12,6 +12,7 @@ import functools
 import inspect
 import math
 import operator
+import re
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -394,6 +395,24 @@ def test_a_wrong_value_of_a_setting_is_refused(value: Struct) -> None:
             if not fits(wrong, get_type_hints(cls)[name]):
                 faults.append(f"{name}={wrong!r} is accepted")
     assert not faults, "\n".join(faults)
+
+
+ARGUMENTS: dict[str, str] = {
+    "retry": "Retry(attempts=5)",
+    "limits": "Limits(rpm=60)",
+    "budget": "Budget(usd=5)",
+    "breaker": "Breaker(failures=5)",
+    "hedge": "Hedge(after=10)",
+    "timeouts": "Timeouts(total=30)",
+}
+"""What a client is set up with, and the example that the error of a wrong value gives."""
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_wrong_policy_is_told_with_an_example(name: str) -> None:
+    settings: Any = {name: object()}
+    with pytest.raises(TypeError, match=re.escape(f"; for example {ARGUMENTS[name]}")):
+        AsyncClient("openai-chat:m", api_key="k", **settings)
 
 
 # Of numbers the last that is refused, and the first that is taken; at both ends, where there are two.

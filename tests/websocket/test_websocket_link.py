@@ -556,6 +556,44 @@ def test_the_first_address_that_answers_wins(monkeypatch: pytest.MonkeyPatch) ->
     run(main())
 
 
+@pytest.mark.parametrize("loser", ["connects", "fails"])
+def test_of_two_connections_at_one_moment_one_is_kept(
+    loser: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("brainwires_provider.transports.websocket.handshake._STAGGER", 0)
+    sockets: list[socket.socket] = []
+
+    async def main() -> None:
+        loop, both = asyncio.get_running_loop(), asyncio.Event()
+        connect = loop.sock_connect
+
+        async def at_once(sock: socket.socket, address: Any) -> None:
+            await connect(sock, address)
+            sockets.append(sock)
+            number = len(sockets)
+            if number == 2:
+                both.set()
+            await both.wait()
+            if loser == "fails" and number == 2:
+                raise ConnectionRefusedError
+
+        async with Raw(after_upgrade(then=hold)) as server:
+            address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+
+            async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+                return [address] * 2
+
+            monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+            monkeypatch.setattr(loop, "sock_connect", at_once)
+            link, _ = await opened(server.url.replace("127.0.0.1", "many.example"))
+            assert [sock.fileno() == -1 for sock in sockets].count(True) == 1
+            link.abort()
+
+    run(main())
+    gc.collect()  # an error that nobody has read would be reported now
+    assert not [each.message for each in caplog.records if each.levelname == "ERROR"]
+
+
 def test_cancelling_a_connect_leaves_nothing() -> None:
     async def main() -> None:
         async with Raw(forever) as server:

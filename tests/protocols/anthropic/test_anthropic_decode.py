@@ -425,6 +425,9 @@ def test_each_part_is_the_model_s_that_made_it() -> None:
     told = whole(*blocks, model="claude-y")
     assert [p.origin.reported for p in told.message.content if p.origin] == ["claude-x"] * 2 + ["claude-y"]
     assert told.model == "claude-y"
+    assert (
+        whole(*blocks, model="claude-y-1").model == "claude-y-1"
+    )  # the body's own word, where a block has an alias
 
 
 # -- counts --------------------------------------------------------------------------------------------------

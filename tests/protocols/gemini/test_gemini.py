@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sys
@@ -86,6 +87,8 @@ def test_a_call_with_the_same_id_is_one() -> None:
     one = {"functionCall": {"id": "a", "name": "f", "args": {}}}
     other = {"functionCall": {"id": "a", "name": "f", "args": {"a": 2}}}
     assert len(decoded(chunk(one), chunk(other), END).tool_calls) == 2
+    renamed = {"functionCall": {**one["functionCall"], "name": "g"}}
+    assert [call.name for call in decoded(chunk(one), chunk(renamed), END).tool_calls] == ["f", "g"]
 
 
 # -- paths, models, counts -----------------------------------------------------------------------------------
@@ -379,6 +382,26 @@ def test_own_fields_that_are_no_objects_win() -> None:
     assert body["generationConfig"]["thinkingConfig"] == {"thinkingLevel": "LOW", "thinkingBudget": 3}
 
 
+def test_own_fields_lie_where_the_service_has_them() -> None:
+    """The SDK's type of `generationConfig` says which are there; it lacks two that the API reference has there."""
+    kind = pytest.importorskip("google.genai.types").GenerationConfig
+    settings = {field.alias or name for name, field in kind.model_fields.items()}
+    settings |= {"imageConfig", "modelConfig"}
+    for name in set(GeminiOptions.__struct_fields__) - {"generationConfig"}:
+        options, value = own_field(name)
+        body = encoded(options=Options(provider_options=options)).body
+        del body["contents"]
+        assert body == ({"generationConfig": {name: value}} if name in settings else {name: value})
+
+
+def own_field(name: str) -> tuple[GeminiOptions, Any]:
+    """The options that have one field, and the value of it that is of its type."""
+    for value in ("x", 1, True, {}, ["x"], [{}]):
+        with contextlib.suppress(TypeError):
+            return GeminiOptions(**{name: value}), value
+    raise AssertionError(name)
+
+
 # -- failures ------------------------------------------------------------------------------------------------
 
 
@@ -631,6 +654,9 @@ def test_odd_grounding_cites_nothing() -> None:
         ({"text": "one", "startIndex": 0}, 0),
         ({"text": "three", "startIndex": 0, "partIndex": 1}, 1),
         ({"text": "two", "startIndex": 90}, 0),
+        ({"text": "o"}, 0),
+        ({"text": "o", "startIndex": 0}, 0),
+        ({"text": "t"}, 1),
         ({"text": "o", "startIndex": 7}, 1),
         ({"text": "three", "startIndex": 90}, 1),
         ({"text": "one", "partIndex": 7}, 0),
