@@ -6,13 +6,14 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from paths import SOURCE
+from paths import SOURCE, TESTS
 
 PACKAGE = "brainwires_provider"
 
@@ -163,6 +164,22 @@ def test_files_stay_readable() -> None:
     lines = {name: path.read_text().count("\n") for name, path in MODULES.items()}
 
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_a_module_of_tests_gives_a_name_one_meaning() -> None:
+    """A second test function replaces the first unseen, and a second table takes the place of that of the first."""
+    found = {}
+    for path in TESTS.rglob("test_*.py"):
+        names: Counter[str] = Counter()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                names[node.name] += 1
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+            names.update(each.id for each in targets if isinstance(each, ast.Name))
+        if twice := [name for name, count in names.items() if count > 1]:
+            found[path.name] = twice
+    assert found == {}
 
 
 HEAVY = ("aiohttp", "websockets", "xllamacpp", "typer", "rich", "urllib.request", "openai")
