@@ -863,17 +863,28 @@ def test_results_of_calls_that_are_not_there_lead_their_turn_too(
 
 def test_citations_of_a_block_of_their_own_are_the_responses_too() -> None:
     web = {"location": {"web": {"url": "https://example.com/a", "domain": "example.com"}}}
-    quoted = {"title": "A", "source": "s", "sourceContent": [{"text": "ab"}, {"text": "c"}]}
+    quoted = {"title": "", "source": "s", "sourceContent": [{"text": "ab"}, {"text": "c"}]}
     alone, cited = {"citations": [web]}, {"content": [{"text": "x"}], "citations": [quoted]}
     response = collect(whole({"citationsContent": alone}, {"citationsContent": cited}))
-    assert [(c.url, c.quote, c.raw) for c in response.citations] == [
-        ("https://example.com/a", None, web),
-        (None, "abc", quoted),
+    assert [(c.url, c.title, c.quote, c.source, c.raw) for c in response.citations] == [
+        ("https://example.com/a", None, None, None, web),
+        (None, None, "abc", "s", quoted),
     ]
     again = load_messages(dump_messages([response.message]))[0]
     assert again == response.message
     (body, _) = encoded("m", Message.user("Hi"), again)
     assert body["messages"][1]["content"] == [{"citationsContent": alone}, {"citationsContent": cited}]
+
+
+@pytest.mark.parametrize(
+    "source", [{"bytes": "é"}, {"bytes": "YQ"}, {"bytes": "YQ==", "novel": 1}, {"bytes": 5}]
+)
+def test_media_that_could_not_be_made_again_goes_back_as_it_came(source: dict[str, Any]) -> None:
+    block = {"image": {"format": "png", "source": source}}
+    message = collect(whole(block)).message
+    assert isinstance(message.content[0], OpaquePart)
+    body, _ = encoded("m", Message.user("Hi"), message)
+    assert body["messages"][1]["content"] == [block]
 
 
 def test_a_block_of_a_kind_that_is_not_known_and_has_no_deltas_is_kept() -> None:

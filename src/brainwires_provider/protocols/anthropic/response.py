@@ -11,7 +11,6 @@ Bedrock's API reference, "InvokeModelWithResponseStream".
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
@@ -315,7 +314,7 @@ class BedrockAnthropicDecoder(AnthropicDecoder):
         encoded = self.read_json(data).get("bytes")
         try:
             return base64.b64decode(encoded or "", validate=True)
-        except (TypeError, ValueError, binascii.Error):
+        except (TypeError, ValueError):
             self.broken(f"a chunk of the stream is no base64: {looks_like(data)}")
 
 

@@ -9,7 +9,6 @@ References: google.rpc.Status and google.rpc error details, as the API design gu
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -317,5 +316,5 @@ def bytes_in(text: Any) -> bytes | None:
     """The bytes of base64 in either alphabet; None for what is none."""
     try:
         return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
-    except (AttributeError, TypeError, binascii.Error, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None

@@ -180,8 +180,8 @@ def _media(kind: str, value: Block, origin: Origin) -> Part | None:
     if not isinstance(encoded, str):
         return None
     try:
-        data = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
+        data = base64.b64decode(encoded)
+    except ValueError:
         return None
     if base64.b64encode(data).decode() != encoded:
         return None

@@ -9,7 +9,6 @@ References: https://platform.openai.com/docs/api-reference/embeddings and …/ap
 
 from __future__ import annotations
 
-import binascii
 import sys
 from array import array
 from base64 import b64decode
@@ -126,7 +125,7 @@ def _numbers(embedding: list[float] | str) -> list[float]:
     numbers = array("f")
     try:
         numbers.frombytes(b64decode(embedding, validate=True))
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise ProtocolError(f"a vector is no base64 of 32-bit floats: {error}") from None
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -10,7 +10,6 @@ What is not of the expected type is passed over; it stays in the raw item that e
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -417,7 +416,7 @@ def _base64(part: ImagePart | FilePart) -> str:
 def _decoded(text: str) -> bytes | None:
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
 
 

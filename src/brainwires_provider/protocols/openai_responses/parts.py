@@ -9,7 +9,6 @@ Reference: the Responses API reference, the pages on input and output items.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Literal, TypeAlias
@@ -209,8 +208,8 @@ def _image(item: dict[str, Any], origin: Origin) -> ImagePart | None:
     if not isinstance(result, str) or not result:
         return None
     try:
-        data = base64.b64decode(result, validate=True)
-    except (binascii.Error, ValueError):
+        data = base64.b64decode(result)
+    except ValueError:
         return None
     if base64.b64encode(data).decode() != result:
         return None
