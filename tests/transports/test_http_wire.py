@@ -22,12 +22,14 @@ from brainwires_provider import (
     ProviderError,
     Retry,
     StreamInterrupted,
+    Timeouts,
     TransportError,
 )
 from brainwires_provider.testing import Answer, Gate, Paced, RecordedRequest, ScriptedServer, Stall, sse
 from brainwires_provider.transports.http import HTTPExchange
 from chat_answers import TEXT, WHOLE, chunk
 from faults import KEY
+from virtual_time import shifted, skip
 
 
 def client(server: ScriptedServer, **settings: Any) -> AsyncClient:
@@ -300,19 +302,23 @@ def test_key_callables_are_asked_each_time() -> None:
     assert asked == ["sync", "sync", "async", "async"]
 
 
-def test_a_slow_consumer_does_not_use_up_the_idle_clock() -> None:
-    from brainwires_provider import Timeouts
-
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_slow_consumer_does_not_use_up_the_clocks(batches: int) -> None:
     async def main() -> None:
-        async with client(server, timeouts=Timeouts(idle=0.3)) as ours, ours.stream("hi") as stream:
-            await anext(stream)
-            server.open(gate)  # the rest is there long before the consumer comes back
-            await asyncio.sleep(0.8)
+        timeouts = Timeouts(idle=5, content=5)
+        async with client(server, timeouts=timeouts) as ours, ours.stream("hi") as stream:
+            for gate in gates[:batches]:
+                assert await stream.pull()
+                server.open(gate)
+            skip(60)  # more is there long before the consumer comes back
+            await asyncio.sleep(0.02)
+            for gate in gates[batches:]:
+                server.open(gate)
             assert (await stream.collect()).text == "Hello"
 
-    gate = Gate()
-    with ScriptedServer([Answer(body=[TEXT[:240], gate, TEXT[240:]])]) as server:
-        asyncio.run(main())
+    gates = [Gate(), Gate()]
+    with ScriptedServer([Answer(body=[TEXT[:240], gates[0], TEXT[240:480], gates[1], TEXT[480:]])]) as server:
+        shifted(main())
 
 
 def test_the_partial_is_there_at_any_moment() -> None:
