@@ -220,6 +220,7 @@ def test_nothing_is_kept_of_a_call_however_it_has_ended(name: str) -> None:
             async with asyncio.timeout(5):
                 while len(asyncio.all_tasks()) > 1:
                     await asyncio.sleep(0.001)
+            await asyncio.sleep(0)  # what a task calls at its end
             session: Any = client._session
             assert session._transports["http"]._sessions[loop].exchanges == set()
             assert timer_of(loop).timed == session.waits._futures == session.hooks._tasks == set()
