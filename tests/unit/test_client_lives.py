@@ -222,7 +222,8 @@ def test_nothing_is_kept_of_a_call_however_it_has_ended(name: str) -> None:
                     await asyncio.sleep(0.001)
             await asyncio.sleep(0)  # what a task calls at its end
             session: Any = client._session
-            assert session._transports["http"]._sessions[loop].exchanges == set()
+            for transport in session._transports.values():  # none where the call was too short to make it
+                assert not any(each.exchanges for each in transport._sessions.values())
             assert timer_of(loop).timed == session.waits._futures == session.hooks._tasks == set()
             stats = client.stats()
             assert stats.running == stats.waiting == stats.reserved_tokens == 0
