@@ -26,6 +26,7 @@ from brainwires_provider import (
     Message,
     OpenAIChatOptions,
     Options,
+    ProtocolError,
     ProviderConfig,
     ProviderError,
     ProviderOptions,
@@ -642,3 +643,27 @@ def test_what_the_environment_says_counts_at_each_request(monkeypatch: pytest.Mo
         monkeypatch.setenv("OPENAI_BASE_URL", base)
         urls.append(other.prepare("hi").url)
     assert urls == ["https://one.example/v1/chat/completions", "https://two.example/v1/chat/completions"]
+
+
+def test_an_answer_whose_decoder_gives_no_end_is_an_error() -> None:
+    """A decoder of one's own may forget it."""
+
+    class Endless:
+        ended = True
+        max_parts = 10
+
+        def __init__(self, inner: Any) -> None:
+            self.partial = inner.partial
+
+        def feed_whole(self, _: bytes) -> list[Any]:
+            return []
+
+    async def main() -> None:
+        transport = FakeProvider(lambda _: Answer(body=WHOLE))
+        async with AsyncClient("openai-chat:m", api_key=KEY, transport=transport) as client:
+            session: Any = client._session
+            plan = session.plan("hi", {}, stream=False)
+            with pytest.raises(ProtocolError, match="gave no ResponseEnd"):
+                await session.chat(replace(plan, call=replace(plan.call, wrap=Endless)))
+
+    asyncio.run(main())

@@ -386,9 +386,13 @@ class Attempt:
         """What has arrived so far."""
         return self.complete(self.decoder.partial())
 
-    def whole(self, end: ResponseEnd) -> Response:
-        """The answer that ended so."""
+    def whole(self, end: ResponseEnd | None) -> Response:
+        """The answer that ended so. Raises ProtocolError where the decoder gave no end."""
         decoder = self.decoder
+        if end is None:
+            raise ProtocolError(
+                "the answer is over, and its decoder gave no ResponseEnd", partial=self.partial()
+            )
         if isinstance(decoder, DecoderBase) and not decoder.parts.ragged:
             content = decoder.parts.parts()
         else:

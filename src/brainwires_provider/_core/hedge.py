@@ -106,7 +106,7 @@ class Hedged(Struct, eq=False):
 
     @property
     def attempt(self) -> Attempt:
-        """The current one."""
+        """That of the first request."""
         return self._first.attempt
 
     def partial(self) -> Response:
@@ -130,7 +130,7 @@ class Hedged(Struct, eq=False):
             self._first.report()
 
     async def leave(self) -> None:
-        """The same."""
+        """Leave now: an answer at its end, whose connection could be kept, was taken already."""
         self.abort()
 
     def _close(self) -> None:
@@ -148,7 +148,7 @@ class Hedged(Struct, eq=False):
     # -- two requests ------------------------------------------------------------------------------------
 
     async def pull(self) -> list[Event]:
-        """Events of the first, in the caller's task; or of the second, whose task interrupts it. None once left."""
+        """Events of the first, in the caller's task; or of the second, whose task interrupts it. Empty once left."""
         first = self._first
         if self._closed:
             return []

@@ -180,7 +180,6 @@ class Sending:
 
     def whole(self) -> Response:
         """The whole answer, once it has ended."""
-        assert self.end_event is not None
         return self._priced(self.attempt.whole(self.end_event))
 
     def _priced(self, response: Response) -> Response:

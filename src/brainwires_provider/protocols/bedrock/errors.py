@@ -31,22 +31,17 @@ from brainwires_provider.types import Origin, Response
 
 __all__ = ["decode_error", "error_in_stream", "is_error", "named_error"]
 
-_NAMES: tuple[tuple[type[APIError], tuple[str, ...]], ...] = (
-    (PermissionDeniedError, ("accessdenied", "notauthorized", "optinrequired")),
-    (
-        AuthenticationError,
-        ("expiredtoken", "incompletesignature", "invalidclienttokenid", "invalidsignature"),
-    ),
-    (AuthenticationError, ("missingauthenticationtoken", "requestexpired", "signaturedoesnotmatch")),
-    (AuthenticationError, ("unrecognizedclient",)),
-    (NotFoundError, ("resourcenotfound", "unknownoperation")),
-    (InvalidRequestError, ("validation", "validationerror")),
-    (RateLimitError, ("servicequotaexceeded", "throttling", "toomanyrequests")),
-    (OverloadedError, ("modelnotready", "serviceunavailable")),
-    (ServerError, ("internalerror", "internalfailure", "internalserver")),
-    (ServerError, ("modelerror", "modelstreamerror", "modeltimeout")),
-)
-_KINDS = {name: kind for kind, names in _NAMES for name in names}
+_NAMES: dict[type[APIError], str] = {
+    PermissionDeniedError: "accessdenied notauthorized optinrequired",
+    AuthenticationError: "expiredtoken incompletesignature invalidclienttokenid invalidsignature "
+    "missingauthenticationtoken requestexpired signaturedoesnotmatch unrecognizedclient",
+    NotFoundError: "resourcenotfound unknownoperation",
+    InvalidRequestError: "validation validationerror",
+    RateLimitError: "servicequotaexceeded throttling toomanyrequests",
+    OverloadedError: "modelnotready serviceunavailable",
+    ServerError: "internalerror internalfailure internalserver modelerror modelstreamerror modeltimeout",
+}
+_KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 _STATUSES = {
     "accessdenied": 403,
     "internalerror": 500,
