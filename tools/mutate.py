@@ -10,7 +10,7 @@ The same seed makes the same faults of the same source. The source itself is nev
 copy of the package, which the tests import in place of it. What became of each is kept in build/mutation, and a run
 goes on where the last one of its seed ended. `map` runs the fast tests once, and notes which of their functions run
 which lines: those that run a changed line are then tried, the quickest and nearest before the others, as many as take
-20 seconds of the processor; without it, the tests of the module. With files named, only their tests are run, and added
+40 seconds of the processor; without it, the tests of the module. With files named, only their tests are run, and added
 to what is noted. `docs/mutation.md` has the last results.
 Needs `os.fork`.
 """
@@ -40,6 +40,7 @@ from typing import Any, TextIO
 import coverage
 import hypothesis
 import mutation_map
+from mutation_map import FIXTURES
 from mutation_points import Change, changes_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,7 @@ _MEASURED = FOLDER / "measured" / "coverage"
 _SECONDS = FOLDER / "seconds.json"
 _COMPILED = FOLDER / "compiled"
 _STATEMENT = 8
-_MOST_SECONDS = 20.0
+_MOST_SECONDS = 40.0
 """What the tests for one fault take by the map, unless all are asked for."""
 _FIRST, _FIRST_SECONDS = 20, 2.0
 """The first stage of tests that run a line: so many functions, of so many seconds; the next are ten times as large."""
@@ -85,7 +86,6 @@ TIMED = ("cost_no_square", "cost_in_proportion", "cost_is_proportional")
 """Tests that measure time, which prove nothing beside other processes."""
 Stage = tuple[str, ...]
 """Pytest's arguments. The stages of a module are run one after another, until a test fails."""
-FIXTURES = "tests/protocols/test_fixtures.py"
 ACROSS = tuple(
     f"tests/protocols/test_{name}.py"
     for name in ("model_rules", "message_rules", "rows", "failures", "listing", "embeddings", "fuzz_decoders")
@@ -165,11 +165,10 @@ class Map:
         return sum(self._seconds.get(each, 0) for each in stage)
 
     def _rank(self, path: str, name: str) -> float:
-        """The seconds of a test, as if it took a tenth of them in the folder of the module's own tests."""
+        """The seconds of a test, as if it took a tenth of them in the module's own folder, or of its protocol."""
         parts = path.removesuffix(".py").split("/")
-        is_near = any(
-            part in name.partition("::")[0] for part in parts[-2:] if part not in ("base", "__init__")
-        )
+        where = name.partition("::")[0] + name.partition("[")[2]
+        is_near = any(part in where for part in parts[-2:] if part not in ("base", "__init__"))
         return self._seconds[name] * (0.1 if is_near else 1)
 
 

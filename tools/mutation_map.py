@@ -17,6 +17,7 @@ import coverage
 import pytest
 
 SECONDS = "BRAINWIRES_MUTATION_SECONDS"
+FIXTURES = "tests/protocols/test_fixtures.py"
 
 _seconds: defaultdict[str, float] = defaultdict(float)
 _running = [""]
@@ -24,10 +25,15 @@ _started = [0.0]
 
 
 def function_of(nodeid: str) -> str:
-    """A test without its parameters; of the tests of all protocols, with the first word of these: the protocol."""
+    """A test without its parameters; of the tests of all protocols, with the first word of these: the protocol.
+
+    Of the fixtures, each case is a test of its own.
+    """
     function, bracket, parameters = nodeid.partition("[")
     if not bracket or not function.startswith("tests/protocols/test_"):
         return function
+    if function.startswith(FIXTURES):
+        return nodeid
     return f"{function}[{parameters.removesuffix(']').partition('-')[0]}"
 
 

@@ -21,6 +21,10 @@ _COMPARED = {
 }  # fmt: skip
 _COUNTED = {ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.Div: "*", ast.FloorDiv: "*"}
 _LOAD = ast.Load()
+_GENERIC = frozenset(
+    ("Callable", "Iterator", "Literal", "Mapping", "Sequence", "dict", "frozenset", "list", "set", "tuple")
+)
+"""What has types in brackets, wherever it stands."""
 _UNREAD = frozenset(("__all__", "__slots__", "__match_args__"))
 
 
@@ -74,10 +78,9 @@ class _Finder:
                 return True
             case ast.Expr(value=ast.Constant()):
                 return True
-            case (
-                ast.AnnAssign(annotation=ast.Name(id="TypeAlias"))
-                | ast.Subscript(value=ast.Name(id="Literal"))
-            ):
+            case ast.AnnAssign(annotation=ast.Name(id="TypeAlias")):
+                return True
+            case ast.Subscript(value=ast.Name(id=name)) if name in _GENERIC:
                 return True
         return False
 

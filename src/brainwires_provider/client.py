@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from brainwires_provider._core.hooks import ErrorHook, Hooks, RequestHook, ResponseHook
-from brainwires_provider._core.lifecycle import call_site
 from brainwires_provider._core.plan import Input, prepare
 from brainwires_provider._core.session import Session
-from brainwires_provider._core.stream import AsyncStream
+from brainwires_provider._core.stream import AsyncStream, call_site
 from brainwires_provider.auth.keys import Key
 from brainwires_provider.bulk.of_client import BulkCalls
 from brainwires_provider.conversation import AsyncConversation

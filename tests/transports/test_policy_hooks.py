@@ -256,12 +256,17 @@ def test_a_client_with_hooks_that_was_never_used_is_closed() -> None:
 
 
 def test_nobody_looks_on() -> None:
-    async def main(url: str) -> None:
-        async with AsyncClient("openai-chat:m", base_url=url, api_key="k") as client:
-            session: Any = client._session
-            assert session.watch(session.plan("Hi", {}, stream=False)) is None
+    async def main() -> None:
+        async with (
+            ScriptedServer([GOOD]) as server,
+            AsyncClient("openai-chat:m", base_url=server.url, api_key="k") as client,
+        ):
+            sending: Any = client._session.send(client._session.plan("Hi", {}, stream=False))
+            await sending.pull()
+            assert sending._watch is None
+            await sending.leave()
 
-    asyncio.run(main("http://127.0.0.1:1"))
+    asyncio.run(main())
 
 
 SCRIPT = """

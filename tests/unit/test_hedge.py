@@ -21,9 +21,8 @@ FIRST, SECOND = (1, 4, 7, 12), (1.25, 3.25, 9.25)  # seconds; no two requests en
 class Exchange:
     """An answer that has come."""
 
-    status, ok, framed, over, clean = 200, True, False, False, True
-    continuation, attempts, heard_at = None, (), 0.0
-    headers: Mapping[str, str] = {}
+    status, continuation, attempts, heard_at = 200, None, (), 0.0
+    headers: Mapping[str, str] = {"content-type": "application/json"}
 
     async def body(self, limit: int) -> bytes:
         return WHOLE

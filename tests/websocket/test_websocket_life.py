@@ -92,7 +92,7 @@ class Chunks(ByteExchange):
     """An answer over HTTP, chunk by chunk."""
 
     def __init__(self, chunks: Sequence[tuple[float, bytes]]) -> None:
-        super().__init__(200, {"content-type": "text/event-stream"}, ())
+        self.status, self.headers, self.attempts = 200, {"content-type": "text/event-stream"}, ()
         self._chunks = list(chunks)
         self._cut: asyncio.Event = asyncio.Event()
 

@@ -15,8 +15,8 @@ from msgspec import Struct
 from brainwires_provider._core.attempt import Attempt
 from brainwires_provider._core.budget import Account, Reserved, account_of
 from brainwires_provider._core.counting import Size, at_most, estimated, limits_at, measured, rule_of, used
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.gate import Gate
-from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.limits import Amounts, Ticket
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.waits import Waits
@@ -226,7 +226,7 @@ class Admission(Struct, eq=False):
         if not total:
             usage = None
         exchange, is_look = attempt.exchange, self._plan.uses == "nothing"
-        is_refused = not attempt.sent or (exchange is not None and not exchange.ok)
+        is_refused = not attempt.sent or attempt.is_refused
         known = self._counted.get(id) if is_look and id is not None else None
         if ticket is not None and gate is not None:
             amounts = None  # an answer that was cut counts as reserved

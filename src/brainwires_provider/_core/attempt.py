@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -36,7 +36,7 @@ from brainwires_provider.events import (
     ResponseStart,
     response_of,
 )
-from brainwires_provider.framing.base import DEFAULT_MAX_PARTS
+from brainwires_provider.framing.base import DEFAULT_MAX_PARTS, Framing
 from brainwires_provider.protocols.base.bodies import feed_rest, request_id
 from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.protocols.base.json import looks_like
@@ -108,6 +108,7 @@ class Attempt:
     __slots__ = (
         "_decoder",
         "_failed",
+        "_framing",
         "_heard_at",
         "_limit",
         "_max_parts",
@@ -132,6 +133,7 @@ class Attempt:
             self._decoder = decoder
             decoder.max_parts = max_parts
         self._failed: ProviderError | None = None
+        self._framing: Framing | None = None  # of a body that is a stream
         self._heard_at = 0.0
         self.exchange: Exchange | None = None
         """None until it was opened."""
@@ -236,16 +238,14 @@ class Attempt:
 
         An error that comes after such events is raised by `next`.
         """
-        exchange = self.exchange
-        assert exchange is not None
-        if not exchange.ok:
-            raise await self._refusal(exchange)
-        if self._plan.stream and isinstance(exchange, ByteExchange) and not _is_one_body(exchange):
-            exchange.framing, exchange.framed = self._plan.target.protocol.framing(self._limit), True
-        if exchange.framed:
+        exchange: Any = self.exchange
+        if exchange.status is None:  # over a WebSocket every answer is a stream
             return await self._first_of_stream(deadlines)
-        body = await exchange.body(self._limit + 1)
-        events = self._decode_body(body if len(body) <= self._limit else self._too_large(), exchange)
+        if self._plan.stream and not self.is_refused and not _is_one_body(exchange):
+            self._framing = self._plan.target.protocol.framing(self._limit)
+            return await self._first_of_stream(deadlines)
+        body = await self.body(deadlines)
+        events = self._decode_body(body, exchange)
         self.release()
         return events
 
@@ -261,17 +261,23 @@ class Attempt:
         """The next events, at least one; none once the answer has ended. What came before an error is given first."""
         if self._failed is not None:
             raise self._failed
-        decoder, exchange = self.decoder, self.exchange
-        assert exchange is not None
+        decoder, framing, clean = self.decoder, self._framing, True
+        exchange: Any = self.exchange
         if decoder.ended:
             await self.finish()
             return []
         events: list[Event] = []
         try:
             while not events:
-                messages = await exchange.messages()
-                if exchange.over:
-                    feed_rest(decoder, messages, exchange.clean, events)
+                if framing is None:  # frames are whole messages
+                    messages = await exchange.messages()
+                    is_over = not messages
+                elif is_over := not (chunk := await exchange.read()):
+                    messages, clean = framing.finish()
+                else:
+                    messages = framing.feed(chunk)
+                if is_over:
+                    feed_rest(decoder, messages, clean, events)
                     break
                 for message in messages:
                     if decoder.ended:
@@ -294,15 +300,13 @@ class Attempt:
 
     async def body(self, _: Deadlines) -> bytes:
         """The whole body of an answer that is one. Raises FramingError for one over the limit, and the refusal."""
-        exchange = self.exchange
-        assert exchange is not None
-        if not exchange.ok:
+        exchange: Any = self.exchange
+        if self.is_refused:
             raise await self._refusal(exchange)
-        body = await exchange.body(self._limit + 1)
-        return body if len(body) <= self._limit else self._too_large()
-
-    def _too_large(self) -> NoReturn:
-        raise FramingError(f"the body exceeds {self._limit} bytes; raise max_event_bytes to take it")
+        body: bytes = await exchange.body(self._limit + 1)
+        if len(body) > self._limit:
+            raise FramingError(f"the body exceeds {self._limit} bytes; raise max_event_bytes to take it")
+        return body
 
     def _decode_body(self, body: bytes, exchange: Exchange) -> list[Event]:
         if not body or body.isspace():
@@ -311,8 +315,8 @@ class Attempt:
             raise ProtocolError(f"the provider answered with {looks_like(body)}; check base_url")
         return self.decoder.feed_whole(body)
 
-    async def _refusal(self, exchange: Exchange) -> APIError:
-        status = exchange.status or 0
+    async def _refusal(self, exchange: ByteExchange) -> APIError:
+        status = exchange.status
         body = b"" if 300 <= status < 400 else await exchange.body(_ERROR_BYTES)
         return refusal(self._plan.target.protocol, status, exchange.headers, body)
 
@@ -364,6 +368,11 @@ class Attempt:
     def status(self) -> int | None:
         """Of the answer; None without one."""
         return None if self.exchange is None else self.exchange.status
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server has refused the request by its status."""
+        return (status := self.status) is not None and not 200 <= status < 300
 
     @property
     def attempts(self) -> tuple[Replaced, ...]:

@@ -8,18 +8,16 @@ it began to wait.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from weakref import ref
 
-from brainwires_provider.errors import Clock, ProviderError, RequestTimeout, StreamTimeout
+from brainwires_provider.errors import Clock, ConfigError, ProviderError, RequestTimeout, StreamTimeout
 from brainwires_provider.types import Response, Timeouts
 
-if TYPE_CHECKING:
-    import asyncio  # a seventh of what a client weighs: loaded with the first request
-
-__all__ = ["Deadlines", "LoopTimer", "Timed", "timer_of"]
+__all__ = ["Deadlines", "LoopTimer", "Timed", "running_loop", "timer_of"]
 
 _NEVER = float("inf")
 
@@ -233,3 +231,15 @@ def timer_of(loop: asyncio.AbstractEventLoop) -> LoopTimer:
         timer = LoopTimer(loop)
         _here.timer = ref(timer)
     return timer
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running event loop. Raises ConfigError where there is none, or one of another kind."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigError(
+            "the asynchronous client runs in an asyncio event loop, and none runs here; under trio, run the program "
+            'with anyio.run(main, backend="asyncio"), or call the synchronous client in a thread: '
+            "await anyio.to_thread.run_sync(client.chat, …)"
+        ) from None

@@ -16,9 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider._core.attempt import Attempt, commits
-from brainwires_provider._core.deadlines import LoopTimer, timer_of
+from brainwires_provider._core.deadlines import LoopTimer, running_loop, timer_of
 from brainwires_provider._core.fallback import second_plan
-from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.opening import SendingSession
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.sending import Sending

@@ -1,31 +1,12 @@
-"""A client's life: the event loop that it needs, the line that made it, and what happens when it is dropped."""
+"""What happens when a client or a stream is dropped without being closed."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol
 
-from brainwires_provider.errors import ConfigError
-
-__all__ = ["abandon", "call_site", "running_loop", "warn_dropped"]
-
-_HERE = str(Path(__file__).parent.parent)
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """The running event loop. Raises ConfigError where there is none, or one of another kind."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise ConfigError(
-            "the asynchronous client runs in an asyncio event loop, and none runs here; under trio, run the program "
-            'with anyio.run(main, backend="asyncio"), or call the synchronous client in a thread: '
-            "await anyio.to_thread.run_sync(client.chat, …)"
-        ) from None
+__all__ = ["abandon", "warn_dropped"]
 
 
 class _Connections(Protocol):
@@ -34,14 +15,6 @@ class _Connections(Protocol):
 
 class _Made(Protocol):
     made_at: str
-
-
-def call_site() -> str:
-    """The file and line of the nearest caller outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def abandon(held: Iterable[_Connections | None], client: _Made) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brainwires_provider._core.admission import Admission
     from brainwires_provider._core.attempt import Way
     from brainwires_provider._core.breaker import Circuit
+    from brainwires_provider._core.telemetry import Instruments
     from brainwires_provider._core.watch import Watch
     from brainwires_provider.providers.prices import Prices
 
@@ -32,6 +33,7 @@ class SendingSession(Connections, Protocol):
     known_prices: dict[str, Prices]
     """By base URL, those that were loaded."""
     hooks: Hooks | None
+    instruments: Instruments | None
     policies: Policies
     waits: Waits
 
@@ -47,8 +49,8 @@ class SendingSession(Connections, Protocol):
         """The breaker of what the plan asks, if it has one."""
         ...
 
-    def watch(self, plan: Plan) -> Watch | None:
-        """What reports on a call, if anybody looks on."""
+    def watch(self, plan: Plan) -> Watch:
+        """What reports on a call, where somebody looks on."""
         ...
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from msgspec.structs import force_setattr, replace
 
-from brainwires_provider._core.lifecycle import running_loop
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.partials import PIECE, Partials, without_thought
 from brainwires_provider._core.plan import Input, Plan, messages_of
 from brainwires_provider._core.retry import DEFAULT_RETRY

@@ -6,6 +6,7 @@ The only loop over attempts, and so the only place where policies act.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,9 +14,8 @@ from msgspec.structs import force_setattr, replace
 
 from brainwires_provider._core.attempt import Attempt, commits
 from brainwires_provider._core.breaker import is_healthy
-from brainwires_provider._core.deadlines import Deadlines
+from brainwires_provider._core.deadlines import Deadlines, running_loop
 from brainwires_provider._core.fallback import CANNOT_TAKE, next_plan
-from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.opening import SendingSession, begin_recovery
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.retry import is_worth_retrying, next_delay, retry_of
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Sending"]
 
 T = TypeVar("T")
+_log = logging.getLogger("brainwires_provider")
 _PATIENCE = 0.1  # seconds that the second request of a hedged call waits for a place within limits
 
 
@@ -105,7 +106,6 @@ class Sending:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None  # until there are events: what a timeout cancels
         self._deadlines: Deadlines | None = None
-        self._started = 0.0
         self._watch: Watch | None = None
         self._prices: Prices | None = None
         self._admission: Admission | None = None
@@ -119,7 +119,7 @@ class Sending:
         self._others_left = plan.others
         self._has_others = bool(plan.others) or plan.hedge is not None or beside is not None
         self._skipped: list[Failed] = []  # other models that could not take the request
-        self._retries, self._was_sent = 0, False
+        self._retries, self._was_sent, self._started = 0, False, 0.0
         self._committed = decoder is not None  # the caller has what no other attempt may replace
         self.attempt = Attempt(plan, session.max_event_bytes, session.max_parts, decoder)
         self.ended = decoder is not None and decoder.ended
@@ -429,7 +429,7 @@ class Sending:
     def _delay(self, error: ProviderError) -> float | None:
         """Seconds until the next attempt, or None."""
         plan, attempt, own = self._plan, self.attempt, retry_of(self._plan, self._session.policies)
-        answered = attempt.exchange is not None and attempt.exchange.ok
+        answered = attempt.exchange is not None and not attempt.is_refused
         if self._decoder is not None and answered:
             return None  # it has taken in what another attempt would give again
         if answered and isinstance(error, APIError) and not plan.call.body:
@@ -471,17 +471,19 @@ class Sending:
         if self._deadlines is not None:
             return self._deadlines
         session, plan, first = self._session, self._plan, self._beside
-        self._watch = session.watch(plan) if first is None else first._watch
-        policies = plan.policies or session.policies
-        if policies.limits is not None or policies.budget is not None:
-            self._admission = session.admission(plan)
-        if policies.breaker is not None:
-            self._circuit = session.circuit(plan)
         self._started = loop.time() if first is None else first._started
         self._deadlines = Deadlines(plan.timeouts, self._started)
         self._deadlines.watch(loop, self._on_expiry)
         if first is not None:
             self._deadlines.restart()
+            self._watch = first._watch
+        elif session.hooks or session.instruments or _log.isEnabledFor(logging.INFO):
+            self._watch = session.watch(plan)
+        policies = plan.policies or session.policies
+        if policies.limits is not None or policies.budget is not None:
+            self._admission = session.admission(plan)
+        if policies.breaker is not None:
+            self._circuit = session.circuit(plan)
         return self._deadlines
 
     def _on_expiry(self, clock: Clock) -> None:
@@ -513,7 +515,6 @@ class Sending:
             error.attempts += (self._failure(error),)
         error.attempts += tuple(self._skipped)
         error = self.attempt.explain(error)
-        partial = getattr(error, "partial", None)
-        if self._prices is not None and partial is not None:
+        if (partial := getattr(error, "partial", None)) is not None:
             error.partial = self._priced(partial)  # type: ignore[attr-defined]
         return error

@@ -7,6 +7,7 @@ policy that is applied there holds for all of them.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from brainwires_provider._core.continuing import Held
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.defaults import Defaults, call_elsewhere
 from brainwires_provider._core.fallback import fallbacks_of, may_be_hedged
 from brainwires_provider._core.hooks import Hooks
-from brainwires_provider._core.lifecycle import abandon, running_loop
+from brainwires_provider._core.lifecycle import abandon
 from brainwires_provider._core.plan import (
     POLICIES,
     Input,
@@ -60,8 +62,6 @@ from brainwires_provider.types import (
 from brainwires_provider.types.checked import misfit
 
 if TYPE_CHECKING:
-    from logging import Logger
-
     from brainwires_provider._core.admission import Admission, Ledger
     from brainwires_provider._core.breaker import Circuit, Circuits
     from brainwires_provider._core.hedge import Hedged, Share
@@ -76,7 +76,6 @@ __all__ = ["Session"]
 T = TypeVar("T")
 
 _MODELS_KNOWN = 100
-_INFO = 20  # logging.INFO: the module is loaded with the first request
 
 
 class Session:
@@ -130,7 +129,6 @@ class Session:
             from brainwires_provider._core.watch import instruments_of
 
             self.instruments = instruments_of(telemetry)
-        self._log: Logger | None = None
         self._ledger: Ledger | None = None
         self._shares: dict[float, Share] = {}
         self._circuits: Circuits | None = None
@@ -150,6 +148,10 @@ class Session:
         self.forced_outputs: set[tuple[str, str, bytes]] = set()
         """Provider, model and schema of typed answers that were refused as a format: a forced tool asks for them."""
         self._defaults = Defaults.of(filed, options, coded)
+        is_one = policies.fallback is None and policies.hedge is None
+        self._is_plain = (
+            is_one and telemetry is None and self._defaults.are_plain
+        )  # nothing is added to a plan
         self._transport = dict(transport)
         self._targets: dict[str, Target] = {}
         self._transports: dict[str, Transport] = {}
@@ -258,7 +260,10 @@ class Session:
             from brainwires_provider._core.output import plan_typed
 
             return plan_typed(self, input, args, stream=stream, fork=fork)
-        return self.plan_request(*self.request(input, args), input, args, stream=stream, fork=fork)
+        target, request = self.request(input, args)
+        if self._is_plain and not args and not fork:
+            return plan(request, target, stream=stream, timeouts=self.timeouts)
+        return self.plan_request(target, request, input, args, stream=stream, fork=fork)
 
     def plan_request(
         self, target: Target, request: Request, input: Input, args: OutputParams, *, stream: bool, fork: bool
@@ -398,19 +403,11 @@ class Session:
 
         return await prices_at(target.base_url, self.known_prices)
 
-    def watch(self, plan: Plan) -> Watch | None:
-        """What reports on a call; None if nobody looks on."""
-        log = self._log
-        if log is None:
-            from logging import getLogger
-
-            log = self._log = getLogger("brainwires_provider")
-        instruments = self.instruments
-        if self.hooks is None and instruments is None and not log.isEnabledFor(_INFO):
-            return None
+    def watch(self, plan: Plan) -> Watch:
+        """What reports on a call, where somebody looks on."""
         from brainwires_provider._core.watch import Watch
 
-        return Watch(plan, self.hooks, None if instruments is None else instruments.begin(plan))
+        return Watch(plan, self.hooks, None if self.instruments is None else self.instruments.begin(plan))
 
     def fresh(self) -> Session:
         """A session with the same settings, and nothing of this one's connections."""
@@ -450,8 +447,7 @@ class Session:
         """What reaches a target by HTTP, made at the first request."""
         transport = self.known_transport(target)
         if transport is None:
-            running_loop()
-            import asyncio  # the HTTP engine takes a tenth of a second to import: not on the loop
+            running_loop()  # the HTTP engine takes a tenth of a second to import: not on the loop
 
             is_local = target.row.transport == "local"
             place = "local.transport" if is_local else "transports.http"

@@ -6,11 +6,13 @@ Nothing happens before it is entered or iterated. It has one consumer, and close
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self
 
-from brainwires_provider._core.lifecycle import call_site, warn_dropped
+from brainwires_provider._core.lifecycle import warn_dropped
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.session import Session
 from brainwires_provider.errors import ConfigError, InvalidRequestError, OutputInvalid
@@ -23,7 +25,9 @@ from brainwires_provider.types.responses import O_co
 if TYPE_CHECKING:
     from brainwires_provider._core.partials import Partials
 
-__all__ = ["AsyncStream", "Cut", "partials_of"]
+__all__ = ["AsyncStream", "Cut", "call_site", "partials_of"]
+
+_HERE = str(Path(__file__).parent.parent)
 
 
 class Cut(NamedTuple):
@@ -51,6 +55,14 @@ def partials_of(expected: Any) -> Partials:
         raise TypeError("partial_output() needs a stream with output=…, a type")
     partials: Partials = expected.partials()
     return partials
+
+
+def call_site() -> str:
+    """The file and line of the nearest caller outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class AsyncStream(AsyncIterator[Event], Generic[O_co]):

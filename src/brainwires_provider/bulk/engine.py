@@ -18,7 +18,7 @@ from typing import Any, Generic, Self
 
 from msgspec import Struct
 
-from brainwires_provider._core.lifecycle import running_loop
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.plan import check_args
 from brainwires_provider._core.session import Session
 from brainwires_provider.bulk.asking import RunOutOfBudget, asker_of

@@ -28,7 +28,7 @@ from typing import IO, Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from brainwires_provider._core.lifecycle import running_loop
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider.bulk.index import Index, Kind, Place
 from brainwires_provider.bulk.record import KEY_BYTES, Record, dump_record, load_record
 from brainwires_provider.errors import ConfigError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from brainwires_provider._core.lifecycle import running_loop
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider.bulk.record import Record, record_of_embeddings
 from brainwires_provider.errors import APIError, BudgetExceededError, InvalidRequestError
 from brainwires_provider.types import Embeddings, Usage

@@ -250,7 +250,7 @@ class _Tap:
 
 class _TappedExchange(ByteExchange):
     def __init__(self, exchange: ByteExchange, tap: _Tap) -> None:
-        super().__init__(exchange.status, exchange.headers, exchange.attempts)
+        self.status, self.headers, self.attempts = exchange.status, exchange.headers, exchange.attempts
         self._exchange, self._tap = exchange, tap
 
     @property

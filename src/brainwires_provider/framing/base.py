@@ -13,8 +13,9 @@ from msgspec import Struct
 __all__ = ["DEFAULT_MAX_MESSAGE", "DEFAULT_MAX_PARTS", "Framing", "WireMessage"]
 
 DEFAULT_MAX_MESSAGE = 64 * 1024 * 1024
-DEFAULT_MAX_PARTS = 10_000
 """The largest single message that a framing accepts, in bytes, unless another limit is given."""
+DEFAULT_MAX_PARTS = 10_000
+"""The most parts that an answer may have, unless another limit is given."""
 
 
 class WireMessage(Struct, frozen=True, gc=False):

@@ -29,7 +29,7 @@ class NDJSONFraming(TextReader):
         self._line = bytearray()  # the unterminated line
 
     def _read(self, chunk: bytes, messages: list[WireMessage]) -> None:
-        *ended, rest = self._past_bom(chunk).split(b"\n")
+        *ended, rest = chunk.split(b"\n")
         for piece in ended:
             self._line += piece
             self._end_line(messages)

@@ -76,9 +76,12 @@ class TextReader(Reader):
         super().__init__(max_message)
         self._head: bytes | None = b""  # the first bytes while they may yet become a mark; None thereafter
 
+    def feed(self, chunk: bytes) -> list[WireMessage]:
+        """See `Reader.feed`."""
+        return super().feed(chunk if self._head is None else self._past_bom(chunk))
+
     def _past_bom(self, chunk: bytes) -> bytes:
-        if self._head is None:
-            return chunk
+        assert self._head is not None
         head = self._head + chunk
         if len(head) < len(_BOM) and _BOM.startswith(head):
             self._head = head

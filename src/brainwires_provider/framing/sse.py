@@ -83,7 +83,6 @@ class SSEFraming(TextReader):
         return messages, clean
 
     def _normalised(self, chunk: bytes) -> bytes:
-        chunk = self._past_bom(chunk)
         if not chunk:
             return chunk
         if self._after_cr:

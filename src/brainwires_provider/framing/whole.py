@@ -24,7 +24,7 @@ class WholeFraming(TextReader):
         self._body = bytearray()
 
     def _read(self, chunk: bytes, messages: list[WireMessage]) -> None:
-        self._body += self._past_bom(chunk)
+        self._body += chunk
         self._check(len(self._body), "The body")
 
     def _end(self) -> tuple[list[WireMessage], bool]:

@@ -131,7 +131,8 @@ class LocalExchange(ByteExchange):
     __slots__ = ("_exchange", "_handle")
 
     def __init__(self, exchange: HTTPExchange, handle: EngineHandle, attempts: tuple[Attempt, ...]) -> None:
-        super().__init__(exchange.status, exchange.headers, (*attempts, *exchange.attempts))
+        self.status, self.headers = exchange.status, exchange.headers
+        self.attempts = (*attempts, *exchange.attempts)
         self._exchange = exchange
         self._handle = handle
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from brainwires_provider._core.lifecycle import running_loop
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.session import Session
 from brainwires_provider.errors import ConfigError, UnsupportedError
 from brainwires_provider.local.settings import LocalModel

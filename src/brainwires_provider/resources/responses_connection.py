@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import msgspec
 
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.explaining import refusal
-from brainwires_provider._core.lifecycle import running_loop
 from brainwires_provider._core.plan import Input, Plan
 from brainwires_provider.auth.redaction import conceal, redact_headers
 from brainwires_provider.errors import (

@@ -12,7 +12,7 @@ from typing import Any, Generic, Self
 
 from msgspec.structs import replace
 
-from brainwires_provider._core.lifecycle import running_loop
+from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.plan import Input, check_args, messages_of
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream

@@ -101,8 +101,8 @@ class _FakeExchange(ByteExchange):
     __slots__ = ("_aborted", "_steps")
 
     def __init__(self, answer: Answer) -> None:
-        headers = {name.lower(): value for name, value in response_headers(answer)}
-        super().__init__(answer.status, headers, ())
+        self.status, self.attempts = answer.status, ()
+        self.headers = {name.lower(): value for name, value in response_headers(answer)}
         self._steps = _steps((*steps_of(answer.body), *([Drop()] if answer.drop else [])))
         self._aborted = asyncio.Event()
 

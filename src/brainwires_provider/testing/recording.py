@@ -90,7 +90,7 @@ class _RecordingExchange(ByteExchange):
     def __init__(
         self, exchange: ByteExchange, recorder: Recorder, outgoing: Outgoing, secrets: tuple[str, ...]
     ) -> None:
-        super().__init__(exchange.status, exchange.headers, exchange.attempts)
+        self.status, self.headers, self.attempts = exchange.status, exchange.headers, exchange.attempts
         self._exchange, self._recorder = exchange, recorder
         self._outgoing, self._secrets = outgoing, secrets
         self._chunks: list[bytes] = []
@@ -256,7 +256,7 @@ class _ReplayedExchange(ByteExchange):
     __slots__ = ("_chunks", "_cut")
 
     def __init__(self, recorded: _Recorded) -> None:
-        super().__init__(recorded.status, recorded.headers, ())
+        self.status, self.headers, self.attempts = recorded.status, recorded.headers, ()
         self._chunks = deque(map(_read, recorded.chunks))
         self._cut = recorded.cut
 

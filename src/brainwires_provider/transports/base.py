@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from brainwires_provider.errors import StreamInterrupted
-from brainwires_provider.framing.base import Framing, WireMessage
+from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.types import Attempt, Continuation
 from brainwires_provider.types.suspects import Guarded
 
-__all__ = ["ByteExchange", "Exchange", "Outgoing", "Transport", "close_soon"]
+__all__ = ["ByteExchange", "Exchange", "FrameExchange", "Outgoing", "Transport", "close_soon"]
 
 _DRAIN_SECONDS = 1.0
 _DRAIN_BYTES = 65_536
@@ -33,16 +33,11 @@ class Outgoing(Guarded, Struct, frozen=True, gc=False):
 
 
 class Exchange(Protocol):
-    """One request that was sent, and its answer message by message: over HTTP, or on a lane of a WebSocket."""
+    """One request that was sent, and its answer: bytes over HTTP, or frames on a lane of a WebSocket."""
 
     @property
     def status(self) -> int | None:
         """Of HTTP; None over a WebSocket."""
-        ...
-
-    @property
-    def ok(self) -> bool:
-        """Whether the server did not refuse the request by its status."""
         ...
 
     @property
@@ -61,31 +56,8 @@ class Exchange(Protocol):
         ...
 
     @property
-    def framed(self) -> bool:
-        """Whether the answer is a series of messages; else it is one body."""
-        ...
-
-    @property
-    def over(self) -> bool:
-        """Whether `messages` has given the last of them."""
-        ...
-
-    @property
     def heard_at(self) -> float:
         """When the server last sent anything, by the loop's clock; 0 if only its messages show that."""
-        ...
-
-    @property
-    def clean(self) -> bool:
-        """Once it is over: whether it did not end inside a message."""
-        ...
-
-    async def messages(self) -> list[WireMessage]:
-        """The next messages, which may be none. Raises StreamInterrupted, FramingError."""
-        ...
-
-    async def body(self, limit: int) -> bytes:
-        """The whole body, or its beginning of at least `limit` bytes, where it is no series of messages."""
         ...
 
     async def drain(self) -> None:
@@ -101,10 +73,18 @@ class Exchange(Protocol):
         ...
 
 
-class ByteExchange:
-    """An exchange that reads bytes. Subclasses have `status`, `headers`, `attempts`, `ended`, `read`."""
+class FrameExchange(Exchange, Protocol):
+    """An exchange that gives whole messages."""
 
-    __slots__ = ("attempts", "clean", "framed", "framing", "headers", "ok", "over", "status")
+    async def messages(self) -> list[WireMessage]:
+        """The next messages, at least one; none after the answer's end. Raises StreamInterrupted, FramingError."""
+        ...
+
+
+class ByteExchange:
+    """An exchange that reads bytes."""
+
+    __slots__ = ("attempts", "headers", "status")
 
     status: int
     headers: Mapping[str, str]
@@ -112,18 +92,6 @@ class ByteExchange:
 
     continuation = None
     heard_at = 0.0
-
-    def __init__(self, status: int, headers: Mapping[str, str], attempts: tuple[Attempt, ...]) -> None:
-        self.status = status
-        self.ok = 200 <= status < 300
-        self.headers = headers
-        self.attempts = attempts
-        self.framed = False
-        """Set, with `framing`, once it is known that the body is a series of messages."""
-        self.framing: Framing | None = None
-        self.clean = True
-        self.over = False
-        """Whether `messages` has given the last."""
 
     @property
     def ended(self) -> bool:
@@ -133,17 +101,6 @@ class ByteExchange:
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end. Raises StreamInterrupted when the body is cut."""
         raise NotImplementedError
-
-    async def messages(self) -> list[WireMessage]:
-        """The messages of the next bytes, which may be none; `over` says that there are no more."""
-        framing = self.framing
-        assert framing is not None
-        chunk = await self.read()
-        if chunk:
-            return framing.feed(chunk)
-        self.over = True
-        rest, self.clean = framing.finish()
-        return rest
 
     async def body(self, limit: int) -> bytes:
         """The whole body, or its beginning of at least `limit` bytes."""

@@ -67,9 +67,8 @@ class HTTPExchange(ByteExchange):
         self, response: aiohttp.ClientResponse, attempts: tuple[Attempt, ...], peers: set[HTTPExchange]
     ) -> None:
         headers = response.headers
-        super().__init__(
-            response.status, dict(zip(map(_lower, headers), headers.values(), strict=True)), attempts
-        )
+        self.status, self.attempts = response.status, attempts
+        self.headers = dict(zip(map(_lower, headers), headers.values(), strict=True))
         self._response = response
         self._content = response.content
         self._peers = peers

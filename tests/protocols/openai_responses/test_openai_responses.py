@@ -30,7 +30,6 @@ from brainwires_provider.protocols.openai_responses.operations import (
     decode_compaction,
     decode_items,
 )
-from brainwires_provider.protocols.openai_responses.request import encode_request
 from brainwires_provider.protocols.openai_responses.response import EVENTS
 from brainwires_provider.types import (
     Cache,
@@ -701,7 +700,7 @@ def test_a_failure_ends_the_answer() -> None:
 def test_the_encoder_leaves_the_request_alone() -> None:
     part = OpaquePart("item", {"type": "item", "a": [1]})
     request = Request((Message.assistant(part),), "m", tools=(Tool("f", "", {}),))
-    sent = encode_request(request, ORIGIN, ResponsesQuirks(), stream=True).body["input"][0]
+    sent = OpenAIResponses().encode(request, ORIGIN, stream=True).body["input"][0]
     sent["b"] = 2
     assert part.data == {"type": "item", "a": [1]}
 

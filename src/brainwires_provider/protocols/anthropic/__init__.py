@@ -20,9 +20,8 @@ from brainwires_provider.protocols.anthropic.options import (
 )
 from brainwires_provider.protocols.anthropic.request import encode_count, encode_request
 from brainwires_provider.protocols.anthropic.response import AnthropicDecoder, BedrockAnthropicDecoder
-from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.protocol import Call, Decoder, ProtocolBase, Reply
-from brainwires_provider.types import Model, Origin, Request, TokenCount
+from brainwires_provider.types import Model, Origin
 
 __all__ = [
     "BEDROCK_INVOKE",
@@ -41,15 +40,15 @@ class AnthropicMessages(ProtocolBase[AnthropicQuirks]):
     state_fields = ("container",)
     """The fields of a response that the next request of a conversation repeats."""
     quirks_type = AnthropicQuirks
+    encode = encode_request
+    decode_count = staticmethod(decode_count)
+    decode_model = staticmethod(decode_model)
+    count_call = encode_count
 
     def __init__(self, quirks: AnthropicQuirks | None = None) -> None:
         super().__init__(quirks)
         if self.quirks.cloud == "bedrock":  # InvokeModel's stream is an AWS event stream
             self.framing = EventStreamFraming
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
-        """Raises UnsupportedError for what the Messages API cannot express."""
-        return encode_request(request, origin, self.quirks, facts, stream=stream)
 
     def decoder(self, origin: Origin) -> Decoder:
         """A decoder for one response."""
@@ -66,14 +65,6 @@ class AnthropicMessages(ProtocolBase[AnthropicQuirks]):
             return bedrock_errors.decode_error(reply)
         return decode_error(reply)
 
-    def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
-        """The request that counts. Raises UnsupportedError where the service has none."""
-        return encode_count(request, origin, self.quirks, facts)
-
-    def decode_count(self, body: bytes) -> TokenCount:
-        """Raises ProtocolError."""
-        return decode_count(body)
-
     def models_call(self, after: str | None) -> Call:
         """`GET /v1/models`, page by page, or a cloud's own list. Raises UnsupportedError where there is none."""
         return models_call(self.quirks, after)
@@ -85,7 +76,3 @@ class AnthropicMessages(ProtocolBase[AnthropicQuirks]):
     def model_call(self, name: str) -> Call | None:
         """`GET /v1/models/{id}`, which knows aliases too; None where models are listed otherwise."""
         return model_call(self.quirks, name)
-
-    def decode_model(self, body: bytes, provider: str) -> Model:
-        """One model. Raises ProtocolError."""
-        return decode_model(body, provider)

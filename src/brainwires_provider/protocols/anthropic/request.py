@@ -41,7 +41,7 @@ from brainwires_provider.protocols.base.claude import (
 from brainwires_provider.protocols.base.dialects import CLAUDE, conformed
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call, no_count
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, no_count
 from brainwires_provider.protocols.base.replay import tool_name
 from brainwires_provider.types import Cache, HostedTool, JSONSchema, Origin, Request, Tool, ToolChoice
 
@@ -82,9 +82,15 @@ Body = dict[str, Any]
 
 
 def encode_request(
-    request: Request, origin: Origin, quirks: AnthropicQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+    protocol: ProtocolBase[AnthropicQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
 ) -> Call:
     """Raises UnsupportedError for content or tools that the Messages API cannot express."""
+    quirks = protocol.quirks
     reader = OptionReader(request, AnthropicOptions, facts)
     check_end(reader, request, origin)
     body, _, headers = _encode_body(request, origin, quirks, reader)
@@ -106,9 +112,10 @@ def encode_request(
 
 
 def encode_count(
-    request: Request, origin: Origin, quirks: AnthropicQuirks, facts: ModelFacts = UNKNOWN
+    protocol: ProtocolBase[AnthropicQuirks], request: Request, origin: Origin, facts: ModelFacts = UNKNOWN
 ) -> Call:
     """The call that counts. Raises UnsupportedError where the service has none."""
+    quirks = protocol.quirks
     if not quirks.counting:
         raise no_count(origin.provider, origin.model)
     reader = OptionReader(request, AnthropicOptions, facts)

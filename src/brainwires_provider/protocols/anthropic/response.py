@@ -22,7 +22,7 @@ from brainwires_provider.framing.eventstream import EventStreamMessage
 from brainwires_provider.protocols.anthropic.errors import error_in_event
 from brainwires_provider.protocols.anthropic.parts import PartBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase
-from brainwires_provider.protocols.base.json import fast_decode, looks_like
+from brainwires_provider.protocols.base.json import SHORT, decode_short, fast_decode, looks_like
 from brainwires_provider.types import FinishReason, Origin, ToolCallPart, Usage
 from brainwires_provider.types.usage import split_usage
 
@@ -65,7 +65,7 @@ class AnthropicDecoder(DecoderBase):
         if self.ended:
             return []
         try:
-            event = fast_decode(message.data)
+            event = (decode_short if len(message.data) <= SHORT else fast_decode)(message.data)
         except (ValueError, RecursionError):
             event = None
         if type(event) is not dict:

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "SHORT",
     "Merging",
     "check_depth",
     "decode_json",
+    "decode_short",
     "fast_decode",
     "int_or_none",
     "items_in",
@@ -21,9 +23,11 @@ __all__ = [
     "text_or_none",
 ]
 
-_decode = msgspec.json.Decoder().decode
 _MAX_DEPTH = 200  # of objects and lists; what decoders and encoders do with values is recursive
-_SHALLOW = 2 * _MAX_DEPTH  # bytes: a shorter text cannot be nested more deeply
+SHORT = 2 * _MAX_DEPTH
+"""Bytes: a text that has no more cannot be nested too deeply."""
+decode_short = msgspec.json.Decoder().decode
+"""JSON of at most `SHORT` bytes, strictly, as most events have. Raises ValueError."""
 _FREE = 200_000  # objects and lists that any text may have
 _DENSEST = 18  # bytes for each of more than that: log probabilities, the densest that services send, have 20
 _LARGE = 1_000_000  # bytes: a smaller text cannot hold so many texts that they matter
@@ -36,15 +40,15 @@ class _TooDense(ValueError):
 
 def fast_decode(data: bytes | str) -> Any:
     """JSON, strictly, for hot paths, which fall back to `decode_json`. Raises ValueError or RecursionError."""
-    if len(data) <= _SHALLOW:
-        return _decode(data)
+    if len(data) <= SHORT:
+        return decode_short(data)
     if len(data) > _LARGE and _quotes(data) * _QUOTES > len(data):
         raise _TooDense("made of too many short texts for its size")
     is_text = isinstance(data, str)
     brackets: int = data.count("[" if is_text else b"[") + data.count("{" if is_text else b"{")  # type: ignore[arg-type]
     if brackets > _MAX_DEPTH:
         _check_density(brackets, len(data))
-    value = _decode(data)
+    value = decode_short(data)
     if brackets > _MAX_DEPTH:
         check_depth(value)
     return value

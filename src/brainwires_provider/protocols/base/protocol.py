@@ -32,6 +32,7 @@ __all__ = [
     "OverWebSocket",
     "ProtocolBase",
     "Reply",
+    "Uncounted",
     "no_count",
     "stored_path",
 ]
@@ -208,10 +209,7 @@ class ChatProtocol(Protocol):
 
 
 class ProtocolBase(Generic[Quirks]):
-    """What most protocols have in common: the quirks of one service, one framing, and one decoder.
-
-    A protocol whose API counts tokens defines `count_call` and `decode_count`.
-    """
+    """What most protocols have in common: the quirks of one service, one framing, and one decoder."""
 
     name: str
     quirks_type: type[Quirks]
@@ -221,6 +219,10 @@ class ProtocolBase(Generic[Quirks]):
 
     def __init__(self, quirks: Quirks | None = None) -> None:
         self.quirks: Quirks = quirks or self.quirks_type()
+
+
+class Uncounted:
+    """A protocol whose API has no call that counts tokens."""
 
     def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
         """Raises UnsupportedError: this API has no call that counts tokens."""

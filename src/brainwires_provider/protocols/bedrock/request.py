@@ -37,7 +37,7 @@ from brainwires_provider.protocols.base.dialects import CLAUDE, conformed
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.json import merged
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call, no_count
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, no_count
 from brainwires_provider.protocols.base.replay import tool_name
 from brainwires_provider.protocols.bedrock.messages import TOOL_NAME, MessageEncoder, encode_messages
 from brainwires_provider.protocols.bedrock.options import BedrockOptions, BedrockQuirks
@@ -71,9 +71,15 @@ def model_path(model: str, operation: str) -> str:
 
 
 def encode_request(
-    request: Request, origin: Origin, quirks: BedrockQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+    protocol: ProtocolBase[BedrockQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
 ) -> Call:
     """Raises UnsupportedError for content or tools that Converse cannot express."""
+    quirks = protocol.quirks
     reader = OptionReader(request, BedrockOptions, facts)
     check_end(reader, request, origin)
     history = encode_messages(request, origin, reader, quirks)
@@ -96,12 +102,13 @@ def encode_request(
 
 
 def encode_count(
-    request: Request, origin: Origin, quirks: BedrockQuirks, facts: ModelFacts = UNKNOWN
+    protocol: ProtocolBase[BedrockQuirks], request: Request, origin: Origin, facts: ModelFacts = UNKNOWN
 ) -> Call:
     """`POST /model/{modelId}/count-tokens`. Raises UnsupportedError where the service has no such call."""
+    quirks = protocol.quirks
     if not quirks.counting:
         raise no_count(origin.provider, origin.model)
-    call = encode_request(request, origin, quirks, facts, stream=False)
+    call = encode_request(protocol, request, origin, stream=False, facts=facts)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
     path = model_path(request.model or "", "count-tokens")
     return Call(path, {"input": {"converse": counted}}, deviations=call.deviations, sent=call.sent)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError
-from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.google import GoogleBase
-from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.gemini.errors import decode_error
 from brainwires_provider.protocols.gemini.models import decode_count
 from brainwires_provider.protocols.gemini.options import GeminiOptions, GeminiQuirks
 from brainwires_provider.protocols.gemini.request import encode_count, encode_request
 from brainwires_provider.protocols.gemini.response import GeminiDecoder
-from brainwires_provider.types import Origin, Request, TokenCount
 
 __all__ = ["Gemini", "GeminiDecoder", "GeminiOptions", "GeminiQuirks"]
 
@@ -24,20 +20,8 @@ class Gemini(GoogleBase[GeminiQuirks]):
 
     name = "gemini"
     quirks_type = GeminiQuirks
+    encode = encode_request
+    decode_error = staticmethod(decode_error)
+    decode_count = staticmethod(decode_count)
+    count_call = encode_count
     decoder = GeminiDecoder
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
-        """Raises UnsupportedError for what generateContent cannot express."""
-        return encode_request(request, origin, self.quirks, facts, stream=stream)
-
-    def decode_error(self, reply: Reply) -> APIError:
-        """The error of a refused request."""
-        return decode_error(reply)
-
-    def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
-        """`POST /models/MODEL:countTokens`."""
-        return encode_count(request, origin, self.quirks, facts)
-
-    def decode_count(self, body: bytes) -> TokenCount:
-        """The count of `{"totalTokens": …}`. Raises ProtocolError."""
-        return decode_count(body)

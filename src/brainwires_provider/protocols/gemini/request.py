@@ -14,7 +14,7 @@ from brainwires_provider.protocols.base.dialects import report_schema
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.google import TOOL_NAME, model_path
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.base.replay import take_system, tool_name
 from brainwires_provider.protocols.base.schemas import compile_schema
 from brainwires_provider.protocols.gemini.messages import HistoryEncoder
@@ -46,16 +46,25 @@ Body = dict[str, Any]
 
 
 def encode_request(
-    request: Request, origin: Origin, quirks: GeminiQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+    protocol: ProtocolBase[GeminiQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
 ) -> Call:
     """Raises UnsupportedError for content or tools that generateContent cannot express."""
+    quirks = protocol.quirks
     path = f"{model_path(str(request.model))}:{'streamGenerateContent' if stream else 'generateContent'}"
     call = _encode(path, request, origin, quirks, facts)
     return call if not stream else replace(call, query={"alt": "sse"})
 
 
-def encode_count(request: Request, origin: Origin, quirks: GeminiQuirks, facts: ModelFacts = UNKNOWN) -> Call:
+def encode_count(
+    protocol: ProtocolBase[GeminiQuirks], request: Request, origin: Origin, facts: ModelFacts = UNKNOWN
+) -> Call:
     """`POST /models/MODEL:countTokens`."""
+    quirks = protocol.quirks
     path = model_path(str(request.model))
     call = _encode(f"{path}:countTokens", request, origin, quirks, facts)
     if quirks.counting == "request":

@@ -14,7 +14,7 @@ from typing import Any
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.google import TOOL_NAME
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.base.replay import take_system, tool_name
 from brainwires_provider.protocols.google_interactions.messages import HistoryEncoder
 from brainwires_provider.protocols.google_interactions.options import (
@@ -49,9 +49,15 @@ Body = dict[str, Any]
 
 
 def encode_request(
-    request: Request, origin: Origin, quirks: InteractionsQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+    protocol: ProtocolBase[InteractionsQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
 ) -> Call:
     """Raises UnsupportedError for content or tools that the Interactions API cannot express."""
+    quirks = protocol.quirks
     reader = OptionReader(request, GoogleInteractionsOptions, facts)
     encoder = HistoryEncoder(origin, quirks, reader)
     instruction, steps = encoder.encode_messages(request.messages)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from types import NoneType
 
-from brainwires_provider.errors import APIError
 from brainwires_provider.protocols.base.errors import error_in_reply
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
-from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Reply
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.llamacpp.models import count_call, decode_count, decode_models, models_call
 from brainwires_provider.protocols.llamacpp.operations import Route
 from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
 from brainwires_provider.protocols.llamacpp.request import encode_request
 from brainwires_provider.protocols.llamacpp.response import CompletionDecoder
-from brainwires_provider.types import Model, Origin, Request, TokenCount
+from brainwires_provider.types import Model, Origin, Request
 
 __all__ = ["CompletionDecoder", "LlamaCpp", "LlamaCppOptions", "Route"]
 
@@ -23,23 +22,14 @@ class LlamaCpp(ProtocolBase[None]):
 
     name = "llamacpp"
     quirks_type = NoneType
+    encode = encode_request
+    decode_error = staticmethod(error_in_reply)
+    decode_count = staticmethod(decode_count)
     decoder = CompletionDecoder
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
-        """`POST /completion`. Raises UnsupportedError for more than one prompt of text."""
-        return encode_request(request, origin, stream=stream)
-
-    def decode_error(self, reply: Reply) -> APIError:
-        """The error of a refused request."""
-        return error_in_reply(reply)
 
     def count_call(self, request: Request, origin: Origin, facts: ModelFacts = UNKNOWN) -> Call:
         """`POST /tokenize`, reading control tokens as a completion does. Raises UnsupportedError as `encode`."""
         return count_call(request, origin)
-
-    def decode_count(self, body: bytes) -> TokenCount:
-        """How many tokens came. Raises ProtocolError."""
-        return decode_count(body)
 
     def models_call(self, after: str | None) -> Call:
         """`GET /v1/models`, one page."""

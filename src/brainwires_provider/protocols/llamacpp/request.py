@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.llamacpp.messages import encode_messages
 from brainwires_provider.protocols.llamacpp.options import LlamaCppOptions
 from brainwires_provider.types import Origin, Request
@@ -28,7 +29,14 @@ _FIELDS = (
 _ANY_OBJECT = {"type": "object"}
 
 
-def encode_request(request: Request, origin: Origin, *, stream: bool) -> Call:
+def encode_request(
+    protocol: ProtocolBase[None],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
+) -> Call:
     """`POST /completion` for one prompt. Raises UnsupportedError for more than that."""
     reader = OptionReader(request, LlamaCppOptions)
     body: dict[str, Any] = {"prompt": encode_messages(request, origin), "stream": stream}

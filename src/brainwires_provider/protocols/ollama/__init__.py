@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
-from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Reply
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Uncounted
 from brainwires_provider.protocols.ollama.errors import decode_error
 from brainwires_provider.protocols.ollama.models import decode_models, list_call
 from brainwires_provider.protocols.ollama.options import OllamaOptions, OllamaQuirks
@@ -16,27 +15,21 @@ from brainwires_provider.types import Model, Origin, Request
 __all__ = ["Ollama", "OllamaDecoder", "OllamaOptions", "OllamaQuirks"]
 
 
-class Ollama(ProtocolBase[OllamaQuirks]):
+class Ollama(Uncounted, ProtocolBase[OllamaQuirks]):
     """See `base.protocol.ChatProtocol`. The quirks are those of one server."""
 
     name = "ollama"
     quirks_type = OllamaQuirks
+    encode = encode_request
+    decode_error = staticmethod(decode_error)
     decoder = OllamaDecoder
     framing = NDJSONFraming
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
-        """`POST /api/chat`. Raises UnsupportedError for what it cannot express."""
-        return encode_request(request, origin, facts, stream=stream)
 
     def encode_generate(
         self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN
     ) -> Call:
         """`POST /api/generate`, for the same decoder. Raises UnsupportedError for more than a prompt."""
         return encode_generate(request, origin, facts, stream=stream)
-
-    def decode_error(self, reply: Reply) -> APIError:
-        """The error of a refused request."""
-        return decode_error(reply)
 
     def models_call(self, after: str | None) -> Call:
         """`GET /api/tags`, which has all models on one page."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts, nearest_effort
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.base.replay import INSTRUCTION_ROLES, take_system
 from brainwires_provider.protocols.ollama.messages import SEPARATOR, HistoryEncoder
-from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions
+from brainwires_provider.protocols.ollama.options import GENERATE_ONLY, NDJSON, OllamaOptions, OllamaQuirks
 from brainwires_provider.types import HostedTool, Origin, Reasoning, Request, Tool
 
 __all__ = ["encode_generate", "encode_request"]
@@ -34,7 +34,14 @@ _LEVELS = ("low", "medium", "high", "max")
 Body = dict[str, Any]
 
 
-def encode_request(request: Request, origin: Origin, facts: ModelFacts = UNKNOWN, *, stream: bool) -> Call:
+def encode_request(
+    protocol: ProtocolBase[OllamaQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
+) -> Call:
     """`POST /api/chat`. Raises UnsupportedError for content or tools that the API cannot express."""
     reader = OptionReader(request, OllamaOptions, facts)
     encoder = HistoryEncoder(origin, reader)

@@ -16,7 +16,7 @@ from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
-from brainwires_provider.protocols.base.json import fast_decode, looks_like, objects_in
+from brainwires_provider.protocols.base.json import SHORT, decode_short, fast_decode, looks_like, objects_in
 from brainwires_provider.protocols.ollama.errors import decode_error_object
 from brainwires_provider.protocols.ollama.parts import decode_call, decode_image
 from brainwires_provider.types import (
@@ -65,7 +65,7 @@ class OllamaDecoder(DecoderBase):
         if self.ended:
             return []
         try:
-            line = fast_decode(message.data)
+            line = (decode_short if len(message.data) <= SHORT else fast_decode)(message.data)
         except (ValueError, RecursionError):
             line = self.read_json(message.data)
         if type(line) is not dict:

@@ -21,7 +21,7 @@ from brainwires_provider.protocols.base.dialects import (
 from brainwires_provider.protocols.base.emulated import EmulatedTools
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.base.replay import take_system, tool_name
 from brainwires_provider.protocols.openai_chat.messages import cache_control, encode_messages, merge_system
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks, OpenAIChatOptions
@@ -41,9 +41,15 @@ __all__ = ["encode_request"]
 
 
 def encode_request(
-    request: Request, origin: Origin, quirks: ChatQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+    protocol: ProtocolBase[ChatQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
 ) -> Call:
     """Raises UnsupportedError for content or tools that Chat Completions cannot express."""
+    quirks = protocol.quirks
     reader = OptionReader(request, OpenAIChatOptions, facts)
     messages: Sequence[Message] = request.messages
     emulated = None

@@ -21,7 +21,14 @@ from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.calls import CallBuilder
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import is_error
-from brainwires_provider.protocols.base.json import fast_decode, list_or_empty, looks_like, objects_in
+from brainwires_provider.protocols.base.json import (
+    SHORT,
+    decode_short,
+    fast_decode,
+    list_or_empty,
+    looks_like,
+    objects_in,
+)
 from brainwires_provider.protocols.base.usage import usage_of
 from brainwires_provider.protocols.openai_chat.errors import error_in_stream
 from brainwires_provider.protocols.openai_chat.parts import (
@@ -117,7 +124,7 @@ class ChatDecoder(DecoderBase):
     def feed(self, message: WireMessage) -> list[Event]:
         """The events of one chunk."""
         try:
-            chunk = fast_decode(message.data)
+            chunk = (decode_short if len(message.data) <= SHORT else fast_decode)(message.data)
         except (ValueError, RecursionError):
             if message.data.startswith(b"[DONE]"):
                 return self._end()
@@ -284,12 +291,13 @@ class ChatDecoder(DecoderBase):
         plain = len(message) == 1 and content is not None
         if not plain and not message.keys().isdisjoint(_REASONING):
             self._reasons().feed(message)
+        has_others = not plain and self._keep_rest(message)
         if content:
             if type(content) is str:
                 self._say(content)
             else:
                 self._pieces(content)
-        if not plain and self._keep_rest(message):
+        if has_others:
             self._others(message, whole)
 
     def _say(self, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from brainwires_provider.protocols.base.errors import count_in
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
-from brainwires_provider.protocols.base.protocol import Call, no_count
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, no_count
 from brainwires_provider.protocols.openai_chat.models import page_query
 from brainwires_provider.protocols.openai_responses.options import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.request import encode_request
@@ -37,12 +37,13 @@ _COUNTED = frozenset(
 
 
 def encode_count(
-    request: Request, origin: Origin, quirks: ResponsesQuirks, facts: ModelFacts = UNKNOWN
+    protocol: ProtocolBase[ResponsesQuirks], request: Request, origin: Origin, facts: ModelFacts = UNKNOWN
 ) -> Call:
     """`POST /responses/input_tokens`. Raises UnsupportedError where the service has no such call."""
+    quirks = protocol.quirks
     if not quirks.counting:
         raise no_count(origin.provider, origin.model)
-    call = encode_request(request, origin, quirks, facts, stream=False)
+    call = encode_request(protocol, request, origin, stream=False, facts=facts)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
     return Call("/responses/input_tokens", counted, deviations=call.deviations, sent=call.sent)
 

@@ -20,7 +20,7 @@ from brainwires_provider.protocols.base.dialects import (
 )
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.base.replay import take_system, tool_name
 from brainwires_provider.protocols.openai_responses.messages import encode_messages
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
@@ -48,9 +48,15 @@ Body = dict[str, Any]
 
 
 def encode_request(
-    request: Request, origin: Origin, quirks: ResponsesQuirks, facts: ModelFacts = UNKNOWN, *, stream: bool
+    protocol: ProtocolBase[ResponsesQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
 ) -> Call:
     """Raises UnsupportedError for content or tools that Responses does not have."""
+    quirks = protocol.quirks
     reader = OptionReader(request, OpenAIResponsesOptions, facts)
     instructions, items = encode_messages(request.messages, origin, quirks, reader)
     body: Body = {"model": request.model, "input": items}

@@ -21,7 +21,7 @@ from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.copies import Seen, StreamedItems
 from brainwires_provider.protocols.base.decoder import AudioBuilder, DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import error_in_body
-from brainwires_provider.protocols.base.json import fast_decode, looks_like
+from brainwires_provider.protocols.base.json import SHORT, decode_short, fast_decode, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error, failed_error
 from brainwires_provider.protocols.openai_responses.models import usage_of
 from brainwires_provider.protocols.openai_responses.parts import PartBuilder, ids_of, seen_in
@@ -87,7 +87,7 @@ class ResponsesDecoder(DecoderBase):
         if self.ended:
             return []
         try:
-            event = fast_decode(message.data)
+            event = (decode_short if len(message.data) <= SHORT else fast_decode)(message.data)
         except (ValueError, RecursionError):
             event = None
         if type(event) is not dict:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from brainwires_provider.errors import APIError
-from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
-from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Reply
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, Uncounted
 from brainwires_provider.protocols.relay.errors import decode_error
 from brainwires_provider.protocols.relay.models import decode_models
 from brainwires_provider.protocols.relay.options import BrainwiresOptions, RelayQuirks
 from brainwires_provider.protocols.relay.request import encode_request
 from brainwires_provider.protocols.relay.response import RelayDecoder
-from brainwires_provider.types import Model, Origin, Request
+from brainwires_provider.types import Model
 
 __all__ = ["BrainwiresOptions", "BrainwiresRelay", "RelayDecoder", "RelayQuirks"]
 
 
-class BrainwiresRelay(ProtocolBase[RelayQuirks]):
+class BrainwiresRelay(Uncounted, ProtocolBase[RelayQuirks]):
     """See `base.protocol.ChatProtocol`. The quirks are one relay's dialect."""
 
     name = "relay"
     quirks_type = RelayQuirks
+    encode = encode_request
+    decode_error = staticmethod(decode_error)
     decoder = RelayDecoder
-
-    def encode(self, request: Request, origin: Origin, *, stream: bool, facts: ModelFacts = UNKNOWN) -> Call:
-        """`POST /api/chat/stream`, whose answer is streamed in any case. Raises UnsupportedError."""
-        return encode_request(request, origin, self.quirks)
-
-    def decode_error(self, reply: Reply) -> APIError:
-        """The error of a refused request."""
-        return decode_error(reply)
 
     def models_call(self, after: str | None) -> Call:
         """`GET /api/models`, which has all models on one page."""

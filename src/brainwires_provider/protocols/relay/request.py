@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from brainwires_provider.errors import UnsupportedError
+from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.protocol import Call, ProtocolBase
 from brainwires_provider.protocols.base.replay import take_system
 from brainwires_provider.protocols.relay.messages import encode_messages
 from brainwires_provider.protocols.relay.options import BrainwiresOptions, RelayQuirks
@@ -40,8 +41,16 @@ _HANDLES = ("previousResponseId", "chatId")
 Body = dict[str, Any]
 
 
-def encode_request(request: Request, origin: Origin, quirks: RelayQuirks) -> Call:
+def encode_request(
+    protocol: ProtocolBase[RelayQuirks],
+    request: Request,
+    origin: Origin,
+    *,
+    stream: bool,
+    facts: ModelFacts = UNKNOWN,
+) -> Call:
     """Raises UnsupportedError for what the relay cannot express, and where there is nothing to answer."""
+    quirks = protocol.quirks
     reader = OptionReader(request, BrainwiresOptions)
     state = {**_handles(request, origin, reader), **reader.provider_options()}
     instructions, turns = encode_messages(request.messages, origin, reader)

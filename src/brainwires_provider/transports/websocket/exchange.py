@@ -62,7 +62,6 @@ class LaneExchange:
         "is_foreign",
         "is_unnamed",
         "lane",
-        "over",
         "overflowed",
         "oversize",
         "request",
@@ -72,7 +71,6 @@ class LaneExchange:
     )
 
     status = None
-    ok = framed = clean = True
     attempts: tuple[Attempt, ...] = ()
 
     def __init__(self, lane: Lane) -> None:
@@ -87,7 +85,7 @@ class LaneExchange:
         self.sent = False
         self.began = False
         """The server has begun to answer."""
-        self.ended = self.over = False
+        self.ended = False
         self.aborted = False
         self.oversize = False
         """The request is larger than what the endpoint takes in one frame."""
@@ -278,13 +276,12 @@ class LaneExchange:
             connection.pool.counters.full += 1
 
     async def messages(self) -> list[WireMessage]:
-        """The next frames, at least one; none after the answer's end, when it is `over`.
+        """The next frames, at least one; none after the answer's end.
 
         Raises StreamInterrupted, FramingError (a frame over the limit), ProtocolError (another answer's event).
         """
         while not self._frames:
             if self.ended and not (self.overflowed or self.is_foreign or self.unreadable):
-                self.over = True
                 return []
             self._check()
             self._waiter = asyncio.get_running_loop().create_future()
@@ -328,10 +325,6 @@ class LaneExchange:
         return StreamInterrupted(
             f"{self.loss} before the answer ended", how="reset" if code is None else str(code)
         )
-
-    async def body(self, limit: int) -> bytes:
-        """There is none: every answer is a series of messages."""
-        return b""
 
     async def drain(self) -> None:
         """The answer was read to its end: the lane is free, and holds what can be continued."""
