@@ -241,11 +241,12 @@ class Attempt:
         exchange: Any = self.exchange
         if exchange.status is None:  # over a WebSocket every answer is a stream
             return await self._first_of_stream(deadlines)
-        if self._plan.stream and not self.is_refused and not _is_one_body(exchange):
+        if self.is_refused:
+            raise await self._refusal(exchange)
+        if self._plan.stream and not _is_one_body(exchange):
             self._framing = self._plan.target.protocol.framing(self._limit)
             return await self._first_of_stream(deadlines)
-        body = await self.body(deadlines)
-        events = self._decode_body(body, exchange)
+        events = self._decode_body(self._within_limit(await exchange.body(self._limit + 1)), exchange)
         self.release()
         return events
 
@@ -303,7 +304,9 @@ class Attempt:
         exchange: Any = self.exchange
         if self.is_refused:
             raise await self._refusal(exchange)
-        body: bytes = await exchange.body(self._limit + 1)
+        return self._within_limit(await exchange.body(self._limit + 1))
+
+    def _within_limit(self, body: bytes) -> bytes:
         if len(body) > self._limit:
             raise FramingError(f"the body exceeds {self._limit} bytes; raise max_event_bytes to take it")
         return body
@@ -372,7 +375,8 @@ class Attempt:
     @property
     def is_refused(self) -> bool:
         """Whether the server has refused the request by its status."""
-        return (status := self.status) is not None and not 200 <= status < 300
+        status = None if self.exchange is None else self.exchange.status
+        return status is not None and not 200 <= status < 300
 
     @property
     def attempts(self) -> tuple[Replaced, ...]:
