@@ -373,7 +373,7 @@ class AsyncClient(Resources, BulkCalls):
             The `TokenCount`.
 
         Raises:
-            UnsupportedError: The provider cannot count.
+            UnsupportedError: The provider cannot count; or, with `strict`, cannot take an option.
             ProviderError: Every other kind of it.
         """
         session = self._session

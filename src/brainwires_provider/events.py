@@ -215,6 +215,7 @@ class Collector:
                 self.end = event  # type: ignore[assignment]
             elif kind is ResponseRestart:
                 self.parts.clear()
+                self.end = None
 
     def response(self, *, provider: str = "") -> Response:
         """The response, once ResponseEnd was added. Raises ValueError before."""

@@ -177,6 +177,41 @@ def test_what_cannot_be_asked(case: tuple[EmbeddingProtocol, list[str], str, Emb
         protocol.call(texts, model, args)
 
 
+SIZES: list[tuple[EmbeddingProtocol, str, int]] = [
+    (GeminiEmbeddings(), "gemini-embedding-001", 100),
+    (VertexEmbeddings(), "gemini-embedding-001", 1),
+    (VertexEmbeddings(), "text-embedding-005", 9),
+    (OllamaTextEmbeddings(), "m", 512),
+    (BedrockEmbeddings(), TITAN, 1),
+    (BedrockEmbeddings(), COHERE, 96),
+]
+
+
+@pytest.mark.parametrize(("protocol", "model", "size"), SIZES)
+def test_how_many_texts_one_request_takes(protocol: EmbeddingProtocol, model: str, size: int) -> None:
+    assert protocol.batch(model) == size
+    protocol.call(["a"] * size, model, PLAIN)
+    with pytest.raises(UnsupportedError, match=f"not {size + 1}"):
+        protocol.call(["a"] * (size + 1), model, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [("tunedModels/m", "/tunedModels/m:batchEmbedContents"), ("models/m", "/models/m:batchEmbedContents")],
+)
+def test_a_model_of_gemini_that_is_named_in_full(model: str, path: str) -> None:
+    call = GeminiEmbeddings().call(["a"], model, EmbeddingArgs(extra_body={"title": "t"}))
+    assert (call.path, call.body) == (
+        path,
+        {"requests": [{"model": model, "content": {"parts": [{"text": "a"}]}, "title": "t"}]},
+    )
+
+
+def test_bedrock_takes_fields_of_the_models_own() -> None:
+    own = EmbeddingArgs(extra_body={"normalize": False})
+    assert BedrockEmbeddings().call(["a"], TITAN, own).body == {"inputText": "a", "normalize": False}
+
+
 ANSWERS: dict[str, tuple[EmbeddingProtocol, Any, int | None, str | None]] = {
     "openai": (
         BARE,
@@ -200,7 +235,10 @@ ANSWERS: dict[str, tuple[EmbeddingProtocol, Any, int | None, str | None]] = {
     ),
     "gemini": (
         GeminiEmbeddings(),
-        {"embeddings": [{"values": [1, 2]}, {"values": [3, 4.5]}], "usageMetadata": {"promptTokenCount": 4}},
+        {
+            "embeddings": [{"values": [1, 2]}, {"values": [3, 4.5]}],
+            "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 5},
+        },
         4,
         None,
     ),
@@ -214,6 +252,32 @@ ANSWERS: dict[str, tuple[EmbeddingProtocol, Any, int | None, str | None]] = {
             "metadata": {"billableCharacterCount": 9},
         },
         5,
+        None,
+    ),
+    "gemini with a sum alone": (
+        GeminiEmbeddings(),
+        {"embeddings": [{"values": [1, 2]}, {"values": [3, 4.5]}], "usageMetadata": {"totalTokenCount": 4}},
+        4,
+        None,
+    ),
+    "gemini without counts": (
+        GeminiEmbeddings(),
+        {
+            "embeddings": [{"values": [1, 2]}, {"values": [3, 4.5]}],
+            "usageMetadata": {"promptTokenCount": "4"},
+        },
+        None,
+        None,
+    ),
+    "vertex with a count of one": (
+        VertexEmbeddings(),
+        {
+            "predictions": [
+                {"embeddings": {"values": [1, 2], "statistics": {"token_count": 3}}},
+                {"embeddings": {"values": [3, 4.5], "statistics": {"token_count": "2"}}},
+            ]
+        },
+        None,
         None,
     ),
     "vertex without counts": (
@@ -247,6 +311,26 @@ def test_the_answer(name: str) -> None:
     assert embedded.vectors == [[1.0, 2.0], [3.0, 4.5]]
     assert (embedded.usage.input_tokens, embedded.usage.complete) == (tokens or 0, tokens is not None)
     assert embedded.model == model
+
+
+RAW: list[tuple[EmbeddingProtocol, dict[str, Any], dict[str, Any]]] = [
+    (GeminiEmbeddings(), {"embeddings": [{"values": [1]}]}, {"usageMetadata": {"promptTokenCount": 4}}),
+    (VertexEmbeddings(), {"predictions": [{"embeddings": {"values": [1]}}]}, {"metadata": {"n": 9}}),
+]
+
+
+@pytest.mark.parametrize(("protocol", "body", "usage"), RAW)
+def test_what_a_service_says_of_the_usage_is_kept(
+    protocol: EmbeddingProtocol, body: dict[str, Any], usage: dict[str, Any]
+) -> None:
+    embedded = protocol.decode(json.dumps(body | usage).encode(), 1)
+    assert (embedded.usage.raw, embedded.extra) == (next(iter(usage.values())), {})
+
+
+def test_ollama_tells_how_long_it_took() -> None:
+    body = {"embeddings": [[1]], "total_duration": 9, "load_duration": 3, "x": 1}
+    embedded = OllamaTextEmbeddings().decode(json.dumps(body).encode(), 1)
+    assert embedded.extra == {"total_duration": 9, "load_duration": 3}
 
 
 def test_usage_without_counts_keeps_what_it_says() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from contextlib import closing
+from datetime import date
 from typing import Any, get_args
 
 import anthropic
@@ -25,11 +26,18 @@ from brainwires_provider.errors import (
     UnsupportedError,
 )
 from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicQuirks
-from brainwires_provider.protocols.base.models import able, count_of, day_of, seconds_of, stage_of
+from brainwires_provider.protocols.base.models import (
+    able,
+    able_by_modality,
+    count_of,
+    day_of,
+    seconds_of,
+    stage_of,
+)
 from brainwires_provider.protocols.bedrock import BedrockConverse
 from brainwires_provider.protocols.gemini import Gemini, GeminiQuirks
 from brainwires_provider.protocols.openai_chat import OpenAIChat
-from brainwires_provider.protocols.openai_chat.models import decode_page
+from brainwires_provider.protocols.openai_chat.models import decode_models, decode_page, page_query
 from brainwires_provider.providers import PROVIDERS, prices
 from brainwires_provider.providers.lists import control_plane, project_list, publisher_list, up_from
 from brainwires_provider.resources import model_catalog, models
@@ -289,8 +297,26 @@ def test_without_a_list_the_longest_answer_is_not_known(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"<html>", b'{"id": 3, "name": 3}'])
 def test_what_is_no_model(body: bytes) -> None:
     for protocol in (AnthropicMessages(), Gemini()):
-        with pytest.raises(ProtocolError):
+        with pytest.raises(ProtocolError) as caught:
             protocol.decode_model(body, "p")
+        assert caught.value.provider == "p"
+
+
+@pytest.mark.parametrize("body", [b"3", b"<html>", b'{"data": 3, "models": 3, "modelSummaries": 3, "x": 1}'])
+def test_what_is_no_list_names_its_provider(body: bytes) -> None:
+    for name in (
+        "anthropic",
+        "google",
+        "google-interactions",
+        "bedrock",
+        "ollama",
+        "openai-chat",
+        "openai-responses",
+    ):
+        with pytest.raises(ProviderError) as caught:
+            PROVIDERS[name].protocol().decode_models(body, "p")
+        if name != "ollama":
+            assert (type(caught.value), caught.value.provider) == (ProtocolError, "p"), name
 
 
 def test_only_some_services_tell_of_one_model() -> None:
@@ -409,6 +435,24 @@ ABILITIES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("taken", "made", "words"),
+    [
+        (["text", "image"], ["text"], {"vision"}),
+        (["audio"], ["text"], {"audio"}),
+        (["text"], ["audio"], {"audio"}),
+        (["text"], ["image"], {"image_generation"}),
+        (["speech", "embedding"], ["text"], set()),
+        (["text"], ["embedding", "text"], {"embedding"}),
+        (None, ["embeddings", "speech", "transcription"], {"embeddings", "speech", "transcription"}),
+        (["video"], None, set()),
+        (None, None, set()),
+    ],
+)
+def test_what_modalities_say_of_abilities(taken: Any, made: Any, words: set[str]) -> None:
+    assert able_by_modality(taken, made) == words
+
+
 def test_every_word_of_the_services() -> None:
     """Of Azure, Bedrock, Google, Mistral, Together, LM Studio and others."""
     for stage, words in STAGES.items():
@@ -478,6 +522,194 @@ def test_every_name_of_a_field_is_known(field: str) -> None:
 @pytest.mark.parametrize("name", ["id", "model_name", "key", "canonical_name", "name"])
 def test_every_name_of_an_id_is_known(name: str) -> None:
     assert [model.id for model in decode_page(json.dumps([{name: "m"}]).encode(), "p")[0]] == ["m"]
+
+
+SERVERS = [
+    {"context_length": 8, "supports_tools": True},
+    {"context_length": 8.0, "supports_tools": True},
+    "odd",
+]
+DAY = date(2026, 1, 2)
+# What a service says of a model, and what of it is not as for a model of which it says nothing but its id.
+TOLD: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"display_name": " ", "name": "N"}, {"display_name": "N"}),
+    ({"display_name": "D", "displayName": "E", "name": "N"}, {"display_name": "D"}),
+    ({"name": "N", "displayName": "D"}, {"display_name": "D"}),
+    ({"owned_by": "", "organization": "o", "publisher": "p"}, {"owner": "o"}),
+    ({"created": 0, "created_at": 7}, {"created": 7}),
+    ({"created": 6, "created_at": 7}, {"created": 6}),
+    # limits: by the entry itself, then by what is inside
+    ({"context_length": 0, "context_window": 5, "limits": {"context_length": 9}}, {"context_window": 5}),
+    ({"model_info": {"n_ctx": 5}, "meta": {"context_length": 9}}, {"context_window": 5}),
+    ({"context_length": 5, "providers": SERVERS}, {"context_window": 5, "capabilities": ("tools",)}),
+    ({"providers": SERVERS}, {"context_window": 8, "capabilities": ("tools",)}),
+    ({"providers": [SERVERS[0], {"context_length": 9}]}, {}),
+    ({"providers": [{"context_length": 9}, {}]}, {}),
+    ({"providers": [{}, {"supports_tools": True}]}, {}),
+    ({"providers": [{"supports_tools": "yes"}]}, {}),
+    ({"providers": []}, {}),
+    ({"providers": {"a": SERVERS[0]}}, {}),
+    ({"max_tokens": 5}, {}),
+    ({"max_tokens": 5, "context_window": 9}, {"context_window": 9, "max_output_tokens": 5}),
+    ({"max_tokens": 5, "context_length": 9}, {"context_window": 9}),
+    ({"max_tokens": 5, "context_window": 0}, {}),
+    (
+        {"max_tokens": 5, "context_window": 9, "max_output_tokens": 4},
+        {"context_window": 9, "max_output_tokens": 4},
+    ),
+    # modalities
+    (
+        {"input_modalities": ["TEXT", "Image", 3], "output_modalities": ["Text"]},
+        {
+            "input_modalities": ("text", "image"),
+            "output_modalities": ("text",),
+            "capabilities": ("chat", "vision"),
+        },
+    ),
+    (
+        {"architecture": {"input_modalities": ["audio"], "output_modalities": ["audio"], "modality": "a->b"}},
+        {"input_modalities": ("audio",), "output_modalities": ("audio",), "capabilities": ("audio",)},
+    ),
+    (
+        {"input_modalities": ["text"], "architecture": {"input_modalities": ["file"]}},
+        {"input_modalities": ("text",)},
+    ),
+    ({"input_modalities": [], "supported_input_modalities": ["text"]}, {"input_modalities": ("text",)}),
+    (
+        {"architecture": {"modality": "Text+Image->Text+Audio"}},
+        {
+            "input_modalities": ("text", "image"),
+            "output_modalities": ("text", "audio"),
+            "capabilities": ("chat", "vision", "audio"),
+        },
+    ),
+    (
+        {"architecture": {"modality": "text->text"}, "input_modalities": ["text"]},
+        {"input_modalities": ("text",)},
+    ),
+    (
+        {"architecture": {"modality": "text->text"}, "output_modalities": ["text"]},
+        {"output_modalities": ("text",)},
+    ),
+    ({"architecture": {"modality": "text"}}, {}),
+    ({"modality": "text->text"}, {}),
+    # abilities: a field that is about them says which there are, and so that there is none
+    ({"capabilities": []}, {"capabilities": ()}),
+    ({"capabilities": {}}, {"capabilities": ()}),
+    ({"capabilities": "vision"}, {}),
+    ({"capabilities": ["vision", 3, "odd"]}, {"capabilities": ("vision",)}),
+    (
+        {"capabilities": {"vision": True, "tools": False, "audio": 1, "chat": "yes"}},
+        {"capabilities": ("vision",)},
+    ),
+    (
+        {
+            "capabilities": {
+                "vision": {"supported": True},
+                "tools": {"supported": False},
+                "chat": {"supported": 1},
+            }
+        },
+        {"capabilities": ("vision",)},
+    ),
+    (
+        {"features": ["tools"], "endpoints": ["chat"], "meta": {"supported_parameters": ["reasoning"]}},
+        {"capabilities": ("chat", "tools", "reasoning")},
+    ),
+    ({"supports_vision": True, "supports_tools": False}, {"capabilities": ("vision",)}),
+    ({"supports_vision": False}, {"capabilities": ()}),
+    ({"supports_vision": 1, "supports_tools": True}, {"capabilities": ("tools",)}),
+    ({"supports_vision": "yes"}, {}),
+    ({"supports_vision": None, "supports": True}, {}),
+    ({"model_info": {"supports_vision": True}}, {"capabilities": ("vision",)}),
+    ({"type": "llm"}, {"capabilities": ("chat",)}),
+    ({"mode": "embedding"}, {"capabilities": ("embedding",)}),
+    ({"metadata": {"mode": "embedding"}}, {"capabilities": ("embedding",)}),
+    ({"tags": ["vision", "new"]}, {"capabilities": ("vision",)}),
+    ({"type": "image"}, {"capabilities": ("image_generation",)}),
+    ({"tags": ["image"]}, {}),
+    ({"type": "model", "tags": ["new"], "mode": "odd"}, {}),
+    # how long
+    ({"lifecycle": "odd", "lifecycle_status": "preview", "status": "active"}, {"lifecycle": "preview"}),
+    ({"status": "active", "deprecation_date": "2026-01-02"}, {"lifecycle": "active", "deprecated": DAY}),
+    ({"deprecation_date": "2026-01-02"}, {"lifecycle": "deprecated", "deprecated": DAY}),
+    ({"meta": {"retires_at": "2026-01-02"}}, {"lifecycle": "deprecated", "retires": DAY}),
+    (
+        {"deprecation": {"inference": "2026-01-02", "fine_tune": "2025-01-02"}},
+        {"lifecycle": "deprecated", "retires": DAY},
+    ),
+    (
+        {"deprecation": {"inference": "2025-01-02"}, "retires_at": "2026-01-02"},
+        {"lifecycle": "deprecated", "retires": DAY},
+    ),
+    ({"is_deprecated": True, "active": True}, {"lifecycle": "deprecated"}),
+    ({"is_deprecated": 1}, {}),
+    ({"is_deprecated": False, "active": True}, {"lifecycle": "active"}),
+    ({"active": "yes"}, {}),
+    ({"active": False}, {}),
+]
+
+
+@pytest.mark.parametrize(("entry", "told"), TOLD)
+def test_what_a_service_says_of_a_model(entry: dict[str, Any], told: dict[str, Any]) -> None:
+    named = {"id": "m", **entry}
+    expected = {"raw": named, "display_name": entry.get("name"), **told}
+    for body in ([named], {"data": [named]}, {"models": [named]}, named):
+        [model], after = decode_page(json.dumps(body).encode(), "p")
+        assert model == Model("m", "p", **expected)
+        assert after is None
+
+
+@pytest.mark.parametrize(
+    ("page", "after", "query"),
+    [
+        ({"next_page_token": "t"}, "page_token=t", {"page_token": "t"}),
+        (
+            {"next_page_token": "t=u", "has_more": True, "last_id": "m"},
+            "page_token=t=u",
+            {"page_token": "t=u"},
+        ),
+        ({"has_more": True, "last_id": "m"}, "after=m", {"after": "m"}),
+        ({"has_more": True, "last_id": ""}, None, {}),
+        ({"has_more": True, "last_id": 5}, None, {}),
+        ({"has_more": 1, "last_id": "m"}, None, {}),
+        ({"has_more": False, "last_id": "m"}, None, {}),
+        ({"next_page_token": ""}, None, {}),
+    ],
+)
+def test_where_the_next_page_is(page: dict[str, Any], after: str | None, query: dict[str, str]) -> None:
+    assert decode_page(json.dumps({"data": [], **page}).encode(), "p") == ([], after)
+    assert page_query(after) == query
+    assert decode_models(json.dumps({"data": [{"id": "m"}], **page}).encode(), "p")[0].id == "m"
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (
+            {"stt": [{"name": "a"}], "tts": [{"name": "b", "type": "llm"}], "x": 3},
+            [("a", "stt"), ("b", "llm")],
+        ),
+        ({"data": [], "models": [{"id": "a"}]}, []),
+        ({"data": 3, "models": [{"id": "a"}]}, [("a", None)]),
+        ({"id": "a", "tts": [{"name": "b"}]}, [("a", None)]),
+        ({"stt": [{"name": "a"}], "tts": [{"x": 1}]}, None),
+        ({"stt": [{"name": "a"}], "tts": ["b"]}, None),
+        ({"stt": []}, None),
+        ({"id": ""}, None),
+        ({}, None),
+        ("models", None),
+    ],
+)
+def test_lists_by_kind(body: Any, found: list[tuple[str, str | None]] | None) -> None:
+    data = json.dumps(body).encode()
+    if found is not None:
+        models, _ = decode_page(data, "p")
+        assert [(model.id, model.raw and model.raw.get("type")) for model in models] == found
+        return
+    with pytest.raises(ProtocolError, match=r"^the model list is not a list of models: ") as caught:
+        decode_page(data, "p")
+    assert caught.value.provider == "p"
 
 
 ODD = [

@@ -37,6 +37,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.events import collect
 from brainwires_provider.protocols.base.bodies import framing_named, read_body
+from brainwires_provider.protocols.base.replay import is_text_file, local_id, short_id, wire_id
 from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, sse
 from chat_answers import chunk
@@ -862,6 +863,35 @@ def test_a_rule_of_a_service_is_kept(name: str) -> None:
         assert prepared(case, strict=True).body == done.body
 
 
+REPLAYED = (
+    "extra_content",
+    "provider_specific_fields",
+    "reasoning_opaque",
+    "reasoning_text",
+    "thinking_blocks",
+)
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+@pytest.mark.parametrize("is_calls", [False, True])
+@pytest.mark.parametrize("maker", [LITELLM, "litellm:other", "openrouter:other"])
+def test_what_a_service_signed_goes_back_to_its_model(maker: str, is_calls: bool, name: str) -> None:
+    """All but `extra_content`, which Gemini's page asks to send back whatever model is next."""
+    kept = {name: {"a": 1}, "odd": 2}
+    case = Case(LITELLM, turn_of(maker, *(({}, kept) if is_calls else (kept,))), roles, None)
+    made = prepared(case)
+    turn = json.loads(made.body)["messages"][1]
+    holder = turn["tool_calls"][0] if is_calls else turn
+    is_sent = maker == LITELLM or (maker.startswith("litellm:") and name == "extra_content")
+    assert {key: holder.get(key) for key in kept} == {name: {"a": 1} if is_sent else None, "odd": None}
+    place = f"messages[1].content[1].{name}" if is_calls else f"messages[1].{name}"
+    assert (place in {d.field for d in made.report.dropped}) is not is_sent
+    if maker == "litellm:other" and not is_sent:
+        assert [d.reason for d in made.report.dropped] == [
+            "what is signed is bound to the model that made it"
+        ]
+
+
 EVERYWHERE = (
     f"bedrock:{CLAUDE}",
     "anthropic:claude-sonnet-5",
@@ -1012,6 +1042,72 @@ def test_state_of_another_provider_is_sent_or_reported(model: str, name: str) ->
 
 
 HARMLESS = {"id": "x", "index": 0, "status": "completed", "provider_specific_fields": {"refusal": None}}
+
+
+WORDS_OF_STATE = (
+    *("encrypted_content", "extra_content", "provider_specific_fields", "reasoning_details"),
+    *("reasoning_opaque", "reasoning_text", "signature", "thinking_blocks", "thoughtSignature"),
+    "thought_signature",
+)
+
+
+@pytest.mark.parametrize("name", WORDS_OF_STATE)
+def test_every_word_of_state_is_reported_where_it_cannot_go(name: str) -> None:
+    """At the part, below one of its fields, and at the message; and only where it holds something."""
+    origin = Origin("another", "other", "m")
+
+    def lost(value: Any) -> list[str]:
+        extra = {name: value, "odd": {name: value, "more": {name: value}}}
+        parts = (TextPart("A", origin=origin), TextPart("B", extra=extra, origin=origin))
+        messages = (Message.user("Hi"), Message("assistant", parts, extra=extra), Message.user("And?"))
+        return [d.field for d in prepared(Case("openai-chat:m", messages, roles, None)).report.dropped]
+
+    places = [f"{name}", f"odd.{name}", f"odd.more.{name}"]
+    told = [f"messages[1]{within}.{place}" for within in (".content[1]", "") for place in places]
+    for value in ("x", ["x"], {"a": "x"}, {"a": {"b": 1}}):
+        assert lost(value) == told
+    for value in ("", [], {}, None, {"a": None}, {"a": {"b": ""}}):
+        assert lost(value) == []
+
+
+@pytest.mark.parametrize(
+    ("media_type", "is_text"),
+    [
+        *((f"application/{name}", True) for name in ("javascript", "json", "toml", "x-yaml", "xml", "yaml")),
+        ("text/plain", True),
+        (" Text/CSV ; charset=utf-8", True),
+        ("application/JSON;x", True),
+        ("application/pdf", False),
+        ("image/text", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_text_file_is_told_by_its_type(media_type: str | None, is_text: bool) -> None:
+    assert is_text_file(FilePart(url="u", media_type=media_type)) is is_text
+
+
+def test_ids_are_made_to_fit_and_stay_the_same() -> None:
+    assert short_id("abcdefgh1") == "abcdefgh1"
+    for id in ("abcdefgh", "abcdefgh12", "abcdefg-1", "abcdefghé", ""):
+        made = short_id(id)
+        assert made == short_id(id) != short_id(id + "x")
+        assert re.fullmatch("[0-9a-f]{9}", made)
+    assert len(short_id("x", 5)) == 5
+    assert (wire_id("a-B_9"), wire_id("x" * 70), wire_id("a" * 64, longest=64)) == (
+        "a-B_9",
+        "x" * 70,
+        "a" * 64,
+    )
+    assert re.fullmatch("a{48}_[0-9a-f]{12}", wire_id("a" * 65, longest=64))
+    assert re.fullmatch("a__b_[0-9a-f]{12}", wire_id("a b".replace(" ", "é|")))
+    assert re.fullmatch("call_[0-9a-f]{12}", wire_id(""))
+    assert re.fullmatch("_bc_[0-9a-f]{12}", wire_id("abc", re.compile("a")))
+    ids = {local_id(response, at, name) for response in (None, "r") for at in (0, 1) for name in "fg"}
+    assert len(ids) == 8 and all(re.fullmatch("local_[0-9a-f]{24}", id) for id in ids)
+    assert local_id("r", 0, "f") == local_id("r", 0, "f")
+    assert local_id("r" * 1024, 0, "f") == local_id("r" * 1025, 0, "f") != local_id("r" * 1023, 0, "f")
+    assert local_id("", 0, "f") == local_id(None, 0, "f")
 
 
 @pytest.mark.parametrize("model", EVERYWHERE)

@@ -20,16 +20,19 @@ from test_strict import refused
 
 from brainwires_provider import (
     AsyncClient,
+    CacheStrategy,
     ConfigError,
     FilePart,
     ImagePart,
     JSONSchema,
     Message,
     OpenAIChatOptions,
+    Options,
     Origin,
     PreparedRequest,
     ProviderConfig,
     Reasoning,
+    Request,
     TextPart,
     Tool,
     ToolCallPart,
@@ -37,8 +40,22 @@ from brainwires_provider import (
     ToolResultPart,
     UnsupportedError,
 )
-from brainwires_provider.protocols.base.dialects import CLAUDE, DIALECTS, conform
-from brainwires_provider.protocols.base.facts import UNKNOWN, nearest_effort
+from brainwires_provider.protocols.base.claude import (
+    ClaudeSettings,
+    check_end,
+    output_in_words,
+    strict_parameters,
+)
+from brainwires_provider.protocols.base.dialects import CLAUDE, DIALECTS, conform, holds_json_word
+from brainwires_provider.protocols.base.facts import (
+    UNKNOWN,
+    ModelFacts,
+    check_media,
+    media_kind,
+    nearest_effort,
+)
+from brainwires_provider.protocols.base.options import OptionReader
+from brainwires_provider.protocols.openai_chat import OpenAIChat
 from brainwires_provider.providers.facts import facts_of
 from brainwires_provider.providers.models import FAMILIES
 
@@ -321,6 +338,282 @@ def test_claude_on_converse(
     check(model, args, body, report)
 
 
+BUDGETS, ADAPTIVE = {"adaptive": False}, {"budgets": False}
+CUT = "the budget of this effort is cut to {} tokens, which have room"
+AS_BUDGET = "this model takes no effort but a budget: {} tokens"
+CLAUDE_THINKS: list[tuple[dict[str, Any], Any, int | None, Any, Any, list[tuple[str, str]]]] = [
+    ({}, None, None, None, None, []),
+    ({**BUDGETS, **ADAPTIVE}, "low", None, None, None,
+     [("dropped", "this model does not think before it answers")]),
+    ({**BUDGETS, **ADAPTIVE}, "off", None, None, None, []),
+    ({}, "off", None, {"type": "disabled"}, None, []),
+    ({}, Reasoning("off", summary="concise"), None, {"type": "disabled"}, None, []),
+    ({"thinking_off": None}, "off", None, None, None, [("dropped", "this model always thinks")]),
+    ({"thinking_off": "between_tools"}, "off", None, {"type": "between_tools"}, None,
+     [("weakened", "this model still writes a little between its tool calls")]),
+    ({}, "low", None, {"type": "adaptive"}, "low", []),
+    ({}, Reasoning(summary="auto"), None, {"type": "adaptive", "display": "summarized"}, None, []),
+    ({}, Reasoning("high", summary="detailed"), None, {"type": "adaptive", "display": "summarized"}, "high",
+     [("weakened", "summaries have no sizes here")]),
+    ({}, "minimal", None, {"type": "adaptive"}, "low", [("weakened", "the lowest effort here is low")]),
+    ({}, Reasoning("high", 5), None, {"type": "enabled", "budget_tokens": 5}, "high", []),
+    (ADAPTIVE, Reasoning("high", 5), None, {"type": "adaptive"}, "high",
+     [("dropped", "this model takes no budget: it decides itself how much it thinks")]),
+    (ADAPTIVE, "max", 5, {"type": "adaptive"}, "max", []),
+    (BUDGETS, Reasoning(budget_tokens=5), 5, {"type": "enabled", "budget_tokens": 5}, None, []),
+    (BUDGETS, Reasoning("high", 5), None, {"type": "enabled", "budget_tokens": 5}, None,
+     [("weakened", "this model takes a budget or an effort: the budget is sent")]),
+    *(
+        (BUDGETS, effort, None, {"type": "enabled", "budget_tokens": budget}, None,
+         [("adapted", AS_BUDGET.format(budget))])
+        for effort, budget in {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "max": 32768}.items()
+    ),
+    (BUDGETS, Reasoning(summary="auto"), None, {"type": "enabled", "budget_tokens": 8192, "display": "summarized"},
+     None, [("adapted", AS_BUDGET.format(8192))]),
+    (BUDGETS, "low", 1024, None, None, [("dropped", "max_tokens leaves no room for 1024 tokens of thinking")]),
+    (BUDGETS, "low", 1025, {"type": "enabled", "budget_tokens": 1024}, None, [("weakened", CUT.format(1024))]),
+    (BUDGETS, "low", 2048, {"type": "enabled", "budget_tokens": 2047}, None, [("weakened", CUT.format(2047))]),
+    (BUDGETS, "low", 2049, {"type": "enabled", "budget_tokens": 2048}, None,
+     [("adapted", AS_BUDGET.format(2048))]),
+    ({**BUDGETS, "max_output": 4095}, "low", None, {"type": "enabled", "budget_tokens": 2047}, None,
+     [("weakened", CUT.format(2047))]),
+    ({**BUDGETS, "max_output": 4096}, "low", None, {"type": "enabled", "budget_tokens": 2048}, None,
+     [("adapted", AS_BUDGET.format(2048))]),
+]  # fmt: skip
+
+
+def reported(reader: OptionReader) -> list[tuple[str, str]]:
+    """What is on the report, and whether it is less than was asked for."""
+    return [
+        ("weakened" if d.field in reader.weakened else d.outcome, d.reason)
+        for d in reader.finish()
+        if d.reason != "this provider's API has no such option"
+    ]
+
+
+@pytest.mark.parametrize(("facts", "wanted", "limit", "thinking", "effort", "report"), CLAUDE_THINKS)
+def test_how_claude_is_to_think(
+    facts: dict[str, Any], wanted: Any, limit: int | None, thinking: Any, effort: Any, report: list[Any]
+) -> None:
+    options = Options() if wanted is None else Options(reasoning=wanted)
+    reader = OptionReader(Request((), options=options), OpenAIChatOptions, ModelFacts(**facts))
+    made = ClaudeSettings(reader, limit)
+    assert (made.thinking(), made.effort) == (thinking, effort)
+    assert reported(reader) == report
+
+
+ENABLED = {"type": "enabled", "budget_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("facts", "thinking", "given", "taken", "report"),
+    [
+        ({}, ENABLED, {"temperature": 0.5, "top_p": 0.5, "top_k": 5}, ["temperature", "top_p", "top_k"], []),
+        ({"sampling": False}, None, {"temperature": 1.0, "top_p": 1.0, "top_k": 5}, [],
+         ["this model takes no sampling options"] * 3),
+        *(
+            ({"samples_thinking": False}, {"type": kind}, {"temperature": 0.5, "top_p": 0.94, "top_k": 5}, [],
+             ["not beside thinking", "beside thinking, top_p is at least 0.95", "not beside thinking"])
+            for kind in ("enabled", "adaptive")
+        ),
+        ({"samples_thinking": False}, ENABLED, {"temperature": 1.0, "top_p": 0.95}, ["temperature", "top_p"], []),
+        *(
+            ({"samples_thinking": False}, thinking, {"temperature": 0.5, "top_p": 0.5, "top_k": 5},
+             ["temperature", "top_p", "top_k"], [])
+            for thinking in ({"type": "disabled"}, None, "odd")
+        ),
+        ({"both_samplers": False}, None, {"temperature": 0.5, "top_p": 0.5, "top_k": 5}, ["temperature", "top_k"],
+         ["this model takes temperature or top_p, not both"]),
+        ({"both_samplers": False}, None, {"top_p": 0.5}, ["top_p"], []),
+        ({"both_samplers": False, "samples_thinking": False}, ENABLED, {"temperature": 0.5, "top_p": 1.0}, ["top_p"],
+         ["not beside thinking"]),
+    ],
+)  # fmt: skip
+def test_which_samplers_claude_takes(
+    facts: dict[str, Any], thinking: Any, given: dict[str, Any], taken: list[str], report: list[str]
+) -> None:
+    reader = OptionReader(Request((), options=Options(**given)), OpenAIChatOptions, ModelFacts(**facts))
+    assert ClaudeSettings(reader, None).sampling(thinking) == {name: given[name] for name in taken}
+    assert reported(reader) == [("dropped", reason) for reason in report]
+
+
+@pytest.mark.parametrize(
+    ("choice", "facts", "thinking", "report"),
+    [
+        (None, {"forced_tools": False}, ENABLED, None),
+        (ToolChoice("auto"), {"forced_tools": False}, ENABLED, None),
+        (ToolChoice("required", raw={"a": 1}), {"forced_tools": False}, ENABLED, None),
+        (ToolChoice.tool("f"), {}, ENABLED, None),
+        (ToolChoice.tool("f"), {"forced_tools": False}, None,
+         "this model takes no forced tool choice: auto is sent"),
+        (ToolChoice.tool("f"), {"forced_tools_thinking": False}, ENABLED,
+         "beside a thinking budget no tool can be forced: auto is sent"),
+        *(
+            (ToolChoice.tool("f"), {"forced_tools_thinking": False}, thinking, None)
+            for thinking in ({"type": "adaptive"}, {"type": "disabled"}, None, "odd")
+        ),
+    ],
+)  # fmt: skip
+def test_a_forced_call_as_claude_takes_it(
+    choice: Any, facts: dict[str, Any], thinking: Any, report: str | None
+) -> None:
+    reader = OptionReader(Request(()), OpenAIChatOptions, ModelFacts(**facts))
+    made = ClaudeSettings(reader, None).tool_choice(choice, thinking)
+    assert made == (choice if report is None else ToolChoice("auto", ("f",)))
+    assert reported(reader) == ([] if report is None else [("weakened", report)])
+
+
+LOOSE = {"type": "object", "additionalProperties": True}
+PAIR = {"type": ["string", "null"]}
+UNIONS = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+
+
+@pytest.mark.parametrize(
+    ("strict", "parameters", "on_bedrock", "facts", "made", "report"),
+    [
+        (None, PAIR, True, {"bedrock_strict": False}, (PAIR, None), []),
+        (False, PAIR, False, {"bedrock_strict": False}, (PAIR, False), []),
+        (True, PAIR, False, {"bedrock_strict": False}, (UNIONS, True),
+         [("tools[f].parameters", "adapted", "expressed in Claude's schema dialect: $: several types as anyOf")]),
+        *(
+            (strict, PAIR, True, {"bedrock_strict": False}, (PAIR, None),
+             [("tools[f].strict", "dropped", "this model takes no such field on Bedrock")])
+            for strict in (True, False)
+        ),
+        (True, PAIR, True, {}, (UNIONS, True),
+         [("tools[f].parameters", "adapted", "expressed in Claude's schema dialect: $: several types as anyOf")]),
+        (True, LOOSE, False, {}, (LOOSE, None),
+         [("tools[f].strict", "dropped",
+           "it has an object of any members, of which a strict schema leaves none")]),
+        (True, {"anyOf": [{"$ref": "#"}]}, False, {}, ({"anyOf": [{"$ref": "#"}]}, None),
+         [("tools[f].strict", "dropped", "a strict schema cannot refer to itself")]),
+    ],
+)  # fmt: skip
+def test_the_parameters_of_a_strict_tool_of_claude(
+    strict: Any, parameters: dict[str, Any], on_bedrock: bool, facts: dict[str, Any], made: Any, report: Any
+) -> None:
+    reader = OptionReader(Request(()), OpenAIChatOptions, ModelFacts(**facts))
+    tool = Tool("f", "", parameters, strict=strict)
+    assert strict_parameters(reader, tool, on_bedrock=on_bedrock) == made
+    assert [(d.field, d.outcome, d.reason) for d in reader.finish()] == report
+
+
+@pytest.mark.parametrize(
+    ("output", "words", "reason"),
+    [
+        ("json", "Answer with one JSON object and nothing else.",
+         "this protocol has no plain JSON mode: it is put into words"),
+        (JSONSchema("n", {"type": "object"}),
+         'Answer with one JSON object, n, that follows this JSON Schema:\n{"type":"object"}',
+         "this model takes no such schema: it is put into words"),
+        (JSONSchema("n", {}, description="D"),
+         "Answer with one JSON object, n (D), that follows this JSON Schema:\n{}",
+         "this model takes no such schema: it is put into words"),
+    ],
+)  # fmt: skip
+def test_an_output_is_put_into_words(output: Any, words: str, reason: str) -> None:
+    reader = OptionReader(Request((), output=output), OpenAIChatOptions)
+    assert output_in_words(reader, output) == words
+    assert [(d.field, d.outcome, d.reason) for d in reader.finish()] == [("output", "emulated", reason)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "effort", "sent", "report"),
+    [
+        ({}, None, None, []),
+        ({"thinks_unasked": True}, None, "none", [("tools", "adapted", ": it is switched off")]),
+        ({}, "high", "none", [("reasoning", "dropped", "; in the Responses API with it")]),
+        ({"efforts": ("none", "high")}, "off", "none", []),
+        ({"thinks_unasked": True, "chat_tools": "any"}, "high", "high", []),
+    ],
+)
+def test_a_model_that_takes_tools_only_without_reasoning(
+    facts: dict[str, Any], effort: Any, sent: Any, report: list[Any]
+) -> None:
+    options = Options() if effort is None else Options(reasoning=effort)
+    request = Request((Message.user("Hi"),), "m", tools=(TOOL,), options=options)
+    made = ModelFacts(**{"chat_tools": "unreasoned", **facts})
+    call = OpenAIChat().encode(request, Origin("openai_chat", "p", "m"), stream=False, facts=made)
+    assert call.body.get("reasoning_effort") == sent
+    reason = "in Chat Completions this model takes tools only without reasoning"
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == [
+        (field, outcome, reason + end) for field, outcome, end in report
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "schema", "changed", "lost"),
+    [
+        ("openai", {"type": "object", "properties": {"a": {}}},
+         ("$: no other properties", "$: every property is required"), ()),
+        ("openai", {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False},
+         (), ()),
+        ("openai", {"properties": {"a": {"additionalProperties": 1}}},
+         ("$: no other properties", "$: every property is required"), ("$.a: properties of any name",)),
+        ("openai", {"$id": "x", "oneOf": [{"pattern": "a"}], "default": 1},
+         ("$: $id is left out", "$: oneOf as anyOf", "$: default in the description"), ()),
+        ("openai", {"items": {"minLength": 1}, "allOf": [{"$comment": "c"}]},
+         ("$: allOf is merged", "$[]: minLength in the description", "$: $comment is left out"), ()),
+        ("groq", {"oneOf": [{"$id": "x"}, {"type": "object"}], "$defs": {"d": {"properties": {}}}},
+         ("$.oneOf[0]: $id is left out", "$.oneOf[1]: no other properties", "$.d: no other properties"), ()),
+        ("mistral, not strict", {"type": "object", "additionalProperties": 1, "$schema": "s"},
+         ("$: $schema is left out",), ()),
+        ("openai", False, (), ("$: nothing is allowed here",)),
+        ("openai", 5, (), ("$: not a schema",)),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_schema_in_a_dialect(
+    dialect: str, schema: Any, changed: tuple[str, ...], lost: tuple[str, ...]
+) -> None:
+    made = conform(schema, DIALECTS[dialect])
+    assert (made.changed, made.lost) == (changed, lost)
+
+
+@pytest.mark.parametrize(
+    ("messages", "holds"),
+    [
+        ("as Json", True),
+        ("as text", False),
+        ([{"content": "a"}, {"content": [{"type": "text", "text": "JSON"}]}], True),
+        ([{"text": "json"}], True),
+        ([{"role": "json", "name": "json"}], False),
+        ([{"content": [{"text": {"content": "json"}}]}], True),
+        ([{"content": [{"type": "json", "image_url": {"url": "json"}}]}], False),
+        ([{"content": None}, 3], False),
+        ([], False),
+        (None, False),
+        (("json",), False),
+    ],
+)
+def test_which_messages_hold_the_word(messages: Any, holds: bool) -> None:
+    assert holds_json_word(messages) is holds
+
+
+PREFILL = ModelFacts(prefill=False)
+
+
+@pytest.mark.parametrize(
+    ("messages", "facts", "is_refused"),
+    [
+        ((), PREFILL, False),
+        ((Message.user("Hi"),), PREFILL, False),
+        ((Message.user("Hi"), Message.assistant("A")), PREFILL, True),
+        ((Message.user("Hi"), Message.assistant("A")), ModelFacts(), False),
+        ((Message.user("Hi"), Message("assistant", ())), PREFILL, False),
+        ((Message("assistant", ("A", TextPart("B", origin=Origin("x", "y")))),), PREFILL, False),
+        ((Message.assistant("A"), Message.user("Hi")), PREFILL, False),
+    ],
+)
+def test_which_ends_claude_refuses(messages: Any, facts: ModelFacts, is_refused: bool) -> None:
+    request = Request(messages, "m")
+    reader = OptionReader(request, OpenAIChatOptions, facts)
+    if is_refused:
+        with pytest.raises(UnsupportedError, match="end with a user's message"):
+            check_end(reader, request, Origin("x", "p", "m"))
+    else:
+        check_end(reader, request, Origin("x", "p", "m"))
+
+
 ADAPTED = {"tool_choice": "adapted"}
 CHOICES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
     ("deepseek:deepseek-v4-pro", FORCED, {"tool_choice": "required", "thinking.type": "disabled"}, ADAPTED),
@@ -430,6 +723,57 @@ def test_every_dialect_has_a_link_and_a_date() -> None:
         assert re.fullmatch(r"2026-\d\d-\d\d", dialect.checked), dialect.name
 
 
+PERMISSIVE = {
+    "family": "",
+    **dict.fromkeys(("sampling", "both_samplers", "samples_thinking", "penalties", "stop"), True),
+    **dict.fromkeys(("efforts", "encrypted_reasoning", "tools", "max_output"), None),
+    **dict.fromkeys(
+        ("budgets", "adaptive", "limits_high_effort", "own_reasoning", "system", "prefill"), True
+    ),
+    "least_budget": 0,
+    "thinking_off": "disabled",
+    **dict.fromkeys(
+        ("thinks_unasked", "signed_thinking", "signed_calls", "one_system", "system_turns"), False
+    ),
+    **dict.fromkeys(("schema", "bedrock_schema", "bedrock_strict", "json_schema", "strict_schema"), True),
+    "chat_tools": "any",
+    **dict.fromkeys(("forced_tools", "forced_tools_thinking", "parallel_tool_calls"), True),
+    **dict.fromkeys(
+        ("runs_tools", "media_results", "result_status", "cache_points", "tool_cache_points"), False
+    ),
+    "refused_media": (),
+}
+"""Of a model of which nothing is known, and of one for which a user states something else."""
+
+
+def test_a_fact_that_is_not_stated_leaves_the_request_as_it_is() -> None:
+    facts = ModelFacts()
+    assert {name: getattr(facts, name) for name in facts.__struct_fields__} == PERMISSIVE
+    picture = Message.user(ImagePart(url="u"))
+    check_media(Request((picture,)), facts.refused_media, Origin("x", "y"))  # refuses none
+
+
+@pytest.mark.parametrize(
+    ("effort", "facts", "thinks"),
+    [
+        (None, {}, False),
+        (None, {"thinks_unasked": True}, True),
+        ("low", {}, True),
+        ("off", {"thinks_unasked": True}, False),
+        ("off", {"thinking_off": "between_tools"}, False),
+        ("off", {"thinking_off": None}, True),
+        ("off", {"efforts": ()}, False),
+        ("off", {"efforts": ("low",)}, True),
+        ("off", {"efforts": ("none", "low")}, False),
+        ("off", {"efforts": ("none", "low"), "thinking_off": None}, True),
+    ],
+)
+def test_whether_a_model_thinks(effort: Any, facts: dict[str, Any], thinks: bool) -> None:
+    options = Options() if effort is None else Options(reasoning=effort)
+    reader = OptionReader(Request((), options=options), OpenAIChatOptions, ModelFacts(**facts))
+    assert reader.is_thinking is thinks
+
+
 def test_what_is_not_known_of_a_model_is_sent() -> None:
     """A model of Nova's family, of which its user states the efforts alone, gets the options beside the highest."""
     rules: dict[str, Any] = {"x": {"family": "nova", "efforts": ["high"]}}
@@ -437,6 +781,54 @@ def test_what_is_not_known_of_a_model_is_sent() -> None:
     done = AsyncClient(providers=[config]).prepare("Hi", model="bedrock:x", reasoning="high", max_tokens=9)
     assert json.loads(done.body)["inferenceConfig"] == {"maxTokens": 9}
     assert not done.report.deviations
+
+
+NO_FLAG, BESIDE = ("messages[2].content[0].is_error", "dropped"), ("messages[2].content[0]", "emulated")
+MEDIA_BESIDE, CACHE = ("messages[2].content[0].content", "emulated"), ("cache", "dropped")
+VERSIONED = [("temperature", "adapted"), ("top_p", "adapted"), ("cache", "adapted")]
+OF_THE_SERVICE: dict[str, list[tuple[str, str]]] = {
+    "openai-chat": [NO_FLAG, BESIDE, CACHE],
+    "openai-responses": [("messages[2].is_error", "dropped"), CACHE, ("stop", "dropped")],
+    "openrouter": [NO_FLAG, BESIDE, CACHE],
+    "google": [MEDIA_BESIDE, ("tools[t].strict", "adapted"), ("reasoning", "adapted"), CACHE],
+    "google-interactions": [MEDIA_BESIDE, ("tools[t].strict", "adapted"), CACHE],
+    "bedrock": [NO_FLAG, CACHE],
+    "anthropic": VERSIONED,
+    "bedrock-anthropic": VERSIONED,
+    "bedrock-invoke": VERSIONED[2:],
+}
+"""What each service reports of everything that a request can ask of a model."""
+
+
+@pytest.mark.parametrize("name", OF_THE_SERVICE)
+def test_everything_is_sent_to_a_model_that_nobody_knows(name: str) -> None:
+    schema = {**TOOL.parameters, "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    call = ToolCallPart("c1", "t", "{}")
+    picture = ImagePart(data=b"\x89PNG", media_type="image/png")
+    sound = FilePart(data=b"RIFF", media_type="audio/wav")
+    failed = ToolResultPart("c1", (TextPart("bad"), picture), is_error=True)
+    asked = ["go"] if "anthropic" in name or "invoke" in name else ["go", sound]
+    config = ProviderConfig(name, api_key="k", region="us-east-1" if "bedrock" in name else None)
+    done = AsyncClient(providers=[config]).prepare(
+        [Message.user("Hi"), Message.assistant(call), Message("tool", (failed,)), Message.user(*asked)],
+        model=f"{name}:nobody-knows-it",
+        system="Be brief.",
+        tools=[Tool("t", "d", schema, strict=True)],
+        tool_choice="required",
+        output=JSONSchema("o", schema, strict=True),
+        max_tokens=9000,
+        temperature=0.5,
+        top_p=0.9,
+        stop="x",
+        reasoning="high",
+        cache=CacheStrategy.system_and_tools(),
+    )
+    assert [(each.field, each.outcome) for each in done.report.deviations] == OF_THE_SERVICE[name]
+    if name == "bedrock":
+        body = json.loads(done.body)
+        assert body["toolConfig"]["tools"][0]["toolSpec"]["strict"] is True
+        assert body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["name"] == "o"
+        assert "status" not in body["messages"][2]["content"][0]["toolResult"]
 
 
 def test_a_name_that_is_newer_than_the_table_has_the_newest_facts() -> None:
@@ -493,6 +885,70 @@ def test_the_nearest_effort() -> None:
     assert nearest_effort("medium", ("low", "high")) == "high"
     assert nearest_effort("off", ("low", "high")) == "low"
     assert nearest_effort("high", ("none",)) == "none"
+    scale = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+    for word in scale[1:]:
+        assert nearest_effort(word, scale) == word  # type: ignore[arg-type]
+    assert nearest_effort("off", scale) == "none"
+    assert (
+        nearest_effort("low", ("minimal", "medium"))
+        == nearest_effort("low", ("medium", "minimal"))
+        == "medium"
+    )
+    assert (
+        nearest_effort("high", ("default", "max")) == nearest_effort("low", ("none", "default")) == "default"
+    )
+    assert nearest_effort("high", ("xhigh", "medium")) == nearest_effort("max", ("xhigh", "low")) == "xhigh"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kind"),
+    [
+        ("image/png", "image"),
+        ("audio/wav", "audio"),
+        ("video/mp4", "video"),
+        ("application/pdf", "document"),
+        ("imagery/png", "document"),
+        ("image", "image"),
+        ("", "document"),
+        (None, "document"),
+    ],
+)
+def test_the_kind_of_a_media_type(media_type: str | None, kind: str) -> None:
+    assert media_kind(media_type) == kind
+
+
+@pytest.mark.parametrize(
+    ("messages", "refused_kind", "place"),
+    [
+        ((Message.user("a", PNG),), "image", "messages[0].content[1]"),
+        ((Message.user("a"), Message.user(WAV)), "audio", "messages[1].content[0]"),
+        ((Message.system(PDF),), "document", "messages[0].content[0]"),
+        (
+            (Message("tool", (ToolResultPart("c", (TextPart("a"), PNG)),)),),
+            "image",
+            "messages[0].content[0]",
+        ),
+        ((Message.assistant(PNG, WAV, PDF),), None, None),
+        ((Message.user(CSV),), None, None),
+        ((Message.user(FilePart(file_id="f1")), Message.user("a")), None, None),
+        ((), None, None),
+    ],
+)
+def test_media_that_a_model_does_not_read(
+    messages: tuple[Message, ...], refused_kind: Any, place: str | None
+) -> None:
+    request, origin = Request(messages), Origin("openai_chat", "p", "m")
+    every: tuple[Any, ...] = ("image", "audio", "video", "document")
+    check_media(request, [kind for kind in every if kind != refused_kind], origin)
+    check_media(request, (), origin)
+    if place is None:
+        check_media(request, every, origin)
+        return
+    with pytest.raises(UnsupportedError) as caught:
+        check_media(request, (refused_kind,), origin)
+    assert caught.value.message.startswith(f"{place}: m reads no {refused_kind}; ")
+    assert 'models={"m": {"refused_media": []}}' in caught.value.message
+    assert (caught.value.provider, caught.value.model) == ("p", "m")
 
 
 # -- B.1: schemas --------------------------------------------------------------------------------------------
@@ -687,6 +1143,84 @@ def test_a_keyword_is_kept_put_into_words_or_lost(
     assert made.schema == expected
     assert len(made.lost) == lost
     assert not made.refused
+
+
+NOTED = "$schema $id id $comment $anchor $vocabulary readOnly writeOnly deprecated"
+CLOSED = {"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "dialect", "expected", "changed"),
+    [
+        *(({name: "x"}, "mistral, not strict", {}, (f"$: {name} is left out",)) for name in NOTED.split()),
+        *(({name: "x"}, "claude", {}, (f"$: {name} is left out",)) for name in NOTED.split()),
+        ({**CLOSED, "required": ["b", "a"]}, "openai", {**CLOSED, "required": ["b", "a"]}, ()),
+        ({**CLOSED, "required": ["a"]}, "openai", {**CLOSED, "required": ["a", "b"]},
+         ("$: every property is required",)),
+        ({**CLOSED, "required": "ab"}, "groq", {**CLOSED, "required": ["a", "b"]},
+         ("$: every property is required",)),
+        ({"anyOf": [{}], "oneOf": [{"const": 1}]}, "openai", {"anyOf": [{}, {"const": 1}]}, ("$: oneOf as anyOf",)),
+        ({"oneOf": [{"items": {"minLength": 1}}]}, "openai",
+         {"anyOf": [{"items": {"description": "{minLength: 1}"}}]},
+         ("$.oneOf[0][]: minLength in the description", "$: oneOf as anyOf")),
+        ({"type": ["string"]}, "claude", {"anyOf": [{"type": "string"}]}, ("$: several types as anyOf",)),
+        *(({"type": "array", "minItems": n}, "claude", {"type": "array", "minItems": n}, ()) for n in (0, 1)),
+        ({"minItems": 2, "maxItems": 1}, "claude", {"description": "{minItems: 2, maxItems: 1}"},
+         ("$: minItems, maxItems in the description",)),
+        ({"description": "", "minLength": 1}, "openai", {"description": "{minLength: 1}"},
+         ("$: minLength in the description",)),
+        ({"format": 3}, "openai", {"description": "{format: 3}"}, ("$: format in the description",)),
+        ({"$ref": "#/$defs/x", "title": "T", "$defs": {"x": {}}}, "mistral",
+         {"$ref": "#/$defs/x", "title": "T", "$defs": {"x": {}}}, ()),
+    ],
+)  # fmt: skip
+def test_what_a_strict_schema_says_in_another_way(
+    schema: Any, dialect: str, expected: Any, changed: tuple[str, ...]
+) -> None:
+    before = json.dumps(schema)
+    made = conform(schema, CLAUDE if dialect == "claude" else DIALECTS[dialect])
+    assert (made.schema, set(made.changed), made.lost) == (expected, set(changed), ())
+    assert json.dumps(schema) == before
+
+
+MEMBERS, ITSELF = "an object of any members", "cannot refer to itself"
+
+
+@pytest.mark.parametrize(
+    ("schema", "refused", "lost"),
+    [
+        ({"type": "object", "additionalProperties": {}}, MEMBERS, ("$: properties of any name",)),
+        ({"type": "object", "additionalProperties": True, "properties": {}}, MEMBERS, ("$: properties of any name",)),
+        ({"items": {"type": "object", "additionalProperties": {}}}, MEMBERS, ("$[]: properties of any name",)),
+        ({"type": "object", "additionalProperties": True, "properties": {"a": {}}}, None,
+         ("$: properties of any name",)),
+        ({"anyOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}, ITSELF, ()),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {"$ref": "#/$defs/a"}}},
+         ITSELF, ()),
+        ({"anyOf": [{"$ref": "#/$defs/b"}, {"$ref": "#/$defs/a"}],
+          "$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {}}}, None, ()),
+        ({"type": "string", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}, None, ()),
+        ({"$ref": 3, "type": "string"}, None, ()),
+    ],
+)  # fmt: skip
+def test_what_claude_refuses_in_a_strict_schema(
+    schema: Any, refused: str | None, lost: tuple[str, ...]
+) -> None:
+    made = conform(schema, CLAUDE)
+    assert made.lost == lost
+    assert made.refused is None if refused is None else refused in str(made.refused)
+    for dialect in DIALECTS.values():
+        assert conform(schema, dialect).refused is None
+
+
+@pytest.mark.parametrize(("count", "more"), [(8, ""), (10, "; and 2 more")])
+def test_eight_changes_of_a_schema_are_listed(count: int, more: str) -> None:
+    names = "abcdefghij"[:count]
+    schema = {**CLOSED, "properties": {name: {"minLength": 1} for name in names}, "required": [*names]}
+    done = prepared("openai-chat:gpt-5", {"output": JSONSchema("p", schema, strict=True)})
+    (changed,) = done.report.adapted
+    listed = "; ".join(f"$.{name}: minLength in the description" for name in names[:8])
+    assert changed.reason.endswith(f"not all of it binding: {listed}{more}")
 
 
 # Keywords of JSON Schema beyond a schema's shape, and those that strict schemas may have, by each service's page.

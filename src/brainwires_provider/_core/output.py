@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, reduce
 from json import JSONDecoder
 from typing import Any, NamedTuple, Protocol
@@ -311,11 +312,8 @@ def expected_of(session: Session, output: Any) -> Expected:
 
 
 def _asked(output: Any) -> _Asked:
-    try:
+    with suppress(TypeError):  # it has no hash, or no form
         return _derived_once(output)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
     return _derived(output)
 
 

@@ -424,14 +424,15 @@ def plan_encoded(call: Call, request: Request, target: Target, *, stream: bool, 
     if target.row.transport == "websocket" and options is not NO_OPTIONS:
         meant = Plan(target, call, report, timeouts, stream, headers, query)
         report = meant.websocket_report(options.extra_body or {})
+    _check_strict(options, report, call, target)
+    return Plan(target, call, report, options.timeouts or timeouts, stream, headers, query)
+
+
+def _check_strict(options: Options, report: Report, call: Call, target: Target) -> None:
     if options.strict and (lost := _lost_options(report, call.weakened)):
         lost_fields = "; ".join(f"{d.field}: {d.reason}" for d in lost)
-        raise UnsupportedError(
-            f"strict, and {target.provider} cannot take: {lost_fields}",
-            provider=target.provider,
-            model=target.model,
-        )
-    return Plan(target, call, report, options.timeouts or timeouts, stream, headers, query)
+        words = f"strict, and {target.provider} cannot take: {lost_fields}"
+        raise UnsupportedError(words, provider=target.provider, model=target.model)
 
 
 def _lost_options(report: Report, weakened: tuple[str, ...]) -> list[Deviation]:
@@ -452,8 +453,12 @@ def _is_set_by_caller(field: str) -> bool:
 def plan_call(
     call: Call, request: Request | None, target: Target, *, timeouts: Timeouts, subject: str | None = None
 ) -> Plan:
-    """A plan for a call that is no chat: counting, listing. `subject` is what to check where the answer is 404."""
-    options = request.options if request is not None else Options()
+    """A plan for a call that is no chat: counting, listing. `subject` is what to check where the answer is 404.
+
+    Raises UnsupportedError as `plan` does, where it is about a strict request.
+    """
+    options = request.options if request is not None else NO_OPTIONS
+    _check_strict(options, Report(call.sent, call.deviations), call, target)
     return Plan(
         target,
         call,

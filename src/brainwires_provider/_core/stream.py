@@ -181,7 +181,6 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
 
     async def collect(self) -> Response[O_co]:
         """Read on to the end, and give the whole answer."""
-        self._buffer.clear()
         while await self.pull():
             pass
         return self.response

@@ -151,6 +151,9 @@ class Target(Guarded, Struct, frozen=True):
     facts: ModelFacts = UNKNOWN
     """What the model accepts."""
 
+    def __deepcopy__(self, memo: object) -> Target:
+        return self  # of a conversation, for example
+
     def at_home_of(self, key: Key | None) -> Target:
         """The same target at the host that a key belongs to, for providers whose keys have different hosts."""
         home = self.row.home_of(key)

@@ -393,7 +393,7 @@ class Client(Resources):
             The `TokenCount`.
 
         Raises:
-            UnsupportedError: The provider cannot count.
+            UnsupportedError: The provider cannot count; or, with `strict`, cannot take an option.
             ProviderError: Every other kind of it.
         """
         return self._share.call(lambda: self._core.count_tokens(input, **args))

@@ -224,9 +224,7 @@ def function_name(function: Any) -> str:
 def is_generator(function: Any) -> bool:
     """Whether a call of it gives a generator, which is no result."""
     called = (
-        function
-        if inspect.isroutine(function) or isinstance(function, (partial, type))
-        else type(function).__call__
+        function if inspect.isroutine(function) or isinstance(function, partial) else type(function).__call__
     )
     return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
 

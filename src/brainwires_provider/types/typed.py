@@ -7,6 +7,7 @@ named values, such as a function's parameters. Nothing here is imported with the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -75,11 +76,8 @@ def typed_of(hint: TypeForm[T], *, coerce: bool = False) -> Typed[T]:
     Raises TypeError for a type that has no form in JSON, or an annotation that cannot be resolved: with its name, its
     place, and what to use.
     """
-    try:
+    with suppress(TypeError):  # it has no hash, or no form
         return _known(cast(Any, hint), coerce)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
     return _made(hint, coerce)
 
 
@@ -95,7 +93,7 @@ def typed_schema(name: str, schema: Mapping[str, Any]) -> Typed[Any]:
     return Typed(name, Given(schema))
 
 
-def typed_fields(name: str, fields: Iterable[Field], *, coerce: bool = False) -> Typed[dict[str, Any]]:
+def typed_fields(name: str, fields: Iterable[Field], *, coerce: bool) -> Typed[dict[str, Any]]:
     """The same for several named values, such as parameters: they are converted together, to a dict.
 
     What was not given, and has a default, is not in the dict. Raises TypeError as `typed_of` does, with the names of

@@ -87,6 +87,16 @@ def test_an_exception_in_the_stream_is_a_typed_error(name: str, words: str, erro
     assert decoder.ended
 
 
+def test_nothing_follows_the_end_or_an_exception() -> None:
+    late = framed(b'{"message": "late"}', exception_type="throttlingException", message_type="exception")
+    assert collect(read(*map(chunk, EVENTS), late, chunk(EVENTS[2]))).text == "Hé"
+    decoder = BedrockAnthropicDecoder(ORIGIN)
+    with pytest.raises(RateLimitError, match="late") as caught:
+        read(late, decoder=decoder)
+    assert (caught.value.provider, caught.value.model) == (ORIGIN.provider, ORIGIN.model)
+    assert read(late, chunk(EVENTS[2]), decoder=decoder) == []
+
+
 def test_an_error_that_stands_in_the_headers() -> None:
     told = framed(b"", error_code="InternalFailure", error_message="It broke", message_type="error")
     with pytest.raises(ServerError, match="It broke"):

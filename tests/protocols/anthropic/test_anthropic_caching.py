@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicOptions
 from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE, VERTEX, AnthropicQuirks
-from brainwires_provider.protocols.base.caching import LIMIT, Slot, plan_marks
+from brainwires_provider.protocols.base.caching import LIMIT, MarkPlan, Slot, estimated_tokens, plan_marks
 from brainwires_provider.types import (
     Cache,
     CacheStrategy,
+    Deviation,
     FilePart,
     HostedTool,
     ImagePart,
@@ -179,6 +180,13 @@ def test_the_report_says_what_was_planned(history: str, strategy: CacheStrategy,
     assert [d.reason for d in encoded(asked).deviations if d.field == "cache"] == [reason]
 
 
+def test_a_tool_without_a_name_is_reported_by_its_type() -> None:
+    tools = (HostedTool("mcp_toolset", {"mcp_server_name": "s"}),)
+    asked = Request((Message.user("a"),), MODEL, "S", tools, options=Options(cache=TOOLS))
+    (told,) = (d for d in encoded(asked).deviations if d.field == "cache")
+    assert told.reason == "breakpoints after system, tools[mcp_toolset]"
+
+
 # -- explicit marks ------------------------------------------------------------------------------------------
 
 
@@ -308,6 +316,37 @@ def test_marks_that_cannot_stand(
     assert [(d.field, d.reason) for d in call.deviations if d.outcome == "dropped"] == dropped
 
 
+BLOCKS: dict[str, tuple[dict[str, Any], bool]] = {
+    "text": ({"type": "text", "text": "a"}, True),
+    "a blank text": ({"type": "text", "text": " \n"}, False),
+    "an image": ({"type": "image", "source": {"type": "file", "file_id": "f"}}, True),
+    "a call": ({"type": "server_tool_use", "id": "s", "name": "n", "input": {}}, True),
+    "thinking": ({"type": "thinking", "thinking": "Hm", "signature": "s"}, False),
+    "redacted thinking": ({"type": "redacted_thinking", "data": "d"}, False),
+    "a fallback": ({"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}, False),
+    "a list of tools": ({"type": "mcp_tool_listing", "tools": []}, False),
+    "deferred": ({"type": "novel", "defer_loading": True}, False),
+    "novel": ({"type": "novel"}, True),
+}
+"""A block of an answer, and whether the service takes a mark on it."""
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("ttl", [None, "1h", 5])
+def test_which_blocks_keep_a_mark_of_their_own(name: str, ttl: Any) -> None:
+    block, takes = BLOCKS[name]
+    mark = {"type": "ephemeral"} | ({} if ttl is None else {"ttl": ttl})
+    part = OpaquePart(block["type"], {**block, "cache_control": mark}, origin=ORIGIN)
+    history = (
+        Message.user("Hi"),
+        Message.assistant(TextPart("A", origin=ORIGIN), part),
+        Message.user("Go on"),
+    )
+    content = encoded(Request(history, MODEL)).body["messages"][1]["content"]
+    kept = [each for each in content if "cache_control" in each]
+    assert kept == ([{**block, "cache_control": mark}] if takes else [])
+
+
 def test_a_strategy_takes_what_explicit_marks_leave() -> None:
     four = Message.user(*(marked(f"{n}") for n in range(4)))
     call = encoded(Request((four,), MODEL, system="S", options=Options(cache=SYSTEM)))
@@ -321,24 +360,162 @@ def test_a_strategy_takes_what_explicit_marks_leave() -> None:
 SECTIONS: tuple[Literal["tools", "system", "messages"], ...] = ("tools", "system", "messages")
 
 
+def ordered(ttl: str, before: str) -> str:
+    return f"{ttl} cannot follow {before}: longer times to live stand first"
+
+
 @pytest.mark.parametrize(
-    ("ttls", "expected"),
+    ("ttls", "expected", "changed"),
     [
-        (["1h", None, "5m"], ["1h", None, "5m"]),
-        ([None, "1h"], [None, None]),
-        (["5m", "1h"], ["5m", "5m"]),
-        (["1h", "5m", "1h"], ["1h", "5m", "5m"]),
-        (["30s", "1h"], ["30s", "30s"]),
-        (["forever", "1h", "forever"], ["forever", "1h", "forever"]),
-        (["1d", "24h", "1h"], ["1d", "24h", "1h"]),
+        (["1h", None, "5m"], ["1h", None, "5m"], {}),
+        ([None, "1h"], [None, None], {1: ("1h", "5m")}),
+        (["5m", "1h"], ["5m", "5m"], {1: ("1h", "5m")}),
+        (["1h", None, "1h"], ["1h", None, None], {2: ("1h", "5m")}),
+        (["5m", "1h", "1d"], ["5m", "5m", "5m"], {1: ("1h", "5m"), 2: ("1d", "5m")}),
+        (["60m", "1h", "3600s"], ["60m", "1h", "3600s"], {}),
+        (["1d", "24h", "1h"], ["1d", "24h", "1h"], {}),
+        (["24h", "1d"], ["24h", "1d"], {}),
+        (["59m", "1h"], ["59m", "59m"], {1: ("1h", "59m")}),
+        (["299s", None], ["299s", "299s"], {1: ("5m", "299s")}),
+        (["300s", None], ["300s", None], {}),
+        (["forever", "1h", "forever"], ["forever", "1h", "forever"], {}),
+        (["5m", "forever", "1h"], ["5m", "forever", "5m"], {2: ("1h", "5m")}),
+        (["5m", "5m5"], ["5m", "5m5"], {}),
     ],
 )
-def test_longer_times_to_live_stand_first(ttls: list[str | None], expected: list[str | None]) -> None:
+def test_longer_times_to_live_stand_first(
+    ttls: list[str | None], expected: list[str | None], changed: dict[int, tuple[str, str]]
+) -> None:
     plan = plan_marks([Slot("messages", f"m{n}", mark=Cache(ttl)) for n, ttl in enumerate(ttls)], None)
-    assert [mark.ttl for mark in plan.marks.values()] == expected
-    changed = [f"m{n}.cache" for n, (a, b) in enumerate(zip(ttls, expected, strict=True)) if a != b]
-    assert [d.field for d in plan.deviations] == changed
-    assert all(d.outcome == "adapted" for d in plan.deviations)
+    assert plan == MarkPlan(
+        {n: Cache(ttl) for n, ttl in enumerate(expected)},
+        tuple(Deviation(f"m{n}.cache", "adapted", ordered(*each)) for n, each in changed.items()),
+        tuple(f"m{n}.cache" for n in changed),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "strategy", "limit", "plan"),
+    [
+        (
+            [Slot("system", "s", mark=Cache()), Slot("messages", "m", mark=Cache("1h"))],
+            None,
+            4,
+            MarkPlan(
+                {0: Cache(), 1: Cache()},
+                (Deviation("m.cache", "adapted", ordered("1h", "5m")),),
+                ("m.cache",),
+            ),
+        ),
+        (
+            [Slot("messages", f"m{n}", mark=Cache(ttl)) for n, ttl in enumerate(("1m", "5m", "30s", "1m"))],
+            None,
+            4,
+            MarkPlan(
+                {0: Cache("1m"), 1: Cache("1m"), 2: Cache("30s"), 3: Cache("30s")},
+                (
+                    Deviation("m1.cache", "adapted", ordered("5m", "1m")),
+                    Deviation("m3.cache", "adapted", ordered("1m", "30s")),
+                ),
+                ("m1.cache", "m3.cache"),
+            ),
+        ),
+        (
+            [
+                Slot("tools", "t", mark=Cache("5m")),
+                Slot("system", "s"),
+                Slot("messages", "m", mark=Cache("1h")),
+            ],
+            CacheStrategy.system_only(),
+            2,
+            MarkPlan(
+                {0: Cache("5m"), 2: Cache("5m")},
+                (
+                    Deviation(
+                        "cache", "adapted", "no breakpoint; none after s: all 2 are taken by explicit marks"
+                    ),
+                    Deviation("m.cache", "adapted", ordered("1h", "5m")),
+                ),
+                ("cache", "m.cache"),
+            ),
+        ),
+        (
+            [
+                Slot("tools", "t", cacheable=False, mark=Cache()),
+                Slot("tools", "u", mark=Cache()),
+                Slot("tools", "v"),
+            ],
+            CacheStrategy.system_and_tools("1h"),
+            0,
+            MarkPlan(
+                {},
+                (
+                    Deviation("t.cache", "dropped", NOWHERE),
+                    Deviation("u.cache", "dropped", TOO_MANY.replace("4", "0")),
+                    Deviation(
+                        "cache",
+                        "adapted",
+                        "no breakpoint; there is no system message; "
+                        "none after v: all 0 are taken by explicit marks",
+                    ),
+                ),
+                ("cache",),
+            ),
+        ),
+        (
+            [Slot("system", "s"), Slot("messages", "m", tokens=5), Slot("messages", "n", tokens=6)],
+            CacheStrategy.system_and_tail_turn(10, "1h"),
+            4,
+            MarkPlan(
+                {0: Cache("1h"), 2: Cache("1h")}, (Deviation("cache", "adapted", "breakpoints after s, n"),)
+            ),
+        ),
+        (
+            [Slot("system", "s"), Slot("messages", "m", tokens=5), Slot("tools", "n", tokens=6)],
+            CacheStrategy.system_and_tail_turn(5),
+            4,
+            MarkPlan(
+                {0: Cache()},
+                (
+                    Deviation(
+                        "cache",
+                        "adapted",
+                        "breakpoints after s; the history has about 5 tokens, the threshold is 5",
+                    ),
+                ),
+            ),
+        ),
+        (
+            [Slot("messages", "m", tokens=1)],
+            CacheStrategy("system_and_tail_turn"),
+            4,
+            MarkPlan(
+                {0: Cache()},
+                (Deviation("cache", "adapted", "breakpoints after m; there is no system message"),),
+            ),
+        ),
+        ([Slot("system", "s", mark=Cache())], CacheStrategy.off(), 4, MarkPlan({})),
+    ],
+)
+def test_a_plan_and_all_that_is_said_of_it(
+    row: list[Slot], strategy: CacheStrategy | None, limit: int, plan: MarkPlan
+) -> None:
+    assert plan_marks(row, strategy, limit) == plan
+
+
+@pytest.mark.parametrize(
+    ("block", "tokens"),
+    [
+        ({"type": "text", "text": "a" * 12}, 4),
+        ({"a": ["b" * 3, ("c" * 4, 5)], "d": {"e": None}}, 2),
+        ({"source": {"type": "base64", "data": "a" * 99_999}}, 1500),
+        ({"image": {"source": {"bytes": b"a"}}}, 1500),
+        ([{"type": "base64"}, {"bytes": 1}], 3000),
+        ("abc", 0),
+    ],
+)
+def test_the_size_of_a_block(block: Any, tokens: int) -> None:
+    assert estimated_tokens(block) == tokens
 
 
 slots = st.lists(

@@ -87,6 +87,54 @@ def test_every_block_of_the_anthropic_package_becomes_its_part() -> None:
         assert type(decode_part(told, MADE)) is kind, told
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"type": "text", "text": 3},
+        {"type": "text"},
+        {"type": "text", "text": "a", "citations": {"a": 1}},
+        {"type": "thinking", "thinking": None},
+        {"type": "thinking", "thinking": "a", "signature": 3},
+        {"type": "redacted_thinking", "data": 3},
+        {"type": "tool_use", "name": 3, "id": "i"},
+        {"type": "tool_use", "name": "f", "id": 3},
+    ],
+)
+def test_a_block_with_a_field_of_another_type_is_kept_as_it_came(told: dict[str, Any]) -> None:
+    part = decode_part(told, MADE)
+    assert (type(part), part.data) == (OpaquePart, told)  # type: ignore[union-attr]
+
+
+def test_a_block_without_what_it_may_lack_is_its_part() -> None:
+    assert [
+        decode_part(told, MADE)
+        for told in (
+            {"type": "text", "text": "a", "citations": None, "n": 1},
+            {"type": "thinking", "thinking": "a", "n": 1},
+            {"type": "thinking", "thinking": "a", "signature": None},
+            {"type": "redacted_thinking", "data": "d", "n": 1},
+            {"type": "tool_use", "name": "f", "id": None, "n": 1},
+            {"type": "tool_use", "name": "f", "id": "i", "input": None},
+        )
+    ] == [
+        TextPart("a", extra={"n": 1}, origin=MADE),
+        ReasoningPart("a", extra={"n": 1}, origin=MADE),
+        ReasoningPart("a", origin=MADE),
+        ReasoningPart(encrypted="d", redacted=True, extra={"n": 1}, origin=MADE),
+        ToolCallPart(None, "f", "", extra={"n": 1}, origin=MADE),
+        ToolCallPart("i", "f", "null", origin=MADE),
+    ]
+
+
+def test_the_counts_are_complete_once_the_last_have_come() -> None:
+    assert whole().usage.complete
+    assert not whole(usage={}).usage.complete
+    assert collect(feed(stream())).usage.complete
+    last = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    cut = collect(feed([stream()[0], last, {"type": "message_stop"}])).usage
+    assert (cut.input_tokens, cut.complete) == (7, False)
+
+
 def test_every_block_goes_back_as_it_came() -> None:
     """JSON-equal, nulls kept; what is opaque in the very order of its keys; also through a dump, and streamed."""
     blocks = [told for told, _ in BLOCKS]
@@ -138,6 +186,9 @@ def test_text_that_a_block_starts_with_and_citations_complete_at_its_end() -> No
         {"type": "text_delta", "text": None},
     )
     events = feed(stream(*block(0, {"type": "text", "text": "Hel", "citations": []}, *deltas)))
+    assert [e.part for e in events if isinstance(e, PartStart)] == [TextPart("", origin=MADE)]
+    thought = feed(stream(*block(0, {"type": "thinking", "thinking": "Hm"})))
+    assert [e.part for e in thought if isinstance(e, PartStart)] == [ReasoningPart("", origin=MADE)]
     ends = [e.part for e in events if isinstance(e, PartEnd)]
     assert ends == [TextPart("Hello", (decode_citation(CITED[0]), decode_citation(CITED[3])), origin=MADE)]
     assert [e for e in events if isinstance(e, OpaqueDelta)] == [
@@ -301,6 +352,31 @@ def test_a_second_start_is_refused_with_what_had_arrived() -> None:
     assert raised.value.partial is not None and raised.value.partial.text == "A"
 
 
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([{"type": "message_stop"}], "message_stop came before any message_start"),
+        ([stream()[0], {"type": "message_stop"}], "without any content and without a stop_reason"),
+        ([stream()[0], stream(stop=None)[1], {"type": "message_stop"}], "without any content and without"),
+    ],
+)
+def test_an_end_that_nothing_came_before(events: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(ProtocolError, match=words):
+        feed(events)
+
+
+def test_an_answer_of_nothing_has_a_reason() -> None:
+    assert collect(feed(stream())).message.content == ()
+    assert collect(feed([*stream()[:1], *block(0, {"type": "text", "text": ""}), stream()[2]])).text == ""
+
+
+@pytest.mark.parametrize(("known", "kept"), [(CITED[:1], CITED[:2]), (None, CITED[1:2]), ("odd", CITED[1:2])])
+def test_citations_of_a_block_of_another_kind_follow_those_that_it_begins_with(known: Any, kept: Any) -> None:
+    start = {"type": "connector_text", "citations": known}
+    part = only(*block(0, start, {"type": "citations_delta", "citation": CITED[1]}))
+    assert isinstance(part, OpaquePart) and part.data == {"type": "connector_text", "citations": kept}
+
+
 def test_one_decoder_reads_one_message() -> None:
     decoder = AnthropicDecoder(ORIGIN)
     events = stream(*block(0, {"type": "text", "text": "A"}))
@@ -398,6 +474,13 @@ def test_stop_sequence_container_and_the_like_are_extra() -> None:
         "context_management": {"applied_edits": []},
         "amazon-bedrock-invocationMetrics": {"inputTokenCount": 7},
     }
+
+
+def test_what_an_event_is_made_of_is_not_kept_beside_the_answer() -> None:
+    envelope = {"index": 0, "usage": USAGE, "delta": {}, "message": START}
+    start, last, stop = stream()
+    response = collect(feed([start | {"index": 0}, last | {"index": 0, "message": {}}, envelope | stop]))
+    assert response.extra == {}
 
 
 def test_a_refusal_keeps_its_details() -> None:

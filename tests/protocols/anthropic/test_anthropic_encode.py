@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import typing
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -583,6 +585,37 @@ def test_own_fields_win() -> None:
     assert encode(options={"provider_options": AnthropicOptions(system=blocks)}).body["system"] == blocks
 
 
+WON: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "max_tokens": (7, "max_tokens", {"options": {"max_tokens": 5}}),
+    "stop_sequences": (["b"], "stop", {"options": {"stop": "a"}}),
+    "system": ("Own.", "system", {"system": "S"}),
+    "thinking": ({"type": "disabled"}, "reasoning", {"options": {"reasoning": "low"}}),
+    "tool_choice": ({"type": "any"}, "tool_choice", {"tools": (WEATHER,), "tool_choice": ToolChoice("none")}),
+    "tools": ([WEB], "tools", {"tools": (WEATHER,)}),
+}
+"""By an own field its value, and the general option that it is sent instead of."""
+
+
+@pytest.mark.parametrize("name", WON)
+def test_each_own_field_that_is_sent_instead_of_an_option(name: str) -> None:
+    value, option, fields = WON[name]
+    own = AnthropicOptions(**{name: value})
+    call = encode(**{**fields, "options": {**fields.get("options", {}), "provider_options": own}})
+    assert call.body[name] == value
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations if d.field == option] == [
+        (option, "dropped", f"AnthropicOptions({name}=…) is sent instead")
+    ]
+
+
+@pytest.mark.parametrize("name", ["user_profile_id", "workspace_id"])
+def test_bedrock_has_no_headers_for_whose_request_it_is(name: str) -> None:
+    own = {"provider_options": AnthropicOptions(**{name: "u"})}
+    quirks = msgspec.structs.replace(BEDROCK_INVOKE, profile_in_body=False)
+    call = encode(quirks=quirks, options=own)
+    assert told(call) == [(f"provider_options.{name}", "dropped")]
+    assert (name in call.body, call.headers) == (False, {})
+
+
 def test_options_of_another_protocol_are_reported() -> None:
     both = (OpenAIChatOptions(), AnthropicOptions(speed="fast"))
     call = encode(options={"provider_options": both})
@@ -646,6 +679,229 @@ def test_counting() -> None:
     }
     with pytest.raises(UnsupportedError, match="no call that counts"):
         count(AnthropicQuirks(counting=False))
+
+
+COUNTED_FIELDS: dict[str, Any] = {
+    "billing_policy": {"type": "x"},
+    "cache_control": {"type": "ephemeral"},
+    "compaction": {"type": "x"},
+    "context_management": {"edits": []},
+    "mcp_servers": [{"type": "url", "url": "https://a.example/", "name": "a"}],
+    "output_config": {"effort": "low"},
+    "speed": "fast",
+    "system": "Be brief.",
+    "thinking": {"type": "disabled"},
+    "tool_choice": {"type": "any"},
+    "tools": [WEB],
+    "user_profile_id": "u",
+}
+"""The fields of the reference of `POST /v1/messages/count_tokens`, but for those that every count has."""
+
+
+@pytest.mark.parametrize("name", sorted({*AnthropicOptions.__struct_fields__} - {"betas", "workspace_id"}))
+def test_each_field_that_is_counted_is_sent_to_be_counted(name: str) -> None:
+    value = COUNTED_FIELDS.get(
+        name, ["x"] if name == "stop_sequences" else 1 if name == "max_tokens" else "x"
+    )
+    if name not in COUNTED_FIELDS and isinstance(value, str):
+        with contextlib.suppress(TypeError):
+            AnthropicOptions(**{name: {}})
+            value = {}
+    own = Options(provider_options=AnthropicOptions(**{name: value}))
+    asked = encode(quirks=AnthropicQuirks(profile_in_body=True), options=own)
+    counted = count(AnthropicQuirks(profile_in_body=True), options=own)
+    assert (asked.body[name], "anthropic-beta" in asked.headers) == (value, False)
+    assert counted.body.keys() == {"model", "messages"} | ({name} & COUNTED_FIELDS.keys())
+    assert name not in COUNTED_FIELDS or counted.body[name] == value
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"max_tokens": 5},
+        {"temperature": 1},
+        {"top_p": 0.5},
+        {"top_k": 3},
+        {"stop": "END"},
+        {"seed": 1},
+        {"presence_penalty": 1},
+        {"frequency_penalty": 1},
+    ],
+)
+def test_an_option_that_changes_no_count_is_not_reported(option: dict[str, Any]) -> None:
+    call = count(options=Options(**option))
+    assert (call.body.keys(), call.deviations) == ({"model", "messages"}, ())
+
+
+def test_every_counted_field_of_anthropic_python_is_known() -> None:
+    beta = pytest.importorskip("anthropic.types.beta.message_count_tokens_params")
+    theirs = set(typing.get_type_hints(beta.MessageCountTokensParams))
+    assert theirs - {"model", "messages", "betas", "workspace_id"} == COUNTED_FIELDS.keys()
+
+
+COUNTS = frozenset(
+    (
+        *("billing_policy", "cache_control", "compaction", "context_management", "mcp_servers", "messages"),
+        *("model", "output_config", "speed", "system", "thinking", "tool_choice", "tools", "user_profile_id"),
+    )
+)
+"""What the API reference of "Count tokens in a Message" has in the body."""
+
+
+def own_field(name: str) -> AnthropicOptions:
+    """The options that have one field, of its type."""
+    for value in ("x", 1, {"type": "auto"}, [{"name": "t"}], ["x"]):
+        try:
+            return AnthropicOptions(**{name: value})
+        except TypeError:
+            continue
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", AnthropicOptions.__struct_fields__)
+def test_a_field_is_counted_where_the_api_counts_it(name: str) -> None:
+    options = Options(provider_options=own_field(name))
+    body = encode(quirks=AnthropicQuirks(profile_in_body=True), options=options).body
+    call = count(AnthropicQuirks(profile_in_body=True), options=options)
+    assert call.body.keys() == body.keys() & COUNTS
+    assert (name in body) == (name not in ("betas", "workspace_id"))
+
+
+def test_what_is_counted_is_what_the_anthropic_package_counts() -> None:
+    kinds = pytest.importorskip("anthropic.types.beta.message_count_tokens_params")
+    headers = {"betas", "workspace_id"}
+    assert set(kinds.MessageCountTokensParams.__annotations__) - headers == COUNTS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", 5),
+        ("temperature", 1.0),
+        ("top_p", 0.5),
+        ("top_k", 5),
+        ("stop", "x"),
+        ("seed", 1),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", 0.5),
+    ],
+)
+def test_what_makes_no_token_is_not_reported_by_a_count(name: str, value: Any) -> None:
+    call = count(options=Options(**{name: value}))
+    assert call.deviations == ()
+    assert call.body.keys() <= COUNTS
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "general"),
+    [
+        ({"max_tokens": 7}, {"options": {"max_tokens": 5}}, "max_tokens"),
+        ({"stop_sequences": ["y"]}, {"options": {"stop": "x"}}, "stop"),
+        ({"system": "T"}, {"system": "S"}, "system"),
+        ({"thinking": {"type": "adaptive"}}, {"options": {"reasoning": "high"}}, "reasoning"),
+        (
+            {"tool_choice": {"type": "any"}},
+            {"tools": (WEATHER,), "tool_choice": ToolChoice("auto")},
+            "tool_choice",
+        ),
+        ({"tools": [{"name": "t"}]}, {"tools": (WEATHER,)}, "tools"),
+    ],
+)
+def test_an_own_field_is_sent_instead_of_a_general_option(
+    own: dict[str, Any], given: dict[str, Any], general: str
+) -> None:
+    options = {**given.get("options", {}), "provider_options": AnthropicOptions(**own)}
+    call = encode(**{**given, "options": options})
+    ((name, value),) = own.items()
+    assert call.body[name] == value
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations if d.field == general] == [
+        (general, "dropped", f"AnthropicOptions({name}=…) is sent instead")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("quirks", "headers", "in_body", "reported"),
+    [
+        (
+            AnthropicQuirks(),
+            {"anthropic-user-profile-id": "p", "anthropic-workspace-id": "w"},
+            {},
+            [],
+        ),
+        (
+            AnthropicQuirks(profile_in_body=True),
+            {"anthropic-workspace-id": "w"},
+            {"user_profile_id": "p"},
+            [],
+        ),
+        (
+            BEDROCK_INVOKE,
+            {},
+            {"user_profile_id": "p"},
+            [("provider_options.workspace_id", "dropped", "this service has no such header")],
+        ),
+    ],
+)
+def test_which_own_fields_are_headers(
+    quirks: AnthropicQuirks, headers: dict[str, str], in_body: dict[str, str], reported: list[Any]
+) -> None:
+    own = AnthropicOptions(user_profile_id="p", workspace_id="w")
+    call = encode(quirks=quirks, options={"provider_options": own, "max_tokens": 5})
+    assert {k: v for k, v in call.headers.items() if k.endswith("-id")} == headers
+    assert {k: v for k, v in call.body.items() if k.endswith("_id")} == in_body
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == reported
+
+
+LISTS: dict[str, tuple[AnthropicQuirks, str, dict[str, str], dict[str, str], bytes]] = {
+    "pages": (
+        AnthropicQuirks(),
+        "/v1/models",
+        {"limit": "1000"},
+        {"limit": "1000", "after_id": "c"},
+        b'{"data": [{"id": "m"}]}',
+    ),
+    "whole": (
+        AnthropicQuirks(listing="whole"),
+        "/v1/models",
+        {},
+        {"after_id": "c"},
+        b'{"data": [{"id": "m"}]}',
+    ),
+    "publishers": (
+        VERTEX,
+        "/models",
+        {"pageSize": "1000"},
+        {"pageSize": "1000", "pageToken": "c"},
+        b'{"publisherModels": [{"name": "publishers/anthropic/models/m"}]}',
+    ),
+    "foundation": (
+        BEDROCK_INVOKE,
+        "/foundation-models",
+        {},
+        {"maxResults": "1000", "nextToken": "c"},
+        b'{"modelSummaries": [{"modelId": "m"}]}',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_each_cloud_has_its_own_list(name: str) -> None:
+    quirks, path, first, later, page = LISTS[name]
+    protocol = AnthropicMessages(quirks)
+    call, following = protocol.models_call(None), protocol.models_call("c")
+    assert (call.method, call.path, call.query) == ("GET", path, first)
+    assert (following.method, following.query) == ("GET", later)
+    ([model], _) = protocol.decode_models(page, "p")
+    assert (model.id, model.provider) == ("m", "p")
+    one = protocol.model_call("a/b")
+    assert (one is None) == (name != "pages")
+    if one is not None:
+        assert (one.method, one.path, one.headers) == (
+            "GET",
+            "/v1/models/a%2Fb",
+            {"anthropic-version": quirks.version},
+        )
+        assert call.headers == one.headers
 
 
 def test_the_count() -> None:
@@ -716,6 +972,60 @@ def test_listing() -> None:
         AnthropicMessages(AnthropicQuirks(listing=None)).models_call(None)
 
 
+def test_every_field_of_a_listed_model() -> None:
+    entry = {
+        **ENTRY,
+        "owned_by": "anthropic",
+        "lifecycle": "deprecated",
+        "deprecated_at": "2026-02-01T00:00:00Z",
+        "retires_at": "2026-03-01T00:00:00Z",
+    }
+    model = Model(
+        "claude-opus-5",
+        "p",
+        "Claude Opus 5",
+        "anthropic",
+        1_782_864_000,
+        1_000_000,
+        128_000,
+        ("reasoning",),
+        entry,
+        "deprecated",
+        deprecated=date(2026, 2, 1),
+        retires=date(2026, 3, 1),
+    )
+    assert AnthropicMessages().decode_model(msgspec.json.encode(entry), "p") == model
+    bare = AnthropicMessages().decode_model(b'{"id": "m", "capabilities": 3}', "p")
+    assert bare == Model("m", "p", raw={"id": "m", "capabilities": 3})
+    with pytest.raises(ProtocolError, match="the body is no model") as caught:
+        AnthropicMessages().decode_model(b'{"id": ""}', "p")
+    assert caught.value.provider == "p"
+
+
+@pytest.mark.parametrize(
+    ("listing", "pages", "one"),
+    [
+        ("pages", ("/v1/models", {"limit": "1000", "after_id": "c"}), "/v1/models/m%2F1"),
+        ("whole", ("/v1/models", {"after_id": "c"}), None),
+        ("publishers", None, None),
+        ("foundation", ("/inference-profiles", {"maxResults": "1000", "nextToken": "c"}), None),
+        (None, None, None),
+    ],
+)
+def test_where_models_are_listed(
+    listing: Any, pages: tuple[str, dict[str, str]] | None, one: str | None
+) -> None:
+    protocol = AnthropicMessages(AnthropicQuirks(listing=listing))
+    if pages is not None:
+        call = protocol.models_call("c")
+        assert (call.method, call.path, call.query) == ("GET", *pages)
+        assert call.headers == ({} if listing == "foundation" else {"anthropic-version": NOW})
+    shown = protocol.model_call("m/1")
+    assert (None if shown is None else (shown.method, shown.path, shown.headers)) == (
+        None if one is None else ("GET", one, {"anthropic-version": NOW})
+    )
+
+
 @pytest.mark.parametrize(
     ("fields", "created"),
     [
@@ -742,5 +1052,6 @@ def test_the_last_page(end: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"<html>", b'{"data": {}}'])
 def test_what_is_no_list(body: bytes) -> None:
-    with pytest.raises(ProtocolError, match="not a list of models"):
+    with pytest.raises(ProtocolError, match="not a list of models") as caught:
         AnthropicMessages().decode_models(body, "p")
+    assert caught.value.provider == "p"

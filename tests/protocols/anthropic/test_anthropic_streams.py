@@ -28,6 +28,7 @@ from brainwires_provider.errors import (
     ContextLengthError,
     InvalidRequestError,
     OverloadedError,
+    ProtocolError,
     ProviderError,
     RateLimitError,
     ServerError,
@@ -161,6 +162,61 @@ def test_an_error_in_a_stream_under_200_and_as_a_decode_error(
     for each in (streamed.value, answered.value, refused):
         assert type(each) is error
         assert (each.type, each.message, each.request_id, each.body) == (kind, message, "req_1", told)
+
+
+def test_an_error_says_whose_it_is() -> None:
+    for told in ({"type": "error", "error": {"message": "no"}}, {"type": "error"}, {"error": "no"}):
+        data = msgspec.json.encode(told)
+        for fail in (
+            lambda d, data: d.feed(WireMessage(data)),
+            lambda d, data: d.feed(WireMessage(data, "error")),
+            lambda d, data: d.feed_whole(data),
+        ):
+            decoder = AnthropicDecoder(ORIGIN)
+            with pytest.raises(APIError) as caught:
+                fail(decoder, data)
+            error = caught.value
+            assert (error.provider, error.model, error.body) == ("anthropic", "claude-x", told)
+            assert error.partial is not None
+            assert decoder.ended and decoder.feed(WireMessage(data)) == decoder.finish() == []
+            if told == {"type": "error"}:
+                assert error.message == "the provider reports an error without a message"
+
+
+@pytest.mark.parametrize(
+    ("body", "request_id", "code"),
+    [
+        ({"error": {"message": "no"}, "request_id": "req_b"}, "req_b", None),
+        ({"error": {"message": "no"}, "request_id": ""}, None, None),
+        ({"error": {"message": "no"}, "request_id": 3}, None, None),
+        ({"error": {"message": "no", "details": {"error_code": "credits_out"}}}, None, "credits_out"),
+        ({"error": {"message": "no", "code": "c", "details": {"error_code": "d"}}}, None, "c"),
+        ({"error": {"message": "no", "details": None}}, None, None),
+    ],
+)
+def test_the_id_and_the_code_of_an_error(
+    body: dict[str, Any], request_id: str | None, code: str | None
+) -> None:
+    refused = decode_error(Reply(400, {}, msgspec.json.encode(body), 0))
+    with pytest.raises(APIError) as caught:
+        feed([body])
+    for error in (refused, caught.value):
+        assert (error.request_id, error.code) == (request_id, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"type":"error","content":null}', APIError),
+        (b'{"error":"no"}', APIError),
+        (b'{"message":"no"}', APIError),
+        (b'{"message":"no","id":"m"}', ProtocolError),
+        (b'{"type":"message"}', ProtocolError),
+    ],
+)
+def test_a_body_without_content_is_an_error_or_no_answer(body: bytes, kind: type[ProviderError]) -> None:
+    with pytest.raises(kind):
+        AnthropicDecoder(ORIGIN).feed_whole(body)
 
 
 def test_errors_in_other_shapes() -> None:

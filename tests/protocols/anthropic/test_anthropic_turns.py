@@ -15,6 +15,7 @@ from brainwires_provider.protocols.anthropic import (
     BEDROCK_INVOKE,
     AnthropicOptions,
 )
+from brainwires_provider.protocols.base.turns import refused_texts
 from brainwires_provider.types import (
     Cache,
     Citation,
@@ -26,6 +27,7 @@ from brainwires_provider.types import (
     Origin,
     Part,
     ReasoningPart,
+    RefusalPart,
     TextPart,
     Tool,
     ToolCallPart,
@@ -194,6 +196,30 @@ def test_turns(
     assert told(call) == deviations
 
 
+EMPTY, BLANK = "an empty text is refused", "a blank text is refused"
+ALONE = "a blank text is refused where no other says anything"
+
+
+@pytest.mark.parametrize(
+    ("parts", "blank", "refused"),
+    [
+        (("a", ""), False, {1: EMPTY}),
+        (("a", " "), False, {}),
+        (("a", " "), True, {1: BLANK}),
+        ((" ", "\n", ""), False, {0: ALONE, 1: ALONE, 2: EMPTY}),
+        ((" ", ""), True, {0: BLANK, 1: EMPTY}),
+        ((RefusalPart(" "), RefusalPart("")), False, {0: ALONE, 1: EMPTY}),
+        ((RefusalPart("a"), " "), False, {}),
+        ((CALL, " "), False, {1: ALONE}),
+        ((ReasoningPart(""), ReasoningPart("a")), True, {}),
+        ((), True, {}),
+    ],
+)
+def test_which_texts_are_refused(parts: tuple[Any, ...], blank: bool, refused: dict[int, str]) -> None:
+    told = tuple(TextPart(part) if isinstance(part, str) else part for part in parts)
+    assert refused_texts(told, blank=blank) == refused
+
+
 def test_an_empty_system_prompt_is_not_sent() -> None:
     call = encode(system="")
     assert "system" not in call.body
@@ -307,6 +333,18 @@ CONTENT: list[tuple[Part, dict[str, Any]]] = [
         {"type": "image", "source": {"type": "file", "file_id": "f"}},
     ),
     (
+        FilePart(data=b"x", media_type=" Image/PNG ; q=1"),
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}},
+    ),
+    (
+        FilePart(data=b"x", media_type="Application/PDF; version=1", name="n"),
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "eA=="},
+            "title": "n",
+        },
+    ),
+    (
         FilePart(data="é,1".encode(), media_type="text/csv; charset=utf-8"),
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "é,1"}},
     ),
@@ -348,8 +386,9 @@ def test_what_a_users_turn_loses() -> None:
         (FilePart(data=b"x", media_type="application/zip"), "upload it to the Files API"),
         (FilePart(url="u", media_type="text/plain"), "takes no file of type text/plain"),
         (FilePart(data=b"\xff", media_type="text/plain"), "must be UTF-8"),
-        (FilePart(data=b"x"), "needs its media_type"),
-        (ImagePart(data=b"x"), "ImagePart needs its media_type"),
+        (FilePart(data=b"x", media_type=" Audio/mpeg; q=1"), "the Messages API takes no audio$"),
+        (FilePart(data=b"x"), "FilePart needs its media_type: the bytes do not show it$"),
+        (ImagePart(data=b"x"), "ImagePart needs its media_type: the bytes do not show it$"),
         (ReasoningPart("x"), "ReasoningPart cannot be sent in a message of this role"),
         (OpaquePart("x", "text"), "OpaquePart\\('x'\\) is no block of this protocol"),
         (OpaquePart("x", {}, origin=Origin("other", "p")), "is no block of this protocol"),
@@ -379,9 +418,15 @@ def test_turns_that_cannot_be_said(messages: tuple[Message, ...], words: str) ->
         encode(messages)
 
 
-@pytest.mark.parametrize("part", [ImagePart(url="u"), ImagePart(file_id="f")])
-def test_bedrock_takes_data_only(part: ImagePart) -> None:
-    with pytest.raises(UnsupportedError):
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (ImagePart(url="u"), "this service takes media as data; URLs are never fetched here"),
+        (ImagePart(file_id="f"), "this service has no Files API: pass the data instead of a file_id"),
+    ],
+)
+def test_bedrock_takes_data_only(part: ImagePart, words: str) -> None:
+    with pytest.raises(UnsupportedError, match=rf"^messages\[0\]: {words}$"):
         encode((Message.user(part),), quirks=BEDROCK_INVOKE)
 
 

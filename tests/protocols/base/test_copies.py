@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.protocols.base.copies import Seen, match_copies
+from brainwires_provider.protocols.base.copies import Seen, StreamedItems, match_copies
 
 
 def seen(*texts: str, kind: str = "text", ids: str = "", **fields: Any) -> Seen:
@@ -99,7 +99,95 @@ CASES: dict[str, tuple[tuple[Seen, ...], tuple[Seen, ...], bool, list[int | None
     "a list that has fewer": ((seen("x"),), (seen("a"), seen("b")), True, [None]),
     "a list that has more": ((seen("x"), seen("y")), (seen("a"),), True, [None, None]),
     "nothing was streamed": ((seen("x"),), (), True, [None]),
+    "no copies": ((), (seen("a"),), True, []),
+    "an id before all else of another copy": (
+        (seen("a"), seen("x", ids="1")),
+        (seen("a", ids="1"), seen("y")),
+        False,
+        [None, 0],
+    ),
+    "the last of two items that had one id": (
+        (seen("x", ids="1"),),
+        (seen("a", ids="1"), seen("b", ids="1")),
+        False,
+        [1],
+    ),
+    "a place that is 0": ((seen("x", place=0),), (seen("a", place=1), seen("b", place=0)), False, [1]),
+    "the place of one that is taken": (
+        (seen("a", place=0), seen("x", place=0)),
+        (seen("a", place=0), seen("b", place=1)),
+        False,
+        [0, None],
+    ),
+    "the whole list, of which one kind has as many": (
+        (seen("x"), seen("y", kind="call")),
+        (seen("a"), seen("b", kind="call"), seen("c", kind="call")),
+        True,
+        [0, None],
+    ),
 }
+
+
+class Growing:
+    """An item that is streamed."""
+
+    def __init__(self, text: str, ids: str = "", place: Any = None) -> None:
+        self.text = text
+        self.ids = tuple(ids)
+        self.place = place
+        self.is_done = False
+
+    def seen(self) -> Seen:
+        return Seen("text", (self.text,), self.ids, self.place)
+
+
+def test_items_are_found_by_id_and_by_place() -> None:
+    items: StreamedItems[Growing] = StreamedItems()
+    one, two, three = Growing("a", "1", 0), Growing("b", "2", 0), Growing("c")
+    assert [items.begin(each) for each in (one, two, three)] == [one, two, three] == items.all
+    assert (items.named("1"), items.named("2"), items.named("3"), items.named(1)) == (one, two, None, None)
+    assert (items.at(0), items.at(1), items.at(None)) == (one, None, None)  # a place is the first one's there
+    two.ids += ("9",)
+    items.end(two)
+    assert items.named("9") is items.named("2") is two
+    one.is_done = True
+    again = items.begin(Growing("d", "1", 0))
+    assert items.at(0) is items.named("1") is again
+
+
+def test_the_newest_item_that_grows_is_found() -> None:
+    items: StreamedItems[Growing] = StreamedItems()
+    made = [items.begin(Growing(text)) for text in ("a", "b", "a")]
+    assert items.last_growing(lambda each: True) is made[2]
+    assert items.last_growing(lambda each: each.text == "b") is made[1]
+    assert items.last_growing(lambda each: each.text == "x") is None
+    items.end(made[2])
+    assert items.last_growing(lambda each: each.text == "a") is made[0]
+    for each in made[:2]:
+        items.end(each)
+    assert items.last_growing(lambda each: True) is None
+
+
+def test_the_item_that_a_copy_ends_is_found() -> None:
+    items: StreamedItems[Growing] = StreamedItems()
+    made = [items.begin(Growing(text)) for text in ("Hel", "Hello", "Bye", "Hello")]
+    assert items.ended_by(seen("Hello"), lambda each: True) is made[1]
+    assert items.ended_by(seen("Hello"), lambda each: each is not made[1]) is made[3]
+    items.end(made[1])
+    assert items.ended_by(seen("Hello"), lambda each: True) is made[3]
+    assert items.ended_by(seen("Help"), lambda each: True) is made[0]
+    assert items.ended_by(seen("x"), lambda each: True) is None  # no list: order decides nothing
+    assert items.match_all([seen("Hello"), seen("x")], whole=False) == [made[1], None]  # the ended ones too
+    assert items.match_all([seen(text) for text in "wxyz"], whole=True) == made
+
+
+def test_a_copy_is_compared_with_the_nearest_items() -> None:
+    for count, found in ((64, 0), (65, None)):
+        others = [seen(f"{n} other") for n in range(count - 1)]
+        assert match_copies([seen("Hello")], [seen("Hel"), *others], whole=False) == [0]
+        assert match_copies([seen("Hello")], [*others, seen("Hel")], whole=False) == [
+            None if found is None else count - 1
+        ]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,16 @@ import pytest
 from msgspec.structs import replace
 
 from brainwires_provider.errors import StreamInterrupted, UnsupportedError
-from brainwires_provider.events import Event, PartEnd, ResponseEnd, TextDelta, ToolCallDelta, collect
+from brainwires_provider.events import (
+    Event,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    TextDelta,
+    ToolCallDelta,
+    collect,
+)
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.facts import ModelFacts
 from brainwires_provider.protocols.base.protocol import Call
@@ -122,8 +131,113 @@ def test_an_output_is_within_the_same_schema(output: Any, answer: Any) -> None:
     ],
 )
 def test_what_cannot_be_emulated_is_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnsupportedError, match=message):
+    with pytest.raises(UnsupportedError, match=message) as caught:
         encoded(**fields)
+    assert (caught.value.provider, caught.value.model) == ("local", "m")
+
+
+@pytest.mark.parametrize("field", ["grammar", "json_schema", "response_format"])
+def test_a_constraint_of_the_callers_own_is_refused_beside_tools(field: str) -> None:
+    options = Options(extra_body={field: {}, "a": 1})
+    with pytest.raises(UnsupportedError, match=f"constraining its answer, as {field} does: send one of both"):
+        encoded(options=options)
+    assert encoded(tools=(), options=options).wrap is None
+    assert encoded(options=Options(extra_body={"a": 1})).wrap is not None
+
+
+FUNCTIONS = (
+    "You have these functions:\n"
+    '- weather: Tells the weather. Arguments: {"properties":{"city":{"type":"string"}}}\n'
+    '- odd:  Arguments: {"type":"object"}\n\n'
+    'To call a function, reply with JSON like {"call": "weather", "arguments": {...}}.'
+)
+ANSWER = ' When you have the result, reply with {"answer": "..."}.'
+REASON = "this model's template has no tools: the answer is held to a call or a text by a schema"
+BY_SCHEMA = "by the schema that the answer is held to"
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "told"),
+    [
+        ({}, FUNCTIONS + ANSWER, []),
+        (
+            {"tool_choice": ToolChoice("required")},
+            f"{FUNCTIONS} Call one now.",
+            [("tool_choice", "emulated", BY_SCHEMA)],
+        ),
+        ({"tool_choice": ToolChoice("auto")}, FUNCTIONS + ANSWER, [("tool_choice", "emulated", BY_SCHEMA)]),
+        (
+            {"tool_choice": ToolChoice(raw={"x": 1})},
+            FUNCTIONS + ANSWER,
+            [("tool_choice", "dropped", "emulated tools have no such field")],
+        ),
+        (
+            {"output": "json"},
+            FUNCTIONS + ANSWER,
+            [("output", "emulated", "within the schema that the answer is held to")],
+        ),
+        (
+            {"options": Options(parallel_tool_calls=True)},
+            FUNCTIONS + ANSWER,
+            [("parallel_tool_calls", "dropped", "emulated tools are called one at a time")],
+        ),
+        ({"options": Options(parallel_tool_calls=False)}, FUNCTIONS + ANSWER, []),
+    ],
+)
+def test_what_the_system_message_says_of_the_tools(
+    given: dict[str, Any], words: str, told: list[tuple[str, str, str]]
+) -> None:
+    call = encoded(tools=(WEATHER, Tool("odd", "", {"type": "object"})), **given)
+    assert call.body["messages"] == [{"role": "system", "content": words}, {"role": "user", "content": "Hi"}]
+    found = [(each.field, each.outcome, each.reason) for each in call.deviations]
+    assert found == [("tools", "emulated", REASON), *told]
+    image = ImagePart(url="https://x.test/a")
+    beside = encoded(Message.system("A", image), *HI, tools=(WEATHER,)).body["messages"]
+    assert [message["role"] for message in beside] == ["system", "system", "user"]
+    texts = [{"type": "text", "text": text} for text in "AB"]
+    for said, contents in (("A", [f"A\n\n{words}"]), ("AB", [words, texts])):
+        call = encoded(
+            Message.system(*said), *HI, tools=(WEATHER, Tool("odd", "", {"type": "object"})), **given
+        )
+        assert call.body["messages"][:-1] == [{"role": "system", "content": content} for content in contents]
+
+
+@pytest.mark.parametrize("choice", [ToolChoice.tool("odd"), ToolChoice.allowed("odd")])
+def test_a_choice_of_names_is_reported_once(choice: ToolChoice) -> None:
+    call = encoded(tools=(WEATHER, ODD), tool_choice=choice)
+    assert [(each.field, each.outcome, each.reason) for each in call.deviations] == [
+        ("tool_choice", "emulated", "only the tools that may be called are sent"),
+        ("tools", "emulated", REASON),
+    ]
+
+
+def test_the_whole_schema() -> None:
+    inner = {
+        "type": "array",
+        "items": [{"$ref": "#"}, {"$ref": "https://x.test"}, {"$ref": 3}, "#"],
+        "enum": ({"$ref": "#/a"},),
+    }
+    tool = Tool("f", "", {"properties": {"$ref": inner}})
+    place = "#/$defs/arguments0"
+    items = [{"$ref": place}, {"$ref": "https://x.test"}, {"$ref": 3}, "#"]
+    moved = {"type": "array", "items": items, "enum": [{"$ref": f"{place}/a"}]}
+
+    def closed(**properties: Any) -> dict[str, Any]:
+        fields = {"type": "object", "properties": properties, "required": [*properties]}
+        return {**fields, "additionalProperties": False}
+
+    called = closed(call={"const": "f"}, arguments={"$ref": place})
+    answered = closed(answer={"$ref": "#/$defs/answer"})
+    defined = {"arguments0": {"type": "object", "properties": {"$ref": moved}}}
+    schemas: dict[Any, dict[str, Any]] = {
+        "auto": {"anyOf": [called, answered], "$defs": {**defined, "answer": {"type": "string"}}},
+        "required": {"anyOf": [called], "$defs": defined},
+    }
+    for mode, schema in schemas.items():
+        assert encoded(tools=(tool,), tool_choice=ToolChoice(mode)).body["response_format"] == {
+            "type": "json_schema",
+            "json_schema": {"name": "call_or_answer", "schema": schema},
+        }
 
 
 def test_earlier_calls_and_results_are_in_words() -> None:
@@ -153,6 +267,7 @@ def test_earlier_calls_and_results_are_in_words() -> None:
         "messages[4].content[0]": "emulated",
         "messages[5].content[0]": "emulated",
     }
+    assert {d.reason for d in call.deviations} == {"this model's template has no tools: put into words"}
 
 
 # -- the response --------------------------------------------------------------------------------------------
@@ -217,6 +332,46 @@ def test_an_answer_streams_as_its_text(quoted: str, text: str, size: int) -> Non
     assert sum(isinstance(e, PartEnd) for e in events) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "finish", "expected", "reason"),
+    [
+        ('{"call": "f", "arguments": [1, 2]}', "stop", ("f", "[1, 2]"), "tool_calls"),
+        ('{"call": "f", "arguments": {}, "answer": "x"}', "length", ("f", "{}"), "length"),
+        ('{"arguments": {"a": 1}, "call": "f"}', "stop", ("f", '{"a": 1}'), "tool_calls"),
+        ('{"call": 5, "arguments": {}}', "stop", ("5", "{}"), "tool_calls"),
+        ('{"call": "f"}', "stop", '{"call": "f"}', "stop"),
+        ('{"arguments": {}}', "stop", '{"arguments": {}}', "stop"),
+        ('[{"call": "f", "arguments": {}}]', "stop", '[{"call": "f", "arguments": {}}]', "stop"),
+        (' {\n"answer" :  "a b" } \n', "stop", "a b", "stop"),
+        ('{"answer": "a\\u00', "length", "a\\u00", "length"),
+        ('{"answer": "a\\', "length", "a\\", "length"),
+        ('{"answer": "a', "length", "a", "length"),
+        ('{"answer": "a"', "length", "a", "length"),
+        ('{"answer": "a}', "length", "a}", "length"),
+        ('{"answer": 5}', "stop", "5", "stop"),
+        ('{"answer": null, "x": 1}', "stop", "null", "stop"),
+        ('{"x": 1, "answer": "a"}', "stop", "a", "stop"),
+        ('{"a": 1}', "stop", '{"a": 1}', "stop"),
+        ('["call", "arguments"]', "stop", '["call", "arguments"]', "stop"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_an_object_is(text: str, finish: str, expected: Any, reason: str, size: int) -> None:
+    response = collect(streamed(text, size, finish))
+    assert (response.finish_reason, response.raw_finish_reason) == (reason, finish)
+    if isinstance(expected, tuple):
+        (call,) = response.tool_calls
+        assert (call.id, call.name, call.arguments, call.origin) == (None, *expected, ORIGIN)
+        assert len(response.message.content) == 1
+    else:
+        assert (response.text, response.tool_calls) == (expected, ())
+
+
+def test_an_output_comes_at_once() -> None:
+    events = streamed('{"answer": "ab"}', output=JSONSchema("p", {"type": "string"}))
+    assert [e.text for e in events if isinstance(e, TextDelta)] == ["ab"]
+
+
 def test_the_text_comes_before_its_end() -> None:
     call = encoded()
     assert call.wrap is not None
@@ -233,6 +388,8 @@ def test_the_text_comes_before_its_end() -> None:
         ('{"answer": {"a": 1}}', "json", '{"a": 1}'),
         ('{"answer": "a\\nb"}', JSONSchema("p", {"type": "string"}), "a\nb"),
         ('{"answer": ""}', "json", ""),
+        ('{"answer": null}', "json", "null"),
+        ('{"a": 1}', "json", '{"a": 1}'),
         ('{"call": "wea', None, '{"call": "wea'),
         ("no object", None, "no object"),
     ],
@@ -257,6 +414,20 @@ def test_a_body_that_came_whole() -> None:
     assert not response.text
     decoder.max_parts = 7
     assert decoder.max_parts == 7
+
+
+def test_a_call_is_no_part_before_its_end() -> None:
+    call = encoded()
+    assert call.wrap is not None
+    decoder = call.wrap(CHAT.decoder(ORIGIN))
+    *before, last = chunks(CALLED, 10, "stop")
+    events = [event for each in before for event in decoder.feed(each)]
+    assert [type(event) for event in events] == [ResponseStart]
+    assert (decoder.partial().text, decoder.ended) == (CALLED, False)
+    events = decoder.feed(last)
+    assert [type(event) for event in events] == [PartStart, ToolCallDelta, PartEnd, ResponseEnd]
+    assert [event.index for event in events[:3]] == [0, 0, 0]  # type: ignore[union-attr]
+    assert [type(part) for part in decoder.partial().message.content] == [ToolCallPart]
 
 
 def test_reasoning_is_left_as_it_is() -> None:

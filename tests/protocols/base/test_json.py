@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.protocols.base.json import Merging, decode_json, fast_decode, merged
+from brainwires_provider.protocols.base.json import (
+    Merging,
+    decode_json,
+    fast_decode,
+    int_or_none,
+    items_in,
+    list_or_empty,
+    merged,
+    objects_in,
+    text_or_none,
+)
 from brainwires_provider.protocols.base.replay import value_in_text
 
 PADDING = " " * 100
@@ -80,21 +90,48 @@ def test_log_probabilities_of_a_long_answer_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "value", "name", "both"),
+    ("known", "value", "name", "both", "pieces"),
     [
-        ({"a": "x", "b": 1}, {"a": "y", "c": 2}, "", {"a": "xy", "b": 1, "c": 2}),
-        ("ab", "abc", "", "abc"),
-        ("ab", "c", "", "abc"),
-        ("ab", "c", "call_id", "c"),
-        ([1], [2], "", [1, 2]),
-        ([1], [1, 2], "", [1, 2]),
-        (1, None, "", 1),
-        (1, 2, "", 2),
-        ("a", 5, "", 5),
+        ({"a": "x", "b": 1}, {"a": "y", "c": 2}, "", *[{"a": "xy", "b": 1, "c": 2}] * 2),
+        ("ab", "abc", "", "abc", "ababc"),
+        ("ab", "c", "", "abc", "abc"),
+        ("ab", "", "", "ab", "ab"),
+        ("ab", "c", "idx", "abc", "abc"),
+        ("ab", "c", "call_id", "c", "abc"),
+        ("ab", "c", "thought_signature", "c", "abc"),
+        ("ab", "c", "type", "c", "abc"),
+        ([1], [2], "", [1, 2], [1, 2]),
+        ([1], [1, 2], "", [1, 2], [1, 1, 2]),
+        ([1], [2], "ids_id", [2], [1, 2]),
+        (1, None, "", 1, None),
+        (1, 2, "", 2, 2),
+        ("a", 5, "", 5, 5),
+        ({"b": None}, {"b": "y"}, "", *[{"b": "y"}] * 2),
+        (
+            {"a": {"t": "ab", "l": [1], "n": 1, "signature": "s", "id": "i", "type": "x", "o": {"k": 1}}},
+            {"a": {"t": "abc", "l": [1, 2], "n": None, "signature": "t", "id": "j", "type": "y", "o": {}}},
+            "",
+            {"a": {"t": "abc", "l": [1, 2], "n": 1, "signature": "t", "id": "j", "type": "y", "o": {"k": 1}}},
+            {
+                "a": {
+                    "t": "ababc",
+                    "l": [1, 1, 2],
+                    "n": None,
+                    "signature": "st",
+                    "id": "ij",
+                    "type": "xy",
+                    "o": {"k": 1},
+                }
+            },
+        ),
     ],
 )
-def test_what_a_delta_adds_to(known: object, value: object, name: str, both: object) -> None:
+def test_what_a_delta_adds_to(known: Any, value: Any, name: str, both: Any, pieces: Any) -> None:
+    """A value may come again, or be one more piece."""
+    before = copy.deepcopy((known, value))
     assert Merging().grown(known, value, name) == both
+    assert Merging().grown(known, value, name, repeats=False) == pieces
+    assert (known, value) == before
 
 
 def test_what_is_merged_in_place_is_what_the_values_say() -> None:
@@ -128,6 +165,36 @@ def test_what_was_handed_out_is_not_changed_later() -> None:
         assert merging.grown(known, {"a": {"z": 1}, "l": [5], "t": "z", "n": {"o": [6]}}) != shown
         assert known == shown
         merging.release()
+
+
+@pytest.mark.parametrize(
+    ("value", "is_list", "objects", "text", "number"),
+    [
+        ([1, {"a": 1}, None, {}], True, [{"a": 1}, {}], None, None),
+        ([], True, [], None, None),
+        ((), False, [], None, None),
+        (({},), False, [], None, None),
+        ({}, False, [], None, None),
+        ("a", False, [], "a", None),
+        ("", False, [], None, None),
+        (5, False, [], None, 5),
+        (0, False, [], None, 0),
+        (True, False, [], None, None),
+        (1.0, False, [], None, None),
+        (None, False, [], None, None),
+    ],
+)
+def test_a_value_is_taken_as_what_it_is(
+    value: Any, is_list: bool, objects: list[Any], text: Any, number: Any
+) -> None:
+    assert list_or_empty(value) == (value if is_list else [])
+    assert objects_in(value) == objects
+    assert (text_or_none(value), int_or_none(value)) == (text, number)
+    if is_list or not value:
+        assert items_in(value) == (value if is_list else (value or []))
+    else:
+        with pytest.raises(TypeError, match=f"^{type(value).__name__} where a list is due$"):
+            items_in(value)
 
 
 @pytest.mark.parametrize(

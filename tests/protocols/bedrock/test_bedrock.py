@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +40,7 @@ from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.bedrock import BedrockConverse, BedrockOptions, BedrockQuirks
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS
+from brainwires_provider.protocols.bedrock.response import usage_of
 from brainwires_provider.types import (
     Cache,
     CacheStrategy,
@@ -46,6 +48,7 @@ from brainwires_provider.types import (
     ImagePart,
     JSONSchema,
     Message,
+    Model,
     OpaquePart,
     Options,
     Origin,
@@ -57,6 +60,7 @@ from brainwires_provider.types import (
     ToolCallPart,
     ToolChoice,
     ToolResultPart,
+    Usage,
     dump_messages,
     load_messages,
 )
@@ -162,6 +166,24 @@ def test_each_media_type_is_sent_in_its_format(kind: str) -> None:
         message = Message.user(make(data=b"x", media_type=media_type), "What is it?")
         body = CONVERSE.encode(Request((message,), CLAUDE), origin(CLAUDE), stream=False).body
         assert body["messages"][0]["content"][0][kind]["format"] == format, media_type
+
+
+MADE = {
+    "image": "png:image/png jpeg:image/jpeg gif:image/gif webp:image/webp novel:image/novel",
+    "document": "pdf:application/pdf csv:text/csv txt:text/plain md:text/markdown xls:application/vnd.ms-excel",
+    "video": "mp4:video/mp4 mkv:video/x-matroska three_gp:video/3gpp mpg:video/mpg",
+    "audio": "mp3:audio/mpeg wav:audio/wav pcm:audio/pcm mka:audio/x-matroska mpga:audio/mpga",
+}
+"""The usual media type of a format, and what one is called that has none here."""
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_each_format_of_an_answer_has_its_media_type(kind: str) -> None:
+    for pair in MADE[kind].split():
+        form, media_type = pair.split(":")
+        (part,) = collect(whole({kind: {"format": form, "source": {"bytes": "eA=="}}})).message.content
+        assert isinstance(part, ImagePart if kind == "image" else FilePart)
+        assert (part.media_type, part.data, part.extra) == (media_type, b"x", {kind: {"format": form}})
 
 
 @pytest.mark.parametrize(("length", "is_kept"), [(64, True), (65, False)])
@@ -310,6 +332,10 @@ EFFORTS: list[tuple[str, Any, dict[str, Any], list[str]]] = [
     ("qwen.qwen3-32b-v1:0", "high", {THINKING: {"reasoning_config": "high"}}, []),
     (LLAMA, Reasoning("medium", 5), {"outputConfig": {"effort": "medium"}}, ["dropped"]),
     (LLAMA, Reasoning("low", summary="auto"), {"outputConfig": {"effort": "low"}}, ["dropped"]),
+    (LLAMA, "minimal", {"outputConfig": {"effort": "low"}}, ["adapted"]),
+    ("us.amazon.nova-pro-v1:0", "high", {}, ["dropped"]),
+    ("us.amazon.nova-pro-v1:0", "off", {}, []),
+    (NOVA, Reasoning(budget_tokens=5, summary="auto"), {}, ["dropped", "dropped"]),
     (PROFILE, "max", {"outputConfig": {"effort": "max"}}, []),
     (PROFILE, Reasoning(budget_tokens=5), {}, ["dropped"]),
 ]
@@ -320,7 +346,20 @@ def test_reasoning_by_model(model: str, reasoning: Any, said: dict[str, Any], ou
     body, told = encoded(model, options=Options(reasoning=reasoning))
     del body["messages"]
     assert body == said
-    assert [outcome for _, outcome in told] == outcomes
+    assert told == [("reasoning", outcome) for outcome in outcomes]
+
+
+SAMPLED = {"max_tokens": 5, "temperature": 0.5, "top_p": 0.25}
+INFERENCE = {"maxTokens": 5, "temperature": 0.5, "topP": 0.25, "stopSequences": ["x"]}
+
+
+@pytest.mark.parametrize("effort", ["low", "medium", "high", "max", "off"])
+def test_a_high_effort_of_nova_has_no_limit_and_no_sampling(effort: Any) -> None:
+    body, told = encoded(NOVA, options=Options(**SAMPLED, stop="x", reasoning=effort))
+    is_high = effort in ("high", "max")
+    assert body["inferenceConfig"] == ({"stopSequences": ["x"]} if is_high else INFERENCE)
+    dropped = [(name, "dropped") for name in SAMPLED] if is_high else []
+    assert told == ([("reasoning", "adapted")] if effort == "max" else []) + dropped
 
 
 def test_a_budget_stays_below_the_answers_limit() -> None:
@@ -409,6 +448,24 @@ def test_a_choice_among_no_tools_is_dropped(choice: ToolChoice) -> None:
     assert told == [("tool_choice", "dropped")]
 
 
+@pytest.mark.parametrize(
+    ("history", "demands"),
+    [
+        ((Message.user("Hi"),), False),
+        ((Message.user("Hi"), Message.assistant("Hello"), Message.user("Go on")), False),
+        ((Message.user("Hi"), Message.assistant(ToolCallPart("t", "w", "{}"))), True),
+        ((Message.tool_result("t", "done"),), True),
+    ],
+)
+def test_a_call_or_a_result_demands_the_tools(history: tuple[Message, ...], demands: bool) -> None:
+    tool = Tool("w", "", {"type": "object"})
+    body, told = encoded(LLAMA, *history, tools=(tool,), tool_choice=ToolChoice("none"))
+    assert ("toolConfig" in body) is demands
+    assert told == (
+        [("tool_choice", "dropped")] if demands else [("tool_choice", "emulated"), ("tools", "dropped")]
+    )
+
+
 def test_a_schema_in_words_where_none_is_taken() -> None:
     quirky = BedrockConverse(BedrockQuirks(output_schema=False))
     for description, said in ((None, "person"), ("Who", "person (Who)")):
@@ -473,9 +530,42 @@ PLANS: list[tuple[str, Any, tuple[Message, ...], list[str]]] = [
 def test_where_cache_points_stand(
     model: str, strategy: CacheStrategy | None, history: tuple[Message, ...], stand: list[str]
 ) -> None:
-    body, _ = encoded(model, *history, tools=(TOOL,), options=Options(cache=strategy))
+    body, told = encoded(model, *history, tools=(TOOL,), options=Options(cache=strategy))
     assert points(body) == stand
     assert len(stand) <= 4
+    taken = "adapted" if stand or strategy is None or strategy.mode == "off" else "dropped"
+    assert [report for report in told if report[0] == "cache"] == ([("cache", taken)] if strategy else [])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reason"),
+    [
+        (CacheStrategy.system_only(), "breakpoints after system"),
+        (CacheStrategy.system_and_tools("1h"), "breakpoints after system, tools"),
+        (CacheStrategy.system_and_tail_turn(0), "breakpoints after system, messages[3]"),
+        (
+            CacheStrategy.system_and_tail_turn(9999),
+            "breakpoints after system; the history has about 10 tokens, the threshold is 9999",
+        ),
+    ],
+)
+def test_where_cache_points_stand_is_reported(strategy: CacheStrategy, reason: str) -> None:
+    request = Request(HISTORY, CLAUDE, tools=(TOOL,), options=Options(cache=strategy))
+    (told,) = encode_known(CONVERSE, request, origin(CLAUDE), stream=False).deviations
+    assert (told.field, told.outcome, told.reason) == ("cache", "adapted", reason)
+
+
+def test_marks_that_are_too_many_are_reported_where_they_are() -> None:
+    history = (
+        Message("system", tuple(TextPart(text, cache=Cache()) for text in "ab")),
+        Message.user(*(TextPart(text, cache=Cache()) for text in "cdef")),
+    )
+    body, told = encoded(CLAUDE, *history, tools=(Tool("w", "", {}, cache=Cache()),))
+    assert len(points(body)) == 4
+    assert told == [
+        (f"{place}.cache", "dropped")
+        for place in ("tools[w]", "messages[0].content[0]", "messages[0].content[1]")
+    ]
 
 
 def test_marks_of_tools_results_and_calls() -> None:
@@ -490,6 +580,12 @@ def test_marks_of_tools_results_and_calls() -> None:
     )
     assert points(body) == ["tool.0 1h", "turn 1.0", "turn 2.0"]
     assert told == []
+
+
+def test_a_model_without_cache_points_reports_marks_and_strategy() -> None:
+    options = Options(cache=CacheStrategy.system_only())
+    _, told = encoded(LLAMA, Message.user(TextPart("a", cache=Cache())), options=options)
+    assert told == [("messages[0].content[0].cache", "dropped"), ("cache", "dropped")]
 
 
 def test_what_media_weigh_in_a_plan() -> None:
@@ -744,6 +840,43 @@ def test_a_gateways_error_under_status_200(error: Any, kind: type[APIError], mes
     assert caught.value.body == {"error": error}
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"message": "no"}, "no"),
+        ({"Message": "no"}, "no"),
+        ({"message": "no", "Message": "other"}, "no"),
+        ({"__type": "ns#Novel"}, "Novel"),
+        ({"__type": "ns#Novel:http://x", "originalMessage": "no"}, "no"),
+        ({"Output": {"__type": "Novel", "message": "no"}}, "no"),
+        ({"message": ""}, "the service failed without a message"),
+    ],
+)
+def test_an_error_in_place_of_an_answer(body: dict[str, Any], message: str) -> None:
+    with pytest.raises(APIError) as caught:
+        CONVERSE.decoder(origin("m")).feed_whole(json.dumps(body).encode())
+    error = caught.value
+    assert (error.message, error.code) == (message, "Novel" if "Novel" in json.dumps(body) else None)
+    assert (error.provider, error.model, error.body) == ("bedrock", "m", body)
+    assert error.partial is not None
+
+
+@pytest.mark.parametrize("body", [{}, {"message": "no", "other": 1}, {"error": None}, {"__type": ""}])
+def test_what_is_neither_an_error_nor_an_answer(body: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="the body has no output"):
+        CONVERSE.decoder(origin("m")).feed_whole(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("words", ["Authentication failed", "Invalid API key", "the Security Token is bad"])
+def test_a_key_that_is_refused_is_no_lack_of_permission(words: str) -> None:
+    body = json.dumps({"message": words}).encode()
+    refused = CONVERSE.decode_error(Reply(403, {"x-amzn-errortype": "AccessDeniedException"}, body, 0))
+    assert type(refused) is AuthenticationError
+    in_stream = failure(exception("accessDeniedException", message=words))
+    assert type(in_stream) is AuthenticationError
+    assert (in_stream.provider, in_stream.model) == ("bedrock", "m")
+
+
 def test_a_block_may_name_its_member_by_a_type() -> None:
     content = [{"type": "text", "text": "A"}, {"type": "x", "text": "B", "more": 1}]
     body = {"output": {"message": {"content": content}}, "stopReason": "end_turn"}
@@ -772,6 +905,106 @@ def test_recorded_counts() -> None:
 
     told = [r for r in records("count_tokens") if r.request and "converse" in r.request.get("input", {})]
     assert [CONVERSE.decode_count(r.data).input_tokens for r in told] == [11, 375, 23, 19]
+
+
+LISTED: dict[str, Any] = {
+    "modelId": "amazon.nova-x",
+    "modelName": "Nova X",
+    "providerName": "Amazon",
+    "inputModalities": ["TEXT", "IMAGE"],
+    "outputModalities": ["TEXT"],
+    "modelLifecycle": {
+        "status": "LEGACY",
+        "startOfLifeTime": "2026-01-01T00:00:00Z",
+        "legacyTime": "2026-02-01T00:00:00Z",
+        "endOfLifeTime": "2026-03-01T00:00:00Z",
+    },
+}
+PROFILED: dict[str, Any] = {
+    "inferenceProfileId": "us.amazon.nova-x",
+    "inferenceProfileArn": "arn:p",
+    "inferenceProfileName": "US Nova X",
+    "createdAt": "2026-01-01T00:00:00Z",
+    "status": "ACTIVE",
+    "type": "SYSTEM_DEFINED",
+}
+NEW_YEAR = 1_767_225_600
+
+
+def test_every_field_of_a_listed_model() -> None:
+    first, after = CONVERSE.decode_models(
+        json.dumps({"modelSummaries": [LISTED, {"modelId": "m"}, {"modelName": "x"}, "odd"]}).encode(), "p"
+    )
+    assert after == ""
+    assert first == [
+        Model(
+            "amazon.nova-x",
+            "p",
+            "Nova X",
+            "Amazon",
+            NEW_YEAR,
+            capabilities=("vision",),
+            raw=LISTED,
+            lifecycle="deprecated",
+            deprecated=date(2026, 2, 1),
+            retires=date(2026, 3, 1),
+            input_modalities=("text", "image"),
+            output_modalities=("text",),
+        ),
+        Model("m", "p", raw={"modelId": "m"}),
+    ]
+    own = {**PROFILED, "type": "APPLICATION"}
+    page = {"inferenceProfileSummaries": [PROFILED, own, {"type": "APPLICATION"}], "nextToken": "t"}
+    profiles, after = CONVERSE.decode_models(json.dumps(page).encode(), "p")
+    assert after == "t"
+    assert profiles == [
+        Model(id, "p", "US Nova X", created=NEW_YEAR, raw=raw, lifecycle="active")
+        for id, raw in (("us.amazon.nova-x", PROFILED), ("arn:p", own))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("after", "path", "query"),
+    [
+        (None, "/foundation-models", {}),
+        ("", "/inference-profiles", {"maxResults": "1000"}),
+        ("t", "/inference-profiles", {"maxResults": "1000", "nextToken": "t"}),
+    ],
+)
+def test_each_page_of_the_list(after: str | None, path: str, query: dict[str, str]) -> None:
+    call = CONVERSE.models_call(after)
+    assert (call.method, call.path, call.query) == ("GET", path, query)
+
+
+COUNTS = {
+    "inputTokens": 3,
+    "outputTokens": 9,
+    "totalTokens": 24,
+    "cacheReadInputTokens": 5,
+    "cacheWriteInputTokens": 7,
+}
+
+
+@pytest.mark.parametrize(
+    ("counts", "fields", "usage"),
+    [
+        (COUNTS, None, Usage(3, 5, 7, output_text=9, complete=True, raw=COUNTS)),
+        (
+            COUNTS,
+            {"usage": {"output_tokens_details": {"thinking_tokens": 4}}},
+            Usage(3, 5, 7, output_text=5, reasoning=4, complete=True, raw=COUNTS),
+        ),
+        (
+            {"inputTokens": 1, "outputTokens": "2", "totalTokens": "3"},
+            {"usage": {"output_tokens_details": {"thinking_tokens": True}}},
+            Usage(1, complete=True, raw={"inputTokens": 1, "outputTokens": "2", "totalTokens": "3"}),
+        ),
+        ({}, None, Usage()),
+        (3, None, Usage()),
+    ],
+)
+def test_every_count_of_a_usage(counts: Any, fields: Any, usage: Usage) -> None:
+    assert usage_of(counts, fields) == usage
 
 
 # -- properties ----------------------------------------------------------------------------------------------

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from brainwires_provider import AsyncClient, FilePart, ProviderConfig, UnsupportedError
+from brainwires_provider.protocols.anthropic import AnthropicOptions
+from brainwires_provider.protocols.base.claude import (
+    ClaudeSettings,
+    check_end,
+    output_in_words,
+    strict_parameters,
+)
+from brainwires_provider.protocols.base.facts import ModelFacts
+from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.types import (
     JSONSchema,
@@ -161,6 +171,245 @@ def test_what_is_reported(
 def test_a_schema_is_native_only_where_the_cloud_takes_it(provider: str, model: str, native: bool) -> None:
     outcome = reported(provider, model, {"output": JSONSchema("p", SCHEMA)})
     assert outcome == ([] if native else [("output", "emulated")])
+
+
+# -- what the settings of a model come to, whatever the route ------------------------------------------------
+
+BY_BUDGET = ModelFacts(adaptive=False)
+BY_EFFORT = ModelFacts(budgets=False)
+PLAIN = ModelFacts(budgets=False, adaptive=False)
+NO_ROOM = "max_tokens leaves no room for 1024 tokens of thinking"
+NO_BUDGET = "this model takes no budget: it decides itself how much it thinks"
+NO_SIZES = "summaries have no sizes here"
+LOWEST = "the lowest effort here is low"
+
+
+def budget(tokens: int) -> dict[str, Any]:
+    return {"type": "enabled", "budget_tokens": tokens}
+
+
+def in_tokens(tokens: int) -> tuple[str, str]:
+    return "adapted", f"this model takes no effort but a budget: {tokens} tokens"
+
+
+def cut(tokens: int) -> tuple[str, str]:
+    return "weakened", f"the budget of this effort is cut to {tokens} tokens, which have room"
+
+
+def settled(
+    facts: ModelFacts, limit: int | None = None, **given: Any
+) -> tuple[ClaudeSettings, Callable[[], list[tuple[str, str]]]]:
+    """The settings, and what they have reported."""
+    reader = OptionReader(Request(HI, "m", **given), AnthropicOptions, facts)
+
+    def told() -> list[tuple[str, str]]:
+        found = reader.finish()
+        return [(("weakened" if e.field in reader.weakened else e.outcome), e.reason) for e in found]
+
+    return ClaudeSettings(reader, limit), told
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted", "limit", "thinking", "effort", "told"),
+    [
+        *(
+            (BY_BUDGET, effort, None, budget(tokens), None, [in_tokens(tokens)])
+            for effort, tokens in (
+                ("minimal", 1024), ("low", 2048), ("medium", 8192), ("high", 16384), ("max", 32768)
+            )
+        ),
+        (BY_BUDGET, Reasoning(), None, budget(8192), None, [in_tokens(8192)]),
+        (BY_BUDGET, "minimal", 1024, None, None, [("dropped", NO_ROOM)]),
+        (BY_BUDGET, "minimal", 1025, budget(1024), None, [in_tokens(1024)]),
+        (BY_BUDGET, "low", 1025, budget(1024), None, [cut(1024)]),
+        (BY_BUDGET, "low", 2048, budget(2047), None, [cut(2047)]),
+        (BY_BUDGET, "low", 2049, budget(2048), None, [in_tokens(2048)]),
+        (ModelFacts(adaptive=False, max_output=4096), "low", None, budget(2048), None, [in_tokens(2048)]),
+        (ModelFacts(adaptive=False, max_output=4095), "low", None, budget(2047), None, [cut(2047)]),
+        (ModelFacts(adaptive=False, max_output=4095), "low", 9000, budget(2048), None, [in_tokens(2048)]),
+        (BY_BUDGET, Reasoning(budget_tokens=5), None, budget(5), None, []),
+        (BY_BUDGET, Reasoning("low", 5), None, budget(5), None,
+         [("weakened", "this model takes a budget or an effort: the budget is sent")]),
+        (ModelFacts(), Reasoning("high", 5), None, budget(5), "high", []),
+        (ModelFacts(), Reasoning("minimal", 5), None, budget(5), "low", [("weakened", LOWEST)]),
+        (ModelFacts(), "high", None, {"type": "adaptive"}, "high", []),
+        (BY_EFFORT, "max", None, {"type": "adaptive"}, "max", []),
+        (BY_EFFORT, "minimal", None, {"type": "adaptive"}, "low", [("weakened", LOWEST)]),
+        (BY_EFFORT, Reasoning(), None, {"type": "adaptive"}, None, []),
+        (BY_EFFORT, Reasoning("low", 5), None, {"type": "adaptive"}, "low", [("dropped", NO_BUDGET)]),
+        (BY_EFFORT, Reasoning(summary="auto"), None, {"type": "adaptive", "display": "summarized"}, None, []),
+        *(
+            (BY_EFFORT, Reasoning(summary=size), None, {"type": "adaptive", "display": "summarized"}, None,
+             [("weakened", NO_SIZES)])
+            for size in ("concise", "detailed")
+        ),
+        (BY_BUDGET, Reasoning("low", summary="concise"), 1024, None, None, [("dropped", NO_ROOM)]),
+        (PLAIN, "off", None, None, None, []),
+        (PLAIN, "low", None, None, None, [("dropped", "this model does not think before it answers")]),
+        (ModelFacts(), "off", None, {"type": "disabled"}, None, []),
+        (ModelFacts(thinking_off=None), "off", None, None, None, [("dropped", "this model always thinks")]),
+        (ModelFacts(thinking_off="between_tools"), "off", None, {"type": "between_tools"}, None,
+         [("weakened", "this model still writes a little between its tool calls")]),
+        (ModelFacts(), None, None, None, None, []),
+    ],
+)  # fmt: skip
+def test_what_a_wish_to_think_comes_to(
+    facts: ModelFacts, wanted: Any, limit: int | None, thinking: Any, effort: str | None, told: list[Any]
+) -> None:
+    settings, report = settled(facts, limit, options=Options(reasoning=wanted))
+    assert settings.thinking() == thinking
+    assert settings.effort == effort
+    assert report() == told
+
+
+ENABLED, ADAPTIVE, DISABLED = budget(9), {"type": "adaptive"}, {"type": "disabled"}
+UNFORCED = "this model takes no forced tool choice: auto is sent"
+UNFORCED_THINKING = "beside a thinking budget no tool can be forced: auto is sent"
+
+
+@pytest.mark.parametrize(
+    ("facts", "choice", "thinking", "sent", "told"),
+    [
+        (ModelFacts(), ToolChoice("required"), ENABLED, ToolChoice("required"), None),
+        (ModelFacts(forced_tools=False), None, ENABLED, None, None),
+        (ModelFacts(forced_tools=False), ToolChoice("none"), ENABLED, ToolChoice("none"), None),
+        (ModelFacts(forced_tools=False), ToolChoice("auto"), None, ToolChoice("auto"), None),
+        (ModelFacts(forced_tools=False), ToolChoice(raw={"type": "any"}), None, ToolChoice(raw={"type": "any"}), None),
+        (ModelFacts(forced_tools=False), ToolChoice("required"), None, ToolChoice("auto"), UNFORCED),
+        (ModelFacts(forced_tools=False), ToolChoice.tool("a"), ADAPTIVE, ToolChoice("auto", ("a",)), UNFORCED),
+        (ModelFacts(forced_tools_thinking=False), ToolChoice.tool("a"), ENABLED, ToolChoice("auto", ("a",)),
+         UNFORCED_THINKING),
+        *(
+            (ModelFacts(forced_tools_thinking=False), ToolChoice.tool("a"), thinking, ToolChoice.tool("a"), None)
+            for thinking in (ADAPTIVE, DISABLED, None, "enabled")
+        ),
+    ],
+)  # fmt: skip
+def test_which_choice_of_tools_goes_beside_thinking(
+    facts: ModelFacts, choice: ToolChoice | None, thinking: Any, sent: ToolChoice | None, told: str | None
+) -> None:
+    settings, report = settled(facts, tools=TOOLS, tool_choice=choice)
+    assert settings.tool_choice(choice, thinking) == sent
+    assert [each for each in report() if each[0] == "weakened"] == (
+        [] if told is None else [("weakened", told)]
+    )
+
+
+APART = ModelFacts(samples_thinking=False)
+NOT_BESIDE = "not beside thinking"
+
+
+@pytest.mark.parametrize(
+    ("facts", "thinking", "given", "dropped"),
+    [
+        (ModelFacts(), ENABLED, {"temperature": 0.5, "top_p": 0.1, "top_k": 3}, {}),
+        *(
+            (APART, thinking, {"temperature": 0.5, "top_p": 0.1, "top_k": 3},
+             {"temperature": NOT_BESIDE, "top_p": "beside thinking, top_p is at least 0.95", "top_k": NOT_BESIDE})
+            for thinking in (ENABLED, ADAPTIVE)
+        ),
+        *((APART, thinking, {"temperature": 0.5, "top_p": 0.1, "top_k": 3}, {}) for thinking in (DISABLED, None, "x")),
+        (APART, ENABLED, {"temperature": 1.0, "top_p": 0.95}, {}),
+        (APART, ENABLED, {"top_p": 0.949}, {"top_p": "beside thinking, top_p is at least 0.95"}),
+        (ModelFacts(both_samplers=False), None, {"temperature": 0.5, "top_p": 0.9, "top_k": 3},
+         {"top_p": "this model takes temperature or top_p, not both"}),
+        (ModelFacts(both_samplers=False), None, {"top_p": 0.9, "top_k": 3}, {}),
+        (ModelFacts(both_samplers=False, samples_thinking=False), ENABLED, {"temperature": 0.5, "top_p": 0.99},
+         {"temperature": NOT_BESIDE}),
+        (ModelFacts(sampling=False), None, {"temperature": 1, "top_p": 1.0, "top_k": 3},
+         dict.fromkeys(("temperature", "top_p", "top_k"), "this model takes no sampling options")),
+    ],
+)  # fmt: skip
+def test_which_samplers_go_beside_thinking(
+    facts: ModelFacts, thinking: Any, given: dict[str, Any], dropped: dict[str, str]
+) -> None:
+    settings, report = settled(facts, options=Options(**given))
+    assert settings.sampling(thinking) == {name: given[name] for name in given if name not in dropped}
+    assert report() == [("dropped", reason) for reason in dropped.values()]
+
+
+OWN = TextPart("Hello", origin=Origin("anthropic_messages", "anthropic", "m"))
+
+
+@pytest.mark.parametrize(
+    ("prefill", "messages", "refused"),
+    [
+        (False, (), False),
+        (False, HI, False),
+        (False, (*HI, Message.assistant("Once")), True),
+        (True, (*HI, Message.assistant("Once")), False),
+        (False, (*HI, Message.assistant("Once", "more")), True),
+        (False, (*HI, Message("assistant", (TextPart("Once"), OWN))), False),
+        (False, (*HI, Message("assistant", (OWN,))), False),
+        (False, (*HI, Message("assistant", ())), False),
+        (False, (Message.assistant("Once"), *HI), False),
+    ],
+)
+def test_which_answer_is_not_continued(prefill: bool, messages: tuple[Message, ...], refused: bool) -> None:
+    request, origin = Request(messages, "m"), Origin("anthropic_messages", "vertex-anthropic", "m9")
+    reader = OptionReader(request, AnthropicOptions, ModelFacts(prefill=prefill))
+    if not refused:
+        check_end(reader, request, origin)
+        return
+    with pytest.raises(UnsupportedError, match="end with a user's message") as caught:
+        check_end(reader, request, origin)
+    assert (caught.value.provider, caught.value.model) == ("vertex-anthropic", "m9")
+
+
+OPEN = {"type": "object", "properties": {}}
+SHUT = {**OPEN, "additionalProperties": False}
+MAPPED = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("on_bedrock", "takes", "strict", "given", "sent", "told"),
+    [
+        (True, True, None, OPEN, (OPEN, None), []),
+        (True, False, None, OPEN, (OPEN, None), []),
+        (True, True, False, OPEN, (OPEN, False), []),
+        *((True, False, strict, OPEN, (OPEN, None), ["tools[t].strict"]) for strict in (True, False)),
+        (True, True, True, OPEN, (SHUT, True), ["tools[t].parameters"]),
+        (False, False, True, OPEN, (SHUT, True), ["tools[t].parameters"]),
+        (False, False, False, OPEN, (OPEN, False), []),
+        (False, True, True, SHUT, (SHUT, True), []),
+        (False, True, True, MAPPED, (MAPPED, None), ["tools[t].strict"]),
+    ],
+)
+def test_how_strict_a_tool_is_sent(
+    on_bedrock: bool, takes: bool, strict: bool | None, given: Any, sent: Any, told: list[str]
+) -> None:
+    reader = OptionReader(Request(HI, "m"), AnthropicOptions, ModelFacts(bedrock_strict=takes))
+    tool = Tool("t", "", given, strict=strict)
+    assert strict_parameters(reader, tool, on_bedrock=on_bedrock) == sent
+    assert [each.field for each in reader.finish()] == told
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("json", "Answer with one JSON object and nothing else."),
+        (
+            JSONSchema("pet", {"type": "object"}),
+            'Answer with one JSON object, pet, that follows this JSON Schema:\n{"type":"object"}',
+        ),
+        (
+            JSONSchema("pet", {"a": 1}, description="a pet"),
+            'Answer with one JSON object, pet (a pet), that follows this JSON Schema:\n{"a":1}',
+        ),
+    ],
+)
+def test_an_output_in_words(output: Any, words: str) -> None:
+    reader = OptionReader(Request(HI, "m", output=output), AnthropicOptions)
+    assert output_in_words(reader, output) == words
+    (told,) = reader.finish()
+    missing = (
+        "this protocol has no plain JSON mode" if output == "json" else "this model takes no such schema"
+    )
+    assert (told.field, told.outcome, told.reason) == (
+        "output",
+        "emulated",
+        f"{missing}: it is put into words",
+    )
 
 
 # -- messages that the APIs refuse ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from brainwires_provider.errors import (
     APIError,
@@ -26,29 +27,37 @@ from brainwires_provider.errors import (
     StreamInterrupted,
     UnsupportedError,
 )
-from brainwires_provider.events import Event, ToolCallDelta, collect
+from brainwires_provider.events import Event, PartEnd, PartStart, ToolCallDelta, collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.google import bytes_in, model_path
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.protocol import Reply
 from brainwires_provider.protocols.gemini import Gemini, GeminiOptions, GeminiQuirks
 from brainwires_provider.protocols.gemini.response import FINISH_REASONS, decode_usage
+from brainwires_provider.protocols.google_interactions.models import decode_usage as interactions_usage
 from brainwires_provider.types import (
     Cache,
+    Citation,
     FilePart,
     HostedTool,
     ImagePart,
+    JSONSchema,
     Message,
+    Model,
     OpaquePart,
     Options,
     Origin,
     Reasoning,
     ReasoningPart,
+    RefusalPart,
     Request,
     Response,
     TextPart,
     Tool,
     ToolCallPart,
+    ToolChoice,
     ToolResultPart,
+    Usage,
 )
 from known import count_known, encode_known
 
@@ -112,6 +121,16 @@ def test_the_model_is_in_the_path(model: str, path: str) -> None:
     assert (stream.path, stream.query) == (f"{path}:streamGenerateContent", {"alt": "sse"})
     assert stream.body == whole.body
     assert count_known(protocol, request, ORIGIN).path == f"{path}:countTokens"
+
+
+def test_a_request_without_a_message_is_refused() -> None:
+    for messages in ((), (Message.system("S"), Message.developer("D"))):
+        with pytest.raises(UnsupportedError) as caught:
+            encode_known(Gemini(), Request(messages, "m"), ORIGIN, stream=False)
+        assert caught.value.message == (
+            "generateContent answers a message: pass one that is not the system's"
+        )
+        assert (caught.value.provider, caught.value.model) == ("google", "gemini-3-flash")
 
 
 def test_a_count_holds_the_whole_request_or_its_fields() -> None:
@@ -212,6 +231,62 @@ def test_effort_is_a_level_or_a_budget(model: str, reasoning: Any, sent: Any, re
     assert [d.outcome for d in call.deviations] == ([reported] if reported else [])
 
 
+@pytest.mark.parametrize(
+    ("model", "reasoning", "reported"),
+    [
+        ("gemini-2.0-flash", "low", [("reasoning", "this model does not think before it answers")]),
+        ("gemini-2.0-flash", "off", []),
+        ("gemini-3.5-pro", "off", [("reasoning", "this model has no level 'off': the nearest is sent")]),
+        (
+            "gemini-2.5-pro",
+            "off",
+            [("reasoning", "this model always thinks: its least budget is 128 tokens")],
+        ),
+        ("gemini-2.5-pro", "high", [("reasoning", "this model takes a budget in tokens")]),
+        (
+            "gemini-2.5-pro",
+            Reasoning("high", 5, "detailed"),
+            [
+                ("reasoning.effort", "a budget is set too, and only one of both can be sent"),
+                ("reasoning.summary", "summaries have one length here"),
+            ],
+        ),
+    ],
+)
+def test_why_an_effort_is_sent_in_another_form(
+    model: str, reasoning: Any, reported: list[tuple[str, str]]
+) -> None:
+    call = encoded(model=model, options=Options(reasoning=reasoning))
+    assert [(d.field, d.reason) for d in call.deviations] == reported
+
+
+BUDGETS = {"off": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "max": 24576}
+
+
+@pytest.mark.parametrize("effort", BUDGETS)
+def test_the_budget_of_an_effort(effort: Any) -> None:
+    call = encoded(model="gemini-2.5-flash", options=Options(reasoning=effort))
+    assert call.body["generationConfig"] == {"thinkingConfig": {"thinkingBudget": BUDGETS[effort]}}
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("API_KEY_INVALID", AuthenticationError),
+        ("API_KEY_EXPIRED", AuthenticationError),
+        ("ACCESS_TOKEN_EXPIRED", AuthenticationError),
+        ("CREDENTIALS_MISSING", AuthenticationError),
+        ("SERVICE_DISABLED", PermissionDeniedError),
+        ("NOVEL", InvalidRequestError),
+    ],
+)
+def test_a_reason_decides_before_the_status(reason: str, kind: type[APIError]) -> None:
+    details = [{"@type": "…ErrorInfo", "reason": reason}]
+    told = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no", "details": details}}
+    error = refused(400, told)
+    assert (type(error), error.code, error.type) == (kind, reason, "INVALID_ARGUMENT")
+
+
 def test_schemas_that_compile_alike_are_not_reported() -> None:
     tool = Tool("f", "", {"type": "string"})
     call = encoded(tools=(tool,), quirks=GeminiQuirks(json_schema=False))
@@ -274,6 +349,120 @@ def test_what_an_assistants_turn_cannot_hold() -> None:
         turn(FilePart(data=b"??"))
     assert turn(OpaquePart("x", 3), "a") == ([{"text": "a"}], ["dropped"])
     assert turn(TextPart("a", cache=Cache())) == ([{"text": "a"}], ["dropped"])
+
+
+OTHER = Origin("gemini", "google", "gemini-2.5-pro")
+REPORTED: dict[str, tuple[Message, list[tuple[str, str, str]]]] = {
+    "a detail": (
+        Message.user(ImagePart(data=b"\x89PNG\r\n\x1a\n", detail="high")),
+        [("content[0].detail", "dropped", "detail is mediaResolution here, in GeminiOptions")],
+    ),
+    "a name": (
+        Message.user(FilePart(data=b"%PDF-1", name="a.pdf")),
+        [("content[0].name", "dropped", "this service takes no names of files")],
+    ),
+    "a refusal": (
+        Message.assistant(RefusalPart("No.")),
+        [("content[0]", "adapted", "this protocol has no refusals: sent as text")],
+    ),
+    "an empty text": (
+        Message.assistant("", "a"),
+        [("content[0]", "dropped", "an empty text is refused")],
+    ),
+    "an empty refusal": (
+        Message.assistant(RefusalPart(""), "a"),
+        [
+            ("content[0]", "adapted", "this protocol has no refusals: sent as text"),
+            ("content[0]", "dropped", "an empty text is refused"),
+        ],
+    ),
+    "citations": (
+        Message.assistant(TextPart("a", citations=(Citation("u"),))),
+        [("content[0].citations", "dropped", "this protocol takes no citations from a caller")],
+    ),
+    "a file id": (
+        Message.assistant(FilePart(file_id="files/a", media_type="text/csv"), "a"),
+        [("content[0]", "dropped", "a file id cannot be sent as the assistant's")],
+    ),
+    "a signature": (
+        Message.assistant(TextPart("a", extra=SIGNED, origin=OTHER)),
+        [
+            (
+                "content[0].thoughtSignature",
+                "dropped",
+                "a thought signature is bound to the model that made it",
+            )
+        ],
+    ),
+    "nothing": (
+        Message.assistant(""),
+        [
+            ("content[0]", "dropped", "an empty text is refused"),
+            ("", "dropped", "nothing is left of this turn, and an empty one is refused"),
+        ],
+    ),
+    "a later instruction": (
+        Message.system("S"),
+        [("role", "adapted", "only leading ones can be instructions: sent as the user's")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_what_becomes_of_a_part_is_reported(name: str) -> None:
+    message, reported = REPORTED[name]
+    call = encoded(Message.user("?"), message, Message.user("!"))
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == [
+        (f"messages[1].{field}" if field else "messages[1]", outcome, reason)
+        for field, outcome, reason in reported
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "strict", "config"),
+    [
+        (None, None, None),
+        (None, True, {"mode": "VALIDATED"}),
+        (ToolChoice(), None, {"mode": "AUTO"}),
+        (ToolChoice(), True, {"mode": "VALIDATED"}),
+        (ToolChoice("none"), None, {"mode": "NONE"}),
+        (ToolChoice("required"), True, {"mode": "ANY"}),
+        (ToolChoice("auto", ("f",)), None, {"mode": "VALIDATED", "allowedFunctionNames": ["f"]}),
+        (ToolChoice("required", ("f",)), None, {"mode": "ANY", "allowedFunctionNames": ["f"]}),
+    ],
+)
+def test_which_mode_a_choice_is(choice: ToolChoice | None, strict: bool | None, config: Any) -> None:
+    call = encoded(tools=(Tool("f", "", {}, strict=strict),), tool_choice=choice)
+    assert call.body.get("toolConfig") == (None if config is None else {"functionCallingConfig": config})
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == (
+        [
+            (
+                "tools[f].strict",
+                "adapted",
+                f"set for all functions by the calling mode {config['mode']}",
+            )
+        ]
+        if strict
+        else []
+    )
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_where_the_schema_of_an_answer_is(takes: bool) -> None:
+    quirks = GeminiQuirks(json_schema=takes)
+    described = JSONSchema("n", {"type": "object"}, "D")
+    schema = {"type": "object", "description": "D"} if takes else {"type": "OBJECT", "description": "D"}
+    config = encoded(output=described, quirks=quirks).body["generationConfig"]
+    field = "responseJsonSchema" if takes else "responseSchema"
+    assert config == {"responseMimeType": "application/json", field: schema}
+    own = JSONSchema("n", {"type": "object", "description": "E"}, "D")
+    assert encoded(output=own, quirks=quirks).body["generationConfig"][field]["description"] == "E"
+    plain = JSONSchema("n", {"type": "object"})
+    del schema["description"]
+    assert encoded(output=plain, quirks=quirks).body["generationConfig"][field] == schema
+    assert encoded(output="json", quirks=quirks).body["generationConfig"] == {
+        "responseMimeType": "application/json"
+    }
 
 
 # -- results -------------------------------------------------------------------------------------------------
@@ -439,6 +628,111 @@ def decoding_error(chunk: Any) -> APIError:
     return caught.value
 
 
+BY_NAME = {
+    "UNAUTHENTICATED": AuthenticationError,
+    "PERMISSION_DENIED": PermissionDeniedError,
+    "NOT_FOUND": NotFoundError,
+    "RESOURCE_EXHAUSTED": RateLimitError,
+    "UNAVAILABLE": OverloadedError,
+    "INTERNAL": ServerError,
+    "UNKNOWN": ServerError,
+    "DEADLINE_EXCEEDED": ServerError,
+    "ODD": APIError,
+}
+"""By google.rpc.Code, whose names tell more than a status that a proxy may have changed."""
+BY_REASON = {
+    "API_KEY_INVALID": AuthenticationError,
+    "API_KEY_EXPIRED": AuthenticationError,
+    "ACCESS_TOKEN_EXPIRED": AuthenticationError,
+    "CREDENTIALS_MISSING": AuthenticationError,
+    "SERVICE_DISABLED": PermissionDeniedError,
+    "ODD": InvalidRequestError,
+}
+"""By google.api.ErrorInfo: a wrong key is INVALID_ARGUMENT of status 400."""
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_name_of_a_status_decides_alone(name: str) -> None:
+    kind = BY_NAME[name]
+    for told in ({"message": "no", "status": name}, {"status": name}):
+        error = decoding_error({"error": told})
+        assert (type(error), error.status, error.provider_status) == (kind, None, None)
+        assert (error.code, error.type, error.message) == (name, name, told.get("message", name))
+        assert error.retryable is kind.retryable
+        assert (error.provider, error.model) == (ORIGIN.provider, ORIGIN.model)
+        assert error.partial is not None
+        assert type(refused(418, {"error": told})) is (InvalidRequestError if kind is APIError else kind)
+
+
+@pytest.mark.parametrize("reason", BY_REASON)
+def test_the_reason_of_an_error_decides_before_its_status(reason: str) -> None:
+    details = [{"@type": "…Help"}, {"@type": "…ErrorInfo", "reason": reason}, {"reason": "LATER"}]
+    told = {"code": 400, "message": "no", "status": "INVALID_ARGUMENT", "details": details}
+    for error in (
+        refused(400, {"error": told}),
+        refused(400, [{"error": told}, 3]),
+        decoding_error({"error": told}),
+    ):
+        assert type(error) is BY_REASON[reason]
+        assert (error.provider_status, error.code, error.type) == (400, reason, "INVALID_ARGUMENT")
+        assert (error.message, error.body) == ("no", {"error": told})
+
+
+@pytest.mark.parametrize(
+    ("code", "claimed"),
+    [
+        *((399, None), (400, 400), (599, 599), (600, None)),
+        *(("429", None), (True, None), (None, None), (400.0, None)),
+    ],
+)
+def test_the_number_of_a_status_is_one_of_errors(code: Any, claimed: int | None) -> None:
+    error = refused(502, {"error": {"code": code, "message": "no", "status": "ODD"}})
+    assert (error.status, error.provider_status) == (502, claimed)
+    assert type(error) is (InvalidRequestError if claimed == 400 else ServerError)
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ([{"violations": [{"quotaId": "q", "quotaValue": 5}]}], " (q: 5)"),
+        ([{"violations": [{"quotaId": "q", "description": "d", "quotaValue": 5}]}], " (q: d)"),
+        ([{"violations": [{"field": "f", "quotaId": "q", "subject": "s"}]}], " (f)"),
+        ([{"violations": [{"field": "f", "quotaId": "q", "description": "d"}]}], " (f: d)"),
+        ([{"fieldViolations": [{"quotaId": "q", "quotaValue": 5}]}], " (q: 5)"),
+        ([{"violations": [{"quotaId": "q", "subject": "s"}]}], " (q)"),
+        ([{"violations": [{"description": "d"}]}], " (d)"),
+        (
+            [{"violations": [{"subject": "s"}, {"subject": "s"}]}, {"violations": [{"subject": "t"}]}],
+            " (s; t)",
+        ),
+        ([{"violations": [{"subject": "s"}], "fieldViolations": [{"field": "f"}]}], " (f; s)"),
+        ([{"violations": [{}, 3]}, {"fieldViolations": "odd"}], ""),
+        ([3], ""),
+        ("odd", ""),
+        (None, ""),
+    ],
+)
+def test_what_of_the_details_is_in_the_message(details: Any, words: str) -> None:
+    error = refused(429, {"error": {"message": "no", "status": "RESOURCE_EXHAUSTED", "details": details}})
+    assert error.message == f"no{words}"
+
+
+@pytest.mark.parametrize(
+    ("quota", "retryable"),
+    [
+        ("GenerateRequestsPerDay", False),
+        ("GenerateRequestsPerDayPerProject", False),
+        ("PerMinute", True),
+        (None, True),
+    ],
+)
+def test_a_quota_of_a_day_is_not_asked_for_again(quota: str | None, retryable: bool) -> None:
+    details = [{}, {"violations": [{"quotaId": "PerMinute"}, {"quotaId": quota}]}, {"retryDelay": "5s"}]
+    told = {"message": "no", "status": "RESOURCE_EXHAUSTED", "details": details}
+    error = refused(429, {"error": told}, {"retry-after": "7"})
+    assert (error.retryable, error.retry_after) == (retryable, 5.0)
+
+
 def test_the_details_are_told() -> None:
     details = [
         {"@type": "…RetryInfo", "retryDelay": "1.5s"},
@@ -503,20 +797,190 @@ OURS = {
     ),
 }
 """What Google's reference says of each; the others say only that it ended in some other way."""
+OTHER_REASONS = (
+    *("LANGUAGE", "IMAGE_OTHER", "NO_IMAGE", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE", "OTHER"),
+    *("MALFORMED_RESPONSE", "PUP_LIMITED_DISABLED", "FINISH_REASON_UNSPECIFIED"),
+)
 
 
 def test_every_finish_reason_of_google_genai_is_known() -> None:
     theirs = {reason.value for reason in pytest.importorskip("google.genai.types").FinishReason}
-    assert theirs <= FINISH_REASONS.keys() and OURS.keys() <= FINISH_REASONS.keys()
+    assert theirs <= {*OURS, *OTHER_REASONS}
 
 
-@pytest.mark.parametrize("raw", [*FINISH_REASONS, "NEVER_HEARD_OF"])
+@pytest.mark.parametrize("raw", [*OURS, *OTHER_REASONS, "NEVER_HEARD_OF"])
 def test_every_finish_reason(raw: str) -> None:
     expected = OURS.get(raw, "other")
+    assert (raw in FINISH_REASONS) is (raw != "NEVER_HEARD_OF")
     response = decoded(chunk({"text": "a"}), chunk(finishReason=raw))
     assert (response.finish_reason, response.raw_finish_reason) == (expected, raw)
     with_call = decoded(chunk({"functionCall": {"name": "f"}}), chunk(finishReason=raw))
     assert with_call.finish_reason == ("tool_calls" if raw == "STOP" else expected)
+
+
+IMAGE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+PARTIAL = {
+    "functionCall": {
+        "id": "c",
+        "name": "f",
+        "partialArgs": [{"jsonPath": "$.a", "numberValue": 1}],
+        "willContinue": True,
+    }
+}
+HM = {"text": "hm", "thought": True}
+FLOWS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "texts of chunks": ([chunk({"text": "a"}), chunk({"text": "b"})], ["text ab"]),
+    "texts of one chunk": ([chunk({"text": "a"}, {"text": "b"})], ["text a", "text b"]),
+    "an image between": (
+        [chunk({"text": "a"}), chunk(IMAGE), chunk({"text": "b"})],
+        ["text a", "image", "text b"],
+    ),
+    "a thought after an image": ([chunk(HM), chunk(IMAGE), chunk(HM)], ["thought hm", "image", "thought hm"]),
+    "thought and text": (
+        [chunk(HM), chunk({"text": "a"}), chunk(HM)],
+        ["thought hm", "text a", "thought hm"],
+    ),
+    "a call between": (
+        [chunk({"text": "a"}), chunk({"functionCall": {"name": "f"}}), chunk({"text": "b"})],
+        ["text a", "call ", "text b"],
+    ),
+    "a signature": (
+        [chunk({"text": "a"}), chunk({"text": "b", "thoughtSignature": "c2ln"}), chunk({"text": "c"})],
+        ["text a", "text b", "text c"],
+    ),
+    "empty texts": ([chunk({"text": "a"}), chunk({"text": ""}), chunk({"text": "b"})], ["text ab"]),
+    "an open call and an image": ([chunk(PARTIAL), chunk(IMAGE)], ['call {"a":1}', "image"]),
+    "an open call and a text": ([chunk(PARTIAL), chunk({"text": "a"})], ['call {"a":1}', "text a"]),
+    "an open call and another": (
+        [chunk(PARTIAL), chunk({"functionCall": {"name": "g", "args": {}}})],
+        ['call {"a":1}', "call {}"],
+    ),
+    "an open call": ([chunk(PARTIAL)], ['call {"a":1}']),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_which_parts_go_on_and_which_are_over(name: str) -> None:
+    def told(part: Any) -> str:
+        match part:
+            case TextPart():
+                return f"text {part.text}"
+            case ReasoningPart():
+                return f"thought {part.text}"
+            case ToolCallPart():
+                return f"call {part.arguments}"
+        return "image" if isinstance(part, ImagePart) else part.kind
+
+    chunks, parts = FLOWS[name]
+    decoder = Gemini().decoder(ORIGIN)
+    ended = -1  # no part but a text, whose citations come last, is open while another grows
+    content = decoded(*chunks, END).message.content
+    for each in chunks:
+        for event in decoder.feed(WireMessage(json.dumps(each).encode())):
+            if isinstance(event, PartStart):
+                assert all(isinstance(part, TextPart) for part in content[ended + 1 : event.index])
+            elif isinstance(event, PartEnd):
+                ended = event.index
+    assert [told(part) for part in content] == parts
+
+
+SAID = {"text": "a"}
+KEPT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "what the answer is made of": (
+        {"modelVersion": "v", "usageMetadata": {"totalTokenCount": 1}, "none": None},
+        {},
+    ),
+    "a block reason": ({"promptFeedback": {"safetyRatings": []}}, {"promptFeedback": {"safetyRatings": []}}),
+    "any other field": ({"modelStatus": {"a": 1}}, {"modelStatus": {"a": 1}}),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_kept_beside_an_answer(name: str) -> None:
+    fields, extra = KEPT[name]
+    response = decoded({**chunk(SAID), **fields}, END)
+    assert (response.extra, response.id) == (extra, "r")
+
+
+def test_a_total_may_cover_its_own_counts_alone() -> None:
+    """Those of an earlier chunk are added to it."""
+    first = {"usageMetadata": {"promptTokenCount": 7, "totalTokenCount": 7}}
+    last = {"usageMetadata": {"candidatesTokenCount": 3, "totalTokenCount": 3}}
+    usage = decoded({**chunk(SAID), **first}, {**END, **last}).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.anomalies) == (7, 3, ())
+    odd = {"usageMetadata": {"candidatesTokenCount": 3, "totalTokenCount": 4}}
+    usage = decoded({**chunk(SAID), **first}, {**END, **odd}).usage
+    assert usage.anomalies == ("total 4 is less than its parts, 10",)
+
+
+def test_candidates_beside_the_first_are_kept_as_they_came() -> None:
+    first = {"content": {"parts": [SAID]}, "index": 0, "avgLogprobs": -0.5, "tokenCount": None}
+    second = {"content": {"parts": [{"text": "b"}]}, "index": 1, "finishReason": "SAFETY"}
+    third = {"content": {"parts": [{"text": "c"}]}}
+    response = decoded({"candidates": [first, second, third]}, END)
+    assert (response.text, response.finish_reason) == ("a", "stop")
+    assert response.extra == {"candidates": [second, third], "avgLogprobs": -0.5}
+
+
+def test_a_blocked_prompt_has_its_reason() -> None:
+    feedback = {"promptFeedback": {"blockReason": "SAFETY"}}
+    response = decoded(feedback)
+    assert (response.finish_reason, response.raw_finish_reason) == ("content_filter", "SAFETY")
+    whole = collect(Gemini().decoder(ORIGIN).feed_whole(json.dumps(feedback).encode()))
+    assert (whole.finish_reason, whole.extra) == ("content_filter", feedback)
+
+
+SUPPORT = {"segment": {"text": "a", "startIndex": 0, "endIndex": 1}, "groundingChunkIndices": [0]}
+SOURCES: list[tuple[dict[str, Any], tuple[str | None, str | None, str | None]]] = [
+    ({"web": {"uri": "u", "title": "t", "domain": "d"}}, ("u", "t", "d")),
+    ({"retrievedContext": {"uri": "u", "title": "t", "documentName": "n"}}, ("u", "t", "n")),
+    ({"retrievedContext": {"title": "t", "fileSearchStore": "f"}}, (None, "t", "f")),
+    ({"maps": {"uri": "u", "title": "t", "placeId": "p"}}, ("u", "t", "p")),
+    ({"image": {"sourceUri": "u", "title": "t", "domain": "d"}}, ("u", "t", "d")),
+    ({"image": {"uri": "v", "sourceUri": "u"}}, ("v", None, None)),
+    (
+        {"web": {"documentName": "n", "placeId": "p", "fileSearchStore": "f", "domain": "d"}},
+        (None, None, "n"),
+    ),
+    ({"novel": {"uri": "u"}}, (None, None, None)),
+    ({"web": 3, "maps": {"uri": "u", "title": "", "placeId": 3}}, ("u", None, None)),
+]
+
+
+@pytest.mark.parametrize(("source", "told"), SOURCES)
+def test_a_citation_is_of_any_kind_of_source(
+    source: dict[str, Any], told: tuple[str | None, str | None, str | None]
+) -> None:
+    url, title, name = told
+    cited = decoded(
+        chunk(SAID, groundingMetadata={"groundingChunks": [source], "groundingSupports": [SUPPORT]}), END
+    )
+    raw = {"groundingChunk": source, "groundingSupport": SUPPORT}
+    assert cited.citations == (Citation(url, title, "a", 0, 1, name, raw),)
+    alone = decoded(chunk(SAID, groundingMetadata={"groundingChunks": [source]}), END)
+    assert alone.citations == (Citation(url, title, source=name, raw=source),)
+
+
+@pytest.mark.parametrize("field", ["citationSources", "citations"])
+def test_what_was_recited_is_a_citation(field: str) -> None:
+    item = {"uri": "u", "title": "t", "startIndex": 2, "endIndex": 9, "license": "MIT"}
+    odd = {"uri": 3, "startIndex": "x"}
+    response = decoded(chunk(SAID, citationMetadata={field: [item, item, odd, 3]}), END)
+    assert response.citations == (
+        Citation("u", "t", None, 2, 9, "MIT", item),
+        Citation(raw=odd),
+    )
+
+
+@pytest.mark.parametrize("count", [64, 65])
+def test_a_support_is_repeated_for_so_many_sources(count: int) -> None:
+    sources = [{"web": {"uri": f"u{n}"}} for n in range(count)]
+    support = {**SUPPORT, "groundingChunkIndices": [*range(count), -1, count, "x"]}
+    response = decoded(
+        chunk(SAID, groundingMetadata={"groundingChunks": sources, "groundingSupports": [support]}), END
+    )
+    assert [c.url for c in response.citations] == [f"u{n}" for n in range(count)]
+    assert [c.quote for c in response.citations] == ["a"] * 64 + [None] * (count - 64)
 
 
 def test_a_finish_reason_of_the_candidate_wins_over_a_block_reason() -> None:
@@ -637,6 +1101,28 @@ def test_sources_with_half_a_character_are_cited_once_each() -> None:
     )
     cited = collect(Gemini().decoder(ORIGIN).feed_whole(text % b",".join(named))).citations
     assert [each.title for each in cited] == ["\ufffd1", "\ufffd2"]
+
+
+ITEM = {"uri": "u", "title": "t", "startIndex": 2, "endIndex": 5, "license": "MIT"}
+CITATIONS: list[tuple[dict[str, Any], Citation]] = [
+    ({"citationMetadata": {"citationSources": [ITEM]}}, Citation("u", "t", None, 2, 5, "MIT", ITEM)),
+    ({"citationMetadata": {"citations": [ITEM]}}, Citation("u", "t", None, 2, 5, "MIT", ITEM)),
+    *(
+        ({"groundingMetadata": {"groundingChunks": [{kind: fields}]}}, replace(citation, raw={kind: fields}))
+        for kind, fields, citation in (
+            ("web", {"uri": "u", "title": "t", "domain": "d"}, Citation("u", "t", source="d")),
+            ("retrievedContext", {"uri": "u", "documentName": "n"}, Citation("u", source="n")),
+            ("retrievedContext", {"title": "t", "fileSearchStore": "f"}, Citation(None, "t", source="f")),
+            ("maps", {"uri": "u", "title": "t", "placeId": "p"}, Citation("u", "t", source="p")),
+            ("image", {"sourceUri": "u", "title": "t", "domain": "d"}, Citation("u", "t", source="d")),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("metadata", "citation"), CITATIONS)
+def test_every_field_of_a_citation(metadata: dict[str, Any], citation: Citation) -> None:
+    assert decoded(chunk({"text": "Hello"}), chunk(finishReason="STOP", **metadata)).citations == (citation,)
 
 
 def test_odd_grounding_cites_nothing() -> None:
@@ -856,6 +1342,167 @@ def test_the_last_usage_may_lack_what_an_earlier_chunk_reported(
     assert (usage.input_tokens, usage.anomalies, usage.complete) == (10, (), True)
 
 
+NAMED_COUNTS = {
+    "gemini": {
+        "prompt": "promptTokenCount", "cached": "cachedContentTokenCount", "output": "candidatesTokenCount",
+        "thoughts": "thoughtsTokenCount", "tools": "toolUsePromptTokenCount", "total": "totalTokenCount",
+        "details": "promptTokensDetails", "cached_details": "cacheTokensDetails", "modality": "tokenCount",
+    },
+    "google_interactions": {
+        "prompt": "total_input_tokens", "cached": "total_cached_tokens", "output": "total_output_tokens",
+        "thoughts": "total_thought_tokens", "tools": "total_tool_use_tokens", "total": "total_tokens",
+        "details": "input_tokens_by_modality", "cached_details": "cached_tokens_by_modality", "modality": "tokens",
+    },
+}  # fmt: skip
+"""By the reference of each API."""
+SPOKEN = [
+    {"modality": "AUDIO", "modality_": 4},
+    {"modality": "TEXT", "modality_": 6},
+    "odd",
+    {"modality": "audio", "modality_": 1},
+]
+BUCKETS = (
+    "uncached_input",
+    "cache_read",
+    "audio_input",
+    "output_text",
+    "reasoning",
+    "tool_input",
+    "unattributed",
+)
+
+
+@pytest.mark.parametrize("protocol", NAMED_COUNTS)
+@pytest.mark.parametrize(
+    ("counts", "last", "buckets", "anomaly"),
+    [
+        ({"prompt": 10}, {}, (10, 0, 0, 0, 0, 0, 0), None),
+        ({"prompt": 10, "cached": 4, "output": 3, "thoughts": 2, "tools": 1, "total": 16}, {},
+         (6, 4, 0, 3, 2, 1, 0), None),
+        ({"total": 7}, {}, (0, 0, 0, 0, 0, 0, 7), None),
+        ({"prompt": 10, "output": 3, "total": 20}, {}, (10, 0, 0, 3, 0, 0, 7), None),
+        ({"prompt": 10, "output": 3, "total": 12}, {}, (10, 0, 0, 3, 0, 0, 0), "total 12 is less than its parts, 13"),
+        ({"prompt": 10, "output": 3, "total": 10}, {"prompt": 10}, (10, 0, 0, 3, 0, 0, 0), None),
+        ({"prompt": 10, "output": 3, "total": 10}, {"prompt": 9}, (10, 0, 0, 3, 0, 0, 0), "total 10 is less"),
+        ({"prompt": 10, "details": SPOKEN}, {}, (5, 0, 5, 0, 0, 0, 0), None),
+        ({"prompt": 10, "details": SPOKEN, "cached": 2, "cached_details": SPOKEN[:1]}, {},
+         (7, 2, 1, 0, 0, 0, 0), None),
+        ({"prompt": 10, "cached_details": SPOKEN}, {}, (10, 0, 0, 0, 0, 0, 0), None),
+        ({"prompt": 3, "details": SPOKEN}, {}, (0, 0, 3, 0, 0, 0, 0), "audio_input 5 exceeds the 3 input tokens left"),
+        ({"prompt": 3, "cached": 4}, {}, (0, 3, 0, 0, 0, 0, 0), "cache_read 4 exceeds the 3 input tokens left"),
+        ({"prompt": -3, "output": 2}, {}, (0, 0, 0, 2, 0, 0, 0), "is negative: -3"),
+        ({"prompt": "x", "output": True, "thoughts": 2.5}, {}, (0, 0, 0, 0, 0, 0, 0), None),
+        ({"prompt": 3, "details": "odd", "cached_details": [3]}, {}, (3, 0, 0, 0, 0, 0, 0), None),
+        ({"prompt": 3, "details": [{"modality": "AUDIO", "modality_": "2"}]}, {}, (3, 0, 0, 0, 0, 0, 0), None),
+    ],
+)  # fmt: skip
+def test_every_count_of_google_is_in_its_bucket(
+    protocol: str, counts: dict[str, Any], last: dict[str, Any], buckets: tuple[int, ...], anomaly: str | None
+) -> None:
+    names = NAMED_COUNTS[protocol]
+
+    def told(values: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps({names[name]: value for name, value in values.items()})
+        return dict(json.loads(text.replace("modality_", names["modality"])))
+
+    read = decode_usage if protocol == "gemini" else interactions_usage
+    usage = read(told(counts), told(last))
+    assert tuple(getattr(usage, name) for name in BUCKETS) == buckets
+    assert (usage.complete, usage.raw) == (True, told(counts))
+    assert len(usage.anomalies) == (anomaly is not None)
+    assert anomaly is None or anomaly in usage.anomalies[0]
+    for none in ({}, {"trafficType": "x"}, {names["cached"]: 5}, {names["details"]: []}):
+        assert read(none, {}) == Usage(raw=none or None)
+
+
+def test_the_second_name_of_an_answers_count() -> None:
+    assert decode_usage({"promptTokenCount": 1, "responseTokenCount": 2}).output_text == 2
+    assert decode_usage({"candidatesTokenCount": 3, "responseTokenCount": 2}).output_text == 3
+    assert decode_usage({"candidatesTokenCount": 0, "responseTokenCount": 2}).output_text == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [("AAEC", b"\0\1\2"), ("-_-_", b"\xfb\xff\xbf"), ("+/+/", b"\xfb\xff\xbf"), ("", b""), ("@", None), ("A", None),
+     (3, None), (None, None), (b"AAEC", None)],
+)  # fmt: skip
+def test_base64_of_either_alphabet(text: Any, data: bytes | None) -> None:
+    assert bytes_in(text) == data
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("gemini-a", "/models/gemini-a"),
+        ("models/gemini-a", "/models/gemini-a"),
+        ("tunedModels/mine", "/tunedModels/mine"),
+        ("publishers/x/models/y", "/models/publishers/x/models/y"),
+        ("a b?c#d%", "/models/a%20b%3Fc%23d%25"),
+        ("a@1:2-3._~", "/models/a@1:2-3._~"),
+    ],
+)
+def test_the_path_of_a_model(name: str, path: str) -> None:
+    assert model_path(name) == path
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"name": "models/a"}, {"id": "a"}),
+        ({"name": "a"}, {"id": "a"}),
+        ({"name": "tunedModels/a"}, {"id": "tunedModels/a"}),
+        ({"name": "publishers/x-y/models/a/b"}, {"id": "a/b", "owner": "x-y"}),
+        (
+            {
+                "name": "models/a",
+                "displayName": "A",
+                "inputTokenLimit": 9,
+                "outputTokenLimit": 8,
+                "launchStage": "GA",
+            },
+            {
+                "id": "a",
+                "display_name": "A",
+                "context_window": 9,
+                "max_output_tokens": 8,
+                "lifecycle": "active",
+            },
+        ),
+        (
+            {"name": "a", "supportedGenerationMethods": ["generateContent", 3]},
+            {"id": "a", "capabilities": ("chat",)},
+        ),
+        ({"name": "a", "supportedGenerationMethods": []}, {"id": "a", "capabilities": ()}),
+        (
+            {"name": "a", "supportedGenerationMethods": [], "thinking": True},
+            {"id": "a", "capabilities": ("reasoning",)},
+        ),
+        (
+            {"name": "a", "supportedGenerationMethods": ["embedContent"], "thinking": True},
+            {"id": "a", "capabilities": ("embedding", "reasoning")},
+        ),
+        ({"name": "a", "thinking": True}, {"id": "a"}),
+        ({"name": "a", "supportedGenerationMethods": [], "thinking": 1}, {"id": "a", "capabilities": ()}),
+        ({"name": "a", "supportedGenerationMethods": "chat", "thinking": True}, {"id": "a"}),
+    ],
+)
+def test_what_google_says_of_a_model(entry: dict[str, Any], told: dict[str, Any]) -> None:
+    model = Model(**{"provider": "p", "raw": entry, **told})
+    protocol = Gemini()
+    for name in ("models", "publisherModels"):
+        page = {name: [entry, {"name": ""}, "odd"], "nextPageToken": "t"}
+        assert protocol.decode_models(json.dumps(page).encode(), "p") == ([model], "t")
+    assert protocol.decode_model(json.dumps(entry).encode(), "p") == model
+    with pytest.raises(ProtocolError, match="the body is no model"):
+        protocol.decode_model(b'{"name": ""}', "p")
+    for empty, after in (({}, None), ({"nextPageToken": "t"}, "t")):
+        assert protocol.decode_models(json.dumps(empty).encode(), "p") == ([], after)
+    for wrong in ({"x": 1}, {"models": None}, {"models": {}}, [], [entry]):
+        with pytest.raises(ProtocolError, match="the body has no list of models") as caught:
+            protocol.decode_models(json.dumps(wrong).encode(), "p")
+        assert caught.value.provider == "p"
+
+
 def test_url_context_is_gathered_over_the_chunks() -> None:
     def read(*urls: str) -> dict[str, Any]:
         return chunk(urlContextMetadata={"urlMetadata": [{"retrievedUrl": url} for url in urls]})
@@ -960,6 +1607,57 @@ def test_odd_paths(pieces: list[tuple[str, str]], value: Any) -> None:
     writer = ObjectWriter()
     text = "".join(writer.add({"jsonPath": path, "stringValue": told}) for path, told in pieces)
     assert json.loads(text + writer.finish()) == value
+
+
+@pytest.mark.parametrize(
+    ("pieces", "texts", "rest"),
+    [
+        ([{"numberValue": 1, "jsonPath": "$.a"}, {"boolValue": False, "jsonPath": "$.b"}],
+         ['{"a":1', ',"b":false'], "}"),
+        ([{"nullValue": "NULL_VALUE", "jsonPath": "$.a"}], ['{"a":null'], "}"),
+        ([{"stringValue": "x", "jsonPath": "a"}], ['{"a":"x"'], "}"),
+        ([{"stringValue": "x", "jsonPath": "$['a b']"}], ['{"a b":"x"'], "}"),
+        ([{"stringValue": "x"}], ['{"$":"x"'], "}"),
+        ([{"stringValue": "x", "jsonPath": "$.a.[b"}], ['{"$.a.[b":"x"'], "}"),
+        ([{"jsonPath": "$.a"}], [""], "{}"),
+        ([], [], "{}"),
+        (
+            [{"stringValue": t, "jsonPath": "$.a", "willContinue": True} for t in ("x", '"')]
+            + [{"stringValue": "y", "jsonPath": "$.a"}, {"numberValue": 1, "jsonPath": "$.b"}],
+            ['{"a":"x', '\\"', 'y"', ',"b":1'],
+            "}",
+        ),
+        ([{"stringValue": "x", "jsonPath": "$.a", "willContinue": True}], ['{"a":"x'], '"}'),
+        ([{"numberValue": 1, "jsonPath": "$.a", "willContinue": True}], ['{"a":1'], "}"),
+        (
+            [{"stringValue": "x", "jsonPath": "$.a", "willContinue": True}, {"numberValue": 1, "jsonPath": "$.b"},
+             {"stringValue": "y", "jsonPath": "$.a"}],
+            ['{"a":"x', '","b":1', ""],
+            ',"a":"xy"}',
+        ),
+        (
+            [{"numberValue": n, "jsonPath": f"$.{path}"}
+             for n, path in enumerate(("a.b[0]", "a.b[1]", "a.c", "d", "a.e"))],
+            ['{"a":{"b":[0', ",1", '],"c":2', '},"d":3', ""],
+            ',"a":{"b":[0,1],"c":2,"e":4}}',
+        ),
+        ([{"numberValue": 1, "jsonPath": "$.l[2]"}], [""], '{"l":[null,null,1]}'),
+    ],
+)  # fmt: skip
+def test_the_text_of_arguments_as_their_values_come(pieces: list[Any], texts: list[str], rest: str) -> None:
+    writer = ObjectWriter()
+    assert ([writer.add(piece) for piece in pieces], writer.finish()) == (texts, rest)
+
+
+def test_the_bounds_of_an_arguments_path() -> None:
+    ObjectWriter().add({"jsonPath": "$" + ".a" * 100, "numberValue": 1})
+    with pytest.raises(ValueError, match="an argument's path has 101 steps"):
+        ObjectWriter().add({"jsonPath": "$" + ".a" * 101, "numberValue": 1})
+    writer = ObjectWriter()
+    writer.add({"jsonPath": "$.a[600]", "numberValue": 1})
+    writer.add({"jsonPath": "$.b[400]", "numberValue": 1})
+    with pytest.raises(ValueError, match="an argument's place in a list is 1"):
+        writer.add({"jsonPath": "$.c[1]", "numberValue": 1})
 
 
 def test_members_that_come_whole_can_be_added_to() -> None:

@@ -471,6 +471,104 @@ CONSTRUCTS: dict[str, tuple[Any, Any, tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     "allOf that is none": ({"allOf": 1}, {}, (), ("$: allOf",)),
+    "allOf that is none, in allOf": (
+        {"type": "string", "allOf": [{"allOf": 1, "title": "T"}]},
+        {"type": "STRING", "title": "T"},
+        ("$: allOf is merged",),
+        ("$: allOf",),
+    ),
+    "allOf beyond what is no limit, and no schema": (
+        {"allOf": [True, False, {"type": "string"}]},
+        {"type": "STRING"},
+        ("$: allOf is merged",),
+        ("$: allOf[1]",),
+    ),
+    "allOf of a reference": (
+        {"allOf": [{"$ref": "#/$defs/pet", "title": "T"}], **PET},
+        {"type": "STRING", "title": "T", "description": "a pet"},
+        ("$: allOf is merged",),
+        (),
+    ),
+    "allOf of references that lead nowhere": (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "string", "allOf": [{"$ref": "#/x"}, {"allOf": [{"$ref": 3}]}]}},
+        },
+        {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}},
+        ("$.a: allOf is merged",),
+        ("$.a.allOf[0]: $ref '#/x', which is not in the schema", "$.a.allOf[0]: $ref"),
+    ),
+    "allOf of itself": (
+        {
+            "allOf": [{"$ref": "#/$defs/a"}],
+            "$defs": {"a": {"type": "string", "allOf": [{"$ref": "#/$defs/a"}]}},
+        },
+        {"type": "STRING"},
+        ("$: allOf is merged",),
+        ("$.allOf[0]: $ref '#/$defs/a', which refers to itself",),
+    ),
+    "a reference whose allOf refers to it": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string", "allOf": [{"$ref": "#/$defs/a"}]}}},
+        {"type": "STRING"},
+        ("$: allOf is merged",),
+        ("$.allOf[0]: $ref '#/$defs/a', which refers to itself",),
+    ),
+    "two branches of one reference": (
+        {"allOf": [{"$ref": "#/$defs/pet"}, {"$ref": "#/$defs/pet"}], **PET},
+        {"type": "STRING", "description": "a pet"},
+        ("$: allOf is merged",),
+        (),
+    ),
+    "definitions that differ": (
+        {
+            "type": "string",
+            "$defs": {"x": {}, "y": {}},
+            "definitions": {"x": {}, "y": {}},
+            "allOf": [
+                {"$defs": {"x": {}, "y": True, "z": {}}, "definitions": {"y": False, "z": {}}},
+                {"$defs": 3},
+            ],
+        },
+        {"type": "STRING"},
+        ("$: allOf is merged",),
+        (
+            "$.allOf[0].$defs.y: said in another way before",
+            "$.allOf[0].definitions.y: said in another way before",
+            "$.allOf[1]: $defs, of which something else is said already",
+        ),
+    ),
+    "a reference to the root": (
+        {"type": "object", "properties": {"a": {"$ref": "#"}}},
+        {
+            "type": "OBJECT",
+            "properties": {"a": {"type": "OBJECT", "properties": {"a": {}}}},
+        },
+        (),
+        ("$.a.a: $ref '#', which refers to itself",),
+    ),
+    "a reference that is encoded as in an address": (
+        {"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "number"}}},
+        {"type": "NUMBER"},
+        (),
+        (),
+    ),
+    "a reference to what is no schema": (
+        {"$ref": "#/$defs/a", "type": "string", "$defs": {"a": 3}},
+        {"type": "STRING"},
+        (),
+        ("$: $ref '#/$defs/a', which is not in the schema",),
+    ),
+    "a reference with the same limits, and others": (
+        {
+            "$ref": "#/$defs/a",
+            "type": "string",
+            "minLength": 1,
+            "$defs": {"a": {"type": "string", "minLength": 2, "maxLength": 3}},
+        },
+        {"type": "STRING", "minLength": 1, "maxLength": 3},
+        (),
+        ("$: minLength of '#/$defs/a', which stands beside the reference too",),
+    ),
     "a reference": (
         {"type": "object", "properties": {"p": {"$ref": "#/$defs/pet"}}, **PET},
         {"type": "OBJECT", "properties": {"p": {"type": "STRING", "description": "a pet"}}},
@@ -642,6 +740,173 @@ def test_every_keyword_tells_its_type(kind: str) -> None:
             alone = compile_schema({"type": own, name: 1})
             assert several.schema == {"anyOf": [{"type": "BOOLEAN"}, alone.schema]}, name
             assert several.lost == alone.lost, name
+
+
+SIZES = "minLength maxLength minItems maxItems minProperties maxProperties"
+FORMATS_OF = {
+    "string": ("date-time", "enum"),
+    "integer": ("int32", "int64"),
+    "number": ("float", "double"),
+    "boolean": (),
+}
+NOTED = "$schema $id id $comment $anchor $vocabulary readOnly writeOnly deprecated"
+"""The keywords that say nothing of a value."""
+
+
+def kept(schema: Any) -> tuple[Any, tuple[str, ...]]:
+    made = compile_schema(schema)
+    return made.schema, made.lost
+
+
+@pytest.mark.parametrize("name", SIZES.split())
+def test_a_size_is_a_whole_number(name: str) -> None:
+    kind = next(kind for kind, names in ABOUT.items() if name in names.split())
+    whole = {"type": kind, **({"items": True} if kind == "array" else {})}
+    sent = {"type": kind.upper(), **({"items": {}} if kind == "array" else {})}
+    for value, size in ((0, 0), (7, 7), (2.0, 2)):
+        assert kept({**whole, name: value}) == ({**sent, name: size}, ())
+        assert type(compile_schema({**whole, name: value}).schema[name]) is int
+    for value in (-1, 1.5, True, "1", None, []):
+        assert kept({**whole, name: value}) == (sent, (f"$: {name}",))
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_a_bound_is_a_number(kind: str) -> None:
+    sent = {"type": kind.upper()}
+    for name in ("minimum", "maximum"):
+        for value in (-1, 0, 1.5):
+            assert kept({"type": kind, name: value}) == ({**sent, name: value}, ())
+        for value in (True, "1", None, []):
+            assert kept({"type": kind, name: value}) == (sent, (f"$: {name}",))
+        exclusive = f"exclusive{name.capitalize()}"
+        for value in (True, "1", None, []):
+            assert kept({"type": kind, exclusive: value}) == (sent, (f"$: {exclusive}",))
+        assert kept({"type": kind, exclusive: 5, name: 3}) == ({**sent, name: 3}, (f"$: {exclusive}",))
+        through = (f"$: {exclusive}: 0.5 itself is let through",)
+        assert kept({"type": kind, exclusive: 0.5}) == ({**sent, name: 0.5}, through)
+        step = {"minimum": 1, "maximum": -1}[name] if kind == "integer" else 0
+        schema, lost = kept({"type": kind, exclusive: 5})
+        assert (schema, bool(lost)) == ({**sent, name: 5 + step}, kind == "number")
+
+
+@pytest.mark.parametrize("kind", FORMATS_OF)
+def test_every_format_goes_with_its_type(kind: str) -> None:
+    for owner, formats in FORMATS_OF.items():
+        for word in (*formats, "uuid", "date"):
+            sent = {"type": kind.upper(), **({"format": word} if word in FORMATS_OF[kind] else {})}
+            is_lost = word not in FORMATS_OF[kind]
+            assert kept({"type": kind, "format": word}) == (sent, (f"$: format {word!r}",) * is_lost), owner
+    assert kept({"format": "date-time"}) == ({}, ("$: format 'date-time'",))
+
+
+@pytest.mark.parametrize("name", NOTED.split())
+def test_every_note_is_left_out(name: str) -> None:
+    made = compile_schema({"type": "string", name: "x", "allOf": [{name: "y"}]})
+    assert made.schema == {"type": "STRING"}
+    assert made.changed == (
+        "$: allOf is merged",
+        f"$.allOf[0]: {name} is left out: one is said already",
+        f"$: {name} is left out: it says nothing of the shape",
+    )
+    assert made.lost == ()
+    beside = {"$ref": "#/$defs/a", name: "x", "$defs": {"a": {"type": "string", name: "y"}}}
+    assert kept(beside) == ({"type": "STRING"}, ())
+
+
+@pytest.mark.parametrize(
+    ("schema", "sent", "changed", "lost"),
+    [
+        *(({"type": "string", name: 3}, {"type": "STRING"}, "", name) for name in ("title", "description", "pattern")),
+        *(
+            ({"type": "string", name: value}, {"type": "STRING", name: value}, "", "")
+            for name in ("default", "example")
+            for value in (None, 3, ["a"])
+        ),
+        *(
+            ({"type": "string", "examples": value}, {"type": "STRING"}, "examples is left out", "")
+            for value in ([], "a", None)
+        ),
+        ({"type": "integer", "enum": ["a"]}, {"type": "INTEGER"}, "", "enum"),
+        ({"type": "string", "enum": [1]}, {"type": "STRING"}, "", "enum"),
+        ({"type": "number", "enum": [1]}, {"type": "NUMBER"}, "", "enum"),
+        ({"type": "integer", "enum": [1, True]}, {"type": "INTEGER"}, "", "enum"),
+        ({"type": "string", "const": ["a"]}, {"type": "STRING"}, "", "const"),
+        ({"type": "null", "enum": ["a", None]}, {"type": "NULL"}, "", "enum"),
+        ({"type": "null", "enum": []}, {"type": "NULL"}, "", "enum"),
+        ({"type": "null", "const": None}, {"type": "NULL"}, "", ""),
+        (
+            {"type": "string", "enum": [None]},
+            {"type": "STRING", "nullable": True},
+            "null is said by nullable",
+            "enum",
+        ),
+        ({"type": "string", "nullable": False}, {"type": "STRING", "nullable": False}, "", ""),
+        (
+            {"type": ["string", "null"], "nullable": False},
+            {"type": "STRING", "nullable": True},
+            "null is said by nullable",
+            "",
+        ),
+        ({"properties": {1: True}}, {"type": "OBJECT", "properties": {"1": {}}},
+         "type object is told by its keywords", ""),
+        ({"type": "array", "prefixItems": 3}, {"type": "ARRAY", **ITEMS}, "", "prefixItems: which item is which"),
+        ({"type": "array", "items": [True, True]}, {"type": "ARRAY", "items": {}}, "", "items: which item is which"),
+        ({"type": "object", "propertyOrdering": ["a", 1]}, {"type": "OBJECT"}, "", "propertyOrdering"),
+        ({"type": ["String", "NULL"]}, {"type": "STRING", "nullable": True}, "null is said by nullable", ""),
+        ({"type": ["string", "string"]}, {"anyOf": [{"type": "STRING"}]}, "several types are said by anyOf", ""),
+        ({"type": ["string", 3]}, {"type": "STRING"}, "", "type ['string', 3]"),
+    ],
+)  # fmt: skip
+def test_a_value_that_a_keyword_does_not_take(schema: Any, sent: Any, changed: str, lost: str) -> None:
+    made = compile_schema(schema)
+    assert made.schema == sent
+    assert [what.removeprefix("$: ") for what in made.changed] == [changed] * bool(changed)
+    assert [what for what in made.lost if what != UNSAID_ITEMS] == [f"$: {lost}"] * bool(lost)
+
+
+def test_one_alternative_is_put_in_place_where_nothing_is_said_twice() -> None:
+    null = {"type": ["string", "null"]}
+    sent = {"type": "STRING", "nullable": True}
+    for nullable in (True, False):
+        assert kept({"anyOf": [null], "nullable": nullable}) == (sent, ())
+        assert kept({"nullable": nullable, "anyOf": [null]}) == ({"nullable": nullable, "anyOf": [sent]}, ())
+    assert kept({"anyOf": [{"title": "A"}], "title": "B"}) == ({"anyOf": [{"title": "A"}], "title": "B"}, ())
+    assert kept({"oneOf": [{"type": "string"}, {"type": "null"}]}) == (sent, ())
+
+
+def test_a_schema_ends_where_it_is_too_large() -> None:
+    def nested(depth: int) -> Any:
+        schema: Any = {"type": "string"}
+        for _ in range(depth):
+            schema = {"items": schema, "type": "array"}
+        return schema
+
+    assert kept(nested(48))[1] == ()
+    assert kept(nested(49))[1] == (f"${'[]' * 49}: too large a schema: cut off here",)
+
+    def wide(count: int) -> Any:
+        return {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(count)}}
+
+    assert kept(wide(4999))[1] == ()
+    assert kept(wide(5000))[1] == ("$.p4999: too large a schema: cut off here",)
+
+    def merged(depth: int) -> Any:
+        schema: Any = {"type": "string"}
+        for _ in range(depth):
+            schema = {"allOf": [schema]}
+        return schema
+
+    assert kept(merged(17)) == ({"type": "STRING"}, ())
+    assert kept(merged(18)) == ({}, ("$: allOf",))
+    many = {"$defs": {"a": {"type": "string"}}, "allOf": [{"allOf": [True]}] * 4998}
+    assert kept(many)[1] == ()
+    assert kept({**many, "allOf": [{"allOf": [True]}] * 4999})[1] == ("$: allOf",)
+
+    def both(count: int) -> Any:
+        return {"anyOf": [{"allOf": [{"type": "string"}]}] * count}
+
+    assert kept(both(2499))[1] == ()
+    assert kept(both(2500))[1] == ("$.anyOf[2499]: allOf",)
 
 
 @pytest.mark.parametrize(

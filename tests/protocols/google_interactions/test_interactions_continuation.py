@@ -143,6 +143,9 @@ def test_a_parent_that_is_gone_is_replaced_by_the_whole_history() -> None:
         third = ours.chat([*history, second.message, Message.user("Three")], provider_options=STORED)
         assert third.report.continuation is not None
         assert third.report.continuation.parent == second.id
+        other = ours.chat([*history[:2], Message.user("Other")], provider_options=STORED)
+        assert other.attempts == ()  # what is gone is not asked for again
+        assert other.report.continuation is not None and other.report.continuation.sent == 4
 
 
 def test_another_error_of_a_continued_request_is_that_error() -> None:

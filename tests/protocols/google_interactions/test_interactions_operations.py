@@ -24,7 +24,14 @@ from brainwires_provider import (
 )
 from brainwires_provider.errors import ServerError
 from brainwires_provider.events import ResponseEnd, TextDelta
-from brainwires_provider.protocols.google_interactions.operations import check_deleted
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.google_interactions.operations import (
+    cancel_call,
+    check_deleted,
+    delete_call,
+    resume_call,
+    retrieve_call,
+)
 from brainwires_provider.testing import (
     Answer,
     Drop,
@@ -149,6 +156,28 @@ def test_a_stored_interaction_is_fetched_continued_and_deleted(
         with pytest.raises(NotFoundError, match="was it stored"):
             ours.interactions.retrieve(first.id)
         assert all(request.header("api-revision") == "2026-05-20" for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "target", "query"),
+    [
+        (retrieve_call("v/1"), "GET", "/interactions/v%2F1", {}),
+        (retrieve_call("v", include_input=True), "GET", "/interactions/v", {"include_input": "true"}),
+        (resume_call("v", None), "GET", "/interactions/v", {"stream": "true", "alt": "sse"}),
+        (
+            resume_call("v", "e"),
+            "GET",
+            "/interactions/v",
+            {"stream": "true", "alt": "sse", "last_event_id": "e"},
+        ),
+        (cancel_call("v"), "POST", "/interactions/v/cancel", {}),
+        (delete_call("v"), "DELETE", "/interactions/v", {}),
+    ],
+)
+def test_each_call_about_a_stored_interaction(
+    call: Call, method: str, target: str, query: dict[str, str]
+) -> None:
+    assert (call.method, call.path, call.query, call.body) == (method, target, query, {})
 
 
 def test_a_deletion_that_is_an_error_is_that_error() -> None:

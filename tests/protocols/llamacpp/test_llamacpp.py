@@ -106,7 +106,7 @@ BODIES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str]]]] 
         },
         [],
     ),
-    "one stop": ({"stop": "a"}, {"stop": ["a"]}, []),
+    "one stop": ({"stop": "ab"}, {"stop": ["ab"]}, []),
     "its own options": (
         {"top_k": 1, "provider_options": LlamaCppOptions(min_p=0.1, n_probs=2)},
         {"top_k": 1, "min_p": 0.1, "n_probs": 2},
@@ -152,6 +152,42 @@ def test_a_completion_says(name: str) -> None:
     assert [(d.field, d.outcome) for d in call.deviations] == deviations
 
 
+REASONS: list[tuple[dict[str, Any], list[tuple[str, str]], tuple[str, ...]]] = [
+    (
+        {"cache": CacheStrategy.system_only(), "reasoning": "high", "parallel_tool_calls": True},
+        [
+            ("cache", "llama.cpp caches by itself"),
+            ("reasoning", "a plain completion has no reasoning apart from its text"),
+            ("parallel_tool_calls", "a plain completion has no tools"),
+        ],
+        (),
+    ),
+    (
+        {"output": JSONSchema("n", {}, strict=False)},
+        [("output", "llama.cpp takes the schema alone, and always holds the model to it")],
+        (),
+    ),
+    (
+        {"output": JSONSchema("n", {}, description="Numbers.", strict=True)},
+        [("output", "the schema is sent alone, without its description")],
+        ("output",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "reported", "weakened"), REASONS)
+def test_why_a_completion_does_not_say_it(
+    fields: dict[str, Any], reported: list[tuple[str, str]], weakened: tuple[str, ...]
+) -> None:
+    call = encoded(**fields)
+    assert [(d.field, d.reason) for d in call.deviations] == reported
+    assert call.weakened == weakened
+
+
+def test_what_was_sent_as_it_was_given_is_named() -> None:
+    assert set(encoded(max_tokens=5, stop="ab", top_k=3).sent) == {"max_tokens", "stop", "top_k"}
+
+
 TOO_MUCH: dict[str, dict[str, Any]] = {
     "a system message": {"system": "Be"},
     "tools": {"tools": (Tool("f", "", {}),)},
@@ -164,8 +200,15 @@ TOO_MUCH: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", TOO_MUCH)
 def test_a_completion_cannot_say(name: str) -> None:
-    with pytest.raises(UnsupportedError, match=r"takes (one|a) prompt"):
+    with pytest.raises(UnsupportedError) as caught:
         encoded(**TOO_MUCH[name])
+    takes = (
+        "a prompt of text alone"
+        if name == "a picture"
+        else "one prompt, without a system message, turns or tools"
+    )
+    assert caught.value.message == (f"/completion takes {takes}; use client.chat or client.stream for more")
+    assert (caught.value.provider, caught.value.model) == (ORIGIN.provider, ORIGIN.model)
 
 
 def test_the_rest_of_the_protocol() -> None:
@@ -173,6 +216,9 @@ def test_the_rest_of_the_protocol() -> None:
     request = Request((Message.user("a", "b"),), "m")
     count = protocol.count_call(request, ORIGIN)
     assert count.body == {"content": "ab", "add_special": True, "parse_special": True, "model": "m"}
+    unnamed = protocol.count_call(Request((Message.user("a"),)), ORIGIN)
+    assert unnamed.body == {"content": "a", "add_special": True, "parse_special": True}
+    assert (count.path, count.method) == ("/tokenize", "POST")
     assert protocol.decode_count(b'{"tokens": [1, 2, 3]}').input_tokens == 3
     assert (protocol.models_call(None).path, protocol.models_call(None).method) == ("/v1/models", "GET")
     models, after = protocol.decode_models(b'{"data": [{"id": "smollm2"}]}', "local")
@@ -203,6 +249,50 @@ def test_a_streamed_completion() -> None:
     assert (usage.uncached_input, usage.cache_read, usage.output_text, usage.complete) == (1, 4, 3, True)
     part = response.message.content[0]
     assert isinstance(part, TextPart) and part.origin == ORIGIN
+
+
+def test_what_an_answer_is_made_of_is_not_kept_beside_it() -> None:
+    made = {
+        "content": "a",
+        "model": "m",
+        "tokens": [1],
+        "completion_probabilities": [{"id": 1}],
+        "prompt_progress": {"total": 1},
+        "none": None,
+    }
+    end = {"content": "", "stop": True, "stop_type": "limit", "truncated": False, "timings": None}
+    response = collect(read([made, {"prompt_progress": {"total": 2}}, {"content": None, "stop": False}, end]))
+    assert (response.text, response.raw_finish_reason) == ("a", "limit")
+    assert response.extra == {
+        "tokens": [1],
+        "completion_probabilities": [{"id": 1}],
+        "truncated": False,
+    }
+
+
+def test_the_counts_are_kept_as_they_came() -> None:
+    told = {"tokens_predicted": 3, "tokens_evaluated": 5, "tokens_cached": 7, "timings": TIMINGS}
+    assert collect(read([last("a")], whole=True)).usage.raw == told
+    without = {
+        name: value for name, value in told.items() if name.startswith("tokens_") and "cached" not in name
+    }
+    assert collect(read([{"content": "a", "stop": True, **without}], whole=True)).usage.raw == without
+
+
+@pytest.mark.parametrize("field", ["content", "stop", "prompt_progress"])
+def test_each_of_these_fields_alone_makes_a_chunk_one_of_an_answer(field: str) -> None:
+    decoder = LlamaCpp().decoder(ORIGIN)
+    decoder.feed(WireMessage(msgspec.json.encode({field: None})))
+    assert decoder.started
+    assert decoder.feed(WireMessage(b'{"choices": []}')) == []
+
+
+def test_an_error_is_the_end() -> None:
+    decoder = LlamaCpp().decoder(ORIGIN)
+    with pytest.raises(ServerError):
+        decoder.feed(WireMessage(b'{"error": {"code": 500, "message": "oh", "type": "server_error"}}'))
+    assert decoder.ended
+    assert (decoder.feed(WireMessage(msgspec.json.encode(piece("a")))), decoder.finish()) == ([], [])
 
 
 def test_both_forms_say_the_same() -> None:
@@ -282,6 +372,7 @@ def test_what_is_no_answer(name: str) -> None:
         read(chunks, whole=whole)
     partial = caught.value.partial  # type: ignore[attr-defined]
     assert partial.text == "".join(c["content"] for c in chunks[:2] if type(c) is dict and _is_text(c))
+    assert (caught.value.provider, caught.value.model) == ("local", "m")  # type: ignore[attr-defined]
 
 
 def _is_text(chunk: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ What a chat is encoded to, and how answers are decoded, stands in `fixtures/olla
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from ollama._client import _parse_host
 
 from brainwires_provider import Client, ProviderConfig
@@ -30,7 +32,7 @@ from brainwires_provider.errors import (
     StreamInterrupted,
     UnsupportedError,
 )
-from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd, collect
+from brainwires_provider.events import Event, OpaqueDelta, PartStart, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.ollama import (
@@ -45,16 +47,30 @@ from brainwires_provider.protocols.ollama.operations import ProgressDecoder
 from brainwires_provider.providers.ollama_host import host_url
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer
 from brainwires_provider.types import (
+    FilePart,
+    HostedTool,
     ImagePart,
     Message,
+    Model,
     Options,
     Origin,
+    Reasoning,
+    ReasoningPart,
     Request,
     TextPart,
     Tool,
     ToolCallPart,
+    Usage,
 )
-from brainwires_provider.types.ollama import OllamaEmbeddings, OllamaLoad, OllamaModelInfo, OllamaProgress
+from brainwires_provider.types.ollama import (
+    OllamaDetails,
+    OllamaEmbeddings,
+    OllamaLoad,
+    OllamaModel,
+    OllamaModelInfo,
+    OllamaProgress,
+    OllamaRunningModel,
+)
 from decoder_fuzz import check_grammar
 from known import count_known, encode_known
 from reading import read_stream
@@ -197,6 +213,71 @@ def test_a_call_with_the_same_id_is_one() -> None:
     assert (called("a"), called("a", "b"), called(None)) == (1, 2, 2)
 
 
+@pytest.mark.parametrize(
+    ("field", "api"),
+    [
+        ("choices", "Chat Completions"),
+        ("output", "Responses"),
+        ("status", "/api/pull, /api/push or /api/create"),
+    ],
+)
+def test_an_answer_of_another_api_is_named(field: str, api: str) -> None:
+    for feed in (
+        lambda data: OllamaDecoder(ORIGIN).feed(WireMessage(data)),
+        lambda data: OllamaDecoder(ORIGIN).feed_whole(data),
+    ):
+        with pytest.raises(ProtocolError, match=f"this is an answer of {api}, and has no message"):
+            feed(lines({field: 3}))
+    started = OllamaDecoder(ORIGIN)
+    started.feed(WireMessage(b'{"message": {"content": "a"}}'))
+    assert started.feed(WireMessage(lines({field: 3}))) == []
+
+
+@pytest.mark.parametrize("field", ["message", "response", "image", "completed", "done"])
+def test_each_of_these_fields_alone_makes_a_line_one_of_an_answer(field: str) -> None:
+    decoder = OllamaDecoder(ORIGIN)
+    decoder.feed(WireMessage(lines({field: None})))
+    assert decoder.started
+
+
+def test_what_an_answer_is_made_of_is_not_kept_beside_it() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {}}}
+    chat = {
+        "message": {
+            "role": "assistant",
+            "content": "a",
+            "thinking": "b",
+            "images": [b64encode(PNG).decode()],
+            "tool_calls": [call],
+            "none": None,
+            "odd": 1,
+        }
+    }
+    generated = {
+        "response": "a",
+        "thinking": "b",
+        "image": b64encode(PNG).decode(),
+        "completed": 1,
+        "total": 2,
+    }
+    end = {"model": "m", "done": True, "done_reason": "stop", "prompt_eval_count": 1, "eval_count": 2}
+    for body, odd in ((chat, {"odd": 1}), (generated, None)):
+        decoder = OllamaDecoder(ORIGIN)
+        response = collect(decoder.feed(WireMessage(lines({**body, **end, "none": None, "context": [1]}))))
+        assert (response.extra, response.message.extra) == ({"context": [1]}, odd)
+        assert all(part.extra is None for part in response.tool_calls)
+
+
+def test_a_part_begins_empty_and_grows() -> None:
+    body = lines({"model": "m", "message": {"thinking": "a", "content": "b"}, "done": True})
+    events = OllamaDecoder(ORIGIN).feed_whole(body)
+    made = replace(ORIGIN, reported="m")
+    assert [event.part for event in events if isinstance(event, PartStart)] == [
+        ReasoningPart("", origin=made),
+        TextPart("", origin=made),
+    ]
+
+
 def test_a_longer_history_begins_with_a_shorter_one() -> None:
     call = ToolCallPart(None, "f", "{}", local_id="l")
     history = [
@@ -257,6 +338,45 @@ def test_a_prompt_with_all_that_it_can_have() -> None:
     }
 
 
+def test_a_tool_that_is_refused_is_no_messages_fault() -> None:
+    request = Request((Message.user("a"), Message.user("b")), "m", tools=(HostedTool("web_search"),))
+    with pytest.raises(UnsupportedError) as caught:
+        encode_known(Ollama(), request, ORIGIN, stream=False)
+    assert caught.value.message == (
+        "Ollama runs no tools itself: 'web_search' has to be a Tool that you answer"
+    )
+    assert (caught.value.provider, caught.value.model) == ("ollama", "m")
+
+
+GENERATE_ONLY: dict[str, Any] = {
+    "context": [1],
+    "height": 8,
+    "raw": True,
+    "steps": 2,
+    "suffix": "S",
+    "template": "T",
+    "width": 8,
+}
+
+
+def test_a_chat_drops_what_only_a_prompt_takes() -> None:
+    both = {"keep_alive": "1m", "logprobs": True, "top_logprobs": 1, "shift": False, "truncate": False}
+    own = OllamaOptions(**GENERATE_ONLY, **both)
+    request = Request((Message.user("Hi"),), "m", options=Options(provider_options=own))
+    call = encode_known(Ollama(), request, ORIGIN, stream=False)
+    assert call.body.keys() - {"model", "messages", "stream"} == both.keys()
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == [
+        (f"provider_options.{name}", "dropped", "only /api/generate takes it") for name in GENERATE_ONLY
+    ]
+    assert generated(request).body == {
+        "model": "m",
+        "prompt": "Hi",
+        **GENERATE_ONLY,
+        **both,
+        "stream": True,
+    }
+
+
 def test_instructions_after_the_prompt() -> None:
     call = generated(Request((Message.user("Hi"), Message.system("B")), "m"))
     assert call.body == {"model": "m", "system": "B", "prompt": "Hi", "stream": True}
@@ -289,6 +409,48 @@ def test_no_prompt_at_all() -> None:
 def test_what_is_no_prompt(request_: Request) -> None:
     with pytest.raises(UnsupportedError, match="one prompt, without tools or turns"):
         generated(request_)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "think", "reported"),
+    [
+        ("off", False, None),
+        (Reasoning(), True, None),
+        ("max", "max", None),
+        ("minimal", "low", ("adapted", "the nearest level that this model has is 'low'")),
+        (Reasoning(summary="auto"), True, ("dropped", "Ollama has no summary")),
+        (Reasoning(budget_tokens=5), True, ("dropped", "Ollama has no budget_tokens")),
+        (
+            Reasoning("minimal", 5, "auto"),
+            "low",
+            (
+                "adapted",
+                "the nearest level that this model has is 'low'; Ollama has no budget_tokens or summary",
+            ),
+        ),
+    ],
+)
+def test_how_much_it_thinks(reasoning: Any, think: Any, reported: tuple[str, str] | None) -> None:
+    request = Request((Message.user("Hi"),), "m", options=Options(reasoning=reasoning))
+    for call in (encode_known(Ollama(), request, ORIGIN, stream=False), generated(request)):
+        assert call.body["think"] == think
+        assert [(d.field, d.outcome, d.reason) for d in call.deviations] == (
+            [] if reported is None else [("reasoning", *reported)]
+        )
+
+
+def test_a_part_of_a_prompt_is_named_by_its_place() -> None:
+    texts = FilePart(data=b"a,b", media_type="text/csv", name="a.csv")
+    messages = (Message.system("S"), Message.user("Hi", texts, ImagePart(data=PNG)))
+    call = generated(Request(messages, "m"))
+    assert [(d.field, d.reason) for d in call.deviations] == [
+        ("messages[1].content[1]", "this API has no files: sent as text"),
+        ("messages[1].content[2]", "the images of a message stand before its text"),
+    ]
+    refused = (Message.system("S"), Message.user("Hi", FilePart(data=b"%PDF", media_type="application/pdf")))
+    with pytest.raises(UnsupportedError) as caught:
+        generated(Request(refused, "m"))
+    assert caught.value.message == "messages[1].content[1]: Ollama takes text and images, not FilePart"
 
 
 NO_LEVELS = "levels of thinking need Ollama 0.17.7: update the server, or pass OllamaOptions(think=True)"
@@ -349,6 +511,24 @@ WORDS: dict[str, type[APIError]] = {
     "an error was encountered while running the model: unexpected EOF": ServerError,
     "llama runner process has terminated: exit status 2": ServerError,
     'max retries exceeded: Get \\"https://x.test/v2/…\\": dial tcp: lookup x.test': ServerError,
+    "no such model: x": NotFoundError,
+    "open blob: no such file or directory": NotFoundError,
+    "permission denied": PermissionDeniedError,
+    "access forbidden": PermissionDeniedError,
+    "Unauthorised": AuthenticationError,
+    "authentication with the registry has failed": AuthenticationError,
+    "model is required": InvalidRequestError,
+    "the context must be a list": InvalidRequestError,
+    "unknown type: modelfile": InvalidRequestError,
+    "unsupported architecture": InvalidRequestError,
+    "too many pulls": OverloadedError,
+    "overloaded": OverloadedError,
+    "please try again": OverloadedError,
+    "unexpected status": ServerError,
+    "failed to load the library": ServerError,
+    "timeout awaiting response headers": ServerError,
+    "CUDA error: out of memory": ServerError,
+    "EOF": ServerError,
     "mu": APIError,
 }
 
@@ -365,8 +545,43 @@ def test_an_error_without_a_status_is_told_by_its_words(words: str) -> None:
 def test_what_to_do_is_added() -> None:
     absent = decode_error_object({"error": 'model "x:1b" not found, try pulling it first'}, origin=ORIGIN)
     assert 'client.ollama.pull("x:1b") fetches it' in absent.message
-    unable = decode_error_object({"error": '"x" does not support generate'}, origin=ORIGIN)
-    assert "capabilities says 'completion'" in unable.message
+    abilities = {
+        "generate": "completion",
+        "chat": "completion",
+        "image": "vision",
+        "Images": "vision",
+        "Thinking": "thinking",
+    }
+    for word, ability in abilities.items():
+        said = f'"x" does not support {word}'
+        assert decode_error_object({"error": said}).message == (
+            f"{said}; client.ollama.show(MODEL).capabilities says {ability!r} where a model does"
+        )
+    for name in ("model x:1b not found", "MODEL 'x:1b', not found"):
+        assert decode_error_object({"error": name}).message == (
+            f'{name}; client.ollama.pull("x:1b") fetches it'
+        )
+    signed_out = {"error": "unauthorized", "signin_url": "https://ollama.com/connect?x"}
+    assert decode_error_object(signed_out).message == (
+        'unauthorized; "ollama signin", where the server runs, signs it in'
+    )
+
+
+def test_an_error_of_a_stream_says_whose_it_is_and_what_came_before() -> None:
+    answer, progress = OllamaDecoder(ORIGIN), ProgressDecoder(ORIGIN)
+    answer.feed(WireMessage(b'{"message": {"content": "Hel"}}'))
+    progress.feed(WireMessage(b'{"status": "pulling manifest"}'))
+    for decoder in (answer, progress):
+        with pytest.raises(APIError) as caught:
+            decoder.feed(WireMessage(b'{"error": "mu"}'))
+        assert (caught.value.provider, caught.value.model) == ("ollama", "m")
+        assert (decoder.ended, decoder.feed(WireMessage(b"oops")), decoder.finish()) == (True, [], [])
+        assert (decoder is answer) == (caught.value.partial is not None)
+        if caught.value.partial is not None:
+            assert caught.value.partial.text == "Hel"
+    with pytest.raises(StreamInterrupted) as cut:
+        ProgressDecoder(ORIGIN).finish()
+    assert (cut.value.how, cut.value.provider, cut.value.model) == ("eof", "ollama", "m")
 
 
 # -- progress --------------------------------------------------------------------------------------------
@@ -400,7 +615,10 @@ def test_a_listed_error_is_an_error_and_nothing_follows_an_end() -> None:
     with pytest.raises(APIError, match="boom"):
         OllamaDecoder(ORIGIN).feed(WireMessage(b'[{"error": "boom"}]'))
     decoder = ProgressDecoder(ORIGIN)
-    decoder.feed(WireMessage(b'{"status": "success"}'))
+    assert decoder.feed(WireMessage(b'{"status": "success"}')) == [
+        OpaqueDelta(None, "progress", {"status": "success"}),
+        ResponseEnd("stop", "success", Usage()),
+    ]
     assert decoder.feed(WireMessage(b'{"status": "again"}')) == []
 
 
@@ -512,6 +730,161 @@ def test_a_model_is_shown() -> None:
     assert (empty.architecture, empty.context_length, empty.capabilities) == (None, None, None)
 
 
+DETAILS = {
+    "format": "gguf",
+    "family": "llama",
+    "families": ["llama", "clip"],
+    "parameter_size": "3.2B",
+    "quantization_level": "Q4_K_M",
+    "parent_model": "base",
+}
+TOLD = OllamaDetails("gguf", "llama", ("llama", "clip"), "3.2B", "Q4_K_M", "base", DETAILS)
+WHEN, THEN = "2026-11-20T10:00:00Z", datetime(2026, 11, 20, 10, tzinfo=UTC)
+LISTED = {
+    "model": "a:1b",
+    "name": "a",
+    "size": 3,
+    "digest": "d",
+    "modified_at": WHEN,
+    "details": DETAILS,
+    "capabilities": ["tools"],
+    "remote_model": "b",
+    "remote_host": "https://h",
+}
+LOADED = {
+    "model": "a:1b",
+    "size": 3,
+    "size_vram": 2,
+    "context_length": 4,
+    "expires_at": WHEN,
+    "digest": "d",
+    "details": DETAILS,
+}
+SHOWN = {
+    "details": DETAILS,
+    "capabilities": ["tools"],
+    "model_info": {"general.architecture": "llama"},
+    "parameters": "stop x",
+    "template": "T",
+    "system": "S",
+    "license": "MIT",
+    "modelfile": "FROM a",
+    "modified_at": WHEN,
+}
+EMBEDDED = {
+    "embeddings": [[1, 2]],
+    "model": "e",
+    "prompt_eval_count": 3,
+    "total_duration": 1_500_000_000,
+    "load_duration": 250_000_000.0,
+}
+FIELDS: dict[str, tuple[Callable[[bytes], Any], Any, Any]] = {
+    "a model": (
+        lambda body: models.decode_list(body)[0],
+        {"models": [LISTED]},
+        OllamaModel("a:1b", 3, "d", THEN, TOLD, ("tools",), "b", "https://h", LISTED),
+    ),
+    "one that runs": (
+        lambda body: operations.decode_running(body)[0],
+        {"models": [LOADED]},
+        OllamaRunningModel("a:1b", 3, 2, 4, THEN, "d", TOLD, LOADED),
+    ),
+    "one in detail": (
+        lambda body: operations.decode_info(body, "a"),
+        SHOWN,
+        OllamaModelInfo(
+            name="a",
+            details=TOLD,
+            capabilities=("tools",),
+            model_info={"general.architecture": "llama"},
+            parameters="stop x",
+            template="T",
+            system="S",
+            license="MIT",
+            modelfile="FROM a",
+            modified_at=THEN,
+            raw=SHOWN,
+        ),
+    ),
+    "loading": (
+        operations.decode_load,
+        {"done": True, "model": "a", "done_reason": "load", "load_duration": 500_000_000},
+        OllamaLoad(
+            "a",
+            "load",
+            0.5,
+            {"done": True, "model": "a", "done_reason": "load", "load_duration": 500_000_000},
+        ),
+    ),
+    "embeddings": (
+        lambda body: operations.decode_embeddings(body, "a"),
+        EMBEDDED,
+        OllamaEmbeddings(
+            vectors=((1.0, 2.0),),
+            model="e",
+            input_tokens=3,
+            total_duration=1.5,
+            load_duration=0.25,
+            raw={name: value for name, value in EMBEDDED.items() if name != "embeddings"},
+        ),
+    ),
+    "progress": (
+        lambda body: operations.decode_progress(json.loads(body)),
+        {"status": "pulling a", "digest": "sha256:a", "total": 10, "completed": 4},
+        OllamaProgress(
+            "pulling a",
+            "sha256:a",
+            10,
+            4,
+            {"status": "pulling a", "digest": "sha256:a", "total": 10, "completed": 4},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_that_is_told(name: str) -> None:
+    decode, body, told = FIELDS[name]
+    assert decode(json.dumps(body).encode()) == told
+
+
+def test_every_field_of_a_model_in_the_common_form() -> None:
+    body = json.dumps({"models": [LISTED]}).encode()
+    assert models.decode_models(body, "p") == [
+        Model("a:1b", "p", "a:1b (3.2B, Q4_K_M)", capabilities=("tools",), raw=LISTED)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "told"),
+    [
+        (
+            "a model",
+            {"models": [dict.fromkeys(LISTED, 1.5)]},
+            OllamaModel("", raw=dict.fromkeys(LISTED, 1.5)),
+        ),
+        (
+            "one that runs",
+            {"models": [dict.fromkeys(LOADED, "")]},
+            OllamaRunningModel("", raw=dict.fromkeys(LOADED, "")),
+        ),
+        ("one in detail", dict.fromkeys(SHOWN, True), OllamaModelInfo("a", raw=dict.fromkeys(SHOWN, True))),
+        (
+            "loading",
+            {"done": 1, "load_duration": True},
+            OllamaLoad(None, None, None, {"done": 1, "load_duration": True}),
+        ),
+        (
+            "progress",
+            {"status": None, "total": True},
+            OllamaProgress("", raw={"status": None, "total": True}),
+        ),
+    ],
+)
+def test_a_field_of_another_type_is_none(name: str, body: Any, told: Any) -> None:
+    assert FIELDS[name][0](json.dumps(body).encode()) == told
+
+
 BODIES: dict[str, tuple[Callable[[bytes], Any], dict[bytes, str]]] = {
     "list": (
         models.decode_list,
@@ -543,6 +916,24 @@ def test_bodies_that_are_not_what_was_asked_for(name: str, body: bytes) -> None:
     decode, bodies = BODIES[name]
     with pytest.raises(ProtocolError, match=bodies[body]):
         decode(body)
+
+
+@pytest.mark.parametrize(
+    ("decode", "what"),
+    [
+        (models.decode_list, "the list of models"),
+        (operations.decode_running, "the list of running models"),
+        (lambda body: operations.decode_info(body, "m"), "the description of the model"),
+        (operations.decode_load, "the answer"),
+        (operations.decode_version, "the answer"),
+        (lambda body: operations.decode_embeddings(body, "a"), "the answer"),
+    ],
+)
+def test_what_should_have_come_is_said(decode: Callable[[bytes], Any], what: str) -> None:
+    with pytest.raises(ProtocolError, match=f"^{what} is not an object"):
+        decode(b"[1]")
+    with pytest.raises(OverloadedError, match="server busy"):
+        decode(b'{"error": "server busy"}')
 
 
 def test_an_error_in_a_body_is_the_error() -> None:

@@ -9,8 +9,23 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.errors import APIError, OverloadedError, ProtocolError, RateLimitError
-from brainwires_provider.events import Event, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
+from brainwires_provider.errors import (
+    APIError,
+    OverloadedError,
+    ProtocolError,
+    RateLimitError,
+    StreamInterrupted,
+)
+from brainwires_provider.events import (
+    Event,
+    OpaqueDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    ToolCallDelta,
+    collect,
+)
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.openai_chat import OpenAIChat
@@ -171,14 +186,45 @@ def test_a_whole_last_frame_completes_a_refusal_and_reasoning(
     assert part.text == text
 
 
+SHOWN = {"type": "reasoning.text", "text": "Hm", "signature": "s"}
+HIDDEN = {"type": "reasoning.encrypted", "data": "d"}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "copy", "kept"),
+    [
+        ([{"reasoning_details": [{**SHOWN, "text": "H"}]}], [SHOWN, HIDDEN], [SHOWN, HIDDEN]),
+        ([{"reasoning_details": [{**SHOWN, "signature": "t"}]}], [SHOWN], [SHOWN]),
+        ([{"reasoning_details": [SHOWN]}, {"reasoning_details": [HIDDEN]}], [SHOWN], [SHOWN, HIDDEN]),
+        ([{"reasoning": "Hm"}], [SHOWN], [SHOWN]),
+        ([{"reasoning": "Hm"}], [], None),
+    ],
+    ids=["more of it", "as much", "less of it", "under another name", "none"],
+)
+def test_a_whole_last_frame_completes_what_reasoning_holds(
+    deltas: list[dict[str, Any]], copy: list[Any], kept: Any
+) -> None:
+    _, response = decoded(*map(chunk, deltas), whole({"reasoning_details": copy}))
+    (part,) = response.message.content
+    assert isinstance(part, ReasoningPart) and part.extra is not None
+    assert (part.text, part.extra.get("reasoning_details")) == ("Hm", kept)
+    assert (part.signature, part.encrypted) == (
+        "s" if kept else None,
+        "d" if kept and HIDDEN in kept else None,
+    )
+    names = {name for delta in deltas for name in delta} | {"reasoning_details"}
+    assert part.extra["fields"] == sorted(names)
+
+
 @pytest.mark.parametrize(
     ("copies", "calls"),
     [
         ([(None, "f", '{"a":1}')], [("c1", "f", '{"a":1}')]),
         ([("c1", "f", '{"a":1}'), ("c2", "g", "{}")], [("c1", "f", '{"a":1}'), ("c2", "g", "{}")]),
         ([(None, "g", "{}"), (None, "f", '{"a":1}')], [("c1", "f", '{"a":1}'), (None, "g", "{}")]),
+        ([("c1", "g", '{"a":1}')], [("c1", "f", '{"a":1}')]),
     ],
-    ids=["without its id", "and one more", "and one more before it"],
+    ids=["without its id", "and one more", "and one more before it", "by another name"],
 )
 def test_a_whole_last_frame_completes_its_calls(copies: list[Any], calls: list[Any]) -> None:
     last = [{"id": id, "function": {"name": name, "arguments": text}} for id, name, text in copies]
@@ -212,6 +258,16 @@ def test_a_whole_last_frame_has_its_calls_in_any_order(
         ("c3", "g", "{}"),
     ]
     assert [c.extra for c in response.tool_calls] == [{"signature": c.arguments} for c in response.tool_calls]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_equal_calls_of_a_last_frame_are_told_apart_by_their_ids(order: tuple[int, ...]) -> None:
+    streamed = [chunk(call("{}", index, id)) for index, id in enumerate(("c1", "c2"))]
+    copies = [
+        {"id": id, "function": {"name": "f", "arguments": "{}"}, "signature": id} for id in ("c1", "c2")
+    ]
+    _, response = decoded(*streamed, whole({"tool_calls": [copies[n] for n in order]}, "tool_calls"))
+    assert [(c.id, c.extra) for c in response.tool_calls] == [(id, {"signature": id}) for id in ("c1", "c2")]
 
 
 def test_two_equal_calls_of_one_last_frame_are_two() -> None:
@@ -276,6 +332,7 @@ def test_reasoning_details_may_be_cumulative() -> None:
     assert details("Hello", " world", "Hello") == "Hello worldHello"
     assert details("a", "a", "b") == "aab"
     assert details("a", "ab", "c") == "abc"
+    assert details("a", "ab", "c", "abcd") == "abcabcd"
 
 
 @pytest.mark.parametrize(
@@ -346,6 +403,120 @@ def test_a_listed_call_completes_what_came(first: dict[str, Any], listed: str, a
     assert [(c.name, c.arguments) for c in response.tool_calls] == [("f", arguments)]
 
 
+def piece(
+    index: int | None = 0, id: str | None = None, name: str = "", arguments: str = "", **more: Any
+) -> dict[str, Any]:
+    return {"index": index, "id": id, "function": {"name": name, "arguments": arguments}, **more}
+
+
+# The elements of `tool_calls`, each in a chunk of its own, and the calls that they are: id, name, arguments, extra.
+STREAMS: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {
+    "by their index": (
+        [piece(0, "a", "f", "{"), piece(1, "b", "g", "["), piece(0, arguments="}"), piece(1, arguments="]")],
+        [("a", "f", "{}", None), ("b", "g", "[]", None)],
+    ),
+    "by their id": (
+        [
+            piece(None, "a", "f", "{"),
+            piece(None, "b", "g", "["),
+            piece(None, "a", "", "}"),
+            piece(None, "b", "", "]"),
+        ],
+        [("a", "f", "{}", None), ("b", "g", "[]", None)],
+    ),
+    "without index and id": (
+        [
+            piece(None, "a", "f", "{"),
+            piece(None, arguments="}"),
+            piece(None, "b", "g", "["),
+            piece(None, arguments="]"),
+        ],
+        [("a", "f", "{}", None), ("b", "g", "[]", None)],
+    ),
+    "another id at the index, with a name": (
+        [piece(0, "a", "f", "{}"), piece(0, "b", "f", "{}")],
+        [("a", "f", "{}", None), ("b", "f", "{}", None)],
+    ),
+    "an id made anew for each fragment": (
+        [piece(0, "a", "f", '{"a"'), piece(0, "b", "", ":1}")],
+        [("a", "f", '{"a":1}', None)],
+    ),
+    "another name at the index": (
+        [piece(0, None, "f", "{"), piece(0, None, "g", "[]")],
+        [(None, "f", "{", None), (None, "g", "[]", None)],
+    ),
+    "the name again, with each fragment": (
+        [
+            piece(0, None, "f", "{"),
+            piece(0, None, "f"),
+            piece(0, None, "f", '"a":1'),
+            piece(0, None, "f", "}"),
+        ],
+        [(None, "f", '{"a":1}', None)],
+    ),
+    "the name again, after a whole object": (
+        [piece(0, None, "f", '{"a":1}'), piece(0, None, "f", '{"a":2}')],
+        [(None, "f", '{"a":1}', None), (None, "f", '{"a":2}', None)],
+    ),
+    "a name that comes late": (
+        [piece(0, "a", "", '{"a"'), piece(0, "a", "", ":"), piece(0, "a", "f", "1}")],
+        [("a", "f", '{"a":1}', None)],
+    ),
+    "a name that never comes": (
+        [piece(0, "a", "", "{}"), piece(1, "b"), piece(2, None, "", "x"), piece(3, None, x=1), piece(4)],
+        [("a", "", "{}", None), ("b", "", "", None), (None, "", "x", None), (None, "", "", {"x": 1})],
+    ),
+    "an id that comes late": ([piece(0, None, "f", "{"), piece(0, "a", "", "}")], [("a", "f", "{}", None)]),
+    "no arguments": ([piece(0, "a", "f")], [("a", "f", "", None)]),
+    "a placeholder before the arguments": (
+        [piece(0, "a", "f", "{}"), piece(0, "a", "", '{"a":1}')],
+        [("a", "f", '{"a":1}', None)],
+    ),
+    "fields of its own in several fragments": (
+        [piece(0, "a", "f", "{", x=1, y=1), piece(0, arguments="}", y=2, z=3)],
+        [("a", "f", "{}", {"x": 1, "y": 2, "z": 3})],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_which_call_a_fragment_belongs_to(name: str) -> None:
+    pieces, calls = STREAMS[name]
+    events, response = decoded(*(chunk({"tool_calls": [each]}) for each in pieces), chunk({}, "tool_calls"))
+    assert [(c.id, c.name, c.arguments, c.extra) for c in response.tool_calls] == calls
+    for at, found in enumerate(response.tool_calls):
+        assert (found.local_id is None) is (found.id is not None)
+        deltas = "".join(e.text for e in events if isinstance(e, ToolCallDelta) and e.index == at)
+        assert deltas == found.arguments
+
+
+def test_the_calls_of_a_whole_answer_are_each_its_own() -> None:
+    calls = [
+        piece(0, "a", "f", "{}"),
+        piece(0, "a", "f", "{}"),
+        piece(None, None, "", '{"b":1}'),
+        piece(None, "c", "g"),
+    ]
+    _, response = decoded(body=json.dumps(whole({"tool_calls": calls}, "tool_calls")).encode())
+    assert [(c.id, c.name, c.arguments) for c in response.tool_calls] == [
+        ("a", "f", "{}"),
+        ("a", "f", "{}"),
+        ("c", "g", ""),
+        (None, "", '{"b":1}'),  # it has a part at the end, where it is sure that no name comes
+    ]
+
+
+def test_a_custom_call_has_a_text() -> None:
+    def custom(text: str, **more: Any) -> dict[str, Any]:
+        return chunk(
+            {"tool_calls": [{"index": 0, "type": "custom", "custom": {"input": text, **more}, "id": "a"}]}
+        )
+
+    _, response = decoded(custom("{", name="f"), custom("{"), custom("{x"), chunk({}, "tool_calls"))
+    (found,) = response.tool_calls
+    assert (found.kind, found.name, found.arguments) == ("custom", "f", "{{{x")
+
+
 def test_two_real_calls_with_equal_arguments_stay_two() -> None:
     def count(*deltas: dict[str, Any]) -> int:
         return len(decoded(*map(chunk, deltas), chunk({}, "tool_calls"))[1].tool_calls)
@@ -399,9 +570,46 @@ def test_a_broken_frame_is_not_junk(cut: bytes) -> None:
 def test_an_error_in_any_form_is_that_error(data: bytes) -> None:
     with pytest.raises(OverloadedError) as caught:
         decoded(chunk({"content": "Hi"}), data)
-    assert caught.value.partial is not None and caught.value.partial.text == "Hi"
-    with pytest.raises(OverloadedError):
+    partial = caught.value.partial
+    assert partial is not None and (partial.text, partial.finish_reason) == ("Hi", "pending")
+    assert "error" not in partial.extra
+    with pytest.raises(OverloadedError) as whole_caught:
         decoded(body=data)
+    for error in (caught.value, whole_caught.value):
+        assert (error.provider, error.model, error.status, error.message) == ("p", "m", None, "busy")
+
+
+ERROR = {"error": {"message": "busy", "code": "slow_down"}}
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        ERROR,
+        chunk({"content": "Hi"}, **ERROR),
+        whole({"content": "Hi"}, **ERROR),
+        {"id": "r", "choices": [{"index": 0, "delta": {"content": "Hi"}, **ERROR}]},
+    ],
+    ids=["alone", "beside a delta", "beside a message", "in the choice"],
+)
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_an_error_is_no_field_of_what_had_arrived(last: dict[str, Any], is_whole: bool) -> None:
+    said = {"id": "r", "kept": 1}
+    with pytest.raises(OverloadedError, match="busy") as caught:
+        if is_whole:
+            decoded(body=json.dumps({**last, **said}).encode())
+        else:
+            decoded({**last, **said})
+    error = caught.value
+    assert (error.provider, error.model, error.code, error.body) == (
+        "p",
+        "m",
+        "slow_down",
+        ERROR if "error" not in last else {**last, **said},
+    )
+    assert error.partial is not None
+    extra = {name: value for name, value in error.partial.extra.items() if name != "object"}
+    assert extra == ({"kept": 1} if "choices" in last else {})
 
 
 def test_an_error_beside_the_choices_is_an_error() -> None:
@@ -481,12 +689,367 @@ def test_another_choice_that_is_misshapen_is_a_typed_error() -> None:
             run()
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "extra"),
+    [
+        ({"error": ""}, {"error": ""}),
+        ({"error": {}}, {"error": {}}),
+        ({"error": None}, {}),
+        ({"usage": 5}, {"usage": 5}),
+        ({"usage": {"prompt_tokens": 3}}, {}),
+        ({"logprobs": "x"}, {"logprobs": "x"}),
+        ({"logprobs": {"content": [1], "refusal": None}}, {"logprobs": {"content": [1], "refusal": None}}),
+        ({"stop_reason": {"a": 1}}, {"stop_reason": {"a": 1}}),
+        ({"stop_reason": None}, {}),
+    ],
+)
+def test_a_field_of_the_choice_is_kept_as_what_it_is(
+    fields: dict[str, Any], extra: dict[str, Any], is_whole: bool
+) -> None:
+    sent = whole({"content": "Hi"}) if is_whole else chunk({"content": "Hi"}, "stop")
+    sent["choices"][0].update(fields)
+    _, response = decoded(body=json.dumps(sent).encode()) if is_whole else decoded(sent)
+    assert {name: value for name, value in response.extra.items() if name != "object"} == extra
+    assert response.usage.input_tokens == (3 if fields == {"usage": {"prompt_tokens": 3}} else 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra"),
+    [
+        ({"annotations": "x"}, {"annotations": "x"}),
+        ({"images": {"a": 1}}, {"images": {"a": 1}}),
+        ({"thinking_blocks": "x"}, {"thinking_blocks": "x"}),
+        ({"thinking_blocks": [{"a": 1}]}, {"thinking_blocks": [{"a": 1}]}),
+        ({"odd": 0, "no": False, "blank": ""}, {"odd": 0, "no": False, "blank": ""}),
+        ({"reasoning_content": {"a": 1}}, {"reasoning_content": {"a": 1}}),
+        ({"reasoning_content": "", "reasoning": None, "reasoning_details": []}, None),
+        ({"images": {}, "audio": {}, "tool_calls": [], "function_call": {}}, None),
+        *(({name: empty}, None) for name in ("annotations", "images") for empty in ([], "", None)),
+        *(
+            ({name: empty}, None)
+            for name in ("refusal", "tool_calls", "function_call", "audio")
+            for empty in ("", None)
+        ),
+        ({"odd": None}, None),
+        ({"role": "user"}, None),
+        ({"reasoning_content": "Hm"}, None),
+    ],
+)
+def test_a_field_of_the_message_that_no_part_has_a_place_for_is_kept(
+    fields: dict[str, Any], extra: dict[str, Any] | None
+) -> None:
+    said = {"content": "Hi", **fields}
+    for _, response in (
+        decoded(chunk(said, "stop")),
+        decoded(chunk({"content": "Hi"}), chunk(fields, "stop")),
+        decoded(body=json.dumps(whole(said)).encode()),
+    ):
+        assert (response.text, response.message.extra) == ("Hi", extra)
+        assert len(response.message.content) == (2 if fields.get("reasoning_content") == "Hm" else 1)
+
+
+@pytest.mark.parametrize(
+    ("piece", "kind"),
+    [
+        ({"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, "reasoning"),
+        ({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}, "image"),
+        ({"type": "odd", "a": 1}, "odd"),
+        ({"a": 1}, "content"),
+    ],
+)
+def test_a_piece_between_two_texts_parts_them(piece: dict[str, Any], kind: str) -> None:
+    first, last = {"type": "text", "text": "A", "own": 1, "none": None}, {"type": "text", "text": "B"}
+    for content in ([first, piece, last], [[first], [piece], [last]]):
+        chunks = [chunk({"content": part if isinstance(part, list) else [part]}) for part in content]
+        before, between, after = decoded(*chunks, chunk({}, "stop"))[1].message.content
+        assert (before.text, before.extra, after.text, after.extra) == ("A", {"own": 1}, "B", None)  # type: ignore[union-attr]
+        assert getattr(between, "kind", type(between).__name__.removesuffix("Part").lower()) == kind
+    whole_answer = decoded(body=json.dumps(whole({"content": [first, piece, last]})).encode())[1]
+    assert [getattr(part, "text", None) for part in whole_answer.message.content][::2] == ["A", "B"]
+
+
 @pytest.mark.parametrize("url", ["", "data:;base64,AAEC", "data:image/png;base64,AAEC", "https://x.test/a"])
 def test_an_image_goes_back_whatever_is_known_of_it(url: str) -> None:
     _, response = decoded(
         whole({"content": "Hi", "images": [{"type": "image_url", "image_url": {"url": url}}]})
     )
     OpenAIChat().encode(_request(response), ORIGIN, stream=False)
+
+
+# -- parts -----------------------------------------------------------------------------------------------------
+
+
+def both_ways(message: dict[str, Any], **top: Any) -> list[Response]:
+    """The same message as a body, and as one delta."""
+    body = json.dumps(whole(message, **top)).encode()
+    return [decoded(body=body)[1], decoded(chunk(message, "stop", **top))[1]]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "cited"),
+    [
+        ({"url": "u", "title": "t", "content": "q"}, {"url": "u", "title": "t", "quote": "q"}),
+        ({"name": "n", "start_index": 1, "end_index": 2}, {"title": "n", "start": 1, "end": 2}),
+        ({"title": "t", "name": "n"}, {"title": "t"}),
+        ({"file_id": "f", "hash": "h"}, {"source": "f"}),
+        ({"hash": "h"}, {"source": "h"}),
+        ({"url": 1, "title": 2, "name": 3, "content": 4, "file_id": 5, "hash": 6}, {}),
+        ({"start_index": "1", "end_index": True}, {}),
+    ],
+)
+def test_every_field_of_a_citation(annotation: dict[str, Any], cited: dict[str, Any]) -> None:
+    """The names are those of OpenAI (`url_citation`, `file_citation`) and of OpenRouter (`file`)."""
+    nested = {"type": "url_citation", "url_citation": annotation, "url": "no"}
+    for raw in (annotation, nested, {"type": "file", **annotation}):
+        for response in both_ways({"content": "Hi", "annotations": [raw, "odd"]}):
+            (citation,) = response.citations
+            said = {name: getattr(citation, name) for name in citation.__struct_fields__}
+            assert {name: value for name, value in said.items() if value is not None} == {**cited, "raw": raw}
+
+
+def test_what_a_search_lists_is_cited_once() -> None:
+    """As Perplexity has it: https://docs.perplexity.ai/api-reference/chat-completions-post (2026-11)."""
+    found = [{"url": "a", "title": "t", "snippet": "s"}, {"url": "b", "title": 1, "snippet": 2}]
+    odd = [{"title": "no url"}, {"url": ""}, "c", None]
+    top = {"search_results": [*found, *odd], "citations": ["b", "d", 5]}
+    for response in both_ways({"content": "Hi"}, **top):
+        assert [(c.url, c.title, c.quote, c.raw) for c in response.citations] == [
+            ("a", "t", "s", found[0]),
+            ("b", None, None, found[1]),
+            ("d", None, None, "d"),
+        ]
+        assert {name: response.extra[name] for name in top} == top
+    for response in both_ways({"content": "Hi"}, search_results="x", citations={"a": 1}):
+        assert response.citations == ()
+    for response in both_ways({"content": ""}, citations=["d"]):
+        assert [
+            (type(part).__name__, c.url) for part in response.message.content for c in part.citations
+        ] == [  # type: ignore[union-attr]
+            ("TextPart", "d")
+        ]
+
+
+IMAGE = "https://x.test/a.png"
+
+
+@pytest.mark.parametrize(
+    ("item", "is_image", "extra"),
+    [
+        ({"type": "image_url", "image_url": {"url": IMAGE}}, True, None),
+        ({"image_url": {"url": IMAGE}}, True, None),
+        ({"type": "image_url", "image_url": IMAGE}, True, None),
+        (
+            {"type": "image_url", "index": 0, "image_url": {"url": IMAGE, "detail": "low"}},
+            True,
+            {"index": 0, "detail": "low"},
+        ),
+        ({"type": "image_url", "image_url": {"url": ""}}, False, None),
+        ({"type": "image_url", "image_url": {"url": 5}}, False, None),
+        ({"type": "image_url", "image_url": 5}, False, None),
+        ({"type": "image_url"}, False, None),
+        ({"type": "other", "image_url": {"url": IMAGE}}, False, None),
+    ],
+)
+def test_an_image_is_told_by_its_url(item: dict[str, Any], is_image: bool, extra: Any) -> None:
+    for response in both_ways({"content": "Hi", "images": [item, 5]}):
+        _, image = response.message.content
+        if is_image:
+            assert (image.url, image.data, image.extra) == (IMAGE, None, extra)  # type: ignore[union-attr]
+        else:
+            assert (image.kind, image.data) == ("image", item)  # type: ignore[union-attr]
+        assert image.origin == Origin("openai_chat", "p", "m", "m")
+
+
+@pytest.mark.parametrize(
+    ("url", "data", "media_type"),
+    [
+        ("data:image/png;base64,AAEC", b"\0\1\2", "image/png"),
+        ("data:image/png,AAEC", b"AAEC", "image/png"),
+        ("data:image/png;base64,A", None, None),
+        ("image/png;base64,AAEC", None, None),
+        ("data:image/png;base64", None, None),
+    ],
+)
+def test_an_image_in_its_url_is_its_bytes(url: str, data: bytes | None, media_type: str | None) -> None:
+    item = {"type": "image_url", "image_url": {"url": url, "a": 1}}
+    for response in both_ways({"content": "Hi", "images": [item]}):
+        image: Any = response.message.content[1]
+        kept = (image.data, image.media_type, image.url, image.extra)
+        assert kept == (data, media_type, None if data else url, {"a": 1})
+
+
+def test_sound_is_joined_with_its_transcript_and_its_other_fields() -> None:
+    pieces: list[dict[str, Any]] = [
+        {"id": "a", "data": "AAEC", "none": None},
+        {"transcript": "Hi"},
+        {"data": "Aw==", "transcript": " you", "expires_at": 9},
+        {},
+    ]
+    events, response = decoded(
+        *(chunk({"audio": piece} if piece else {}) for piece in pieces), chunk({}, "stop")
+    )
+    part: Any = response.message.content[0]
+    assert (part.data, part.text, part.extra) == (b"\0\1\2\3", "Hi you", {"id": "a", "expires_at": 9})
+    deltas = [e for e in events if isinstance(e, OpaqueDelta)]
+    assert [(e.index, e.kind, e.data) for e in deltas] == [(0, "audio", piece) for piece in pieces[:3]]
+    for bare, text in (({"id": "a"}, None), ({"data": "AAEC"}, None), ({"transcript": "Hi"}, "Hi")):
+        for one in both_ways({"content": None, "audio": bare}):
+            (part,) = one.message.content
+            assert (type(part).__name__, part.text) == ("FilePart", text)
+
+
+@pytest.mark.parametrize("audio", [{"expires_at": 9}, {"id": "", "data": "", "transcript": ""}, {"id": None}])
+def test_sound_without_anything_stays_with_the_message(audio: dict[str, Any]) -> None:
+    for response in both_ways({"content": "Hi", "audio": audio}):
+        assert (len(response.message.content), response.message.extra) == (1, {"audio": audio})
+
+
+@pytest.mark.parametrize("audio", [{"data": "A"}, {"data": 5}, {"transcript": 5}, "x", ["x"]])
+def test_sound_that_is_none_is_a_typed_error(audio: Any) -> None:
+    for run in (lambda: decoded(chunk({"audio": audio})), lambda: both_ways({"audio": audio})):
+        with pytest.raises(ProtocolError, match="not the shape of a Chat Completions answer"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("wire", "told"),
+    [
+        ({"function": {"name": "f", "arguments": "{}"}}, ("function", "{}", None)),
+        (
+            {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}},
+            ("function", '{"a":1}', None),
+        ),
+        ({"type": "function", "function": {"name": "f"}}, ("function", "", None)),
+        ({"type": "custom", "custom": {"name": "f", "input": "x"}}, ("custom", "x", None)),
+        ({"custom": {"name": "f", "input": "x"}}, ("custom", "x", None)),
+        ({"type": "odd", "function": {"name": "f", "arguments": "{}"}}, ("odd", "{}", None)),
+        ({"name": "f", "arguments": "{}", "more": 1}, ("function", "{}", {"more": 1})),
+        ({"type": "custom", "name": "f", "input": "x"}, ("custom", "x", None)),
+        (
+            {
+                "function": {"name": "f", "arguments": "{}", "a": 1, "b": None},
+                "extra_content": {"c": 2},
+                "d": None,
+            },
+            ("function", "{}", {"function": {"a": 1}, "extra_content": {"c": 2}}),
+        ),
+        (
+            {"type": "custom", "custom": {"name": "f", "input": "x", "a": 1}},
+            ("custom", "x", {"custom": {"a": 1}}),
+        ),
+    ],
+)
+def test_every_form_of_a_call(wire: dict[str, Any], told: tuple[Any, ...]) -> None:
+    for id in ("c1", 7):
+        for response in both_ways({"tool_calls": [{"id": id, "index": 0, **wire}, None]}):
+            (found,) = response.tool_calls
+            assert (found.kind, found.arguments, found.extra) == told
+            assert (found.id, found.local_id, found.name) == (str(id), None, "f")
+    for response in both_ways({"tool_calls": [{"id": "", **wire}]}):
+        (found,) = response.tool_calls
+        assert found.id is None and found.local_id is not None
+
+
+def test_a_name_that_is_no_text_is_a_typed_error() -> None:
+    for run in (lambda: decoded(chunk(call("{}", name=5))), lambda: both_ways(call("{}", name=5))):  # type: ignore[arg-type]
+        with pytest.raises(ProtocolError, match="a tool call's name is int"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "fields", "kept"),
+    [
+        ({"reasoning_content": "a"}, "a", ["reasoning_content"], None),
+        ({"reasoning": "a"}, "a", ["reasoning"], None),
+        ({"reasoning_content": "a", "reasoning": "a"}, "a", ["reasoning", "reasoning_content"], None),
+        ({"reasoning_content": "a", "reasoning": "b"}, "a", ["reasoning_content"], {"reasoning": "b"}),
+        ({"reasoning_content": "", "reasoning": "b"}, "b", ["reasoning"], None),
+        (
+            {"reasoning_content": {"a": 1}, "reasoning": "b"},
+            "b",
+            ["reasoning"],
+            {"reasoning_content": {"a": 1}},
+        ),
+        ({"reasoning": "a", "reasoning_details": []}, "a", ["reasoning"], None),
+        (
+            {"reasoning": "a", "reasoning_details": [{"type": "reasoning.text", "text": "b"}, "odd"]},
+            "a",
+            ["reasoning", "reasoning_details"],
+            None,
+        ),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "b"}]}, "b", ["reasoning_details"], None),
+        (
+            {"reasoning_details": [{"type": "reasoning.summary", "summary": "b"}]},
+            "b",
+            ["reasoning_details"],
+            None,
+        ),
+        (
+            {"reasoning_details": [{"type": "reasoning.encrypted", "data": "g"}]},
+            "",
+            ["reasoning_details"],
+            None,
+        ),
+    ],
+)
+def test_reasoning_comes_under_several_names(
+    message: dict[str, Any], text: str, fields: list[str], kept: Any
+) -> None:
+    for response in both_ways({"content": "Hi", **message}):
+        part, _ = response.message.content
+        assert isinstance(part, ReasoningPart) and part.extra is not None
+        assert (part.text, part.extra["fields"], response.message.extra) == (text, fields, kept)
+
+
+def test_what_reasoning_details_hold_is_in_the_parts_fields() -> None:
+    details = [
+        {"type": "reasoning.summary", "summary": "S", "index": 0},
+        {"type": "reasoning.summary", "summary": "T", "index": 1},
+        {"type": "reasoning.text", "text": "Hm", "signature": "s1", "index": 2},
+        {"type": "reasoning.text", "text": "", "signature": "s2", "index": 3},
+        {"type": "reasoning.encrypted", "data": "d1", "index": 4},
+        {"type": "reasoning.encrypted", "data": "d2", "index": 5},
+    ]
+    for response in both_ways({"reasoning_details": details}):
+        (part,) = response.message.content
+        assert isinstance(part, ReasoningPart) and part.extra is not None
+        assert (part.text, part.summary, part.signature, part.encrypted) == ("Hm", ("S", "T"), "s1", "d1")
+        assert part.extra == {"fields": ["reasoning_details"], "reasoning_details": details}
+    for response in both_ways({"reasoning_details": details[:2]}):
+        (part,) = response.message.content
+        assert (part.text, part.signature, part.encrypted) == ("S\n\nT", None, None)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "text", "extra"),
+    [
+        ("Hm", "Hm", {}),
+        ([{"type": "text", "text": "H"}, {"type": "text", "text": "m"}], "Hm", {}),
+        ([{"type": "text"}, {"type": "text", "text": None}], "", {}),
+        (
+            [{"type": "text", "text": "H"}, {"type": "ref", "a": 1}, "odd"],
+            "H",
+            {"thinking": [{"type": "ref", "a": 1}, "odd"]},
+        ),
+        (None, "", {}),
+    ],
+)
+def test_a_thought_among_the_content(thinking: Any, text: str, extra: dict[str, Any]) -> None:
+    """As Mistral has it: https://docs.mistral.ai/capabilities/reasoning (2026-11)."""
+    piece = {"type": "thinking", "thinking": thinking, "closed": True, "signature": None}
+    for response in both_ways({"content": [piece, {"type": "text", "text": "Hi"}]}):
+        part, after = response.message.content
+        assert isinstance(part, ReasoningPart)
+        assert (part.text, part.extra) == (text, {"closed": True, **extra, "fields": ["content"]})
+        assert response.text == "Hi" and after.extra is None
+    twice = [piece, {**piece, "closed": False}]
+    streamed = decoded(
+        chunk({"content": twice[:1]}), chunk({"content": twice[1:]}), chunk({"content": "Hi"}, "stop")
+    )[1]
+    part, _ = streamed.message.content
+    listed = {name: value * 2 for name, value in extra.items()}
+    assert (part.text, part.extra) == (text * 2, {"closed": False, **listed, "fields": ["content"]})  # type: ignore[union-attr]
 
 
 # -- finish and counts ---------------------------------------------------------------------------------------
@@ -524,6 +1087,174 @@ def test_counts_may_be_in_the_choice() -> None:
     _, response = decoded(last)
     assert (response.usage.input_tokens, response.usage.output_tokens) == (8, 2)
     assert "usage" not in response.extra
+
+
+@pytest.mark.parametrize(
+    ("message", "raw", "reason"),
+    [
+        ({"content": "Hi"}, "stop", "stop"),
+        ({"content": "Hi"}, None, "other"),
+        ({"content": "Hi", **call("{}")}, "stop", "tool_calls"),
+        ({"content": "Hi", **call("{}")}, None, "tool_calls"),
+        ({"content": "Hi", **call("{}")}, "length", "length"),
+        ({"refusal": "No"}, "stop", "refusal"),
+        ({"refusal": "No"}, None, "refusal"),
+        ({"refusal": "No"}, "content_filter", "content_filter"),
+        ({"refusal": "No"}, "length", "length"),
+        ({"content": "Hi"}, "", "other"),
+        ({"content": "Hi", **call("{}")}, "", "tool_calls"),
+        ({"content": "Hi"}, "length: too long", "length"),
+        ({"content": "Hi"}, "odd: stop", "other"),
+        ({"refusal": "No", **call("{}")}, "stop", "tool_calls"),
+    ],
+)
+def test_a_finish_reason_beside_what_was_said(message: dict[str, Any], raw: str | None, reason: str) -> None:
+    body = whole(message)
+    body["choices"][0]["finish_reason"] = raw
+    _, response = decoded(body=json.dumps(body).encode())
+    assert (response.finish_reason, response.raw_finish_reason) == (reason, raw)
+    if raw:
+        _, response = decoded(chunk(message), chunk({}, raw))
+        assert (response.finish_reason, response.raw_finish_reason) == (reason, raw)
+
+
+COUNTS = {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "tokens", "extra"),
+    [
+        ([chunk({"content": "Hi"}, "stop", usage=COUNTS)], (8, 2), {}),
+        ([chunk({"content": "Hi"}, usage={"prompt_tokens": 8}), chunk({}, "stop", usage={"completion_tokens": 2})],
+         (8, 2), {}),
+        ([chunk({"content": "Hi"}, usage={"prompt_tokens": 7}), chunk({}, "stop", usage=COUNTS)], (8, 2), {}),
+        ([chunk({"content": "Hi"}, "stop", x_groq={"id": "q", "usage": COUNTS})], (8, 2),
+         {"x_groq": {"id": "q", "usage": COUNTS}}),
+        ([chunk({"content": "Hi"}, "stop", usage={"prompt_tokens": 3}, x_groq={"usage": COUNTS})], (3, 0),
+         {"x_groq": {"usage": COUNTS}}),
+        ([chunk({"content": "Hi"}, "stop", x_groq={"usage": 5})], (0, 0), {"x_groq": {"usage": 5}}),
+        ([chunk({"content": "Hi"}, "stop", x_groq="q")], (0, 0), {"x_groq": "q"}),
+        ([chunk({"content": "Hi"}, a={"b": 1}, c=1), chunk({}, "stop", a={"d": 2}, c=None)], (0, 0),
+         {"a": {"b": 1, "d": 2}, "c": 1}),
+        ([chunk({"content": "Hi"}, a=None), chunk({}, "stop", a=1)], (0, 0), {"a": 1}),
+        ([chunk({"content": "Hi"}, a=[1]), chunk({}, "stop", a=[2])], (0, 0), {"a": [2]}),
+        ([chunk({"content": "Hi"}, a={"b": 1, "c": None}, d=None), chunk({}, a={"c": 2}), chunk({}, "stop", a=None)],
+         (0, 0), {"a": {"b": 1, "c": 2}}),
+    ],
+)  # fmt: skip
+def test_fields_of_the_response_come_in_pieces(
+    chunks: list[dict[str, Any]], tokens: tuple[int, int], extra: dict[str, Any]
+) -> None:
+    _, response = decoded(*chunks)
+    assert ((response.usage.input_tokens, response.usage.output_tokens), response.extra) == (tokens, extra)
+
+
+def test_counts_in_pieces_are_merged_in_depth() -> None:
+    first = chunk({"content": "Hi"}, usage={"prompt_tokens": 3, "details": {"a": 1}})
+    _, response = decoded(first, chunk({}, "stop", usage={"completion_tokens": 2, "details": {"b": 1}}))
+    assert response.usage.raw == {"prompt_tokens": 3, "completion_tokens": 2, "details": {"a": 1, "b": 1}}
+
+
+def test_fields_of_a_choice_come_in_pieces() -> None:
+    """An object is merged, null adds nothing, and of two counts the first stays."""
+    fields: list[dict[str, Any]] = [
+        {"stop_reason": {"a": 1}, "native": "n", "logprobs": {"content": [1]}},
+        {"stop_reason": {"b": 2}, "native": None, "logprobs": None},
+        {"usage": {"prompt_tokens": 3, "completion_tokens": 1}, "finish_reason": "stop"},
+        {"usage": {"prompt_tokens": 9, "total_tokens": 4}},
+    ]
+    chunks = [chunk({"content": "a"}) for _ in fields]
+    for each, said in zip(chunks, fields, strict=True):
+        each["choices"][0] |= said
+    _, response = decoded(*chunks)
+    assert response.extra == {
+        "logprobs": {"content": [1]},
+        "stop_reason": {"a": 1, "b": 2},
+        "native": "n",
+    }
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (3, 1)
+
+
+def test_log_probabilities_are_put_together() -> None:
+    pieces: list[Any] = [
+        {"content": [1], "refusal": None, "n": 1},
+        {"content": [2, 3], "refusal": [4], "n": 2, "none": None},
+        {"content": None, "refusal": [5], "n": None},
+    ]
+    given = json.loads(json.dumps(pieces))
+    chunks = [chunk({"content": "a"}) for _ in pieces]
+    for each, piece in zip(chunks, given, strict=True):
+        each["choices"][0]["logprobs"] = piece
+    _, response = decoded(*chunks, chunk({}, "stop"))
+    assert response.extra == {"logprobs": {"content": [1, 2, 3], "refusal": [4, 5], "n": 2, "none": None}}
+
+
+def test_a_model_may_change_on_the_way() -> None:
+    _, response = decoded(
+        {**chunk({"reasoning": "Hm"}), "model": "a"},
+        {**chunk({"content": "Hi"}), "model": "b"},
+        {**chunk({}, "stop"), "model": None},
+    )
+    assert (response.id, response.model) == ("r", "b")
+    assert [part.origin for part in response.message.content] == [
+        Origin("openai_chat", "p", "m", name) for name in "ab"
+    ]
+    _, response = decoded(
+        chunk({"content": "Hi"}) | {"id": "", "model": None},
+        chunk() | {"id": 7},
+        chunk({}, "stop") | {"id": None, "model": ""},
+    )
+    assert (response.id, response.model) == ("7", "m")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "is_clean", "says"),
+    [
+        ([], True, "the stream ended before the answer did: no finish reason came"),
+        ([chunk({"content": "Hi"})], True, "the stream ended before the answer did: no finish reason came"),
+        ([chunk({"content": "Hi"})], False, "the stream ended before the answer did: no finish reason came"),
+        (
+            [chunk({"content": "Hi"}, "stop")],
+            False,
+            "the stream ended inside a message, after the finish reason",
+        ),
+        ([{"id": "r", "choices": []}], True, "without a single choice: is this a Chat Completions endpoint"),
+        ([{"id": "r", "model": "m"}], False, "the stream ended before the answer did"),
+        ([{"id": "r", "model": "m"}, b"[DONE]"], True, "the stream ended without a single choice"),
+        ([{**chunk({"content": "Hi"}, "stop"), "usage": [1]}], True, r"not the shape .* \(usage is list\)"),
+        ([chunk({"content": 5})], True, r"not the shape .* \(content is int\)"),
+    ],
+)
+def test_why_a_stream_is_no_answer(chunks: list[Any], is_clean: bool, says: str) -> None:
+    decoder = OpenAIChat().decoder(ORIGIN)
+    with pytest.raises((ProtocolError, StreamInterrupted), match=says) as caught:
+        for piece in chunks:
+            decoder.feed(WireMessage(piece if isinstance(piece, bytes) else json.dumps(piece).encode()))
+        decoder.finish(is_clean)
+    assert (caught.value.provider, caught.value.model) == ("p", "m")
+    assert caught.value.partial is not None
+    if isinstance(caught.value, StreamInterrupted):
+        assert caught.value.partial.text == ("Hi" if "'Hi'" in str(chunks) else "")
+
+
+@pytest.mark.parametrize(
+    ("legacy", "calls", "kept"),
+    [
+        ([{"name": "f", "arguments": "{}"}], [("f", "{}")], None),
+        ([{"name": "f", "arguments": '{"a"'}, {"arguments": ":1}"}], [("f", '{"a":1}')], None),
+        ([{"name": "", "arguments": "x"}], [], {"function_call": {"name": "", "arguments": "x"}}),
+        ([{"arguments": None, "a": 1}], [], {"function_call": {"arguments": None, "a": 1}}),
+    ],
+)
+def test_a_call_of_the_older_form(legacy: list[Any], calls: list[Any], kept: Any) -> None:
+    _, response = decoded(*(chunk({"function_call": each}) for each in legacy), chunk({}, "function_call"))
+    assert [(call.name, call.arguments) for call in response.tool_calls] == calls
+    assert response.message.extra == kept
+    if len(legacy) == 1:
+        message = {"content": "Hi", "function_call": legacy[0]}
+        _, response = decoded(body=json.dumps(whole(message)).encode())
+        assert [(call.name, call.arguments) for call in response.tool_calls] == calls
+        assert response.message.extra == kept
 
 
 @pytest.mark.parametrize("count", [10**30, -(10**30), 1e300, float("inf"), "\ud800", True])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainwires_provider.errors import ProtocolError, StreamInterrupted, UnsupportedError
-from brainwires_provider.events import OpaqueDelta, ResponseEnd, collect
+from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ReasoningDelta, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.protocol import Call
@@ -33,6 +33,7 @@ from brainwires_provider.protocols.openai_responses.operations import (
 from brainwires_provider.protocols.openai_responses.response import EVENTS
 from brainwires_provider.types import (
     Cache,
+    Citation,
     FilePart,
     ImagePart,
     JSONSchema,
@@ -279,6 +280,126 @@ def test_a_field_of_a_piece_goes_back_whatever_its_name(name: str) -> None:
     item = {"type": "message", "id": "msg_1", "role": "assistant", "content": texts}
     message = collect(RESPONSES.decoder(ORIGIN).feed_whole(msgspec.json.encode({"output": [item]}))).message
     assert encode_known(RESPONSES, Request((message,), "m"), ORIGIN, stream=False).body["input"] == [item]
+
+
+X = {"x": 1}
+CALL = ToolCallPart("c", "f", "{}")
+SENT_EXTRA: dict[str, tuple[Message, list[dict[str, Any]], list[str]]] = {
+    **{
+        role: (Message(role, (TextPart("a"),), extra=X), [{"role": role, "content": "a", **X}], [])
+        for role in typing.get_args(typing.Literal["system", "developer", "user"])
+    },
+    "text": (
+        Message("user", (TextPart("a", extra=X),)),
+        [{"role": "user", "content": [{"type": "input_text", "text": "a", **X}]}],
+        [],
+    ),
+    "image": (
+        Message("user", (ImagePart(url="https://a.example/i.png", extra=X),)),
+        [
+            {
+                "role": "user",
+                "content": [{"type": "input_image", "image_url": "https://a.example/i.png", **X}],
+            }
+        ],
+        [],
+    ),
+    "file": (
+        Message("user", (FilePart(file_id="f", extra=X),)),
+        [{"role": "user", "content": [{"type": "input_file", "file_id": "f", **X}]}],
+        [],
+    ),
+    "opaque": (
+        Message("user", (OpaquePart("input_x", {"type": "input_x"}, extra=X),)),
+        [{"role": "user", "content": [{"type": "input_x"}]}],
+        [".content[0].extra"],
+    ),
+    "item": (
+        Message("user", (OpaquePart("x", {"type": "x"}, extra=X),)),
+        [{"type": "x"}],
+        [".content[0].extra"],
+    ),
+    "result": (
+        Message("tool", (ToolResultPart("c", (TextPart("r"),), extra=X),)),
+        [{"type": "function_call_output", "call_id": "c", "output": "r", **X}],
+        [],
+    ),
+    "assistant": (
+        Message("assistant", (CALL, TextPart("a")), extra=X),
+        [
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "message", "role": "assistant", "content": "a", **X},
+        ],
+        [],
+    ),
+    "assistant's text": (
+        Message.assistant(TextPart("a", extra=X)),
+        [{"type": "message", "role": "assistant", "content": "a"}],
+        [".content[0].extra"],
+    ),
+    "assistant's refusal": (
+        Message.assistant(RefusalPart("a", extra=X)),
+        [{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "a"}]}],
+        [".content[0].extra"],
+    ),
+    "call": (
+        Message.assistant(msgspec.structs.replace(CALL, extra=X)),
+        [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", **X}],
+        [],
+    ),
+    "assistant's item": (
+        Message.assistant(OpaquePart("x", {"type": "x"}, extra=X)),
+        [{"type": "x", **X}],
+        [],
+    ),
+    "reasoning": (
+        Message.assistant(ReasoningPart("a", extra=X)),
+        [],
+        [".content[0]", ".content[0].extra"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENT_EXTRA)
+def test_the_callers_own_fields_are_sent_or_reported(name: str) -> None:
+    message, sent, lost = SENT_EXTRA[name]
+    request = Request((Message.user("q"), message), "m")
+    call = encode_known(RESPONSES, request, ORIGIN, stream=False)
+    assert call.body["input"] == [{"role": "user", "content": "q"}, *sent]
+    assert [each.field for each in call.deviations] == [f"messages[1]{place}" for place in lost]
+
+
+PICTURE = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgo="}
+
+
+@pytest.mark.parametrize(
+    ("fields", "data", "media_type"),
+    [
+        ({}, b"\x89PNG\r\n\x1a\n", "image/png"),
+        ({"output_format": "webp"}, b"\x89PNG\r\n\x1a\n", "image/webp"),
+        ({"output_format": "svg", "result": "PHN2Zy8+"}, b"<svg/>", "image/svg+xml"),
+        ({"output_format": 7, "result": "PHN2Zy8+"}, b"<svg/>", None),
+        *(({"result": result}, None, None) for result in ("", None, 7, "PHN2Zy8", "PHN2\nZy8+", "YR==", "é")),
+    ],
+)
+def test_an_image_that_the_service_made_goes_back_as_it_came(
+    fields: dict[str, Any], data: bytes | None, media_type: str | None
+) -> None:
+    """What is no base64 of our own form could not be made again, and is kept as it is."""
+    item = {**PICTURE, **fields}
+    [part] = collect(
+        RESPONSES.decoder(ORIGIN).feed_whole(msgspec.json.encode({"output": [item]}))
+    ).message.content
+    if data is None:
+        assert isinstance(part, OpaquePart) and part.data == item
+    else:
+        assert isinstance(part, ImagePart) and (part.data, part.media_type) == (data, media_type)
+        assert part.extra == {name: item[name] for name in item if name not in ("type", "result")}
+    sent = encode_known(RESPONSES, Request((Message.assistant(part),), "m"), ORIGIN, stream=False)
+    if item["result"]:
+        assert sent.body["input"] == [{name: item[name] for name in PICTURE}] and not sent.deviations
+    else:
+        assert [each.reason for each in sent.deviations] == ["its image has not arrived"]
 
 
 def test_the_options_are_the_apis_own_fields() -> None:
@@ -548,6 +669,28 @@ def test_counting() -> None:
         count_known(OpenAIResponses(ResponsesQuirks(counting=False)), request, ORIGIN)
 
 
+def test_a_count_is_asked_with_every_field_that_the_api_takes_and_no_other() -> None:
+    """The fields of the API reference's "Get input token counts"."""
+    own = OpenAIResponsesOptions(
+        conversation="c", previous_response_id="r", truncation="auto", store=False, metadata={"a": "b"}
+    )
+    request = Request(
+        HI,
+        "m",
+        "S",
+        (Tool("one", "Does one.", {"type": "object"}),),
+        ToolChoice("none"),
+        "json",
+        Options(
+            parallel_tool_calls=False, reasoning="low", max_tokens=5, temperature=0.5, provider_options=own
+        ),
+    )
+    assert sorted(count_known(RESPONSES, request, ORIGIN).body) == [
+        *("conversation", "input", "instructions", "model", "parallel_tool_calls", "previous_response_id"),
+        *("reasoning", "text", "tool_choice", "tools", "truncation"),
+    ]
+
+
 def test_what_a_compaction_takes() -> None:
     compact = pytest.importorskip("openai.types.responses.response_compact_params")
     create = pytest.importorskip("openai.types.responses.response_create_params")
@@ -675,6 +818,43 @@ def test_an_answer_ends_once() -> None:
     assert decoder.ended
     assert decoder.feed(event("response.output_text.delta", output_index=0, delta="B")) == []
     assert decoder.finish(False) == []
+
+
+# An annotation as the services send it, and the citation that it becomes.
+CITED: tuple[tuple[dict[str, Any], Citation], ...] = (
+    (
+        {"type": "url_citation", "url": "https://a", "title": "A", "start_index": 0, "end_index": 7},
+        Citation("https://a", "A", start=0, end=7),
+    ),
+    (
+        {"type": "file_citation", "file_id": "f", "filename": "F", "index": 3},
+        Citation(title="F", start=3, source="f"),
+    ),
+    ({"title": "T", "filename": "F", "start_index": 1, "index": 2}, Citation(title="T", start=1)),
+    ({"url": 5, "title": "", "start_index": "1", "end_index": 1.5, "file_id": None}, Citation(title=None)),
+)
+
+
+@pytest.mark.parametrize(("given", "made"), CITED)
+def test_an_annotation_is_a_citation(given: dict[str, Any], made: Citation) -> None:
+    item = {"type": "message", "content": [{"type": "output_text", "text": "A", "annotations": [given]}]}
+    decoder = ResponsesDecoder(ORIGIN)
+    decoder.feed(event("response.completed", response={"id": "r", "status": "completed", "output": [item]}))
+    (cited,) = decoder.partial().citations
+    assert msgspec.structs.replace(cited, raw=None) == made and cited.raw == given
+
+
+def test_an_item_that_gives_way_to_another_is_ended_before_it() -> None:
+    decoder = ResponsesDecoder(ORIGIN)
+    decoder.feed(event("response.created", response={"id": "r"}))
+    decoder.feed(event("response.output_item.added", output_index=0, item={"type": "message", "id": "a"}))
+    decoder.feed(
+        event("response.output_text.delta", output_index=0, item_id="a", content_index=0, delta="Hm")
+    )
+    done = {"type": "reasoning", "id": "a", "summary": [{"type": "summary_text", "text": "S"}]}
+    given = decoder.feed(event("response.output_item.done", output_index=0, item=done))
+    assert [type(each) for each in given] == [PartEnd, PartStart, ReasoningDelta, PartEnd]
+    assert given[0].part.text == "Hm" and given[-1].part.text == "S"  # type: ignore[union-attr]
 
 
 def test_a_partial_is_a_moment() -> None:

@@ -272,6 +272,25 @@ def test_arguments_that_come_again_are_one_object(deltas: tuple[str, ...], argum
     assert texts(decoded(added(call(""), output_index=0), *grown, *ends[end])) == [arguments]
 
 
+@pytest.mark.parametrize(
+    ("final", "arguments"),
+    [
+        ('{"a":{"a":1}}', '{"a":{"a":1}}'),
+        ('{"a": 1}', '{"a": 1}'),
+        ('{ "a":1}', '{"a":1}'),
+        ('{"b":2}', '{"a":1}'),
+        ("", '{"a":1}'),
+    ],
+    ids=["goes on with them", "goes on without them", "in another form", "others", "none"],
+)
+def test_what_may_be_arguments_again_is_decided_by_the_final_ones(final: str, arguments: str) -> None:
+    grown = [
+        event("function_call_arguments.delta", output_index=0, delta=delta) for delta in ('{"a":', '{"a":1}')
+    ]
+    ends = [done(call(final), output_index=0), completed(call(final))]
+    assert texts(decoded(added(call(""), output_index=0), *grown, *ends)) == [arguments]
+
+
 def test_the_text_of_a_custom_call_may_repeat() -> None:
     item = {"type": "custom_tool_call", "id": "ct", "call_id": "c", "name": "g", "input": ""}
     delta = event("custom_tool_call_input.delta", output_index=0, delta="{")

@@ -16,24 +16,33 @@ from hypothesis import strategies as st
 from brainwires_provider import (
     APIError,
     AsyncClient,
+    AuthenticationError,
     Client,
     ConfigError,
     ConnectError,
     ImagePart,
     InvalidRequestError,
+    JSONSchema,
     Message,
+    NotFoundError,
+    Options,
+    OverloadedError,
     ProviderConfig,
     ProviderError,
+    RateLimitError,
     Request,
     Response,
+    ServerError,
     TextDelta,
     Tool,
     ToolCallPart,
+    ToolChoice,
     ToolResultPart,
     UnsupportedError,
 )
 from brainwires_provider.errors import ProtocolError, StreamInterrupted
 from brainwires_provider.events import collect
+from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
 from brainwires_provider.protocols.base.bodies import feed_rest
 from brainwires_provider.protocols.relay import BrainwiresOptions, BrainwiresRelay, RelayDecoder, RelayQuirks
@@ -313,12 +322,88 @@ def test_handles_of_a_request_are_bound_to_their_origin(owner: str) -> None:
     assert [d.field for d in call.deviations] == ([] if goes else [f"extra.{name}" for name in HANDLES])
 
 
+@pytest.mark.parametrize(
+    "extra", [None, {}, {"responseId": "", "chatId": ""}, {"responseId": 3, "chatId": 3}]
+)
+def test_a_call_that_names_no_answer_goes_in_the_history(extra: dict[str, Any] | None) -> None:
+    call = ToolCallPart("c1", "f", "{}", extra=extra, origin=ORIGIN)
+    body = encoded([Message.user("a"), Message("assistant", (call,)), Message.tool_result(call, "b")])
+    assert [entry["role"] for entry in body["conversationHistory"]] == ["user", "function_call", "tool"]
+    assert body.keys() == {"content", "model", "timezone", "conversationHistory"}
+
+
 def test_a_quirk_is_the_zone_and_the_server_of_ones_own_relay() -> None:
     relay = BrainwiresRelay(RelayQuirks(timezone=None, server="mine"))
     body = relay.encode(Request((Message.user("hi"),), "m", tools=(READ,)), ORIGIN, stream=False).body
 
     assert "timezone" not in body
     assert body["selectedMCPTools"][0]["server"] == "mine"
+
+
+MAYBE = "the relay cannot make a model call a tool: it may answer without"
+NO_FIELD = "the relay has no such field"
+ONLY = "only the tools that may be called are sent"
+
+
+@pytest.mark.parametrize(
+    ("choice", "report"),
+    [
+        (ToolChoice("auto"), []),
+        (ToolChoice("none"), [("emulated", "no tools are sent")]),
+        (ToolChoice("required"), [("dropped", MAYBE)]),
+        (ToolChoice("auto", raw={"a": 1}), [("dropped", NO_FIELD)]),
+        (ToolChoice("required", raw={"a": 1}), [("dropped", MAYBE)]),
+        (
+            ToolChoice.tool("read_file"),
+            [("emulated", ONLY), ("dropped", MAYBE)],
+        ),
+        (ToolChoice.tool("f"), [("emulated", ONLY), ("dropped", MAYBE)]),
+    ],
+)
+def test_there_is_no_tool_choice(choice: ToolChoice, report: list[tuple[str, str]]) -> None:
+    request = Request((Message.user("hi"),), "m", tools=(READ,), tool_choice=choice)
+    call = BrainwiresRelay().encode(request, ORIGIN, stream=True)
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == [
+        ("tool_choice", *each) for each in report
+    ]
+    sent = choice.mode != "none" and choice.names != ("f",)
+    assert [tool["name"] for tool in call.body.get("selectedMCPTools", ())] == ["read_file"] * sent
+    assert "tool_choice" not in call.body
+
+
+@pytest.mark.parametrize("strict", [None, True, False])
+def test_a_tool_is_one_of_a_server(strict: bool | None) -> None:
+    tool = Tool("f", "F.", {"a": 1}, strict=strict, extra={"b": 2})
+    own = BrainwiresOptions(selectedMCPTools=({"name": "g"},))
+    request = Request((Message.user("hi"),), "m", tools=(tool,), options=Options(provider_options=own))
+    call = BrainwiresRelay().encode(request, ORIGIN, stream=True)
+    wire = {"name": "f", "server": "cli-local", "description": "F.", "inputSchema": {"a": 1}, "b": 2}
+    assert call.body["selectedMCPTools"] == [wire, {"name": "g"}]
+    lost = [] if strict is None else [("tools[f].strict", "dropped", NO_FIELD)]
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == lost
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("json", "Answer with one JSON object and nothing else."),
+        (
+            JSONSchema("s", {"a": 1}),
+            'Answer with one JSON object, s, that follows this JSON Schema:\n{"a":1}',
+        ),
+        (
+            JSONSchema("s", {}, description="D"),
+            "Answer with one JSON object, s (D), that follows this JSON Schema:\n{}",
+        ),
+    ],
+)
+@pytest.mark.parametrize("system", [None, "S"])
+def test_a_form_of_an_answer_is_put_into_words(output: Any, words: str, system: str | None) -> None:
+    request = Request((Message.user("hi"),), "m", system=system, output=output)
+    call = BrainwiresRelay().encode(request, ORIGIN, stream=True)
+    assert call.body["systemPrompt"] == (words if system is None else f"S\n\n{words}")
+    reason = "the relay takes no form of an answer: it is put into words"
+    assert [(d.field, d.outcome, d.reason) for d in call.deviations] == [("output", "emulated", reason)]
 
 
 TEXTS = st.text(min_size=1, max_size=8).filter(str.strip)
@@ -414,6 +499,137 @@ def test_an_error_of_bytes_that_are_no_text(data: bytes, message: str) -> None:
     assert error_in_stream(data, RelayDecoder(ORIGIN)).message == message
 
 
+UNTOLD = "the relay reports an error, and not which"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "status", "message", "body"),
+    [
+        ({"message": "400 no", "code": "odd", "type": "t"}, InvalidRequestError, 400, "400 no", None),
+        ("429 slow", RateLimitError, 429, "429 slow", {"message": "429 slow"}),
+        ({"message": " \n503 full"}, OverloadedError, 503, " \n503 full", None),
+        ({"error": {"message": "401 key"}}, AuthenticationError, 401, "401 key", None),
+        (
+            [{"error": {"message": "404 gone"}}],
+            NotFoundError,
+            404,
+            "404 gone",
+            {"error": {"message": "404 gone"}},
+        ),
+        ({"message": "599: x"}, ServerError, 599, "599: x", None),
+        ({"message": "399 x"}, APIError, None, "399 x", None),
+        ({"message": "600 x"}, APIError, None, "600 x", None),
+        ({"message": "4000 x"}, APIError, None, "4000 x", None),
+        ({"message": "at 400"}, APIError, None, "at 400", None),
+        ({"message": "400 no", "type": "overloaded_error"}, OverloadedError, None, "400 no", None),
+        ({"message": "400 no", "status": 503}, OverloadedError, 503, "400 no", None),
+        (5, APIError, None, "5", {"message": 5}),
+        *((empty, APIError, None, UNTOLD, {"message": UNTOLD}) for empty in ({}, [], "", 0, None)),
+    ],
+)
+def test_every_field_of_an_error_in_a_stream(
+    told: Any, kind: type[APIError], status: int | None, message: str, body: Any
+) -> None:
+    decoder = RelayDecoder(ORIGIN)
+    delta = WireMessage(b'{"delta": "Hi", "responseId": "r"}', "delta")
+    decoder.feed(delta)
+    with pytest.raises(APIError) as caught:
+        decoder.feed(WireMessage(json.dumps(told).encode(), "error"))
+    error = caught.value
+    assert (type(error), error.status, error.provider_status) == (kind, None, status)
+    fields = told if isinstance(told, dict) else {}
+    assert (error.message, error.code, error.type) == (message, fields.get("code"), fields.get("type"))
+    assert (error.body, error.provider, error.model) == (told if body is None else body, "brainwires", "m")
+    assert error.partial is not None and (error.partial.text, error.partial.id) == ("Hi", "r")
+    assert decoder.ended and decoder.feed(delta) == decoder.finish() == []
+
+
+@pytest.mark.parametrize("name", [None, "", "other", "message"])
+@pytest.mark.parametrize("data", [{"error": "503 full"}, [{"error": {"message": "503 full"}}]])
+def test_an_error_of_another_name_is_one_too(name: str | None, data: Any) -> None:
+    decoder = RelayDecoder(ORIGIN)
+    for none in ({"error": ""}, [{"error": None}], "error", ["error"]):
+        assert decoder.feed(WireMessage(json.dumps(none).encode(), name)) == []
+    for read in (lambda body: decoder.feed(WireMessage(body, name)), RelayDecoder(ORIGIN).feed_whole):
+        with pytest.raises(OverloadedError, match="503 full"):
+            read(json.dumps(data).encode())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "count"),
+    [
+        ({"callId": "c"}, {}, 1),
+        ({"callId": "c"}, {"parameters": {"a": 2}}, 2),
+        ({"callId": "c"}, {"callId": "d"}, 2),
+        ({"callId": None}, {}, 2),
+        ({"callId": ""}, {}, 2),
+        ({}, {}, 2),
+    ],
+)
+def test_a_call_that_comes_again_is_one_call(
+    first: dict[str, Any], second: dict[str, Any], count: int
+) -> None:
+    calls = [{"toolName": "f", "parameters": {"a": 1}, "responseId": "r", **first}]
+    calls.append({**calls[0], **second})
+    stream = b"".join(event("toolCall", call) for call in calls)
+    response = ended_after(event("delta", {"delta": "Hi"}) + stream + COMPLETE)
+    assert (len(response.tool_calls), response.id, response.finish_reason) == (count, "r", "tool_calls")
+    ids = [(call.id is None, call.local_id is None) for call in response.tool_calls]
+    assert ids == [(not given.get("callId"), bool(given.get("callId"))) for given in calls[:count]]
+
+
+@pytest.mark.parametrize(
+    ("wire", "arguments", "extra"),
+    [
+        ({}, "{}", None),
+        ({"parameters": None, "server": None}, "{}", None),
+        ({"parameters": {"a": [1]}}, '{"a":[1]}', None),
+        ({"parameters": '{"a": 1}'}, '{"a": 1}', None),
+        ({"parameters": ""}, "", None),
+        ({"parameters": [1]}, "[1]", None),
+        (
+            {"server": "s", "responseId": "r", "chatId": "k"},
+            "{}",
+            {"server": "s", "responseId": "r", "chatId": "k"},
+        ),
+    ],
+)
+def test_what_a_call_holds(wire: dict[str, Any], arguments: str, extra: Any) -> None:
+    (call,) = ended_after(event("toolCall", {"callId": 7, "toolName": "f", **wire})).tool_calls
+    assert (call.id, call.name, call.arguments, call.extra, call.origin) == (
+        "7",
+        "f",
+        arguments,
+        extra,
+        ORIGIN,
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "buckets"),
+    [
+        ({"prompt_tokens": 9}, (9, 0, 0, 0, 0)),
+        (
+            {"prompt_tokens": 9, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 4},
+            (0, 5, 4, 0, 0),
+        ),
+        (
+            {"prompt_tokens": 8, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 4},
+            (8, 5, 4, 0, 0),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 15}, (9, 0, 0, 4, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": "4", "total_tokens": None}, (9, 0, 0, 0, 0)),
+        ({}, None),
+        ({"prompt_tokens": "9", "total_tokens": 9}, None),
+    ],
+)
+def test_each_count_has_its_bucket(counts: dict[str, Any], buckets: tuple[int, ...] | None) -> None:
+    usage = ended_after(event("complete", {"usage": counts})).usage
+    names = ("uncached_input", "cache_read", "cache_write", "output_text", "unattributed")
+    assert tuple(getattr(usage, name) for name in names) == (buckets or (0,) * 5)
+    assert (usage.complete, usage.raw) == ((False, None) if buckets is None else (True, counts))
+
+
 def test_what_follows_the_end_is_passed_over() -> None:
     decoder = RelayDecoder(ORIGIN)
     events = [e for message in SSEFraming().feed(COMPLETE + CALLED) for e in decoder.feed(message)]
@@ -457,7 +673,7 @@ def test_the_relay_lists_its_models() -> None:
         8_192,
         ("chat", "vision"),
     )
-    assert first.raw == SONNET
+    assert (first.raw, first.provider, second.provider) == (SONNET, "brainwires", "brainwires")
     assert (second.owner, second.display_name, second.context_window, second.capabilities) == (
         "old",
         None,
@@ -470,8 +686,9 @@ def test_the_relay_lists_its_models() -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b"<html>", b""])
 def test_a_body_that_lists_nothing(body: bytes) -> None:
-    with pytest.raises(ProtocolError, match="not a list of models"):
+    with pytest.raises(ProtocolError, match="not a list of models") as caught:
         BrainwiresRelay().decode_models(body, "brainwires")
+    assert caught.value.provider == "brainwires"
 
 
 def test_it_counts_no_tokens() -> None:

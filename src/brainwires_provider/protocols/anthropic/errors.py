@@ -39,7 +39,7 @@ def decode_error(reply: Reply) -> APIError:
 def _named(error: APIError) -> APIError:
     """The request's id, which is beside the error, and the code, which is in its details."""
     match error.body:
-        case {"request_id": str(id)} if id and error.request_id is None:
+        case {"request_id": str(id)} if id:
             error.request_id = id
     match error.body:
         case {"error": {"details": {"error_code": str(code)}}} if error.code is None:

@@ -140,8 +140,8 @@ class MessageEncoder(TurnEncoder):
 
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache mark can be on the whole, not inside it."""
-        id, content = part.call_id, part.content
-        block: Block = {"type": "tool_result", "tool_use_id": self.ids.get(id) or wire_id(id)}
+        content = part.content
+        block: Block = {"type": "tool_result", "tool_use_id": wire_id(part.call_id)}
         if len(content) == 1 and is_plain(content[0]):
             block["content"] = content[0].text
         elif content:
@@ -201,7 +201,7 @@ class MessageEncoder(TurnEncoder):
         if part.kind != "function":
             self.report_kind(part)
         call_id = part.call_id
-        id = self.ids[call_id] = wire_id(call_id)
+        id = wire_id(call_id)
         if id != call_id:
             self.adapted("this API takes letters, digits, _ and - in ids only", ".id")
         name = part.name

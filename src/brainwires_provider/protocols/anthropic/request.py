@@ -130,7 +130,8 @@ def encode_count(
         path = "/models/count-tokens:rawPredict"
         counted["anthropic_version"] = version
     reported = tuple(d for d in reader.finish() if d.field not in _UNCOUNTED)
-    return Call(path, counted, headers=headers, deviations=reported, sent=reader.sent)
+    sent, weakened = reader.sent, reader.weakened
+    return Call(path, counted, headers=headers, deviations=reported, sent=sent, weakened=weakened)
 
 
 def _model_in_path(model: str) -> str:

@@ -156,7 +156,7 @@ class AnthropicDecoder(DecoderBase):
         self._more(event)
 
     def _on_stop(self, event: dict[str, Any]) -> None:
-        if not (self.parts.count or self._builders):
+        if not self.parts.count:
             if not self._announced:
                 self.broken("message_stop came before any message_start")
             if self._stop_reason is None:

@@ -164,8 +164,6 @@ def lines_in(body: bytes, kind: type[T]) -> Iterator[T]:
     """The lines of a JSONL body. One that is not of the form is left out: its request's result is missing then."""
     decoder = msgspec.json.Decoder(kind)
     for line in body.splitlines():
-        if not line.strip():
-            continue
         try:
             yield decoder.decode(line)
         except (msgspec.MsgspecError, ValueError, RecursionError):

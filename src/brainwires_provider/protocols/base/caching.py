@@ -147,7 +147,8 @@ def _order_ttls(slots: Sequence[Slot], marks: dict[int, Cache], deviations: list
             continue  # not a known form: for the service to judge
         if shortest is not None and seconds > shortest[0]:
             marks[index] = Cache(shortest[1])
-            reason = f"{ttl} cannot follow {shortest[1] or _DEFAULT_TTL}: longer times to live stand first"
+            first = shortest[1] or _DEFAULT_TTL
+            reason = f"{ttl or _DEFAULT_TTL} cannot follow {first}: longer times to live stand first"
             weaker.append(f"{slots[index].where}.cache")
             deviations.append(Deviation(weaker[-1], "adapted", reason))
         else:

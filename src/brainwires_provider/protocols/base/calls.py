@@ -268,11 +268,9 @@ class CallBuilder:
         for call in self._calls:
             if call.text is None and not (call.id or call.extra or any(call.early)):
                 continue
-            self._grow(call, "")
             text = call.text or self._open(call)
             text.end()
             self._decoder.parts.add(text.part, call.held)
-            text.part.grown = None  # it refers back to here
             fields: dict[str, Any] = {} if call.id is None else {"id": call.id, "local_id": None}
             self._decoder.parts.close(text.part, **fields, extra=call.extra or None)
         self._calls.clear()

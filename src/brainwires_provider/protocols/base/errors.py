@@ -111,22 +111,18 @@ _VAGUE: dict[str, type[APIError]] = {
 }
 """Codes of many kinds of errors: they decide only when neither the wording nor the status does."""
 _STATUS: dict[int, type[APIError]] = {
-    400: InvalidRequestError,
     401: AuthenticationError,
     402: RateLimitError,
     403: PermissionDeniedError,
     404: NotFoundError,
     405: NotFoundError,
     408: ServerError,
-    409: InvalidRequestError,
-    413: InvalidRequestError,
-    415: InvalidRequestError,
-    422: InvalidRequestError,
     429: RateLimitError,
     501: InvalidRequestError,
     503: OverloadedError,
     529: OverloadedError,
 }
+"""Other statuses from 500 on are the server's, from 400 on the request's."""
 _BASE_RESP: dict[str, type[APIError]] = {
     "1000": ServerError,
     "1001": ServerError,
@@ -149,7 +145,7 @@ _WORDINGS: tuple[tuple[type[APIError], re.Pattern[str]], ...] = (
     (
         ContextLengthError,
         re.compile(
-            r"maximum (context|prompt|model) length|context[ _](length|window|size|limit)|exceeded max context"
+            r"maximum (prompt|model) length|context[ _](length|window|size|limit)|exceeded max context"
             r"|(prompt|input) is too long|prompt too long|prompt exceeds max length|exceeded model token limit"
             r"|too many tokens in the (prompt|input)|range of input length should be|too many input tokens"
             r"|input tokens exceeded|exceeds? (the )?maximum (allowed )?(input )?length"
@@ -307,9 +303,10 @@ def error_in_body(
         error = {**body, "message": error}
     elif not isinstance(error, Mapping):
         error = {**body, "message": str(error)}
-    base = body.get("base_resp")
+    base, known = body.get("base_resp"), None
     if error is body and isinstance(base, Mapping):
         error = {"message": base.get("status_msg"), "code": base.get("status_code")}
+        known = _BASE_RESP.get(str(error["code"]))
     message = _words(error.get("message") or error.get("detail") or error.get("msg") or error)
     code, kind = error.get("code"), error.get("type")
     claimed = next(
@@ -325,7 +322,7 @@ def error_in_body(
         now=now,
         body=dict(body),
         partial=partial,
-        known=_BASE_RESP.get(str(code), APIError) if isinstance(base, Mapping) else None,
+        known=known,
     )
 
 

@@ -172,7 +172,7 @@ def decode_page(body: bytes, provider: str) -> tuple[list[Model], str | None]:
 def model_path(name: str) -> str:
     """`/models/NAME`; a name may begin with its folder."""
     folder = "" if name.startswith(("models/", "tunedModels/")) else "models/"
-    return f"/{folder}{quote(name, safe='/@:-._~')}"
+    return f"/{folder}{quote(name, safe='/@:')}"
 
 
 def decode_model(body: bytes, provider: str) -> Model:

@@ -75,8 +75,6 @@ class TurnEncoder(MessageEncoderBase, ABC):
         self.marked: dict[int, str] = {}
         self.has_marks = False
         self._takes_system = reader.facts.system_turns if takes_system is None else takes_system
-        self.ids: dict[str, str] = {}
-        """The ids of the history's calls, and what they are sent as."""
         self.tool_names: dict[str, None] = {}
         """The tools that are called in the history, in order, by the names that are sent."""
         self._waiting: list[tuple[int, Message]] = []

@@ -146,12 +146,12 @@ class MessageEncoder(TurnEncoder):
 
     def _result(self, part: ToolResultPart) -> Block:
         """A result and its content. A cache point can stand behind the whole, not inside it."""
-        id, parts = part.call_id, part.content
+        parts = part.content
         if len(parts) == 1 and is_plain(parts[0]):
             content: list[Block] = [{"text": parts[0].text}]
         else:
             content = self._result_content(parts)
-        block: Block = {"toolUseId": self.ids.get(id) or self._id(id), "content": content}
+        block: Block = {"toolUseId": self._id(part.call_id), "content": content}
         if part.is_error and self._takes_status:
             block["status"] = "error"
         elif part.is_error:
@@ -208,7 +208,7 @@ class MessageEncoder(TurnEncoder):
         if part.kind != "function":
             self.report_kind(part)
         call_id = part.call_id
-        id = self.ids[call_id] = self._id(call_id)
+        id = self._id(call_id)
         if id != call_id:
             few = "nine of them" if self._short_ids else "_, ., : and - in ids only, and 64 of them"
             self.adapted(f"this API takes letters, digits, {few}", ".id")

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from brainwires_provider.framing.eventstream import EventStreamFraming
 from brainwires_provider.protocols.base.caching import (
@@ -111,7 +112,7 @@ def encode_count(
     call = encode_request(protocol, request, origin, stream=False, facts=facts)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
     path = model_path(request.model or "", "count-tokens")
-    return Call(path, {"input": {"converse": counted}}, deviations=call.deviations, sent=call.sent)
+    return replace(call, path=path, body={"input": {"converse": counted}})
 
 
 def _plain(value: Any) -> Any:

@@ -153,7 +153,6 @@ class Content:
         cited = cite([text.joined() for text in self._texts])
         for text, citations in zip(self._texts, cited, strict=True):
             self._decoder.parts.close(text, citations=tuple(citations))
-        self._texts.clear()
 
     def _settle(self) -> None:
         """End what could still grow: a part of another kind follows."""

@@ -297,16 +297,19 @@ def _continues(last: dict[str, Any], fragment: dict[str, Any]) -> bool:
 
 def joined_blocks(fragments: Any) -> Any:
     """The `thinking_blocks` of an answer, whole: in a stream, each has a piece of the text, the last the signature."""
-    blocks: list[dict[str, Any]] = []
+    blocks: list[Any] = []
     for fragment in fragments if isinstance(fragments, list) else ():
-        last = blocks[-1] if blocks else None
-        is_thinking = isinstance(fragment, dict) and fragment.get("type") == "thinking"
-        if last is None or not is_thinking or last.get("type") != "thinking" or last.get("signature"):
+        last: Any = blocks[-1] if blocks else None
+        if not _is_thinking(last) or not _is_thinking(fragment) or last.get("signature"):
             blocks.append(fragment)
             continue
         text = _text_at(last, "thinking") + _text_at(fragment, "thinking")
         blocks[-1] = {**last, **fragment, "thinking": text}
     return blocks or fragments
+
+
+def _is_thinking(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("type") == "thinking"
 
 
 def extra_of(part: OpenPart) -> dict[str, Any]:
@@ -329,13 +332,8 @@ def decode_image(item: Any, origin: Origin) -> ImagePart | None:
     rest = {k: v for k, v in item.items() if k not in ("type", "image_url")}
     if isinstance(inner, dict):
         rest |= {k: v for k, v in inner.items() if k != "url"}
-    head, comma, payload = url.partition(",")
-    if comma and head.startswith("data:") and head.endswith(";base64"):
-        data = _decoded(payload)
-        if data is not None:
-            image = ImagePart(data=data, media_type=head[5:-7] or None, extra=rest or None, origin=origin)
-            return None if image.media_type is None else image  # it could not be sent back
-    return ImagePart(url=url, extra=rest or None, origin=origin)
+    image = ImagePart(url=url, extra=rest or None, origin=origin)
+    return None if image.data is not None and image.media_type is None else image  # it could not be sent back
 
 
 def encode_part(part: Part, encoder: MessageEncoderBase, quirks: ChatQuirks) -> dict[str, Any]:

@@ -84,21 +84,7 @@ _LISTS = frozenset(("annotations", "images"))
 _SEARCHED = frozenset(("search_results", "citations"))
 _REASONING = frozenset(("reasoning_content", "reasoning", "reasoning_details"))
 _TOLD = _REASONING | {"role", "content"}
-_MESSAGE = frozenset(
-    (
-        "role",
-        "content",
-        "refusal",
-        "reasoning_content",
-        "reasoning",
-        "reasoning_details",
-        "tool_calls",
-        "function_call",
-        "annotations",
-        "audio",
-        "images",
-    )
-)
+_MESSAGE = frozenset(("refusal", "tool_calls", "function_call", "annotations", "audio", "images"))
 
 
 class ChatDecoder(DecoderBase):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from brainwires_provider.protocols.base.errors import count_in
 from brainwires_provider.protocols.base.facts import UNKNOWN, ModelFacts
 from brainwires_provider.protocols.base.protocol import Call, ProtocolBase, no_count
@@ -45,7 +47,7 @@ def encode_count(
         raise no_count(origin.provider, origin.model)
     call = encode_request(protocol, request, origin, stream=False, facts=facts)
     counted = {name: value for name, value in call.body.items() if name in _COUNTED}
-    return Call("/responses/input_tokens", counted, deviations=call.deviations, sent=call.sent)
+    return replace(call, path="/responses/input_tokens", body=counted)
 
 
 def decode_count(body: bytes) -> TokenCount:

@@ -256,7 +256,7 @@ async def _reach(host: str, port: int) -> socket.socket:
     """
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (socket.gaierror, UnicodeError):
+    except socket.gaierror:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     if len(infos) == 1:
         return await _connected(infos[0])
@@ -386,9 +386,9 @@ def _dechunk(data: bytes) -> tuple[bytes, bool]:
         if not end or not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size):
             return body, bool(end)
         length = int(size, 16)
+        if length == 0:
+            return body, True
         body += data[:length]
-        if length == 0 or len(data) < length:
-            return body, length == 0
         data = data[length + 2 :]
 
 

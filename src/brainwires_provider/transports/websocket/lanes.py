@@ -6,7 +6,6 @@ Where the server multiplexes, a frame names its lane; where it does not, the con
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,8 +26,7 @@ class PooledConnection:
         self.pool = pool
         self.rules = pool.rules
         self._loop = loop
-        self._ended: deque[str] = deque(maxlen=_REMEMBERED)
-        self._ended_ids: set[str] = set()
+        self._ended: dict[str, None] = {}
         self.link: Link | None = None
         self.opened = self.idle_since = loop.time()
         self.share = 0.0
@@ -109,7 +107,7 @@ class PooledConnection:
         if seen is None:
             named = self.lanes.get(rules.lane_of(frame))
             for exchange in list(self.exchanges()):
-                if named is None or named.name is None or exchange.lane is named:
+                if named is None or exchange.lane is named:
                     exchange.deliver(frame, None, None)
             return
         is_error = seen.type == rules.error
@@ -185,13 +183,12 @@ class PooledConnection:
 
     def has_ended(self, response_id: str) -> bool:
         """Whether an answer of this id has ended here already."""
-        return response_id in self._ended_ids
+        return response_id in self._ended
 
     def repeats_ids(self) -> bool:
         """An answer starts with the id of one that has ended. Without lanes that means that the server repeats ids."""
         if not self.has_lanes:
             self._ended.clear()
-            self._ended_ids.clear()
             self.has_repeated_ids = True
         return not self.has_lanes
 
@@ -231,12 +228,11 @@ class PooledConnection:
 
     def answer_ended(self, exchange: LaneExchange, stated: str | None, *, is_error: bool) -> None:
         """The last event of an answer has come; it may state another id than the first."""
-        for name in {exchange.response_id, stated} - {None, *self._ended_ids}:
-            assert name is not None
-            if len(self._ended) == self._ended.maxlen:
-                self._ended_ids.discard(self._ended[0])
-            self._ended.append(name)
-            self._ended_ids.add(name)
+        for name in (exchange.response_id, stated):
+            if name is not None:
+                self._ended[name] = None
+        while len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
         if is_error and not self.pool.options.reuse_after_error:
             self.retire()
         if exchange.aborted:
@@ -290,8 +286,6 @@ class PooledConnection:
         for lane in self.lanes.values():
             if lane.exchange is not None:
                 lane.exchange.lose(closed)
-                if lane.exchange.aborted:
-                    lane.exchange = None
         self.pool.connection_lost(self)
 
     def abort(self) -> None:

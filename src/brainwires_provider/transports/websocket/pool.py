@@ -444,7 +444,6 @@ class Pool:
             self._timer = self._loop.call_at(min(due), self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
         self._retire_old()
         self._arm()
 
