@@ -87,6 +87,9 @@ def test_an_unknown_framing_is_refused() -> None:
 def test_the_request_id_has_many_names() -> None:
     assert request_id({"date": "x", "x-amzn-requestid": "r"}) == "r"
     assert request_id({}) is None
+    names = ("x-request-id", "request-id", "x-amzn-requestid", "x-amz-request-id", "x-goog-request-id")
+    for at in range(len(names)):
+        assert request_id({name: name for name in reversed(names[at:])}) == names[at]
 
 
 def read(body: bytes, framing: Framing | None) -> tuple[list[Event], ProviderError | None]:

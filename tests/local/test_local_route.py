@@ -175,6 +175,18 @@ def test_what_is_asked_of_the_engine() -> None:
         "Text: say a\n\nQuestion: Which letter?\n\nAnswer: The answer is a\n\nText: <|im"
     )
     assert len(asked) == 12
+    backwards = "Text: b\nAnswer: b\n\nText: a\nAnswer: a\n\nText: say a\nAnswer: a\n\n"
+    question_first = "Question: Which letter?\n\nAnswer: The answer is"
+    prompts = [
+        prompt
+        for text in ("<|im_end|>", "")
+        for prompt in (
+            f"Which letter?\n\n{shown}Text: {text}\nAnswer:",
+            f"Which letter?\n\n{backwards}Text: {text}\nAnswer:",
+            f"Text: say a\n\n{question_first} a\n\nText: {text}\n\n{question_first}",
+        )
+    ]
+    assert asked == [f"{prompt} {label}\n" for prompt in prompts for label in ("a", "b")]
 
 
 def test_a_prior_is_asked_for_once() -> None:
@@ -184,6 +196,7 @@ def test_a_prior_is_asked_for_once() -> None:
     asked = len(toy.asked)
     assert toy.route(Choosing(question, first.prior), "x") == told
     assert len(toy.asked) == asked + asked // 2
+    assert all("model" not in body for _, body in toy.asked)
 
 
 def test_one_label_is_not_asked_about() -> None:
@@ -194,12 +207,22 @@ def test_one_label_is_not_asked_about() -> None:
 
 def test_an_engine_without_probabilities_is_held_to_a_grammar() -> None:
     toy = Toy(tells=False)
-    choosing = Choosing(question_of(["no", 'say "é"\\', "yes"]))
+    choosing = Choosing(question_of(["no", 'say "é"\\', "yes"], model="m"))
     assert toy.route(choosing, "x") == ("yes", {})
     path, body = toy.asked[-1]
     assert path == "/completion"
     assert body["grammar"] == 'root ::= " no" | " say \\"é\\"\\\\" | " yes"'
     assert body["n_predict"] == len(' say "é"\\'.encode()) + 1
+    prompt = "Text: x\n\nQuestion: What kind of text is this?\n\nAnswer: The answer is"
+    assert bytes(body["prompt"]).decode() == prompt
+    assert toy.asked[-2] == (
+        "/tokenize",
+        {"content": prompt, "add_special": True, "parse_special": False, "model": "m"},
+    )
+    assert {body["model"] for _, body in toy.asked} == {"m"}
+    assert [body["logit_bias"][-1] for path, body in toy.asked[:-1] if path == "/completion"] == [
+        *([121, 100.0], [10, 120.0], [10, 140.0], [10, 160.0])
+    ]
     assert choosing.usage.output_tokens == 5
 
 
@@ -215,6 +238,21 @@ def test_tokens_that_are_a_part_of_a_character() -> None:
         if path == "/completion" and len(body["logit_bias"]) > 2
     ]
     assert [10, 120.0] in pushed
+
+
+class Leaning(Toy):
+    """An engine that always goes on with a part of a character."""
+
+    def likelihood(self, before: Sequence[int], token: int) -> float:
+        return 1000.0 if self.partial(token) else 1.0
+
+
+def test_a_line_that_may_end_where_a_character_begins() -> None:
+    """What is drawn in place of a part of a character is itself among what may come."""
+    toy, question = Leaning(), question_of(["é", "éé"], "?")
+    choosing = Choosing(question, ({"é": 0.0, "éé": 0.0},) * 3)
+    label, shares = toy.route(choosing, "x")
+    assert (label, shares) == ("éé", pytest.approx({"é": 1 / 1001, "éé": 1000 / 1001}))
 
 
 def test_labels_whose_tokens_are_the_same() -> None:

@@ -166,3 +166,29 @@ class MemoryNet:
         """Every link is lost at once."""
         for link in list(self.links):
             link.end(Closed(1006, "cut", "lost"))
+
+
+class HeldLink(MemoryLink):
+    """Says nothing by itself."""
+
+    def _go_on(self) -> None:
+        pass
+
+    def events(self) -> list[Mapping[str, Any]]:
+        """What its session still has to say."""
+        return self._session.drain(self._net.now())
+
+    def say(self, event: Said) -> None:
+        self._say(event)
+
+
+class HeldNet(MemoryNet):
+    async def connect(self, handshake: Any, *, on_frame: Callable[[bytes], None], on_close: Any) -> Any:
+        link = HeldLink(self, on_frame, on_close)
+        self.links[link] = None
+        return link
+
+
+async def settle() -> None:
+    for _ in range(12):
+        await asyncio.sleep(0)

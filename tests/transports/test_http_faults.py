@@ -26,6 +26,7 @@ from brainwires_provider import (
     Timeouts,
 )
 from brainwires_provider.testing import Answer, Close, Drop, ScriptedServer, Stall, sse
+from brainwires_provider.transports.failures import origin, proxy_refused, tls_failure
 from chat_answers import TEXT, WHOLE, chunk
 from colours import ask
 
@@ -250,6 +251,66 @@ def test_a_refused_certificate_is_not_retryable_and_the_advice_fits(
     assert f"TLS with {'the proxy ' if at_proxy else ''}{server.url} failed" in str(error)
     assert advice in str(error)
     assert ("ssl_context=" in str(error)) is (name == "an unknown issuer")
+
+
+def test_the_advice_of_a_tls_failure_follows_its_code() -> None:
+    """OpenSSL's X509_V_ERR codes (X509_STORE_CTX_get_error), and the reasons of an answer in plain text."""
+    private, late, other = (
+        "for a private authority pass ssl_context=",
+        "out of date",
+        "for another host: check the URL",
+    )
+    codes = {
+        **dict.fromkeys((2, 18, 19, 20, 21, 24, 27), private),
+        **dict.fromkeys((9, 10), late),
+        **dict.fromkeys((62, 64), other),
+        **dict.fromkeys((1, 3, 8, 11, 23, 26, 63), ""),
+    }
+    for code, advice in codes.items():
+        refused = ssl.SSLCertVerificationError(1, "[SSL] certificate verify failed")
+        refused.verify_code, refused.verify_message = code, "said so"
+        error = tls_failure("https://h", refused)
+        assert str(error).startswith("TLS with https://h failed (said so)") and error.retryable is False
+        assert [each for each in (private, late, other) if each in str(error)] == ([advice] if advice else [])
+    for reason in (
+        "WRONG_VERSION_NUMBER",
+        "RECORD_LAYER_FAILURE",
+        "HTTP_REQUEST",
+        "UNEXPECTED_EOF_WHILE_READING",
+    ):
+        broken = ssl.SSLError(1, f"[SSL: {reason}] text")
+        broken.reason = reason
+        error = tls_failure("https://h", broken)
+        is_plain = reason != "UNEXPECTED_EOF_WHILE_READING"
+        assert f"failed ({reason})" in str(error) and error.retryable is not is_plain
+        assert ("answered without TLS: check the URL's scheme and port" in str(error)) is is_plain
+    assert str(tls_failure("https://h", OSError("it broke"))) == "TLS with https://h failed (it broke)"
+
+
+def test_a_proxys_refusal_is_retryable_by_its_status() -> None:
+    statuses = {**dict.fromkeys((400, 401, 403, 404, 407, 409, 428, 499), False)}
+    statuses |= dict.fromkeys((408, 429, 500, 502, 503, 504), True)
+    for status, retryable in statuses.items():
+        error = proxy_refused("http://me:secret@p.example:3128/x", status)
+        assert error.retryable is retryable
+        assert str(error).startswith(f"the proxy http://p.example:3128 answered {status}")
+        assert ("it wants a user and a password" in str(error)) is (status == 407)
+    assert str(proxy_refused(None, 502)).startswith("a proxy on the way answered 502; check proxy=")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:pw@h.example:8443/tenant?key=a", "https://h.example:8443"),
+        ("http://h.example", "http://h.example"),
+        ("http://h.example:0/", "http://h.example"),
+        ("nonsense", "://"),
+        ("http://h:port/", "the URL"),
+        ("http://[::1", "the URL"),
+    ],
+)
+def test_of_a_url_only_scheme_and_host_are_told(url: str, shown: str) -> None:
+    assert origin(url) == shown
 
 
 def test_a_server_without_tls_is_not_called_a_private_authority() -> None:

@@ -277,6 +277,7 @@ RESPONSE = {
     ],
     "usage": {"input_tokens": 30, "output_tokens": 5, "total_tokens": 35},
 }
+OTHER = RESPONSE | {"id": "resp_2"}
 PENDING = RESPONSE | {"status": "queued", "output": [], "usage": None}
 BACKGROUND = {"provider_options": OpenAIResponsesOptions(background=True)}
 
@@ -340,6 +341,20 @@ NO_CHATS: dict[str, tuple[str, list[Any], list[Any], int, int]] = {
         ],
         35,
         104,  # the window keeps what was reserved
+    ),
+    "one of two answers, looked at again": (  # the last is known still
+        "openai-responses:gpt-4o",
+        [RESPONSE, OTHER, OTHER],
+        [lambda client: client.responses.retrieve("resp_1")] * 3,
+        70,
+        70,
+    ),
+    "an answer that was forgotten meanwhile": (  # of all that were counted, one is known here
+        "openai-responses:gpt-4o",
+        [RESPONSE, OTHER, RESPONSE],
+        [lambda client: client.responses.retrieve("resp_1")] * 3,
+        105,
+        105,
     ),
 }
 

@@ -12,10 +12,13 @@ from anthropic_answers import whole_body
 from brainwires_provider import (
     APIError,
     AsyncClient,
+    AuthenticationError,
+    BreakerOpenError,
     Budget,
     Client,
     Config,
     ConfigError,
+    ConnectError,
     Fallback,
     Hedge,
     ImagePart,
@@ -23,8 +26,10 @@ from brainwires_provider import (
     Limits,
     Message,
     NamedModel,
+    NotFoundError,
     Options,
     OverloadedError,
+    ProtocolError,
     ProviderConfig,
     ProviderError,
     RateLimitError,
@@ -32,7 +37,10 @@ from brainwires_provider import (
     ResponseRestart,
     Retry,
     StreamInterrupted,
+    StreamTimeout,
     Timeouts,
+    TransportError,
+    UnsupportedError,
 )
 from brainwires_provider._core import session
 from brainwires_provider._core.fallback import falls_back
@@ -472,6 +480,65 @@ def test_a_stored_answer_is_asked_for_elsewhere_only_where_it_was_refused() -> N
     ):
         assert falls_back(error, Fallback("a:b"), is_stored=True) is asked
         assert falls_back(error, Fallback("a:b"), is_stored=False)
+
+
+# an error: whether another model is asked after it, and where the provider stores the answer
+AFTER: dict[str, tuple[ProviderError, bool, bool]] = {
+    "a limit": (RateLimitError("x", status=429), True, True),
+    "a used-up quota": (RateLimitError("x", retryable=False), True, True),
+    "no capacity": (OverloadedError("x", status=529), True, True),
+    "no connection": (ConnectError("x"), True, True),
+    "its breaker": (BreakerOpenError("x", retry_after=1), True, True),
+    "a failure": (ServerError("x", status=500), True, False),
+    "a reset": (TransportError("x"), True, False),
+    "a cut": (StreamInterrupted("x", how="eof"), True, False),
+    "no first event": (RequestTimeout("x", clock="first_event"), True, False),
+    "its own time": (RequestTimeout("x", clock="attempt"), True, False),
+    "the whole call's time": (RequestTimeout("x", clock="total"), False, False),
+    "the whole call's time, in a stream": (StreamTimeout("x", clock="total"), False, False),
+    "a wrong request": (InvalidRequestError("x", status=400), False, False),
+    "a wrong key": (AuthenticationError("x", status=401), False, False),
+    "no such model": (NotFoundError("x", status=404), False, False),
+    "another status": (APIError("x", status=409), False, False),
+    "bytes of no protocol": (ProtocolError("x"), False, False),
+    "a configuration": (ConfigError("x"), False, False),
+    "what cannot be sent": (UnsupportedError("x"), False, False),
+}
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_after_which_errors_another_model_is_asked(name: str) -> None:
+    error, asked, asked_if_stored = AFTER[name]
+    is_over = isinstance(error, RequestTimeout) and error.clock == "total"
+    was_refused = isinstance(error, ConnectError | RateLimitError | OverloadedError)
+
+    for is_stored, expected in ((False, asked), (True, asked_if_stored)):
+        assert falls_back(error, Fallback("a:b"), is_stored=is_stored) is expected
+        for wish in (True, False):  # a condition decides of all errors but these
+            given: Any = Fallback("a:b", on=lambda _, wish=wish: wish)
+            may_be = not is_over and (was_refused or not is_stored)
+            assert falls_back(error, given, is_stored=is_stored) is (wish and may_be)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"fallback": ["nobody:m"]}, "fallback: .*nobody"),
+        ({"fallback": ["openai-chat:a", Fallback("nobody:m")]}, "fallback: .*nobody"),
+        ({"fallback": ["no colon"]}, "fallback: .*no colon"),
+        ({"hedge": Hedge(1, "nobody:m")}, "hedge: .*nobody"),
+        ({"fallback": ["openai-chat:a"], "hedge": Hedge(1, "nobody:m")}, "hedge: .*nobody"),
+    ],
+)
+def test_a_policy_s_model_of_no_provider_is_named_with_its_policy(given: dict[str, Any], words: str) -> None:
+    providers = [ProviderConfig("mine", based_on="openai-chat", base_url="http://localhost:9", api_key="k")]
+    named = {"by-name": NamedModel("mine:m")}
+    settings: Any = {"providers": providers, "config": Config(models=named), "api_key": "k"}
+    planner: Any = AsyncClient("openai-chat:m", **settings)._session
+    with pytest.raises(ConfigError, match=f"^{words}"):
+        planner.plan("Hi", given, stream=False)
+    known = {"fallback": ["mine:m", "by-name"], "hedge": Hedge(1, "mine:m")}
+    assert [each.model for each in planner.plan("Hi", known, stream=False).others] == ["mine:m", "by-name"]
 
 
 @pytest.mark.parametrize("wrong", ["anthropic:claude", [3]])

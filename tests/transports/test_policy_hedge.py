@@ -9,12 +9,14 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import (
     AsyncClient,
     Budget,
     Client,
     ConfigError,
+    Fallback,
     Hedge,
     HostedTool,
     Limits,
@@ -29,6 +31,7 @@ from brainwires_provider import (
     Tool,
 )
 from brainwires_provider._core.deadlines import timer_of
+from brainwires_provider._core.fallback import may_be_hedged, second_plan
 from brainwires_provider._core.hedge import Share
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import (
@@ -354,6 +357,24 @@ def test_the_cost_of_the_loser_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.cost.usd == alone.cost.usd and not found.cost.complete  # what is not known is stated
 
 
+def test_the_second_is_planned_with_the_call_s_policies_and_is_its_only_attempt() -> None:
+    client = AsyncClient("openai-chat:m", api_key="k", base_url="http://localhost:9", limits=Limits(rpm=3))
+    session: Any = client._session
+    others: Any = {"fallback": ["openai-chat:third"], "retry": Retry(5)}
+    for hedge, model in ((Hedge(1), "m"), (Hedge(1, "openai-chat:other"), "other")):
+        for args in ({"hedge": hedge}, {"hedge": hedge, **others}):
+            first = session.plan("Hi", args, stream=True)
+            second = second_plan(first, session.policies)
+            assert (second.target.model, second.call.body["model"]) == (model, model)
+            assert second.stream and second.others == () and second.hedge is None
+            assert second.policies is not None and second.policies.retry == Retry(1)
+            assert second.policies.limits == Limits(rpm=3) and second.policies.hedge == hedge
+            assert (first.others, first.hedge) == (
+                tuple(map(Fallback, args.get("fallback", ()))),
+                hedge,
+            )
+
+
 def test_another_model_is_asked_with_its_own_name() -> None:
     found, seen = run([STUCK, GOOD], hedge=Hedge(0.02, "openai-chat:other", share=1))
 
@@ -391,6 +412,66 @@ def test_stored_answers_and_hosted_tools_are_never_hedged(model: str, args: dict
     client = AsyncClient(model, api_key="k", base_url="http://localhost:9", hedge=AT_ONCE)
     session: Any = client._session
     assert session.plan("Hi", args, stream=False).hedge is None
+
+
+OF_A_CALLER: list[Any] = [
+    {"type": "function", "function": {"name": "a"}},
+    {"type": "custom", "name": "a"},
+    {"name": "a", "input_schema": {}},
+    {"functionDeclarations": [{"name": "a"}]},
+    {"function_declarations": [{"name": "a"}]},
+    {"toolSpec": {"name": "a"}},
+    {"cachePoint": {"type": "default"}},
+    {},
+]
+OF_A_PROVIDER: list[Any] = [
+    {"type": "web_search"},
+    {"type": "code_interpreter", "name": "function"},
+    {"googleSearch": {}},
+    {"functionDeclarations": [], "googleSearch": {}},
+    {"systemTool": {"name": "a"}},
+    "function",
+    None,
+]
+# the fields of a body: whether such requests are hedged
+BODIES: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"input": "search for store and tools"}, True),
+    *(({name: 1}, False) for name in ["web_search", "plugins", "mcp_servers", "connectors", "data_sources"]),
+    *(
+        ({name: {}}, False)
+        for name in ["retrieval_config", "Retrieve", "code_interpreter", "searchOptions", "PLUGIN"]
+    ),
+    *(({name: nothing}, True) for name in ("web_search", "plugins", "mcp") for nothing in (None, False)),
+    *(({name: True}, False) for name in ("store", "background", "conversation")),
+    *(
+        ({name: nothing}, True)
+        for name in ("store", "background", "conversation")
+        for nothing in (None, False)
+    ),
+    *(({"tools": nothing}, True) for nothing in ([], (), None)),
+    *(({"tools": kind([tool])}, True) for tool in OF_A_CALLER for kind in (list, tuple)),
+    *(({"tools": [OF_A_CALLER[0], tool]}, False) for tool in OF_A_PROVIDER),
+    *(({"toolConfig": {"tools": [tool]}}, True) for tool in OF_A_CALLER),
+    *(({"toolConfig": {"tools": [tool]}}, False) for tool in OF_A_PROVIDER),
+    ({"tools": {"type": "function"}}, False),
+    ({"toolConfig": "function"}, True),
+    ({"toolConfig": {"toolChoice": {"auto": {}}}}, True),
+    ({"tools": [OF_A_CALLER[0]], "toolConfig": {"tools": ["ignored"]}}, True),
+    ({"tools": [], "store": True}, False),
+]
+
+
+def test_which_bodies_ask_for_nothing_that_the_provider_keeps_or_runs() -> None:
+    session: Any = AsyncClient("openai-chat:m", api_key="k")._session
+    planned = session.plan("Hi", {}, stream=False)
+    runs = replace(
+        planned, target=replace(planned.target, facts=replace(planned.target.facts, runs_tools=True))
+    )
+    found = [may_be_hedged(replace(planned, call=replace(planned.call, body=body))) for body, _ in BODIES]
+
+    assert [pair for pair, each in zip(BODIES, found, strict=True) if each is not pair[1]] == []
+    assert may_be_hedged(replace(planned, call=replace(planned.call, body=None))) and not may_be_hedged(runs)
 
 
 @pytest.mark.parametrize("model", ["openai-chat", "openai-responses", "anthropic", "google", "bedrock"])

@@ -27,6 +27,7 @@ from brainwires_provider import (
     SharedServerError,
     Timeouts,
 )
+from brainwires_provider._core.shared import name_of
 from brainwires_provider.testing import Answer, Gate, ScriptedServer
 from chat_answers import WHOLE
 from redis_servers import RedisServer
@@ -175,6 +176,42 @@ WRONG: dict[str, tuple[str, str, str]] = {
 }
 
 
+# What differs from the first: each has its own place on the server.
+OTHERS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "the first": ("openai-chat:m", KEY, {"rpm": 9}),
+    "another provider": ("openai:m", KEY, {"rpm": 9}),
+    "another model": ("openai-chat:m/n", KEY, {"rpm": 9}),
+    "another key": ("openai-chat:m", KEY + "2", {"rpm": 9}),
+    "another number": ("openai-chat:m", KEY, {"rpm": 8}),
+    **{
+        f"{name}={number}": ("openai-chat:m", KEY, {name: number})
+        for name in ("tpm", "itpm", "otpm", "concurrency")
+        for number in (8, 9)
+    },
+    "nothing is learned": ("openai-chat:m", KEY, {"rpm": 9, "learn": False}),
+}
+
+
+def test_what_has_a_place_of_its_own_on_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARED_KEY", KEY)
+
+    async def place(model: str, key: Any, numbers: dict[str, Any]) -> str:
+        session: Any = AsyncClient(model, api_key=key, base_url="http://127.0.0.1:9/v1")._session
+        return await name_of(session.target(model), Limits(shared="redis://h", **numbers))
+
+    async def main() -> None:
+        places = [await place(*each) for each in OTHERS.values()]
+        assert len(set(places)) == len(OTHERS)
+        assert all(each.startswith("brainwires:limits:{openai") and each.endswith("}") for each in places)
+        assert not any(KEY in each or "m/n" in each for each in places)
+        for key, numbers in ((EnvKey("SHARED_KEY"), {"rpm": 9}), (KEY, {"rpm": 9.0})):
+            assert await place("openai-chat:m", key, numbers) == places[0]
+        called = {await place("openai-chat:m", key, {"rpm": 9}) for key in (lambda: "a", lambda: "b")}
+        assert len(called) == 1 and called.isdisjoint(places)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_url_is_named_and_shows_no_secret(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
@@ -210,7 +247,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
     async def main() -> None:
         async with asking("http://127.0.0.1:9/v1", Limits(shared="redis://localhost")) as client:
-            with pytest.raises(ConfigError, match=r"brainwires-provider\[redis\]"):
+            with pytest.raises(ConfigError, match=r"Limits.shared needs .*brainwires-provider\[redis\]"):
                 await client.chat("Hi")
 
     asyncio.run(main())

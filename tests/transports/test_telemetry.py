@@ -8,10 +8,13 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
 from opentelemetry.sdk._logs import LoggerProvider
@@ -21,13 +24,16 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from brainwires_provider import (
     APIError,
     AsyncClient,
     Client,
     ConfigError,
+    Continuation,
     Fallback,
+    FilePart,
     Hedge,
     HostedTool,
     ImagePart,
@@ -39,17 +45,30 @@ from brainwires_provider import (
     ProviderConfig,
     ProviderError,
     ReasoningPart,
+    RefusalPart,
+    Report,
+    Request,
+    Response,
     Retry,
+    StreamInterrupted,
     Telemetry,
     TextDelta,
     TextPart,
     Tool,
     ToolCallPart,
     ToolResultPart,
+    Usage,
+    __version__,
     load_config,
 )
 from brainwires_provider._core.telemetry import SCHEMA_URL, Instruments, tool_span
-from brainwires_provider._core.telemetry_values import content_of, provider_of
+from brainwires_provider._core.telemetry_values import (
+    content_of,
+    provider_of,
+    request_attributes,
+    response_attributes,
+    usage_attributes,
+)
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.testing import (
     Answer,
@@ -59,10 +78,11 @@ from brainwires_provider.testing import (
     ScriptedServer,
     ScriptedSocket,
     Stall,
+    Wait,
     sse,
 )
 from chat_answers import WHOLE, chunk
-from socket_clients import answer, refusal
+from socket_clients import LANES, answer, config, refusal
 from tool_services import SERVICES, scripted
 from waits import noted
 
@@ -307,8 +327,11 @@ def test_the_metrics_of_a_call(name: str) -> None:
     }
     assert modalities == ({"unknown": 38 * times, "audio": 2 * times} if times else {"unknown": 0})
     if error is None:
-        (operation,) = points["gen_ai.client.inference.operation.input_tokens"]
-        assert (operation.count, operation.sum) == (1, 40)
+        for side, count in (("input", 40), ("output", 10)):
+            (operation,) = points[f"gen_ai.client.inference.operation.{side}_tokens"]
+            assert (operation.count, operation.sum) == (1, count)
+            assert operation.attributes["gen_ai.response.model"] == "m-1"
+        assert duration.attributes["gen_ai.response.model"] == "m-1"
     assert bool(points.keys() & STREAMING) is (how in ("stream", "leave"))
     if how == "stream" and error is None:
         (first,) = points["gen_ai.client.inference.time_to_first_chunk"]
@@ -319,8 +342,6 @@ def test_the_metrics_of_a_call(name: str) -> None:
 
 def test_chunks_of_a_stream() -> None:
     pieces = [sse(chunk({"content": text}), done=False) for text in ("a", "b", "c")]
-    from brainwires_provider.testing import Wait
-
     body = [
         pieces[0],
         Wait(0.03),
@@ -355,6 +376,75 @@ def test_embeddings() -> None:
     recorded, _ = run([WRONG], "embed", model="openai-chat:e")
     assert recorded.span.attributes["error.type"] == "InvalidRequestError"
     assert "gen_ai.response.finish_reasons" not in recorded.span.attributes
+
+
+# Of the conventions, and for tools: the unit of each instrument, and the first and last bounds of a histogram.
+SECONDS, TOKENS = ("s", 0.01, 81.92), ("{token}", 1, 4**13)
+UNITS: dict[str, tuple[str, float, float] | tuple[str]] = {
+    **dict.fromkeys(COUNTERS, ("{token}",)),
+    **dict.fromkeys(STREAMING, SECONDS),
+    "gen_ai.client.inference.duration": SECONDS,
+    "gen_ai.client.embeddings.duration": SECONDS,
+    "gen_ai.execute_tool.duration": SECONDS,
+    "gen_ai.client.inference.operation.input_tokens": TOKENS,
+    "gen_ai.client.inference.operation.output_tokens": TOKENS,
+    "gen_ai.client.embeddings.operation.input_tokens": TOKENS,
+}
+
+
+def test_every_instrument_has_the_unit_and_the_bounds_of_the_conventions() -> None:
+    recorded = Recorded()
+    used = {"cache_read_input_tokens": 3, "cache_creation_input_tokens": 4, "input_tokens": 5}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "m-1", "stop_reason": "end_turn"}
+    message |= {"content": [{"type": "text", "text": "Hi"}], "usage": used | {"output_tokens": 1}}
+    cached = Answer(body=json.dumps(message).encode(), headers={"content-type": "application/json"})
+    slow = [sse(chunk({"content": "Hel"}), done=False), Wait(0.01), sse(chunk({}, "stop", usage=USAGE))]
+    run([Answer(body=slow)], "stream", recorded=recorded)
+    run([cached], model="anthropic:m", recorded=recorded)
+    run([EMBEDDED], "embed", model="openai-chat:e", recorded=recorded)
+    with tool_span(Instruments(recorded.settings), ToolCallPart("c", "t", "{}")):
+        pass
+    data: Any = recorded.reader.get_metrics_data()
+    found: dict[str, Any] = {}
+    for metric in (
+        m for each in data.resource_metrics for scope in each.scope_metrics for m in scope.metrics
+    ):
+        bounds = getattr(metric.data.data_points[0], "explicit_bounds", ())
+        found[metric.name] = (metric.unit, *((bounds[0], bounds[-1]) if bounds else ()))
+    assert found == UNITS
+
+
+def test_the_signals_of_a_call_are_those_of_the_model_that_was_asked_last() -> None:
+    recorded = Recorded()
+
+    async def main(url: str) -> None:
+        names = ("openai-chat", "google")
+        settings: Any = {"providers": [ProviderConfig(name, base_url=url, api_key="k") for name in names]}
+        settings |= {"telemetry": recorded.settings, "retry": Retry(1), "fallback": ["google:g"]}
+        async with AsyncClient("openai-chat:m", **settings) as client:
+            with pytest.raises(InvalidRequestError):
+                await client.chat("Hi", top_k=7)
+
+    with ScriptedServer([DOWN, WRONG]) as server:
+        asyncio.run(main(server.url))
+    (duration,) = recorded.points["gen_ai.client.inference.duration"]
+    for attributes in (recorded.span.attributes, duration.attributes):
+        assert attributes["gen_ai.operation.name"] == "generate_content"
+        assert (attributes["gen_ai.provider.name"], attributes["gen_ai.request.model"]) == ("gcp.gemini", "g")
+    assert recorded.span.name == "generate_content g"
+    assert recorded.span.attributes["gen_ai.request.top_k"] == 7  # which the first does not take
+
+
+def test_everything_is_recorded_by_this_package_in_this_version() -> None:
+    recorded, _ = run([BUSY, GOOD])
+    data: Any = recorded.reader.get_metrics_data()
+    scopes = [recorded.span.instrumentation_scope]
+    scopes += [each.instrumentation_scope for each in recorded.events_out.get_finished_logs()]
+    scopes += [scope.scope for each in data.resource_metrics for scope in each.scope_metrics]
+    assert len(scopes) == 3
+    for scope in scopes:
+        known = (scope.name, scope.version, scope.schema_url)
+        assert known == ("brainwires_provider", __version__, "https://opentelemetry.io/schemas/gen-ai/0.1.0")
 
 
 def test_what_is_no_inference_has_no_span() -> None:
@@ -398,6 +488,67 @@ def test_the_request_s_attributes() -> None:
     assert attributes["openai.api.type"] == "chat_completions"
     assert attributes["openai.response.service_tier"] == "default"
     assert attributes["openai.response.system_fingerprint"] == "fp_1"
+
+
+# A body's fields, and the attributes that they make: of what is no number, no text, or says nothing, none.
+BODIES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"n": 1}, {}),
+    ({"n": 2}, {"gen_ai.request.choice.count": 2}),
+    ({"n": True}, {}),
+    ({"service_tier": "auto"}, {}),
+    ({"service_tier": 7}, {}),
+    ({"service_tier": "flex"}, {"openai.request.service_tier": "flex"}),
+    ({"response_format": {"type": "text"}}, {"gen_ai.output.type": "text"}),
+    ({"generationConfig": {"responseMimeType": "text/plain"}}, {"gen_ai.output.type": "text"}),
+    ({"response_format": {"type": "json_object"}}, {"gen_ai.output.type": "json"}),
+    ({"conversation": {"id": "c"}}, {"gen_ai.conversation.id": "c"}),
+    ({"conversation": "c"}, {"gen_ai.conversation.id": "c"}),
+    ({"conversation": 7, "previous_response_id": 7}, {}),
+    ({"previous_response_id": "r"}, {"gen_ai.request.previous_response.id": "r"}),
+    ({"stop": []}, {}),
+    ({"stop": "a"}, {"gen_ai.request.stop_sequences": ["a"]}),
+    ({"stop": ("a", "b")}, {"gen_ai.request.stop_sequences": ["a", "b"]}),
+    ({"temperature": True, "seed": "1"}, {}),
+    ({"temperature": 0, "seed": 2.0}, {"gen_ai.request.temperature": 0.0, "gen_ai.request.seed": 2}),
+    ({"max_tokens": None, "max_completion_tokens": 5}, {"gen_ai.request.max_tokens": 5}),
+    ({"options": {"num_predict": 5}}, {"gen_ai.request.max_tokens": 5}),
+    ({"options": 5}, {}),
+    ({"reasoning": "high"}, {}),
+    ({"reasoning_effort": 3, "reasoning": {"effort": "low"}}, {"gen_ai.request.reasoning.level": "low"}),
+]
+
+
+@pytest.mark.parametrize(("fields", "attributes"), BODIES, ids=str)
+def test_what_of_a_body_is_an_attribute(fields: dict[str, Any], attributes: dict[str, Any]) -> None:
+    session: Any = AsyncClient("openai-chat:m", api_key="k", telemetry=Recorded().settings)._session
+    plan = session.plan("Hi", {}, stream=False)
+    plan = replace(plan, call=replace(plan.call, body={**plan.call.body, **fields}))
+    found = request_attributes(plan)
+    assert found.pop("openai.api.type") == "chat_completions" and found == attributes
+    assert all(type(found[name]) is type(value) for name, value in attributes.items())
+    assert request_attributes(replace(plan, operation="embeddings")) == {}
+    assert request_attributes(replace(plan, stream=True))["gen_ai.request.stream"] is True
+
+
+def test_counts_of_a_special_kind_are_there_where_there_are_some() -> None:
+    plain = {"input_tokens": 1, "output_tokens": 2}
+    special = {"cache_read": 3, "cache_write": 4, "audio_input": 5, "reasoning": 6}
+    names = (
+        "cache_read.input_tokens",
+        "cache_write.input_tokens",
+        "audio.input_tokens",
+        "reasoning.output_tokens",
+    )
+    usage = Usage(uncached_input=1, output_text=2)
+    assert usage_attributes(usage, is_embedding=False) == {f"gen_ai.usage.{k}": v for k, v in plain.items()}
+    assert usage_attributes(usage, is_embedding=True) == {"gen_ai.usage.input_tokens": 1}
+    for (field, count), name in zip(special.items(), names, strict=True):
+        found = usage_attributes(replace(usage, **{field: count}), is_embedding=False)
+        assert (
+            found.keys() - plain.keys() >= {f"gen_ai.usage.{name}"} and found[f"gen_ai.usage.{name}"] == count
+        )
+        assert len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -499,20 +650,425 @@ def test_what_the_provider_keeps_is_named() -> None:
     assert recorded.span.attributes["openai.api.type"] == "responses"
 
 
+def planned(body: Any = None, model: str = "openai-chat:m", **changes: Any) -> Any:
+    """A plan whose body is given."""
+    session: Any = AsyncClient(model, api_key="k", base_url="https://e.org", telemetry=True)._session
+    plan = session.plan("the question", {}, stream=False)
+    call = replace(plan.call, body=plan.call.body if body is None else body)
+    return replace(plan, call=call, **changes)
+
+
+def within(path: tuple[str, ...], value: Any) -> Any:
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+PLACES = [
+    *((), ("generationConfig",), ("generation_config",), ("inferenceConfig",), ("options",)),
+    *(("additionalModelRequestFields",), ("additionalModelRequestFields", "inferenceConfig")),
+]
+# names of one option in the protocols' bodies: the attribute, a value, and how it is recorded
+OPTIONS: dict[str, tuple[str, Any, Any]] = {
+    "max_tokens max_completion_tokens max_output_tokens maxOutputTokens maxTokens num_predict": (
+        *("request.max_tokens", 7.0),
+        7,
+    ),
+    "temperature": ("request.temperature", 1, 1.0),
+    "top_p topP": ("request.top_p", 1, 1.0),
+    "top_k topK": ("request.top_k", 7, 7),
+    "seed random_seed": ("request.seed", 7, 7),
+    "presence_penalty presencePenalty": ("request.presence_penalty", -2, -2.0),
+    "frequency_penalty frequencyPenalty": ("request.frequency_penalty", 0, 0.0),
+    "stop stop_sequences stopSequences": ("request.stop_sequences", ("x", "y"), ["x", "y"]),
+    "n candidateCount": ("request.choice.count", 2, 2),
+}
+
+
+@pytest.mark.parametrize("names", OPTIONS)
+def test_every_name_of_an_option_is_found_at_every_place(names: str) -> None:
+    attribute, value, recorded = OPTIONS[names]
+    for name in names.split():
+        for place in PLACES:
+            found = request_attributes(planned(within(place, {name: value, "x": 1})))
+            assert found == {f"gen_ai.{attribute}": recorded, "openai.api.type": "chat_completions"}
+            assert type(found[f"gen_ai.{attribute}"]) is type(recorded)
+    first, *others = names.split()
+    both = dict.fromkeys(others) | {first: None, others[-1] if others else first: value}
+    assert request_attributes(planned(both))[f"gen_ai.{attribute}"] == recorded
+
+
+EFFORTS = [
+    *("reasoning_effort", "reasoning effort", "output_config effort", "outputConfig effort", "think"),
+    *("generationConfig thinkingConfig thinkingLevel", "generation_config thinking_level"),
+    "additionalModelRequestFields reasoningConfig maxReasoningEffort",
+    "additionalModelRequestFields reasoning_effort",
+]
+FORMATS = [
+    *("response_format mime_type", "response_format type", "outputConfig textFormat type", "format"),
+    *("text format type", "output_config format type", "generationConfig responseMimeType"),
+]
+# a body: all attributes of it but the API's type
+ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "nothing": ({}, {}),
+    **{
+        path: (within(tuple(path.split()), "low"), {"gen_ai.request.reasoning.level": "low"})
+        for path in EFFORTS
+    },
+    **{f"{path}: not said": (within(tuple(path.split()), True), {}) for path in EFFORTS},
+    **{f"{path}: empty": (within(tuple(path.split()), ""), {}) for path in EFFORTS},
+    **{
+        f"{path}: {kind}": (within(tuple(path.split()), kind), {"gen_ai.output.type": output})
+        for path in FORMATS
+        for kind, output in (
+            *(("text", "text"), ("text/plain", "text")),
+            *(("json_schema", "json"), ("application/json", "json")),
+        )
+    },
+    "a format by its schema": ({"format": {"type": "object"}}, {"gen_ai.output.type": "json"}),
+    "numbers that are none": ({"temperature": True, "top_p": "1", "seed": None, "max_tokens": [3]}, {}),
+    "one stop": ({"stop": "xy"}, {"gen_ai.request.stop_sequences": ["xy"]}),
+    "no stops": ({"stop": []}, {}),
+    "one answer": ({"n": 1}, {}),
+    "a number of answers that is none": ({"n": True}, {}),
+    "a number of answers that is a word": ({"n": "2"}, {}),
+    "a tier": ({"service_tier": "flex"}, {"openai.request.service_tier": "flex"}),
+    "the usual tier": ({"service_tier": "auto"}, {}),
+    "a tier that is none": ({"service_tier": 3}, {}),
+    "a conversation": ({"conversation": "c"}, {"gen_ai.conversation.id": "c"}),
+    "a conversation's object": ({"conversation": {"id": "c"}}, {"gen_ai.conversation.id": "c"}),
+    "a conversation of no name": ({"conversation": {"id": 3}}, {}),
+    "an earlier response": ({"previous_response_id": "r"}, {"gen_ai.request.previous_response.id": "r"}),
+    "an earlier response of no name": ({"previous_response_id": 3}, {}),
+    "options that are none": (
+        {"options": "x", "generationConfig": ["seed"], "text": "x", "reasoning": 3},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_a_body_asks_for(name: str) -> None:
+    body, attributes = ASKED[name]
+    plan = planned(body)
+    assert request_attributes(plan) == attributes | {"openai.api.type": "chat_completions"}
+    streamed = {"gen_ai.request.stream": True} | attributes | {"openai.api.type": "chat_completions"}
+    assert request_attributes(replace(plan, stream=True)) == streamed
+    assert request_attributes(replace(plan, operation="embeddings")) == {}
+    elsewhere = {each: value for each, value in attributes.items() if not each.startswith("openai.")}
+    assert request_attributes(planned(body, "groq:m")) == elsewhere
+
+
+# the provider: which of OpenAI's interfaces its requests are of
+INTERFACES = {
+    **dict.fromkeys(("openai-chat", "azure-chat"), "chat_completions"),
+    **dict.fromkeys(("openai-responses", "openai-responses-ws", "azure", "azure-ws"), "responses"),
+    **dict.fromkeys(("groq", "xai", "deepseek-responses", "anthropic", "bedrock-openai"), None),
+}
+
+
+@pytest.mark.parametrize("provider", INTERFACES)
+def test_what_only_openai_has(provider: str) -> None:
+    plan = planned({"service_tier": "flex"}, f"{provider}:m")
+    extra = {"service_tier": "default", "system_fingerprint": "fp"}
+    answer = replace(plan.target.protocol.decoder(plan.target.origin).partial(), extra=extra)
+    found = request_attributes(plan) | response_attributes(plan, answer, "stop")
+    expected = {
+        "openai.api.type": INTERFACES[provider],
+        "openai.request.service_tier": "flex",
+        "openai.response.service_tier": "default",
+        "openai.response.system_fingerprint": "fp",
+    }
+    is_openai = INTERFACES[provider] is not None
+    assert {name: value for name, value in found.items() if "openai" in name} == (
+        expected if is_openai else {}
+    )
+
+
+# what a response has: its attributes
+ANSWERED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "nothing": ({}, {}),
+    "names": ({"id": "r", "model": "m-1"}, {"gen_ai.response.id": "r", "gen_ai.response.model": "m-1"}),
+    "empty names": ({"id": "", "model": ""}, {}),
+    "other types": ({"extra": {"service_tier": 3, "system_fingerprint": None, "other": "x"}}, {}),
+    "a whole history": (
+        {"report": Report(continuation=Continuation(3, 3, None, "no response is known"))},
+        {
+            "brainwires.continuation.sent": 3,
+            "brainwires.continuation.of": 3,
+            "brainwires.continuation.reason": "no response is known",
+        },
+    ),
+    "a continued one": (
+        {"report": Report(continuation=Continuation(1, 3, "resp_1"))},
+        {
+            "brainwires.continuation.sent": 1,
+            "brainwires.continuation.of": 3,
+            "gen_ai.request.previous_response.id": "resp_1",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_what_a_response_states(name: str) -> None:
+    fields, attributes = ANSWERED[name]
+    answer = Response(**{**EMPTY, **fields})
+    found = response_attributes(planned(), answer, "length")
+    assert found == attributes | {"gen_ai.response.finish_reasons": ["length"]}
+
+
+EMPTY: dict[str, Any] = {
+    "id": None,
+    "provider": "p",
+    "model": None,
+    "message": Message("assistant", ()),
+    "finish_reason": "stop",
+    "raw_finish_reason": None,
+    "usage": Usage(),
+}
+COUNTS = {
+    "cache_read": "cache_read.input_tokens",
+    "cache_write": "cache_write.input_tokens",
+    "reasoning": "reasoning.output_tokens",
+    "audio_input": "audio.input_tokens",
+}
+
+
+def test_every_count_of_a_special_kind() -> None:
+    for field, name in COUNTS.items():
+        usage = Usage(uncached_input=40, output_text=10, **{field: 3})
+        taken = (40, 13) if field == "reasoning" else (43, 10)
+        found = usage_attributes(usage, is_embedding=False)
+        both = {"gen_ai.usage.input_tokens": taken[0], "gen_ai.usage.output_tokens": taken[1]}
+        assert found == both | {f"gen_ai.usage.{name}": 3}
+    assert usage_attributes(Usage(uncached_input=40), is_embedding=True) == {"gen_ai.usage.input_tokens": 40}
+
+
+# -- what every call has ---------------------------------------------------------------------------------------
+
+# name: its unit, its description
+INSTRUMENTS = {
+    "gen_ai.client.inference.duration": ("s", "Duration of an operation"),
+    "gen_ai.client.inference.time_to_first_chunk": ("s", "Time to the first chunk"),
+    "gen_ai.client.inference.time_per_output_chunk": ("s", "Time between two chunks"),
+    "gen_ai.client.inference.operation.input_tokens": ("{token}", "Tokens of one operation"),
+    "gen_ai.client.inference.operation.output_tokens": ("{token}", "Tokens of one operation"),
+    "gen_ai.client.inference.usage.input_tokens": ("{token}", "Input tokens used, cached ones included"),
+    "gen_ai.client.inference.usage.output_tokens": ("{token}", "Output tokens used, reasoning included"),
+    "gen_ai.client.inference.usage.cache_read.input_tokens": ("{token}", "Input tokens read from a cache"),
+    "gen_ai.client.inference.usage.cache_write.input_tokens": ("{token}", "Input tokens written to a cache"),
+    "gen_ai.client.inference.usage.reasoning.output_tokens": ("{token}", "Output tokens used for reasoning"),
+    "gen_ai.client.embeddings.duration": ("s", "Duration of an operation"),
+    "gen_ai.client.embeddings.operation.input_tokens": ("{token}", "Tokens of one operation"),
+    "gen_ai.execute_tool.duration": ("s", "Duration of a tool call"),
+}
+
+
+def test_every_instrument_has_its_unit_its_bounds_and_the_library_s_scope() -> None:
+    recorded = Recorded()
+    made = Instruments(recorded.settings)
+    chat = made.begin(planned(stream=True))
+    embedding = made.begin(planned(operation="embeddings"))
+    assert chat is not None and embedding is not None
+    usage = Usage(uncached_input=1, cache_read=2, cache_write=4, output_text=8, reasoning=16)
+    for _ in range(3):
+        chat.chunk()
+    chat.answered(Response(**EMPTY | {"usage": usage}), None, 1)
+    embedding.answered(None, SimpleNamespace(usage=usage), 1)
+    with tool_span(made, ToolCallPart("c", "t", "{}")):
+        pass
+    data = recorded.reader.get_metrics_data()
+    assert data is not None
+    (scope,) = (each for some in data.resource_metrics for each in some.scope_metrics)
+    assert {scope.scope, *(span.instrumentation_scope for span in recorded.spans)} == {
+        InstrumentationScope("brainwires_provider", __version__, SCHEMA_URL)
+    }
+    assert {each.name: (each.unit, each.description) for each in scope.metrics} == INSTRUMENTS
+    bounds = {"s": [0.01 * 2**n for n in range(14)], "{token}": [4**n for n in range(14)]}
+    points = {each.name: list(each.data.data_points) for each in scope.metrics}
+    for name, (unit, _) in INSTRUMENTS.items():
+        if ".usage." not in name:
+            assert list(points[name][0].explicit_bounds) == pytest.approx(bounds[unit]), name
+    sums = {name: sum(getattr(point, "value", 0) for point in points[name]) for name in COUNTERS}
+    assert [sums[name] for name in INSTRUMENTS if name in sums] == [7, 24, 2, 4, 16]
+    of_one = [points[f"gen_ai.client.inference.operation.{side}_tokens"][0] for side in ("input", "output")]
+    assert [(point.count, point.sum) for point in of_one] == [(1, 7), (1, 24)]
+    (chunks,) = points["gen_ai.client.inference.time_per_output_chunk"]
+    assert chunks.count == 2
+
+
+# the URL: the attributes of its server
+SERVERS: dict[str, dict[str, Any]] = {
+    "https://e.org/v1": {"server.address": "e.org", "server.port": 443},
+    "http://e.org": {"server.address": "e.org", "server.port": 80},
+    "ws://e.org": {"server.address": "e.org", "server.port": 80},
+    "wss://e.org": {"server.address": "e.org", "server.port": 443},
+    "http://[::1]:8080/": {"server.address": "::1", "server.port": 8080},
+    "": {},
+}
+
+
+@pytest.mark.parametrize("url", SERVERS)
+@pytest.mark.parametrize("model", ["m", ""])
+def test_what_identifies_a_call_is_on_its_span_and_metrics(model: str, url: str) -> None:
+    recorded = Recorded()
+    plan = planned({"n": 1})
+    trace_of = Instruments(recorded.settings).begin(
+        replace(plan, target=replace(plan.target, base_url=url, model=model))
+    )
+    assert trace_of is not None
+    trace_of.left(None, 0, ())
+    named = {"gen_ai.request.model": model} if model else {}
+    labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"} | named | SERVERS[url]
+    assert recorded.span.name == f"chat {model}".strip()
+    assert dict(recorded.span.attributes) == labels | {
+        "brainwires.attempts": 1,
+        "error.type": "cancelled",
+        "openai.api.type": "chat_completions",
+    }
+    (duration,) = recorded.points["gen_ai.client.inference.duration"]
+    assert dict(duration.attributes) == labels | {"error.type": "cancelled"}
+    counted = [point for name in COUNTERS for point in recorded.points.get(name, ())]
+    unknown = {"gen_ai.token.modality": "unknown"}
+    assert [(dict(point.attributes), point.value) for point in counted] == [(labels | unknown, 0)] * 2
+
+
+USED = Usage(uncached_input=3, output_text=4)
+PARTIAL: Any = {"id": "r", "model": "m-1", "usage": USED}
+REFUSED = InvalidRequestError("no such thing as the question", status=400)
+# how a call ends: the attributes beside those that every call has, and whether its model is on its metrics
+ENDED: dict[str, tuple[Callable[[Any], None], dict[str, Any], bool]] = {
+    "an embedding without usage": (lambda call: call.answered(None, object(), 1), {}, False),
+    "left with nothing": (lambda call: call.left(None, 1, ()), {"error.type": "cancelled"}, False),
+    "left with a part": (
+        lambda call: call.left(Response(**EMPTY | PARTIAL), 1, ()),
+        {"error.type": "cancelled", "gen_ai.response.finish_reasons": ("error",)},
+        True,
+    ),
+    "failed": (
+        lambda call: call.failed(copy.copy(REFUSED), 1),
+        {"error.type": "InvalidRequestError", "gen_ai.response.finish_reasons": ("error",)},
+        False,
+    ),
+    "failed with a part": (
+        lambda call: call.failed(StreamInterrupted("x", how="eof", partial=Response(**EMPTY | PARTIAL)), 1),
+        {"error.type": "StreamInterrupted", "gen_ai.response.finish_reasons": ("error",)},
+        True,
+    ),
+    "answered": (
+        lambda call: call.answered(Response(**EMPTY | PARTIAL), None, 1),
+        {"gen_ai.response.finish_reasons": ("stop",)},
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_how_a_call_ends_is_on_its_span_and_metrics(name: str) -> None:
+    end, attributes, has_answer = ENDED[name]
+    recorded = Recorded()
+    call = Instruments(recorded.settings).begin(planned({}))
+    end(call)
+    found = dict(recorded.span.attributes)
+    answer = {
+        "gen_ai.response.id": "r",
+        "gen_ai.response.model": "m-1",
+        "gen_ai.usage.input_tokens": 3,
+        "gen_ai.usage.output_tokens": 4,
+    }
+    usual = {"gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address"}
+    usual |= {"server.port", "brainwires.attempts", "openai.api.type"}
+    assert {name: value for name, value in found.items() if name not in usual} == (
+        attributes | (answer if has_answer else {})
+    )
+    for each in (point for some in recorded.points.values() for point in some):
+        assert each.attributes.get("gen_ai.response.model") == ("m-1" if has_answer else None)
+    assert ("gen_ai.client.inference.operation.input_tokens" in recorded.points) is has_answer
+
+
+def test_what_an_embedding_states() -> None:
+    for result, attributes in (
+        (SimpleNamespace(vectors=[[1.0, 2.0]], model="e"), {"dimension": 2, "model": "e"}),
+        (SimpleNamespace(vectors=[], model=""), {"dimension": None, "model": None}),
+        (object(), {"dimension": None, "model": None}),
+    ):
+        recorded = Recorded()
+        call = Instruments(recorded.settings).begin(planned({}, operation="embeddings"))
+        assert call is not None
+        call.answered(None, result, 2)
+        found = recorded.span.attributes
+        assert found.get("gen_ai.embeddings.dimension.count") == attributes["dimension"]
+        assert found.get("gen_ai.response.model") == attributes["model"] and found["brainwires.attempts"] == 2
+        (duration,) = recorded.points["gen_ai.client.embeddings.duration"]
+        assert duration.attributes.get("gen_ai.response.model") == attributes["model"]
+
+
+def test_the_model_that_a_call_goes_on_with_is_on_all_that_follows() -> None:
+    recorded = Recorded()
+    call = Instruments(recorded.settings).begin(planned({}))
+    assert call is not None
+    call.follow(planned({}, "google:g"))
+    call.failed(REFUSED, 2)
+    names = {
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.provider.name": "gcp.gemini",
+        "gen_ai.request.model": "g",
+    }
+    assert recorded.span.name == "generate_content g" and "openai.api.type" not in recorded.span.attributes
+    points = (point for some in recorded.points.values() for point in some)
+    for attributes in (recorded.span.attributes, *(point.attributes for point in points)):
+        assert {name: attributes[name] for name in names} == names
+
+
 # -- attempts, content ---------------------------------------------------------------------------------------
 
 
 def test_each_failed_attempt_is_an_event_of_the_span() -> None:
     recorded, _ = run([BUSY, DOWN, WRONG])
     assert [event.event_name for event in recorded.events] == ["gen_ai.client.inference.exception"] * 3
-    assert [event.attributes["exception.type"].rpartition(".")[2] for event in recorded.events] == [
-        "RateLimitError",
-        "OverloadedError",
-        "InvalidRequestError",
+    known = [
+        (each.attributes["exception.type"], each.attributes["http.response.status_code"])
+        for each in recorded.events
     ]
+    errors = "brainwires_provider.errors."
+    assert known == [
+        (f"{errors}RateLimitError", 429),
+        (f"{errors}OverloadedError", 503),
+        (f"{errors}InvalidRequestError", 400),
+    ]
+    lost, _ = run([Answer(drop=True)] * 2, retry=Retry(1))
+    assert [dict(each.attributes) for each in lost.events] == [{"exception.type": f"{errors}TransportError"}]
     for event in recorded.events:
         assert event.severity_number.value == 13 and event.trace_id == recorded.span.context.trace_id
         assert event.span_id == recorded.span.context.span_id and "exception.message" not in event.attributes
+
+
+def test_what_an_event_states_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: dict[Any, dict[str, Any]] = {
+        InvalidRequestError("x", status=400): {
+            "exception.type": "brainwires_provider.errors.InvalidRequestError",
+            "http.response.status_code": 400,
+        },
+        APIError("x", status=None): {"exception.type": "brainwires_provider.errors.APIError"},
+        ConfigError("x"): {"exception.type": "brainwires_provider.errors.ConfigError"},
+        KeyError("x"): {"exception.type": "builtins.KeyError"},
+    }
+    for switch in ("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"):
+        monkeypatch.setenv(SWITCH, switch)
+        recorded = Recorded()
+        call = Instruments(recorded.settings).begin(planned())
+        assert call is not None
+        for error in kinds:
+            call.retried(error, is_recovery=False)
+        call.failed(next(iter(kinds)), len(kinds))
+        *found, last = (dict(event.attributes) for event in recorded.events)
+        said = [{"exception.message": str(error)} if "EVENT" in switch else {} for error in kinds]
+        assert found == [each | words for each, words in zip(kinds.values(), said, strict=True)]
+        assert last == found[0]
+        assert all(0 < event.timestamp <= time.time_ns() for event in recorded.events)
+        description = recorded.span.status.description
+        assert (description or "") == ("x" if switch.startswith("SPAN") else "")
 
 
 def content(recorded: Recorded) -> tuple[bool, bool]:
@@ -563,13 +1119,14 @@ def test_content_only_as_the_switch_says(
     if expected[1]:
         details = recorded.events[-1]
         assert details.event_name == "gen_ai.client.inference.operation.details"
+        assert details.severity_number.value == 9 and details.span_id == recorded.span.context.span_id
         assert details.attributes.keys() >= REQUIRED | IF_AVAILABLE
         assert details.attributes["gen_ai.input.messages"][0]["role"] == "user"  # structured
 
 
 LEAKY = (
     500,
-    {},
+    {"x-request-id": "sk-secret"},
     b'{"error": {"message": "no: sk-secret is known", "type": "server_error", "param": "sk-secret"}}',
 )
 
@@ -579,7 +1136,12 @@ LEAKY = (
     [
         ([Answer(*LEAKY)], "chat"),
         (
-            [Answer(body=[sse(chunk({"reasoning_content": "Hm."}), json.loads(LEAKY[2]), done=False)])],
+            [
+                Answer(
+                    headers=LEAKY[1],
+                    body=[sse(chunk({"reasoning_content": "Hm."}), json.loads(LEAKY[2]), done=False)],
+                )
+            ],
             "stream",
         ),
     ],
@@ -612,7 +1174,12 @@ def test_a_key_that_an_error_repeats_is_shown_to_nobody(
 def test_every_kind_of_part_has_a_form() -> None:
     recorded = Recorded()
     history = [
-        Message.user("Hi", ImagePart(b"\x89PNG\r\n\x1a\n", media_type="image/png")),
+        Message.user(
+            "Hi",
+            ImagePart(b"\x89PNG\r\n\x1a\n", media_type="image/png"),
+            FilePart(b"%PDF-1.4 x", media_type="application/pdf"),
+        ),
+        Message("assistant", (RefusalPart("No."), ReasoningPart("", summary=("One.", "Two.")))),
         Message(
             "assistant",
             (ReasoningPart("Hm."), ToolCallPart("c1", "t", "{}"), OpaquePart("web_search_call", {"a": 1})),
@@ -629,11 +1196,57 @@ def test_every_kind_of_part_has_a_form() -> None:
     assert parts == [
         {"type": "text", "content": "Hi"},
         {"type": "image", "mime_type": "image/png"},
+        {"type": "file", "mime_type": "application/pdf"},
+        {"type": "text", "content": "No."},
+        {"type": "reasoning", "content": "One.\nTwo."},
         {"type": "reasoning", "content": "Hm."},
         {"type": "tool_call", "id": "c1", "name": "t", "arguments": "{}"},
         {"type": "web_search_call"},
         {"type": "tool_call_response", "id": "c1", "response": [{"type": "text", "content": "3"}]},
     ]
+
+
+def test_forms_of_parts_that_have_a_part_of_their_own() -> None:
+    plan, picture = planned(), ImagePart(b"\x89PNG\r\n\x1a\n", media_type="image/png")
+    content = (
+        RefusalPart("no"),
+        ReasoningPart("", summary=("one", "two")),
+        ReasoningPart("Hm.", summary=("one",)),
+        ToolCallPart("", "t", "{}"),
+    )
+    asked = Message("tool", (ToolResultPart("c", (picture, FilePart(b"a", media_type="text/csv"))),))
+    answer = Response(**EMPTY | {"message": Message("assistant", content)})
+    found = content_of(replace(plan, request=Request((asked,))), answer, "length")
+    assert found == {
+        "gen_ai.input.messages": [
+            {
+                "role": "tool",
+                "parts": [
+                    {
+                        "type": "tool_call_response",
+                        "id": "c",
+                        "response": [
+                            {"type": "image", "mime_type": "image/png"},
+                            {"type": "file", "mime_type": "text/csv"},
+                        ],
+                    }
+                ],
+            }
+        ],
+        "gen_ai.output.messages": [
+            {
+                "role": "assistant",
+                "parts": [
+                    {"type": "text", "content": "no"},
+                    {"type": "reasoning", "content": "one\ntwo"},
+                    {"type": "reasoning", "content": "Hm."},
+                    {"type": "tool_call", "id": "", "name": "t", "arguments": "{}"},
+                ],
+                "finish_reason": "length",
+            }
+        ],
+    }
+    assert content_of(replace(plan, request=None), answer, "stop").keys() == {"gen_ai.output.messages"}
 
 
 # -- where it belongs ----------------------------------------------------------------------------------------
@@ -676,7 +1289,7 @@ def test_over_a_websocket_continuation_and_lane_are_attributes_and_one_connectio
     recorded = Recorded(traceparent=True)
 
     async def main(server: ScriptedSocket) -> int:
-        settings: Any = {"base_url": server.base_url, "api_key": "k", "telemetry": recorded.settings}
+        settings: Any = {"providers": [config(server.base_url, LANES)], "telemetry": recorded.settings}
         async with AsyncClient("openai-responses-ws:m", **settings) as client:
             conversation = client.conversation()
             await conversation.chat("Hi")
@@ -686,7 +1299,10 @@ def test_over_a_websocket_continuation_and_lane_are_attributes_and_one_connectio
     with ScriptedSocket(ResponsesService()) as server:
         assert asyncio.run(main(server)) == 1
     first, second = (dict(span.attributes) for span in recorded.spans)
-    assert first["brainwires.websocket"] is True and second["brainwires.websocket"] is True
+    names = ("", ".recoveries", ".lane")
+    for each in (first, second):
+        assert [each[f"brainwires.websocket{name}"] for name in names] == [True, 0, "lane-0"]
+    assert first["brainwires.continuation.reason"] and "brainwires.continuation.reason" not in second
     assert "gen_ai.request.previous_response.id" not in first
     assert second["gen_ai.request.previous_response.id"] == first["gen_ai.response.id"]
     assert second["brainwires.continuation.sent"] < second["brainwires.continuation.of"]
@@ -735,7 +1351,11 @@ def test_tool_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.attributes["error.type"] == "ZeroDivisionError" and not raised.events
     assert reported.attributes["error.type"] == "timeout"
     assert reported.status.status_code is trace.StatusCode.ERROR
-    kinds = [point.attributes.get("error.type") for point in recorded.points["gen_ai.execute_tool.duration"]]
+    durations = recorded.points["gen_ai.execute_tool.duration"]
+    kinds = [point.attributes.get("error.type") for point in durations]
+    for point in durations:
+        labels = {name: value for name, value in point.attributes.items() if name != "error.type"}
+        assert labels == {"gen_ai.tool.name": "add", "gen_ai.tool.type": "function"} and point.sum < 60
     assert sorted(map(str, kinds)) == ["None", "ZeroDivisionError", "timeout"]
     monkeypatch.setenv(SWITCH, "SPAN_ONLY")
     recorded = Recorded()
@@ -811,6 +1431,7 @@ def test_what_a_processor_raises_breaks_no_call(
     _, found = run([answers.get(how, GOOD)], "chat" if how == "failure" else how, recorded=recorded)
     assert isinstance(found, APIError) is (how == "failure")
     assert "telemetry raised an exception" in caplog.text
+    assert "RuntimeError: the processor is broken" in caplog.text
     with tool_span(Instruments(recorded.settings), ToolCallPart("c", "t", "{}")) as traced:
         traced.set_result("done")
 
@@ -829,6 +1450,9 @@ def test_a_client_with_providers_of_its_own_is_copied_and_not_pickled() -> None:
     assert other._session.instruments.settings.tracer_provider is not None
     with pytest.raises(TypeError, match="Telemetry with providers of its own cannot be pickled"):
         pickle.dumps(client)
+    for name in ("tracer_provider", "meter_provider", "logger_provider"):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(Telemetry(**{name: getattr(settings, name)}))
 
 
 def test_a_client_with_telemetry_can_be_copied() -> None:

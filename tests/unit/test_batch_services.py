@@ -8,17 +8,25 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from batches import finished, run
 from brainwires_provider import APIError, AsyncClient, ProtocolError, ProviderError, UnsupportedError, Usage
 from brainwires_provider.protocols.base.batches import (
+    BatchLimits,
     BatchProtocol,
+    Job,
     LineResult,
+    NewJob,
     job_in,
     lines_in,
     whole_counts,
 )
+from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.gemini.operations import VertexBatches
 from brainwires_provider.providers import PROVIDERS
 from brainwires_provider.providers.batches import BATCHES
 from brainwires_provider.providers.prices import Prices
@@ -267,6 +275,261 @@ def test_those_that_have_openais_shape(name: str, tmp_path: Path) -> None:
     assert body == {"endpoint": "/v1/chat/completions", "input_file_id": "f1", "completion_window": "24h"}
 
 
+# -- the calls of each service, as its documentation has them ------------------------------------------------
+
+JSONL = "Content-Type: application/jsonl"
+CHAT = Call("/chat/completions", {"model": "m"}, method="PUT")
+NEW = NewJob(
+    "our-name", "m", "/chat/completions", (b'{"custom_id":"a"}',), "f1", settings={"metadata": {"a": "b"}}
+)
+CHAT_LINE = {"custom_id": "a", "method": "PUT", "url": "/v1/chat/completions", "body": {"model": "m"}}
+BARE = {"custom_id": "a", "body": {"model": "m"}}
+META = {"metadata": {"a": "b"}}
+DAY = {"endpoint": "/v1/chat/completions", "completion_window": "24h", **META}
+MB = 1_000_000
+CALLS: dict[str, dict[str, Any]] = {
+    "openai-chat": {
+        "limits": (50_000, 200 * MB, True),
+        "line": CHAT_LINE,
+        "upload": ("/files", {"purpose": "batch"}),
+        "create": ("/batches", {**DAY, "input_file_id": "f1"}),
+        "job": "/batches/a%2Fb",
+        "cancel": "/batches/a%2Fb/cancel",
+        "jobs": ("/batches", {"limit": "100", "after": "c"}),
+        "results": ("/files/f%2F2/content", {}),
+    },
+    "groq": {"limits": (50_000, 100 * MB, True), "line": CHAT_LINE},
+    "mistral": {
+        "limits": (100_000, 200 * MB, True),
+        "line": BARE,
+        "upload": ("/files", {"purpose": "batch"}),
+        "create": (
+            "/batch/jobs",
+            {"endpoint": DAY["endpoint"], "model": "m", "input_files": ["f1"], "timeout_hours": 24, **META},
+        ),
+        "job": "/batch/jobs/a%2Fb",
+        "cancel": "/batch/jobs/a%2Fb/cancel",
+        "jobs": ("/batch/jobs", {"page_size": "100", "after": "c"}),
+        "results": ("/files/f%2F2/content", {}),
+    },
+    "together": {
+        "limits": (50_000, 100 * MB, True),
+        "line": CHAT_LINE,
+        "upload": (
+            "/files/upload",
+            {"purpose": "batch-api", "file_name": "requests.jsonl", "file_type": "jsonl"},
+        ),
+        "create": ("/batches", {**DAY, "input_file_id": "f1"}),
+    },
+    "openrouter": {
+        "limits": (5_000, 190 * MB, True),
+        "line": BARE,
+        "create": (
+            "/batches",
+            {"endpoint": DAY["endpoint"], "model": "m", "requests": [Raw(b'{"custom_id":"a"}')], **META},
+        ),
+        "job": "/batches/a%2Fb",
+        "cancel": None,
+        "jobs": None,
+        "results": ("/batches/a%2Fb", {}),
+    },
+    "xai": {
+        "limits": (50_000, 200 * MB, False),
+        "line": CHAT_LINE,
+        "upload": ("/files", {"purpose": "batch"}),
+        "create": ("/batches", {"name": "our-name", "input_file_id": "f1", **META}),
+        "job": "/batches/a%2Fb",
+        "cancel": "/batches/a%2Fb:cancel",
+        "jobs": ("/batches", {"limit": "100", "pagination_token": "c"}),
+        "results": ("/batches/a%2Fb/results", {"limit": "1000", "pagination_token": "f/2"}),
+    },
+}
+
+
+for name in ("groq", "together"):
+    CALLS[name] = {**CALLS["openai-chat"], **CALLS[name]}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_of_a_service(name: str) -> None:
+    protocol, known = BATCHES[name].protocol(), CALLS[name]
+    limits = protocol.limits
+    assert (limits.lines, limits.size, limits.one_model) == known["limits"]
+    assert (limits.fewest, protocol.way) == (1, "inline" if name == "openrouter" else "files")
+    assert protocol.line("a", CHAT, "m") == known["line"]
+    call = protocol.create(NEW)
+    assert (call.method, (call.path, call.body)) == ("POST", known["create"])
+    for field in call.body:
+        assert protocol.create(replace(NEW, settings={field: "own"})).body[field] == "own"
+    job, cancel, jobs = protocol.retrieve("a/b"), protocol.cancel("a/b"), protocol.jobs("c")
+    results = protocol.results(Job("a/b", "done", "x"), "f/2")
+    assert job == Call(known["job"], {}, method="GET")
+    assert cancel == (known["cancel"] and Call(known["cancel"], {}))
+    assert (jobs and (jobs.method, (jobs.path, jobs.query))) == (known["jobs"] and ("GET", known["jobs"]))
+    assert protocol.jobs(None) == (jobs and first_page(jobs))
+    assert (results.method, (results.path, results.query)) == ("GET", known["results"])
+    if name == "xai":
+        assert protocol.results(Job("a/b", "done", "x"), "") == first_page(results)
+
+
+def first_page(call: Call) -> Call:
+    """The call without its cursor, which is the last in its query."""
+    return replace(call, query=dict([*call.query.items()][:-1]))
+
+
+@pytest.mark.parametrize("name", [name for name, known in CALLS.items() if "upload" in known])
+def test_every_upload_of_a_service(name: str) -> None:
+    """A form, as RFC 7578 has it; its boundary is in no line."""
+    path, fields = CALLS[name]["upload"]
+    lines = b'{"a":1}\n{"b":2}'
+    call = BATCHES[name].protocol().upload(lines, "our-name")
+    kind, _, boundary = call.headers["Content-Type"].partition("; boundary=")
+    assert (call.method, call.path, call.body, kind) == ("POST", path, {}, "multipart/form-data")
+    parts = (call.content or b"").decode().split(f"--{boundary}")
+    head = "Content-Disposition: form-data; name="
+    assert parts == [
+        "",
+        *(f'\r\n{head}"{field}"\r\n\r\n{value}\r\n' for field, value in fields.items()),
+        f'\r\n{head}"file"; filename="our-name.jsonl"\r\n{JSONL}\r\n\r\n{lines.decode()}\r\n',
+        "--\r\n",
+    ]
+    assert BATCHES[name].protocol().upload(lines + b"\n", "our-name").headers != call.headers
+    assert BATCHES[name].protocol().read_upload(b'{"id":"f1"}') == "f1"
+
+
+def counted(**counts: Any) -> dict[str, Any]:
+    return {"request_counts": counts}
+
+
+OUTPUT, ERRORS = {"output_file_id": "f2"}, {"error_file_id": "f3"}
+RAN = ("completed", "expired", "cancelled")
+JOBS: tuple[tuple[str, dict[str, Any], tuple[str, ...], bool], ...] = (
+    # the service, the job, where its results are, and whether it does not name all of them yet
+    ("openai-chat", {"status": "in_progress"}, (), False),
+    ("openai-chat", {"status": "finalizing", **counted(completed=2)}, (), False),
+    ("openai-chat", {"status": "failed", **counted(completed=2)}, (), False),
+    ("openai-chat", {"status": "completed"}, (), True),
+    ("openai-chat", {"status": "completed", "output_file_id": "", "error_file_id": None}, (), True),
+    ("openai-chat", {"status": "completed", **OUTPUT}, ("f2",), False),
+    ("openai-chat", {"status": "completed", **ERRORS}, ("f3",), False),
+    ("openai-chat", {"status": "completed", **counted(total=2)}, (), True),
+    ("openai-chat", {"status": "expired"}, (), False),
+    ("openai-chat", {"status": "cancelled"}, (), False),
+    *(
+        case
+        for status in RAN
+        for case in (
+            ("openai-chat", {"status": status, **counted(completed=2, failed=0)}, (), True),
+            ("openai-chat", {"status": status, **counted(completed=0, failed=2)}, (), True),
+            ("openai-chat", {"status": status, **counted(completed=0, failed=0)}, (), False),
+            ("openai-chat", {"status": status, **counted(completed=2), **ERRORS}, ("f3",), True),
+            ("openai-chat", {"status": status, **counted(failed=2), **OUTPUT}, ("f2",), True),
+            ("openai-chat", {"status": status, **counted(completed=2, failed=0), **OUTPUT}, ("f2",), False),
+            ("openai-chat", {"status": status, **counted(completed=2, failed=1), **OUTPUT, **ERRORS},
+             ("f2", "f3"), False),
+        )
+    ),
+    ("openai-chat", {"status": "completed", "output_file_id": 3, **counted(completed="2")}, (), False),
+    ("mistral", {"status": "SUCCESS", "succeeded_requests": 2}, (), True),
+    ("mistral", {"status": "SUCCESS", "failed_requests": 2, "output_file": "f2"}, ("f2",), True),
+    ("mistral", {"status": "TIMEOUT_EXCEEDED", "failed_requests": 2, "error_file": "f3"}, ("f3",), False),
+    ("openrouter", {"status": "completed"}, (), True),
+    ("openrouter", {"status": "completed", "results": None}, (), True),
+    ("openrouter", {"status": "completed", "results": "odd"}, (), True),
+    ("openrouter", {"status": "completed", "results": []}, ("",), False),
+    ("openrouter", {"status": "in_progress", "results": []}, ("",), False),
+    ("openrouter", {"status": "failed"}, (), False),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "job", "sources", "lags"), JOBS)
+def test_where_the_results_of_a_job_are(
+    name: str, job: dict[str, Any], sources: tuple[str, ...], lags: bool
+) -> None:
+    read = BATCHES[name].protocol().read_job(json.dumps({"id": "b", **job}).encode())
+    assert (read.id, read.raw_state, read.mark) == ("b", job["status"], None)
+    assert (read.sources, read.lags) == (sources, lags)
+    counters = job if name == "mistral" else job.get("request_counts", {})
+    assert read.counts == {field: int(count) for field, count in counters.items() if str(count).isdecimal()}
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome", "status", "body"),
+    [
+        ({"error": {"code": "batch_expired", "message": "x"}}, "expired", None, None),
+        ({"error": {"code": "batch_cancelled"}, "response": None}, "cancelled", None, None),
+        ({"error": {"code": "odd"}, "response": {"status_code": 200}}, "errored", None, None),
+        ({"error": {"code": 399}}, "errored", None, None),
+        ({"error": {"code": 400}}, "errored", 400, None),
+        ({"error": {"code": 599}}, "errored", 599, None),
+        ({"error": {"code": 600}}, "errored", None, None),
+        ({"error": {"code": "429"}}, "errored", None, None),
+        ({"error": "text"}, "errored", None, None),
+        ({}, "errored", None, {"error": None}),
+        ({"error": None, "response": None}, "errored", None, {"error": None}),
+        ({"error": {}, "response": {"body": {"a": 1}}}, "succeeded", None, {"a": 1}),
+        ({"response": {"status_code": 200}}, "succeeded", 200, None),
+        ({"response": {}}, "succeeded", None, None),
+    ],
+)
+def test_what_became_of_a_line(line: dict[str, Any], outcome: str, status: int | None, body: Any) -> None:
+    for name in ("openai-chat", "openrouter"):
+        told = {"custom_id": "a", **line}
+        sent = told if name == "openai-chat" else {"id": "b", "results": [told, "odd"]}
+        (read,) = BATCHES[name].protocol().read_results(json.dumps(sent).encode(), ["a"]).results
+        assert (read.id, read.outcome, read.status, read.request_id) == ("a", outcome, status, None)
+        expected = {"error": line["error"]} if outcome != "succeeded" and body is None else body
+        assert json.loads(bytes(read.body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome", "status", "body"),
+    [
+        (
+            {"response": {"chat_get_completion": {"a": 1}}, "error": {"code": 500}},
+            "succeeded",
+            None,
+            {"a": 1},
+        ),
+        ({"error": {"code": 500, "message": "x"}}, "errored", 500, {"error": {"code": 500, "message": "x"}}),
+        ({"response": {}}, "errored", None, {"error": {"message": "there is no answer"}}),
+        ({}, "errored", None, {"error": {"message": "there is no answer"}}),
+        (None, "errored", None, {"error": {"message": "there is no answer"}}),
+    ],
+)
+def test_what_became_of_a_line_of_xai(
+    result: Any, outcome: str, status: int | None, body: dict[str, Any]
+) -> None:
+    line = {"batch_request_id": "a"} if result is None else {"batch_request_id": "a", "batch_result": result}
+    for token in ("", "p"):
+        page = json.dumps({"results": [line, "odd"], "pagination_token": token}).encode()
+        (read,), after = BATCHES["xai"].protocol().read_results(page, ["a"])
+        assert (read.id, read.outcome, read.status, after) == ("a", outcome, status, token or None)
+        assert json.loads(bytes(read.body)) == body
+    with pytest.raises(ProtocolError, match="the page of results is not"):
+        BATCHES["xai"].protocol().read_results(b"3", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        (xai_state(0, 0), ("queued", "0 of 0 pending")),
+        (xai_state(2, 1), ("running", "1 of 2 pending")),
+        (xai_state(2, 0), ("done", "0 of 2 pending")),
+        (xai_state(0, 0, cancel_time="x"), ("cancelled", "cancelled")),
+        (xai_state(2, 1, cancel_time="x", cancel_by_xai_message="y"), ("failed", "cancelled")),
+        ({"batch_id": "b1", "input_file_id": "f1"}, ("queued", "0 of 0 pending")),
+        ({"batch_id": "b1", "state": {"num_pending": 3}}, ("queued", "3 of 0 pending")),
+    ],
+)
+def test_every_field_of_a_job_of_xai(job: dict[str, Any], told: tuple[str, str]) -> None:
+    read = BATCHES["xai"].protocol().read_job(json.dumps(job).encode())
+    assert (read.id, (read.state, read.raw_state), read.sources, read.lags) == ("b1", told, ("",), False)
+    assert (read.counts, read.mark) == (job.get("state", {}), job.get("name") or job.get("input_file_id"))
+    with pytest.raises(ProtocolError, match="it has no batch_id, but id"):
+        BATCHES["xai"].protocol().read_job(b'{"id": "b1"}')
+
+
 # -- the table -----------------------------------------------------------------------------------------------
 
 
@@ -359,7 +622,29 @@ def test_a_size_decides_the_price_of_a_share_too() -> None:
 def test_what_is_no_job(body: bytes, error: type[ProviderError]) -> None:
     with pytest.raises(error):
         job_in(body)
-    assert job_in(b'{"job": {"id": "x"}}', key="job") == {"id": "x"}
+    with pytest.raises(error):
+        job_in(body, "name", "job")
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "key", "job"),
+    [
+        ({"id": "x", "error": {"message": "no"}}, "id", None, None),
+        ({"job": {"id": "x"}}, "id", "job", {"id": "x"}),
+        ({"job": [1], "id": "x"}, "id", "job", None),
+        ({"name": "x", "message": "m"}, "name", None, None),
+        ({"id": "\ud800"}, "id", None, {"id": "\ufffd"}),
+    ],
+)
+def test_what_is_a_job(body: dict[str, Any], name: str, key: str | None, job: Any) -> None:
+    assert job_in(json.dumps(body).encode(), name, key) == (body if job is None else job)
+
+
+@pytest.mark.parametrize("id", [5, None, ["x"]])
+def test_what_describes_no_job_says_what_it_has(id: Any) -> None:
+    body = {"id": id, **dict.fromkeys("kjihgfedcba", 1)}
+    with pytest.raises(ProtocolError, match=r"it has no id, but a, b, c, d, e, f, g, h, i$"):
+        job_in(json.dumps(body).encode())
 
 
 def test_a_torn_line_is_left_out_and_a_line_with_nan_is_read() -> None:
@@ -587,6 +872,327 @@ def test_the_errors_of_gemini_have_codes_of_rpc(
 def test_a_job_of_gemini_without_answers(job: dict[str, Any]) -> None:
     read = BATCHES["google"].protocol().read_job(json.dumps({**job, "error": {"message": "no"}}).encode())
     assert (read.state, read.sources, read.error) == ("running", (), "no")
+
+
+ENDED = {
+    "id": "m/1",
+    "processing_status": "ended",
+    "request_counts": {"processing": 0, "succeeded": 3, "errored": 1, "canceled": 0, "expired": 0},
+    "results_url": "https://example.test/results",
+}
+ANSWERS = {"inlinedResponses": {"inlinedResponses": [{"response": {}}]}}
+OF_GEMINI = {"state": "BATCH_STATE_SUCCEEDED", "displayName": "n", "batchStats": {"requestCount": "2"}}
+OF_VERTEX = {
+    "name": "projects/p/locations/l/batchPredictionJobs/7 8",
+    "displayName": "n",
+    "state": "JOB_STATE_SUCCEEDED",
+    "completionStats": {"successfulCount": "2", "failedCount": "1"},
+}
+OF_BEDROCK = {
+    "jobArn": "arn:aws:bedrock:us-east-1:1:model-invocation-job/j",
+    "jobName": "n",
+    "status": "Failed",
+    "message": "no such bucket",
+    "totalRecordCount": 3,
+    "errorRecordCount": 1,
+    "timeoutDurationInHours": 24,
+}
+OF_OPENAI: dict[str, Any] = {
+    "id": "b",
+    "status": "completed",
+    "input_file_id": "f",
+    "output_file_id": "o",
+    "error_file_id": "e",
+    "request_counts": {"total": 3, "completed": 2, "failed": 1},
+}
+COUNTS = OF_OPENAI["request_counts"]
+OF_MISTRAL = {
+    "id": "b",
+    "status": "SUCCESS",
+    "input_files": ["f", "g"],
+    "output_file": "o",
+    "succeeded_requests": 2,
+    "failed_requests": 1,
+}
+SHOWN: list[tuple[str, dict[str, Any], Job]] = [
+    ("openai-chat", OF_OPENAI, Job("b", "done", "completed", "f", ("o", "e"), COUNTS)),
+    ("openai-chat", {**OF_OPENAI, "output_file_id": ""},
+     Job("b", "done", "completed", "f", ("e",), COUNTS, lags=True)),
+    ("openai-chat", {**OF_OPENAI, "status": "failed", "error": "no"},
+     Job("b", "failed", "failed", "f", ("o", "e"), COUNTS, "no")),
+    ("mistral", OF_MISTRAL,
+     Job("b", "done", "SUCCESS", "f", ("o",), {"succeeded_requests": 2, "failed_requests": 1}, lags=True)),
+    ("together", {"job": OF_OPENAI}, Job("b", "done", "completed", "f", ("o", "e"), COUNTS)),
+    ("openrouter", {**OF_OPENAI, "results": []}, Job("b", "done", "completed", "f", ("",), COUNTS)),
+    ("anthropic", ENDED,
+     Job("m/1", "done", "ended", sources=("results",), counts=ENDED["request_counts"])),
+    ("anthropic", {"id": "m", "processing_status": "ended"}, Job("m", "done", "ended", lags=True)),
+    ("anthropic", {"id": "m", "processing_status": "ended", "archived_at": "2026-11-29T00:00:00Z"},
+     Job("m", "done", "ended")),
+    ("anthropic", {"id": "m", "processing_status": "ended", "request_counts": {"canceled": 1, "expired": 2}},
+     Job("m", "cancelled", "ended", counts={"canceled": 1, "expired": 2}, lags=True)),
+    ("anthropic", {"id": "m", "processing_status": "ended", "request_counts": {"canceled": 0, "expired": 2}},
+     Job("m", "expired", "ended", counts={"canceled": 0, "expired": 2}, lags=True)),
+    ("anthropic", {"id": "m"}, Job("m", "running", "")),
+    ("google", {"name": "batches/1", "metadata": {**OF_GEMINI, "output": ANSWERS}},
+     Job("batches/1", "done", "BATCH_STATE_SUCCEEDED", "n", ("",), {"requestCount": 2})),
+    ("google", {"name": "batches/1", "metadata": OF_GEMINI, "response": ANSWERS},
+     Job("batches/1", "done", "BATCH_STATE_SUCCEEDED", "n", ("",), {"requestCount": 2})),
+    ("google", {"name": "batches/1", "metadata": OF_GEMINI},
+     Job("batches/1", "done", "BATCH_STATE_SUCCEEDED", "n", (), {"requestCount": 2}, lags=True)),
+    ("google", {"name": "batches/1", "metadata": {"state": "BATCH_STATE_FAILED"}, "error": {"message": "no"}},
+     Job("batches/1", "failed", "BATCH_STATE_FAILED", error="no")),
+    ("google", {"name": "batches/1", "metadata": "odd", "error": "odd"}, Job("batches/1", "running", "")),
+    ("google", {"name": "batches/1", "error": {"code": 3}}, Job("batches/1", "running", "")),
+    ("vertex", OF_VERTEX,
+     Job(OF_VERTEX["name"], "done", "JOB_STATE_SUCCEEDED", "n",
+         counts={"successfulCount": 2, "failedCount": 1})),
+    ("vertex", {"name": "j", "state": "JOB_STATE_FAILED", "error": {"code": 3, "message": "no"}},
+     Job("j", "failed", "JOB_STATE_FAILED", error="no")),
+    ("vertex", {"name": "j"}, Job("j", "running", "")),
+    ("bedrock", OF_BEDROCK,
+     Job(OF_BEDROCK["jobArn"], "failed", "Failed", "n",
+         counts={"totalRecordCount": 3, "errorRecordCount": 1}, error="no such bucket")),
+    ("bedrock", {"jobArn": "a"}, Job("a", "queued", "")),
+]  # fmt: skip
+"""What a service shows of a job, as its reference has it, and what is read."""
+
+
+@pytest.mark.parametrize(("name", "shown", "job"), SHOWN)
+def test_every_field_of_a_job_that_is_read(name: str, shown: dict[str, Any], job: Job) -> None:
+    assert BATCHES[name].protocol().read_job(json.dumps(shown).encode()) == job
+
+
+LISTS: list[tuple[str, str, dict[str, Any], str]] = [
+    ("google", "operations", {"name": "batches/1", "metadata": {"displayName": "n"}}, "nextPageToken"),
+    ("vertex", "batchPredictionJobs", OF_VERTEX, "nextPageToken"),
+    ("bedrock", "invocationJobSummaries", OF_BEDROCK, "nextToken"),
+]
+"""The field of a page that has the jobs, one of them, and the field that has the next page's token."""
+
+
+@pytest.mark.parametrize(("name", "field", "shown", "token"), LISTS)
+def test_every_field_of_a_list_of_jobs(name: str, field: str, shown: dict[str, Any], token: str) -> None:
+    protocol = BATCHES[name].protocol()
+    one = protocol.read_job(json.dumps(shown).encode())
+    for page, found in (
+        (
+            {field: [shown, {"state": "x"}, dict.fromkeys(("name", "jobArn"), ""), "odd"], token: "p"},
+            ([one], "p"),
+        ),
+        ({field: [shown, shown], token: ""}, ([one, one], None)),
+        ({}, ([], None)),
+    ):
+        assert protocol.read_jobs(json.dumps(page).encode()) == found
+
+
+NEW_JOB = NewJob(
+    "ours",
+    "m:1",
+    "/models/m%3A1:generateContent",
+    (b'{"a":1}', b'{"b":2}'),
+    "in",
+    "out",
+    {"roleArn": "r", "x": 1},
+)
+ARN_IN_PATH = "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Amodel-invocation-job%2Fj"
+OF_A_JOB: dict[str, tuple[str, str, str, dict[str, Any], dict[str, str] | None]] = {
+    "anthropic": (
+        "m/1",
+        "/v1/messages/batches",
+        "/v1/messages/batches/m%2F1",
+        {"requests": [{"a": 1}, {"b": 2}], "roleArn": "r", "x": 1},
+        None,
+    ),
+    "google": (
+        "batches/1?",
+        "/models/m%3A1:batchGenerateContent",
+        "/batches/1%3F",
+        {
+            "batch": {
+                "displayName": "ours",
+                "inputConfig": {"requests": {"requests": [{"a": 1}, {"b": 2}]}},
+                "roleArn": "r",
+                "x": 1,
+            }
+        },
+        {"pageSize": "100", "pageToken": "p"},
+    ),
+    "vertex": (
+        OF_VERTEX["name"],
+        "/batchPredictionJobs",
+        "/batchPredictionJobs/7%208",
+        {
+            "displayName": "ours",
+            "model": "publishers/google/models/m%3A1",
+            "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["in"]}},
+            "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {"outputUriPrefix": "out"}},
+            "roleArn": "r",
+            "x": 1,
+        },
+        {"pageSize": "100", "pageToken": "p"},
+    ),
+    "bedrock": (
+        OF_BEDROCK["jobArn"],
+        "/model-invocation-job",
+        f"/model-invocation-job/{ARN_IN_PATH}",
+        {
+            "jobName": "ours",
+            "clientRequestToken": "ours",
+            "modelId": "m:1",
+            "modelInvocationType": "Converse",
+            "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "in", "s3InputFormat": "JSONL"}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "out"}},
+            "roleArn": "r",
+            "x": 1,
+        },
+        {"maxResults": "100", "sortBy": "CreationTime", "sortOrder": "Descending", "nextToken": "p"},
+    ),
+}
+"""Of each service a job's id, where one is created, its own path, the body that creates it, and the list's query."""
+CANCELLING = {"anthropic": "/cancel", "google": ":cancel", "vertex": ":cancel", "bedrock": "/stop"}
+LISTED_AT = {
+    "google": "/batches",
+    "vertex": "/batchPredictionJobs",
+    "bedrock": "/model-invocation-jobs",
+}
+
+
+@pytest.mark.parametrize("name", OF_A_JOB)
+def test_every_call_of_a_job(name: str) -> None:
+    id, created, place, body, query = OF_A_JOB[name]
+    protocol = BATCHES[name].protocol()
+    create, retrieve, cancel, listed = (
+        protocol.create(NEW_JOB), protocol.retrieve(id), protocol.cancel(id), protocol.jobs("p")
+    )  # fmt: skip
+    assert (create.method, create.path, json.loads(msgspec.json.encode(create.body))) == (
+        "POST",
+        created,
+        body,
+    )
+    assert (retrieve.method, retrieve.path, retrieve.body) == ("GET", place, {})
+    assert cancel is not None
+    assert (cancel.method, cancel.path, cancel.body) == ("POST", place + CANCELLING[name], {})
+    assert protocol.jobs(None) == (listed and first_page(listed))
+    assert (None if listed is None else (listed.method, listed.path, listed.query)) == (
+        None if query is None else ("GET", LISTED_AT[name], query)
+    )
+    if protocol.way == "inline":
+        job = Job(id, "done", "")
+        results = protocol.results(job, "results")
+        expected = place + ("/results" if name == "anthropic" else "")
+        assert (results.method, results.path, results.body) == ("GET", expected, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "field", "value"),
+    [
+        ("vertex-anthropic", "vertex", "model", "publishers/anthropic/models/m%3A1"),
+        ("bedrock-invoke", "bedrock", "modelInvocationType", "InvokeModel"),
+    ],
+)
+def test_a_job_of_another_kind_differs_by_one_field(name: str, like: str, field: str, value: str) -> None:
+    call = BATCHES[name].protocol().create(NEW_JOB)
+    assert (call.path, call.body) == (OF_A_JOB[like][1], {**OF_A_JOB[like][3], field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "limits"),
+    [
+        ("anthropic", "inline", BatchLimits(100_000, 255_000_000, one_model=False)),
+        ("google", "inline", BatchLimits(100_000, 19_000_000)),
+        ("vertex", "store", BatchLimits(200_000, 200_000_000)),
+        ("bedrock", "store", BatchLimits(50_000, 200_000_000, fewest=100)),
+    ],
+)
+def test_what_a_job_may_hold(name: str, way: str, limits: BatchLimits) -> None:
+    protocol = BATCHES[name].protocol()
+    assert (protocol.way, protocol.limits) == (way, limits)
+
+
+LINE = {"contents": [], "labels": {"team": "a"}}
+LINES: dict[str, dict[str, Any]] = {
+    "anthropic": {"custom_id": "i", "params": LINE},
+    "google": {"request": LINE, "metadata": {"key": "i"}},
+    "vertex": {"request": {"contents": [], "labels": {"team": "a", "brainwires_id": "i"}}},
+    "vertex-anthropic": {"custom_id": "i", "request": LINE},
+    "bedrock": {"recordId": "i", "modelInput": LINE},
+    "bedrock-invoke": {"recordId": "i", "modelInput": LINE},
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_request_as_a_line(name: str) -> None:
+    assert BATCHES[name].protocol().line("i", Call("/x", LINE), "m") == LINES[name]
+    assert LINE == {"contents": [], "labels": {"team": "a"}}
+    unlabelled = VertexBatches("google").line("i", Call("/x", {"labels": None}), "m")
+    assert unlabelled == {"request": {"labels": {"brainwires_id": "i"}}}
+
+
+RESULTS: list[tuple[str, dict[str, Any], LineResult]] = [
+    ("anthropic", {"custom_id": "a", "result": {"type": "succeeded", "message": {"x": 1}}},
+     LineResult("a", "succeeded", None, Raw(b'{"x":1}'))),
+    ("anthropic", {"custom_id": "a", "result": {"type": "errored", "error": {"request_id": "r"}}},
+     LineResult("a", "errored", None, Raw(b'{"request_id":"r"}'), "r")),
+    ("anthropic", {"custom_id": "a", "result": {"type": "errored", "error": {}}},
+     LineResult("a", "errored", None, Raw(b"{}"))),
+    ("anthropic", {"custom_id": "a", "result": {"type": "canceled"}}, LineResult("a", "cancelled")),
+    ("anthropic", {"custom_id": "a", "result": {"type": "expired"}}, LineResult("a", "expired")),
+    ("anthropic", {"custom_id": "a", "result": {"type": "odd"}},
+     LineResult("a", "errored", None, Raw(
+         b'{"error":{"type":"odd","message":"the result has another form"}}'))),
+    ("vertex", {"custom_id": "a", "response": {"x": 1}}, LineResult("a", "succeeded", None, Raw(b'{"x":1}'))),
+    ("vertex", {"request": {"labels": {"brainwires_id": "a"}}, "response": {"x": 1}, "status": ""},
+     LineResult("a", "succeeded", None, Raw(b'{"x":1}'))),
+    ("vertex", {"custom_id": "a"},
+     LineResult("a", "errored", None, Raw(b'{"error":{"message":"there is no answer"}}'))),
+    ("vertex", {"custom_id": "a", "response": {"x": 1}, "status": {"odd": 1}},
+     LineResult("a", "errored", None, Raw(b'{"error":{"message":"there is no answer"}}'))),
+    ("vertex", {"custom_id": "a", "status": '{"error": {"code": 404, "message": "gone"}}'},
+     LineResult("a", "errored", 404, Raw(b'{"error":{"code":404,"message":"gone"}}'))),
+    ("vertex", {"custom_id": "a", "response": {"x": 1}, "status": 'Bad: {"error": {"code": 400, "message": "odd"}}'},
+     LineResult("a", "errored", 400, Raw(b'{"error":{"code":400,"message":"odd"}}'))),
+    ("vertex", {"custom_id": "a", "status": "Bad: {"},
+     LineResult("a", "errored", None, Raw(b'{"error":{"message":"Bad: {"}}'))),
+    ("vertex", {"custom_id": "a", "status": '{"error": 3}'},
+     LineResult("a", "errored", None, Raw(b'{"error":{"message":"{\\"error\\": 3}"}}'))),
+    ("bedrock", {"recordId": "a", "modelOutput": {"x": 1}},
+     LineResult("a", "succeeded", None, Raw(b'{"x":1}'))),
+    ("bedrock", {"recordId": "a", "error": {"errorCode": 429, "errorMessage": "slow"}},
+     LineResult("a", "errored", 429, Raw(b'{"message":"slow"}'))),
+    ("bedrock", {"recordId": "a", "error": {"errorCode": "429"}},
+     LineResult("a", "errored", None, Raw(b'{"message":"the record failed"}'))),
+]  # fmt: skip
+"""One line of the results, and what it is."""
+
+
+@pytest.mark.parametrize(("name", "line", "result"), RESULTS)
+def test_every_field_of_a_result(name: str, line: dict[str, Any], result: LineResult) -> None:
+    body = msgspec.json.encode(line)
+    assert BATCHES[name].protocol().read_results(body, ["a"]) == ([result], None)
+
+
+INLINED: list[tuple[list[Any], list[str], list[tuple[str, str, bytes]]]] = [
+    ([{"response": {"x": 1}, "metadata": {"key": "b"}}, "odd"], ["a", "b"], [("b", "succeeded", b'{"x":1}')]),
+    ([{"response": {"x": 1}}], ["a"], [("a", "succeeded", b'{"x":1}')]),
+    ([{"response": {"x": 1}, "metadata": "odd"}], ["a"], [("a", "succeeded", b'{"x":1}')]),
+    ([{"response": {"x": 1}, "metadata": {"key": "b"}}, {"response": {}}], ["a", "b"],
+     [("b", "succeeded", b'{"x":1}')]),
+    ([{"response": {"x": 1}}, {"response": {"x": 2}}], ["a", "b"],
+     [("a", "succeeded", b'{"x":1}'), ("b", "succeeded", b'{"x":2}')]),
+    ([{"response": {"x": 1}}], ["a", "b"], []),
+    ([{"error": "odd"}], ["a"], [("a", "errored", b'{"error":"odd"}')]),
+    ([{"error": {"code": "1"}}], ["a"], [("a", "errored", b'{"error":{"code":"1"}}')]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answers", "ids", "found"), INLINED)
+def test_whose_the_answers_in_a_job_of_gemini_are(
+    answers: list[Any], ids: list[str], found: list[tuple[str, str, bytes]]
+) -> None:
+    job = {"name": "batches/1", "response": {"inlinedResponses": {"inlinedResponses": answers}}}
+    read = BATCHES["google"].protocol().read_results(json.dumps(job).encode(), ids).results
+    assert [(each.id, each.outcome, bytes(each.body)) for each in read] == found
 
 
 RUNNING = {

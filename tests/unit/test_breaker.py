@@ -115,6 +115,18 @@ def test_it_opens_after_failures_within_the_window_only() -> None:
     assert again.retry_after == 5 and isinstance(again, ConnectError)
 
 
+def test_a_failure_counts_as_long_as_the_window() -> None:
+    clock = Clock()
+    one = circuit(clock)
+    failing(one, 2)
+    clock.now = 9.99
+    assert one.stats().failures == 2
+    clock.now = 10
+    assert one.stats().failures == 0
+    failing(one, 1)
+    assert state(one) == "closed"
+
+
 def opened(clock: Clock) -> Circuit:
     one = circuit(clock)
     failing(one)
@@ -188,6 +200,42 @@ def test_another_attempt_of_the_probe_s_call_is_the_probe() -> None:
     one = opened(Clock())
     probe = one.enter()
     assert one.enter(probe) is not probe and state(one) == "half-open"
+
+
+def test_a_failure_of_one_that_was_the_probe_before_changes_nothing() -> None:
+    clock = Clock()
+    one = circuit(clock, failures=1)
+    failing(one, 1)
+    clock.now += 5
+    was = one.enter()
+    probe = one.enter(was)
+    one.leave(was, False)
+    with pytest.raises(BreakerOpenError, match="one request asks"):  # still, and not for another rest
+        one.enter(was)
+    one.leave(probe, True)
+    assert state(one) == "closed"
+
+
+def test_a_call_whose_first_attempt_failed_before_it_opened_is_refused_while_there_is_a_probe() -> None:
+    clock = Clock()
+    one = circuit(clock)
+    early = one.enter()
+    failing(one)
+    with pytest.raises(BreakerOpenError, match=r"again in 5\.0 s"):
+        one.enter(early)
+    clock.now += 2.04
+    refusal = one.refusal()
+    assert refusal is not None and "again in 3.0 s" in str(refusal)
+    assert one.stats().rest == refusal.retry_after == pytest.approx(2.96)
+    clock.now += 5
+    assert one.stats() == BreakerStats("p", "m", "half-open", 0, 0)
+    probe = one.enter(early)
+    with pytest.raises(BreakerOpenError, match="one request asks"):
+        one.enter(early)
+    one.leave(probe, True)
+    assert one.refusal() is None and one.enter(early)
+    failing(one)  # its count began anew
+    assert state(one) == "open"
 
 
 @given(st.lists(st.tuples(st.sampled_from(("enter", "leave")), st.floats(0, 4), st.sampled_from((True, False, None)),

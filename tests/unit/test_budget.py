@@ -92,6 +92,42 @@ def test_the_error_names_what_is_left_and_what_to_do() -> None:
         account.reserve(Budget(tokens=100), Decimal(0), 41)
 
 
+def test_the_error_names_an_amount_as_it_was_written() -> None:
+    amounts: list[tuple[Any, str]] = [
+        (5, "$5 "),
+        (5.0, "$5.0 "),
+        (0.1, "$0.1 "),
+        (Decimal("5.00"), "$5.00 "),
+        (5, "$5 "),
+    ]
+    for usd, shown in amounts:
+        account = Account()
+        first = account.reserve(Budget(usd=usd), Decimal("0.04"), 7)
+        account.settle(first, Decimal("0.01"), 3)
+        account.reserve(Budget(usd=usd), Decimal("0.02"), 9)
+        with pytest.raises(BudgetExceededError) as caught:
+            account.reserve(Budget(usd=usd, scope="team"), Decimal(5), 1)
+        words = (
+            f"the budget of {shown}(scope 'team') is too small for this request: $0.01 spent, $0.02 reserved"
+        )
+        assert words in str(caught.value) and "up to $5 for this one" in str(caught.value)
+        assert account.counted() == {
+            "spent_usd": Decimal("0.01"),
+            "spent_tokens": 3,
+            "reserved_usd": Decimal("0.02"),
+            "reserved_tokens": 9,
+        }
+
+
+def test_all_of_a_budget_may_be_reserved_and_nothing_beyond() -> None:
+    for budget, beyond in ((Budget(tokens=10), (Decimal(0), 1)), (Budget(usd=10), (Decimal("0.01"), 0))):
+        account = Account()
+        account.reserve(budget, Decimal(10), 10)
+        with pytest.raises(BudgetExceededError, match="10 reserved"):
+            account.reserve(budget, *beyond)
+        assert (account.reserved_usd, account.reserved_tokens) == (10, 10)
+
+
 def test_a_named_scope_is_shared_and_a_clients_is_its_own() -> None:
     first, second = Account(), Account()
 
@@ -132,7 +168,19 @@ BOUNDS: dict[str, tuple[dict[str, Any] | None, tuple[int, int]]] = {
         (10_000 + 6_201 + 8, 16_384),
     ),
     "a text file that is not encoded": ({"file_data": "data:,12"}, (10_000 + 8 + 8, 16_384)),
+    "a text file that is not encoded, and could be": ({"file_data": "data:,1234"}, (10_000 + 10 + 8, 16_384)),
     "bytes": ({"file": b"A" * 9_000}, (10_000 + 16, 16_384)),
+    "a maximum of nothing": ({"max_tokens": 0}, (16, 16_384)),
+    "numbers and nothing": ({"a": 1, "b": 2.5, "c": True, "d": None}, (40, 16_384)),
+    "a field around a file that has none": ({"source": {"a": "bc"}}, (2 + 24, 16_384)),
+    "a field around a file that is text": ({"source": {"type": "text", "data": "abc"}}, (7 + 32, 16_384)),
+    "a part of another type": ({"type": "text", "data": "abc"}, (7 + 24, 16_384)),
+    "a part whose type is no word": ({"type": ["image"], "data": "abc"}, (5 + 3 + 32, 16_384)),
+    "a field of a file that is no text": ({"image": 7, "type": "image", "data": 7}, (5 + 32, 16_384)),
+    "a field around a file, in a file": (
+        {"type": "image", "source": {"data": "https://e.org/a", "url": {"a": "bc"}}},
+        (10_000 + 5 + 2 + 32, 16_384),
+    ),
 }
 
 
@@ -141,6 +189,42 @@ def test_the_most_that_a_request_may_use(name: str) -> None:
     body, bound = BOUNDS[name]
 
     assert at_most(measured(body)) == bound
+
+
+# A file as it is written: how many bytes of text it may be.
+WRITTEN: dict[str, tuple[str, int]] = {
+    "nothing": ("", 0),
+    "a URL": ("https://e.org/a", 0),
+    "a bucket": ("gs://a/b", 0),
+    "an id": ("file-abcdef", 11),
+    "text": (b64encode(b"1,2\r\n\t\f").decode(), 8 * 3 // 4 + 3),
+    "a URL with data": ("data:text/plain;base64,YWJj", 3),
+    "with a character set": ("data:text/plain;charset=utf-8;base64,YWJj", 3),
+    "not encoded": ("data:text/plain,a%20b", 21),
+    "a PDF": (b64encode(b"%PDF-1.7 text").decode(), 0),
+    "a text about PDF": (b64encode(b"x %PDF-1.7 text...").decode(), 18),
+    "not all of the alphabet": ("YWJj!", 5),
+    "a URL's alphabet": (b64encode("a÷þ~".encode()).decode().replace("+", "-").replace("/", "_"), 6),
+    "padding that is missing": ("YWI", 3),
+    "text of no UTF-8": (b64encode(b"abc\xff\xfe, and more").decode(), 0),
+    **{f"a control character {n}": (b64encode(b"ab" + bytes((n,))).decode(), 0) for n in (0, 8, 14, 31)},
+    **{f"a blank {n}": (b64encode(b"ab" + bytes((n,))).decode(), 3) for n in (9, 10, 11, 12, 13, 32)},
+    "cut after three bytes of a character": (b64encode(b"a" * 3_069 + "😀".encode()).decode(), 3_075),
+    "no UTF-8 just before the cut": (b64encode(b"a" * 3_068 + b"\xff" + b"a" * 9).decode(), 0),
+    "binary beyond its head": (b64encode(b"a" * 3_072 + b"\0\0\0").decode(), 3_075),
+    "binary at the end of its head": (b64encode(b"a" * 3_071 + b"\0").decode(), 0),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_how_much_of_a_file_may_be_text(name: str) -> None:
+    text, characters = WRITTEN[name]
+    size = measured({"file_data": text})
+    assert (size.media, size.characters) == (1, characters)
+
+
+def test_a_request_without_output_uses_none() -> None:
+    assert at_most(measured({"max_tokens": 7, "n": 5}), has_output=False) == (24, 0)
 
 
 OF_FILES = [

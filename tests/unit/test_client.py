@@ -15,21 +15,29 @@ from brainwires_provider import (
     PROVIDERS,
     APIError,
     AsyncClient,
+    AuthenticationError,
     Cache,
     CacheStrategy,
     Citation,
     Client,
     ConfigError,
+    ConnectError,
+    ContextLengthError,
+    Deviation,
     HostedTool,
     ImagePart,
+    InvalidRequestError,
     JSONSchema,
     Message,
+    NotFoundError,
     OpenAIChatOptions,
+    OpenAIResponsesOptions,
     Options,
     ProtocolError,
     ProviderConfig,
     ProviderError,
     ProviderOptions,
+    RateLimitError,
     Reasoning,
     Request,
     Retry,
@@ -38,7 +46,13 @@ from brainwires_provider import (
     Tool,
     ToolChoice,
     UnsupportedError,
+    WebSocketOptions,
+    __version__,
 )
+from brainwires_provider._core.attempt import Attempt
+from brainwires_provider._core.explaining import explain as explain_error
+from brainwires_provider._core.explaining import refusal
+from brainwires_provider._core.plan import Plan, build_request, plan_call, plan_encoded
 from brainwires_provider.cli.terminal import explain
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.testing import Answer, FakeProvider, RecordedRequest, ScriptedServer, sse
@@ -328,6 +342,130 @@ def test_what_a_websocket_does_not_carry_is_reported_as_over_http() -> None:
     assert done.report.sent == ("extra_body", "extra_headers")
 
 
+OWN_HEADERS = (
+    "a request over a WebSocket has no headers of its own ({}); name those that belong to the connection in"
+)
+NO_FIELD = "a request over a WebSocket has no such field"
+# arguments: the client's settings, the headers beside the usual ones, what is reported as sent, and as dropped
+HANDSHAKES: dict[
+    str, tuple[dict[str, Any], dict[str, Any], dict[str, str], tuple[str, ...], dict[str, str]]
+] = {
+    "nothing": ({}, {}, {}, (), {}),
+    "an option": ({"max_tokens": 3}, {}, {}, ("max_tokens",), {}),
+    "a header of the request": (
+        {"extra_headers": {"x-a": "b", "x-c": "d"}},
+        *({}, {}, (), {"extra_headers": OWN_HEADERS.format("x-a, x-c")}),
+    ),
+    "a key": (
+        {"extra_headers": {"x-api-key": "of-somebody"}},
+        *({}, {"x-api-key": "[redacted]"}, ("extra_headers",), {}),
+    ),
+    "headers that are the client's, and others": (
+        {"extra_headers": {"X-Tenant": "b", "x-a": "b"}, "max_tokens": 3},
+        {"headers": {"x-tenant": "a"}},
+        *({"X-Tenant": "[redacted]"}, ("max_tokens",), {"extra_headers": OWN_HEADERS.format("x-a")}),
+    ),
+    "headers that are the connection's": (
+        {"extra_headers": {"X-Beta": "b"}},
+        {"socket": WebSocketOptions(connection_headers=("x-beta",))},
+        *({"X-Beta": "b"}, ("extra_headers",), {}),
+    ),
+    "headers of a body": (
+        {"extra_headers": {"Accept": "b", "accept-encoding": "c", "CONTENT-TYPE": "d"}},
+        {"socket": WebSocketOptions(connection_headers=("accept", "Accept-Encoding", "content-type"))},
+        *({}, ("extra_headers",), {}),
+    ),
+    "a field of the body": (
+        {"extra_body": {"stream_options": {}, "max_tokens": 3}},
+        *({}, {}, ("extra_body",), {"extra_body.stream_options": NO_FIELD}),
+    ),
+    "an option of the protocol": (
+        {
+            "provider_options": OpenAIResponsesOptions(stream_options={"include_obfuscation": False}),
+            "stream": True,
+        },
+        *({}, {}, ("provider_options",), {"provider_options.stream_options": NO_FIELD}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_what_a_websocket_carries(name: str) -> None:
+    args, given, headers, sent, dropped = HANDSHAKES[name]
+    provider = ProviderConfig("openai-responses-ws", api_key=KEY, **given)
+    done = AsyncClient("openai-responses-ws:m", providers=[provider]).prepare("hi", **args)
+
+    usual = {"User-Agent": f"brainwires-provider/{__version__}", "Authorization": "[redacted]"}
+    assert (done.method, done.url) == ("GET", "wss://api.openai.com/v1/responses")
+    assert dict(done.headers) == usual | headers
+    frame = json.loads(done.body)
+    assert frame.pop("type") == "response.create" and "stream_options" not in frame
+    assert done.report.sent == sent and len(done.report.dropped) == len(done.report.deviations)
+    found = {each.field: each.reason for each in done.report.dropped}
+    assert found.keys() == dropped.keys()
+    assert all(found[field].startswith(reason) for field, reason in dropped.items())
+
+
+# options, what an encoder has sent, and what it has not: the report
+REPORTS: dict[str, tuple[Options | None, tuple[str, ...], tuple[Deviation, ...], tuple[str, ...]]] = {
+    "nothing": (None, (), (), ()),
+    "sent, of the request itself": (None, ("tools",), (), ("tools",)),
+    "not sent, of the request itself": (None, (), (Deviation("tools", "dropped", "x"),), ()),
+    "sent": (Options(seed=1), ("seed",), (), ("seed",)),
+    "not sent": (Options(seed=1), (), (Deviation("seed", "dropped", "x"),), ()),
+    "both": (Options(seed=1, top_p=1), ("seed",), (Deviation("top_p", "adapted", "x"),), ("seed",)),
+    "what is merged": (
+        Options(extra_body={"a": 1}, extra_headers={"b": "2"}, extra_query={"c": "3"}),
+        *(("tools",), (), ("tools", "extra_body", "extra_headers", "extra_query")),
+    ),
+    "what is merged, and empty": (Options(extra_body={}, extra_headers={}, extra_query={}), (), (), ()),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_report_has_what_the_encoder_says_and_what_is_merged(name: str) -> None:
+    options, sent, deviations, expected = REPORTS[name]
+    session: Any = AsyncClient("openai-chat:m", api_key=KEY)._session
+    request = build_request("hi", {}, model="m", defaults=options)
+    body: dict[str, Any] = {"model": "m", "a": 0}
+    call = Call("/chat/completions", body, sent=sent, deviations=deviations)
+    made = plan_encoded(
+        call, request, session.target("openai-chat:m"), stream=False, timeouts=Timeouts(idle=7)
+    )
+
+    assert (made.report.sent, made.report.deviations) == (expected, deviations)
+    assert made.timeouts == Timeouts(idle=7) and body == {"model": "m", "a": 0}
+    assert made.call.body["a"] == (1 if name == "what is merged" else 0)
+    given = options or Options()
+    assert (made.extra_headers, made.extra_query) == (given.extra_headers, given.extra_query)
+
+
+def test_a_stream_that_is_resumed_goes_on_as_it_was_sent_and_uses_nothing() -> None:
+    client = AsyncClient("openai-responses:m", api_key=KEY, timeouts=Timeouts(idle=7))
+    headers, query = {"x-a": "b"}, {"c": "d"}
+    stream = client.stream("hi", extra_headers=headers, extra_query=query, max_tokens=3)
+    cut, call = stream._cut(), Call("/responses/r", None, "GET")
+    made = cut.plan(call)
+
+    assert made == Plan(cut.target, call, cut.report, Timeouts(idle=7), True, headers, query, uses="nothing")
+    assert made.report.sent == ("max_tokens", "extra_headers", "extra_query") and made.uses == "nothing"
+    assert (cut.target.model, cut.decoder, cut.end_event) == ("m", stream._sending.attempt.decoder, None)
+    asked = client._session.plan("hi", {}, stream=True)
+    assert asked.uses == "output" and plan_call(call, None, cut.target, timeouts=Timeouts()).uses == "nothing"
+
+
+def test_the_most_parts_of_an_answer_are_its_decoder_s_limit() -> None:
+    session: Any = AsyncClient("openai-chat:m", api_key=KEY)._session
+    made = session.plan("hi", {}, stream=False)
+    usual = made.target.protocol.decoder(made.target.origin).max_parts
+    for limit in (7, usual):
+        attempt, resumed = Attempt(made, 9, limit), made.target.protocol.decoder(made.target.origin)
+        assert attempt.decoder.max_parts == limit and attempt.decoder is attempt.decoder
+        assert Attempt(made, 9, limit, resumed).decoder is resumed and resumed.max_parts == limit
+        attempt.decoder = other = made.target.protocol.decoder(made.target.origin)
+        assert attempt.decoder is other and other.max_parts == limit
+
+
 def test_prepare_and_curl_show_no_secret() -> None:
     client = AsyncClient("openai-chat:m", api_key=KEY, headers={"x-org-token": KEY})
     done = client.prepare("it's", stream=True)
@@ -373,7 +511,15 @@ def test_settings_without_a_model_have_no_provider_to_go_to() -> None:
         AsyncClient(api_key=KEY)
     with pytest.raises(ConfigError, match="name a model"):
         AsyncClient().prepare("hi")
-    with pytest.raises(ConfigError, match="name the provider"):
+    texts: Any = {"embed": ("hi",), "max_output_tokens": (), "count_tokens": ("hi",), "chat": ("hi",)}
+    for call, args in texts.items():
+        with pytest.raises(
+            ConfigError, match=r"^name a model: model=.provider:model., here or when the client"
+        ):
+            asyncio.run(getattr(AsyncClient(), call)(*args))
+        with pytest.raises(TypeError, match=r"^model takes text( or None)?, not 3 "):
+            asyncio.run(getattr(AsyncClient(), call)(*args, model=3))
+    with pytest.raises(ConfigError, match="name the provider whose models to list"):
         asyncio.run(AsyncClient().models())
     with pytest.raises(ValueError, match=r"Timeouts\.idle"):
         Timeouts(idle=0)
@@ -382,6 +528,17 @@ def test_settings_without_a_model_have_no_provider_to_go_to() -> None:
 def test_counting_is_refused_where_the_protocol_cannot() -> None:
     with pytest.raises(UnsupportedError, match="no call that counts tokens"):
         asyncio.run(AsyncClient("openai-chat:m", api_key=KEY).count_tokens("hi"))
+
+
+@pytest.mark.parametrize("model", ["anthropic:m", "openai-responses:m", "gemini:m", "bedrock:m"])
+def test_a_strict_count_is_refused_for_what_a_strict_call_is_refused_for(model: str) -> None:
+    client = AsyncClient(model, api_key=KEY, base_url="http://127.0.0.1:1", retry=Retry(1))
+    said = Message("user", (TextPart("hi"),), name="Ann")
+    for call in (client.chat, client.count_tokens):
+        with pytest.raises(UnsupportedError, match=r"^strict, and .* cannot take: messages\[0\]\.name"):
+            asyncio.run(call(said, strict=True))
+        with pytest.raises(ConnectError):
+            asyncio.run(call(said))
 
 
 # -- conversations ---------------------------------------------------------------------------------------
@@ -398,6 +555,8 @@ def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
             async with talk.stream("two") as stream:
                 assert (await stream.collect()).text == "Hello"
             assert len(talk.messages) == 4
+            told = talk.fork()
+            assert [event async for event in told.stream("two")] and len(told.messages) == 6  # not left
             with pytest.raises(APIError):
                 await talk.chat("three")
             assert len(talk.messages) == 4
@@ -406,7 +565,7 @@ def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
             assert (len(talk.messages), len(other.messages)) == (4, 6)
 
     streamed = Answer(body=[TEXT])
-    answers = [Answer(body=WHOLE), streamed, streamed, Answer(500, body=b"{}"), Answer(body=WHOLE)]
+    answers = [Answer(body=WHOLE), streamed, streamed, streamed, Answer(500, body=b"{}"), Answer(body=WHOLE)]
     with ScriptedServer(answers) as server:
         asyncio.run(main())
         last = server.requests[-1].json()
@@ -611,10 +770,59 @@ def test_errors_tell_the_provider_the_model_and_the_request() -> None:
             assert (error.provider, error.model, error.request_id) == ("openai-chat", "m", "r1")
             assert error.partial is not None
             assert (error.partial.text, error.partial.request_id, error.partial.model) == ("a", "r1", "m-1")
+            assert error.partial.headers["x-request-id"] == "r1"
+            assert [each.request_id for each in error.partial.attempts] == ["r0"]
+            assert [each.request_id for each in error.attempts] == ["r0", "r1"]
 
     broken = sse(chunk({"content": "a"}), {"error": {"message": "x"}})
-    with ScriptedServer([Answer(headers={"x-request-id": "r1"}, body=[broken])]) as server:
+    busy = Answer(429, {"x-request-id": "r0", "retry-after": "0"})
+    with ScriptedServer([busy, Answer(headers={"x-request-id": "r1"}, body=[broken])]) as server:
         asyncio.run(main())
+
+
+# name: the error, what is being asked for in place of an answer; all that its message ends with
+ADVICE: dict[str, tuple[ProviderError, str | None, str]] = {
+    "a wrong key": (
+        AuthenticationError("x", status=401),
+        None,
+        "x (check the key: api_key= or OPENAI_API_KEY)",
+    ),
+    "a wrong name": (NotFoundError("x", status=404), None, "x (check the model's name, 'm', and base_url)"),
+    "a wrong id": (NotFoundError("x", status=404), "the id", "x (check the id)"),
+    "too long": (ContextLengthError("x", status=400), None, "x (shorten the messages, or lower max_tokens)"),
+    "a limit": (RateLimitError("x", status=429, retry_after=1.5), None, "x (try again in 1.5 s)"),
+    "a limit without a time": (RateLimitError("x", status=429), None, "x"),
+    "any other": (APIError("x", status=500), None, "x"),
+}
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_an_error_says_what_to_do(name: str) -> None:
+    error, subject, words = ADVICE[name]
+    session: Any = AsyncClient("openai-chat:m", api_key=KEY)._session
+    plan = replace(session.plan("hi", {}, stream=False), subject=subject)
+    explained = explain_error(error, plan, ())
+    assert explained is error and str(error) == f"openai-chat: {words}"
+    assert (error.provider, error.model) == ("openai-chat", "m")
+    error.provider, error.model = "other", "n"
+    assert (explain_error(error, plan, ()).provider, error.model) == ("other", "n")
+
+
+# where a refusal leads, and how that is shown
+REDIRECTS = {
+    "https://b.example:8443/v2?key=1": "to https://b.example/v2 (HTTP 307)",
+    "/v2": "to /v2 (HTTP 307)",
+    "": "to nowhere (HTTP 307)",
+    "http://[": "to what is no URL (HTTP 307)",
+}
+
+
+@pytest.mark.parametrize("location", REDIRECTS)
+def test_a_redirect_is_named_and_not_followed(location: str) -> None:
+    protocol = PROVIDERS["openai-chat"].protocol()
+    error = refusal(protocol, 307, {"location": location} if location else {}, b"")
+    assert REDIRECTS[location] in str(error) and "set base_url" in str(error) and error.status == 307
+    assert type(error) is APIError and type(refusal(protocol, 400, {}, b"")) is InvalidRequestError
 
 
 def test_what_the_environment_says_counts_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ import copy
 import gc
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,10 @@ from brainwires_provider import (
     ProviderError,
     Retry,
     Timeouts,
+    WebSocketOptions,
 )
 from brainwires_provider._core.deadlines import timer_of
+from brainwires_provider._core.plan import endpoint_of
 from brainwires_provider.testing import (
     Answer,
     Drop,
@@ -43,6 +47,7 @@ from brainwires_provider.testing import (
     Stall,
     sse,
 )
+from brainwires_provider.transports.websocket.dialing import Endpoint
 from chat_answers import WHOLE, chunk
 
 HERE = Path(__file__).name
@@ -236,6 +241,72 @@ def test_nothing_is_kept_of_a_call_however_it_has_ended(name: str) -> None:
         server.wait_idle()
 
 
+@pytest.mark.parametrize("provider", ["openai-chat", "openai-responses-ws"])
+def test_a_stream_of_a_client_that_was_closed_opens_nothing(provider: str) -> None:
+    async def main() -> None:
+        settings: Any = {"api_key": "k", "retry": Retry(1), "timeouts": Timeouts(first_event=0.2)}
+        client = AsyncClient(f"{provider}:m", base_url=f"http://127.0.0.1:{port}/v1", **settings)
+        stream = client.stream("hi")
+        await client.aclose()
+        with pytest.raises(ConfigError, match="closed"):
+            await stream.collect()
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        port = listening.getsockname()[1]
+        asyncio.run(main())
+
+
+def test_where_connections_go_keeps_nothing_of_what_the_first_request_said() -> None:
+    session: Any = AsyncClient("openai-responses-ws:m", api_key="k")._session
+    said = SaidOnce()
+    plan = session.plan("hi", {"extra_body": {"metadata": said}}, stream=True)
+    endpoint, known = endpoint_of(plan), weakref.ref(said)
+    assert plan.call.body["metadata"] is said
+    del plan, said
+    gc.collect()
+    assert known() is None and endpoint.headers("k", {})
+
+
+class SaidOnce(dict[str, Any]):
+    """A value that can be referred to weakly."""
+
+
+# What differs from the first: none of them shares a connection with another.
+PLACES: dict[str, dict[str, Any]] = {
+    "the first": {},
+    "its address": {"base_url": "https://b.example/v1"},
+    "its key": {"api_key": "other"},
+    "its headers": {"headers": {"x-team": "b"}},
+    "its options": {"socket": WebSocketOptions(multiplexing=True)},
+    "headers of the call that belong to the connection": {"api-key": "t"},
+}
+
+
+def test_whatever_differs_of_where_connections_go_they_are_others() -> None:
+    def endpoint(**settings: Any) -> Endpoint:
+        own = {name: settings.pop(name) for name in ("api-key",) if name in settings}
+        given = {"base_url": "https://a.example/v1", "api_key": "k", **settings}
+        provider = ProviderConfig("openai-responses-ws", **given)
+        session: Any = AsyncClient("openai-responses-ws:m", providers=[provider])._session
+        return endpoint_of(session.plan("hi", {"extra_headers": own}, stream=True))
+
+    endpoints = {name: endpoint(**settings) for name, settings in PLACES.items()}
+    for name, one in endpoints.items():
+        assert [other for other in endpoints if endpoints[other].identity == one.identity] == [name]
+        assert one.identity == endpoint(**PLACES[name]).identity
+    first = endpoints["the first"]
+    assert (first.url, first.provider, first.key) == (
+        "wss://a.example/v1/responses",
+        "openai-responses-ws",
+        "k",
+    )
+    assert (first.options, first.connect_timeout) == (WebSocketOptions(), Timeouts().connect)
+    assert endpoints["its headers"].own_headers == {"x-team": "b"}
+
+
 # -- copied --------------------------------------------------------------------------------------------------
 
 
@@ -336,16 +407,21 @@ def test_a_copied_client_knows_nothing_of_the_first_one_s_calls(
         gc.collect()
 
 
-def test_a_copied_conversation_goes_on_over_the_same_client() -> None:
-    with (
-        ScriptedServer([Answer(body=WHOLE)] * 3) as server,
-        Client("openai-chat:m", base_url=server.url, api_key="k") as client,
-    ):
-        talk = client.conversation()
-        talk.chat("hi")
-        other = copy.copy(talk)
-        other.chat("hi")
-        assert server.connections == 1
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_a_copied_conversation_goes_on_over_the_same_client(make: Callable[[Any], Any]) -> None:
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", base_url=server.url, api_key="k") as client:
+            talk = client.conversation()
+            await talk.chat("hi")
+            await make(talk).chat("hi")
+
+    with ScriptedServer([Answer(body=WHOLE)] * 4) as server:
+        asyncio.run(main())
+        with Client("openai-chat:m", base_url=server.url, api_key="k") as client:
+            talk = client.conversation()
+            talk.chat("hi")
+            make(talk).chat("hi")
+        assert server.connections == 2
 
 
 # -- in other programs ---------------------------------------------------------------------------------------
@@ -449,6 +525,17 @@ status = os.waitpid(child, 0)[1]
 print(status, flush=True)
 os._exit(0)
 """
+
+
+def test_what_a_forked_child_inherits_is_kept_and_not_used() -> None:
+    """What is freed there would be closed, which the parent goes on with."""
+    session: Any = AsyncClient("openai-responses-ws:m", api_key="k", limits=Limits(rpm=9))._session
+    session.admission(session.plan("hi", {}, stream=False))
+    owned = session._transports, session.pools, session._ledger
+    kept = session.start_afresh()
+    assert all(any(each is one for one in kept) for each in owned)
+    assert (session._transports, session._pools, session._ledger) == ({}, None, None)
+    assert session._transports is not owned[0] and session.pools is not owned[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

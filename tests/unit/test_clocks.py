@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from brainwires_provider import Timeouts
+from brainwires_provider import ProviderError, RequestTimeout, StreamTimeout, Timeouts
 from brainwires_provider._core.deadlines import Deadlines, timer_of
+from virtual_time import timers, virtually
 
 NONE = Timeouts(connect=None, first_event=None, idle=None)
 
@@ -63,6 +65,74 @@ def test_silence_of_the_link_counts_from_its_last_sign_of_life() -> None:
     assert clocks.next_due(14) == (17, "idle")
     clocks.waiting_since = 15
     assert clocks.next_due(16) == (18, "idle")  # an event is a sign of life too
+
+
+def test_a_request_is_looked_at_whenever_one_of_its_clocks_may_run_out() -> None:
+    async def main() -> None:
+        loop, over = asyncio.get_running_loop(), []
+        timer, link = timer_of(loop), Link()
+        clocks = Deadlines(Timeouts(first_event=5, idle=3), loop.time())
+        clocks.watch(loop, lambda clock: over.append((clock, loop.time())))
+        assert timer.wakes == 5 and timers()[0].when() == 5
+        await asyncio.sleep(4)
+        link.heard_at = 5
+        clocks.begin(link)
+        assert (clocks.begun, clocks.waiting_since, clocks.link) == (True, 4, link) and timer.timed == {
+            clocks
+        }
+        timer.drop(clocks)
+        link.heard_at = 6
+        clocks.on_timeout()  # something has come meanwhile: again later
+        assert timer.timed == {clocks} and not over
+        await asyncio.sleep(4.9)
+        link.heard_at = 7
+        await asyncio.sleep(1)
+        assert loop.time() == 9.9 and not over and timer.wakes == 10
+        clocks.restart()
+        assert (clocks.begun, clocks.link, clocks.waiting_since) == (False, None, loop.time())
+        clocks.watch(loop, lambda clock: over.append((clock, loop.time())))
+        await asyncio.sleep(9)
+        assert over == [("first_event", 9.9 + 5)] and timers() == []
+        clocks.drop()
+        clocks.on_timeout()  # nobody is told any more
+        assert len(over) == 1 and not timer.timed
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("first_event", [None, 50])
+def test_an_answer_that_has_begun_has_a_clock_of_its_own(first_event: float | None) -> None:
+    async def main() -> None:
+        loop, over = asyncio.get_running_loop(), []
+        clocks = Deadlines(Timeouts(first_event=first_event, idle=3), loop.time())
+        clocks.watch(loop, lambda clock: over.append((clock, loop.time())))
+        await asyncio.sleep(4)
+        clocks.begin(Link())
+        await asyncio.sleep(99)
+        assert over == [("idle", 14 + 3)]  # since the link's last sign of life
+
+    virtually(main())
+
+
+# the clock, whether an answer has begun: what the error says, and of which type it is
+SAID: dict[str, tuple[bool, str, type[ProviderError]]] = {
+    "first_event": (False, "no answer began within 1 s (Timeouts.first_event)", RequestTimeout),
+    "attempt": (False, "no answer began within 3 s (Timeouts.attempt)", RequestTimeout),
+    "total": (False, "no answer began within 4 s (Timeouts.total)", RequestTimeout),
+    "idle": (True, "the answer stalled: the idle clock of 2 s ran out", StreamTimeout),
+    "content": (True, "the answer stalled: the content clock of 5 s ran out", StreamTimeout),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_an_error_names_its_clock_and_limit(name: Any) -> None:
+    begun, words, kind = SAID[name]
+    limits = Timeouts(first_event=1, idle=2, attempt=3, total=4, content=5)
+    clocks, partial = Deadlines(limits, 0), object()
+    clocks.begun = begun
+    error: Any = clocks.error(name, lambda: partial)  # type: ignore[arg-type,return-value]
+    assert (type(error), error.clock, str(error)) == (kind, name, words)
+    assert getattr(error, "partial", None) is (partial if begun else None)
 
 
 def test_the_timer_keeps_nothing_of_a_request_that_is_done() -> None:

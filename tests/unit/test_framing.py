@@ -162,6 +162,9 @@ CASES: list[tuple[str, Callable[[], Framing], bytes, list[WireMessage], End]] = 
     ("sse cut in a comment", SSEFraming, b"data: 1\n\n: hi", m(b"1"), False),
     ("sse cut after cr", SSEFraming, b"data: 1\r\n\r", m(b"1"), True),
     ("sse is json", SSEFraming, b'{"error": {"no": 1}}', m(b'{"error": {"no": 1}}'), False),
+    ("sse has json and a name", SSEFraming, b'{"a":\n2}\nevent: error\n\n', m(b'{"a":\n2}', event="error"), True),
+    ("sse has json and data", SSEFraming, b"[1,\nid: 2\ndata: 3]\n\n", m(b"[1,\nid: 2\n3]"), True),
+    ("sse has json after data", SSEFraming, b"data: 1\n{\n[2\n\n", m(b"1"), True),
     ("sse has json", SSEFraming, b"data: 1\n\n{\n  : 2\n}\n\ndata: 3\n\n", m(b"1", b"{\n  : 2\n}", b"3"), True),
     ("sse has json in an event", SSEFraming, b"data: 1\n{2}\n\n", m(b"1"), True),
     # SSE: the limit

@@ -132,6 +132,29 @@ def test_a_first_that_waits_for_its_place_is_looked_at_twenty_times_a_second_at_
     virtually(main())
 
 
+@pytest.mark.parametrize("slow", [2.5, 3.5, 12])
+def test_a_first_that_was_not_sent_when_the_second_was_due_is_hedged_once_it_is_slow(slow: float) -> None:
+    """Its key takes so long; the second begins at the next look."""
+
+    async def key() -> str:
+        await asyncio.sleep(slow if not asked else 0)
+        asked.append(True)
+        return "k"
+
+    async def main() -> tuple[int, float]:
+        network = Network((100, True), (1, True))
+        settings: Any = {"hedge": Hedge(1, share=1), "base_url": "http://localhost:9"}
+        async with AsyncClient("openai-chat:m", api_key=key, **settings) as client:
+            session: Any = client._session
+            session._transports["http"] = network
+            await client.chat("Hi")
+        return network.requests, asyncio.get_running_loop().time()
+
+    asked: list[bool] = []
+    requests, taken = virtually(main())
+    assert requests == 2 and slow + 1 <= taken <= slow + 2
+
+
 def test_at_most_a_share_of_the_calls_is_hedged_however_slow_all_are() -> None:
     async def main() -> int:
         network = Network(*[(20.0, True)] * 400)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import random
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -104,6 +105,17 @@ def test_a_waiter_that_leaves_frees_its_place() -> None:
     line.limiter.leave(large, 3)
 
     assert small.ticket is not None and line.limiter.waiting == 0
+
+
+def test_a_place_that_was_granted_to_one_who_leaves_is_given_back() -> None:
+    """All of it, to who waits; and one that the queue does not know any more may leave too."""
+    line = Line(rpm=2, itpm=100, otpm=100, concurrency=1)
+    first, second = line.ask(0, input=90, output=80), line.ask(1, input=70, output=60)
+    line.limiter.leave(first, 2)
+    assert first.ticket is not None and not first.ticket.is_open and second.ticket is not None
+    line.limiter.leave(Waiter(Amounts(), lambda: None), 3)
+    used = {kind: window.used(3) for kind, window in line.limiter.windows.items()}
+    assert used == {"requests": 1, "input": 70, "output": 60} and line.limiter.running == 1
 
 
 def test_a_place_that_is_settled_counts_what_was_used() -> None:
@@ -245,6 +257,65 @@ def test_a_reset_without_a_zone_is_of_utc(reset: str) -> None:
     assert stated_limits(names | headers, NOW) == {"requests": Stated(9, 9, 30.0)}
 
 
+# The providers' names of limits, {} for limit, remaining and reset, as their pages and responses have them.
+NAMES_OF_LIMITS = {
+    "x-ratelimit-{}-requests": "requests",
+    "anthropic-ratelimit-requests-{}": "requests",
+    "x-ratelimit-{}-req-minute": "requests",
+    "x-ratelimit-{}-tokens": "tokens",
+    "anthropic-ratelimit-tokens-{}": "tokens",
+    "x-ratelimit-{}-tokens-minute": "tokens",
+    "anthropic-ratelimit-input-tokens-{}": "input",
+    "x-ratelimit-{}-tokens-prompt": "input",
+    "anthropic-ratelimit-output-tokens-{}": "output",
+    "x-ratelimit-{}-tokens-generated": "output",
+}
+
+
+@pytest.mark.parametrize("name", NAMES_OF_LIMITS)
+def test_every_name_of_a_limit_is_read(name: str) -> None:
+    def stated(limit: str, template: str = name) -> dict[str, str]:
+        values = (limit, "7", "30s")
+        return dict(zip(map(template.format, ("limit", "remaining", "reset")), values, strict=True))
+
+    kind = NAMES_OF_LIMITS[name]
+    assert stated_limits(stated("9"), NOW) == {kind: Stated(9, 7, 30.0)}
+    assert stated_limits(stated("9"), NOW, frozenset((kind,))) == {}
+    for other in NAMES_OF_LIMITS:
+        if other != name:  # one that states no limit hides none
+            assert stated_limits(stated("9") | stated("0", other), NOW) == {kind: Stated(9, 7, 30.0)}
+
+
+# a reset as it is stated: its seconds
+RESETS: dict[str, float | None] = {
+    "2d": None,
+    "1d": 86_400.0,
+    "24h": 86_400.0,
+    "23h60m1s": None,
+    "2h": 7_200.0,
+    "3m": 180.0,
+    "4s": 4.0,
+    "5ms": 0.005,
+    "1.5m": 90.0,
+    "1m2s3ms": 62.003,
+    "86400": 86_400.0,
+    "86400.5": None,
+    "-1s": None,
+    "1 s": None,
+    "1w": None,
+    "": None,
+    "inf": None,
+}
+
+
+def test_every_unit_of_a_reset_and_the_longest_one() -> None:
+    for text, seconds in RESETS.items():
+        reset = stated_limits(openai(9, 9, text), NOW)["requests"].reset
+        assert reset == (None if seconds is None else pytest.approx(seconds)), text
+    for limit, remaining, expected in (("60.0", "0", Stated(60, 0, 1.0)), ("1", "1e1", Stated(1, 10, 1.0))):
+        assert stated_limits(openai(limit, remaining, "1s"), NOW) == {"requests": expected}
+
+
 # name: what the response to the first request states, and the moment at which ten more have a place
 WITHOUT_RESET: dict[str, dict[str, str]] = {
     "a limit of a minute by its name": {
@@ -349,6 +420,27 @@ ESTIMATES: dict[str, tuple[dict[str, Any] | None, str, Amounts]] = {
     "Chinese": ({"text": "字" * 8000}, "openai-chat", Amounts(1, 2001, 0)),
     "a long text is no picture": ({"text": "words " * 2000}, "openai-chat", Amounts(1, 3001, 0)),
     "a maximum that is no number": ({"max_tokens": True}, "openai-chat", Amounts(1, 1, 0)),
+    "the larger one of two": ({"max_tokens": 7, "max_completion_tokens": 9}, "openai-chat", Amounts(1, 1, 9)),
+    "the larger one of two, further in": (
+        {"max_tokens": 9, "options": {"num_predict": 7}},
+        "openai-chat",
+        Amounts(1, 1, 9),
+    ),
+    "no answer is one": ({"max_tokens": 7, "n": 0}, "openai-chat", Amounts(1, 1, 7)),
+    "the larger number of answers": (
+        {"max_tokens": 7, "n": 3, "best_of": 2},
+        "openai-chat",
+        Amounts(1, 1, 21),
+    ),
+    "options that are none": ({"options": "max_tokens"}, "openai-chat", Amounts(1, 3, 0)),
+    "three letters": ({"text": "abc"}, "openai-chat", Amounts(1, 1, 0)),
+    "four": ({"text": "abcd"}, "openai-chat", Amounts(1, 2, 0)),
+    "bytes, in any place": ({"a": (b"A", [b"B"])}, "openai-chat", Amounts(1, 2001, 0)),
+    "texts in a tuple and in an unusual mapping": (
+        {"a": ("abcd", MappingProxyType({"b": "efgh"}))},
+        "openai-chat",
+        Amounts(1, 3, 0),
+    ),
 }
 
 
@@ -529,6 +621,22 @@ def test_a_cancelled_waiter_frees_its_place(cancelled: int) -> None:
         return served
 
     assert virtually(main()) == [n for n in range(4) if n != cancelled]
+
+
+@pytest.mark.parametrize("limit", [10, 1])
+def test_who_waits_is_served_as_soon_as_a_higher_limit_is_learned(limit: int) -> None:
+    async def main() -> float:
+        place = gate()
+        await place.enter(Amounts(), Waits())
+        place.learn(openai(1, 0, "60s"))
+        waiting = asyncio.create_task(place.enter(Amounts(), Waits()))
+        await asyncio.sleep(5)
+        assert (place.waiting, place.running) == (1, 1)
+        place.learn({"x-ratelimit-limit-requests": str(limit)})
+        await waiting
+        return asyncio.get_running_loop().time()
+
+    assert virtually(main()) == (5.0 if limit == 10 else 60.0)
 
 
 def test_a_closed_client_lets_nobody_wait() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -14,12 +15,15 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict, cast
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import (
     AsyncClient,
     AuthenticationError,
     Client,
     Fallback,
+    Hedge,
+    OutputError,
     OutputInvalid,
     OutputRefused,
     OutputTruncated,
@@ -32,6 +36,7 @@ from brainwires_provider import (
     Timeouts,
     Tool,
 )
+from brainwires_provider._core.output import _answering, _json_in
 from brainwires_provider.events import PartEnd, PartStart, ResponseStart, collect
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, ScriptedServer, Wait, split, sse
@@ -128,6 +133,7 @@ def test_a_refusal_is_not_repaired(colour: str, stream: bool) -> None:
 
 ROOTS: tuple[tuple[Any, Any, Any], ...] = (
     (int, 5, 5),
+    (Annotated[int, ["a note that has no hash"]], 5, 5),
     (list[Person], [{"name": "A", "age": 1}], [Person("A", 1)]),
     (Color, "red", Color.RED),
     (Cat | Dog, {"kind": "Dog", "name": "Rex"}, Dog("Rex")),
@@ -224,7 +230,10 @@ def test_a_grammar_too_large_goes_by_a_forced_tool_once(colour: str, stream: boo
         assert any(d.field == "output" and d.outcome == "emulated" for d in response.report.deviations)
     bodies = [request.json() for request in server.requests]
     assert ["response_format" in body for body in bodies] == [True, False, False]
-    assert bodies[1]["tools"][0]["function"]["name"] == "answer"
+    (tool,) = bodies[1]["tools"]
+    schema = bodies[0]["response_format"]["json_schema"]["schema"]
+    asked = {"name": "answer", "description": "Give the answer.", "parameters": schema}
+    assert {**tool["function"], **asked} == tool["function"] and bodies[1]["tools"] == bodies[2]["tools"]
     assert bodies[1]["tool_choice"]["function"]["name"] == "answer"
 
 
@@ -233,6 +242,9 @@ def test_a_grammar_too_large_goes_by_a_forced_tool_once(colour: str, stream: boo
     [
         "The compiled grammar is too large, which would cause performance issues.",
         "Schema is too complex.",
+        "The schema of the answer is too large.",
+        "grammar: too complex",
+        "The grammar would become too big",
         "The specified schema produces a constraint that has too many states for serving.  Typical causes …",
         "Schemas contains too many optional parameters (26), which would make grammar compilation inefficient.",
         "Schemas contains too many parameters with union types (17 parameters with type arrays or anyOf).",
@@ -333,6 +345,8 @@ def test_a_forced_answer_beside_calls_waits_for_their_results(first: int) -> Non
         'maybe {"name": "wrong", "age": 1}?</think> It is {"name": "Ada", "age": 36}',
         'First {"name": "draft", "age": 1}, now corrected: {"name": "Ada", "age": 36} [1]',
         '{"name": "wrong", "age": 1}\n```json\n{"name": "Ada", "age": 36}\n```\nSee [{"name": "x", "age": 1}].',
+        '```json\n{"name": "Ada", "age": 36}\n```\nNot {"name": "x",',
+        '{"name": "x",\n```json\n{"name": "Ada", "age": 36}\n```',
         'See {x: {"name": "wrong", "age": 1}} and {"name": "Ada", "age": 36}. {',
     ],
 )
@@ -393,7 +407,11 @@ def test_a_repair_carries_only_the_last_bad_answer() -> None:
     roles = [[m["role"] for m in request.json()["messages"]] for request in server.requests]
     assert roles == [["system", "user"], *[["system", "user", "assistant", "user"]] * 4]
     assert "bad 3" in str(server.requests[4].json()) and "bad 2" not in str(server.requests[4].json())
-    assert 'age: must be an integer, not "bad 3"' in server.requests[4].json()["messages"][-1]["content"]
+    assert server.requests[4].json()["messages"][-1]["content"] == (
+        "Your answer does not have the form that was asked for:\n"
+        '- age: must be an integer, not "bad 3"\n'
+        "Give the whole answer again, corrected, as JSON only."
+    )
 
 
 def test_same_shaped_dataclasses_are_chosen_by_tag() -> None:
@@ -418,6 +436,29 @@ class Loose(TypedDict, total=False):
     name: str
 
 
+FENCE = "```json\n{}\n```"
+# a text that is no JSON as a whole: what of it may be the answer, the likeliest first
+FOUND: dict[str, tuple[str, list[Any]]] = {
+    "none": ("no", []),
+    "two": ('{"a": 1} and {"b": 2}', [{"b": 2}, {"a": 1}]),
+    "braces of prose before one": ('{"x"} {"a": 1}', [{"a": 1}]),
+    "a broken one after one": ('{"a": 1} then {"b": ', []),
+    "a part of a broken one": ('{"a": 1} {"b": , {"c": 3}', []),
+    "a fence before prose": ('{"a": 1} ' + FENCE.format('{"b": 2}'), [{"b": 2}, {"a": 1}]),
+    "two fences": (FENCE.format('{"a": 1}') + FENCE.format('{"b": 2}'), [{"b": 2}, {"a": 1}]),
+    "a broken fence after one": (FENCE.format('{"a": 1}') + FENCE.format('{"b": '), []),
+    "a broken fence after prose": ('{"a": 1} ' + FENCE.format('{"b": '), []),
+    "broken prose after a fence": (FENCE.format('{"a": 1}') + ' then {"b": ', [{"a": 1}]),
+    "broken prose before a fence": ('{"b": 1 ' + FENCE.format('{"a": 1}'), [{"a": 1}]),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_of_a_text_may_be_the_answer(name: str) -> None:
+    text, values = FOUND[name]
+    assert list(_json_in(text)) == values
+
+
 # A type, and an answer of which only a part is of it: what is broken, or only thought of, is no answer.
 FRAGMENTS: tuple[tuple[Any, str], ...] = (
     (Node, '{"name":"a","kids":[{"name":"b","kids":[]}'),
@@ -427,6 +468,9 @@ FRAGMENTS: tuple[tuple[Any, str], ...] = (
     (Node, 'Draft {"name":"b","kids":[]}. Final: {"name":"a","kids":[,'),
     (Node, 'Draft {"name":"b","kids":[]}. Final: {"name":"a","kids":[],}'),
     (Node, '```json\n{"name":"a","kids":[{"name":"b","kids":[]}\n```'),
+    (Node, 'Draft {"name":"b","kids":[]}.\n```\n{"name":"a","kids":[,\n```'),
+    (Node, '```\n{"name":"b","kids":[]}\n```\nFinal:\n```\n{"name":"a","kids":[,\n```'),
+    (Node, 'Draft {"name":"b","kids":[]}.\n```\nlook()\n```\nFinal: {"name":"a","kids":[,'),
     (Node, '<think>{"name":"b","kids":[]}</think>'),
     (Node, '<think>{"name":"b","kids":[]}'),
     (dict[str, Any], '{"a": 1, "b": {"c":2}'),
@@ -549,6 +593,24 @@ def test_a_stream_is_validated_at_its_end(colour: str) -> None:
     assert caught.value.partial is not None and caught.value.partial.text == "no"
 
 
+@pytest.mark.parametrize("colour", COLOURS)
+def test_iterating_alone_raises_at_the_end_of_an_answer_of_another_type(colour: str) -> None:
+    make = COLOURS[colour][0]
+    events: list[Any] = []
+
+    async def read(stream: Any) -> None:
+        async for event in stream:
+            events.append(event)
+
+    for text in ("no", '{"response": 5}'):
+        with served(text, stream=True) as server:
+            client = make("openai-chat:m", base_url=server.url, api_key="k")
+            stream = client.stream("hi", output=int)
+            with pytest.raises(OutputInvalid) if text == "no" else nullcontext():
+                _ = asyncio.run(read(stream)) if colour == "async" else [events.append(e) for e in stream]
+    assert [type(each) for each in events].count(ResponseEnd) == 2
+
+
 def test_a_conversation_has_typed_turns_and_no_bad_answers() -> None:
     answers = ("no", '{"response": 5}', '{"response": 6}', '{"response": "x"}', "no")
     with served(*answers) as server, Client("openai-chat:m", base_url=server.url, api_key="k") as client:
@@ -587,6 +649,34 @@ def test_a_wrong_answer_of_a_call_to_several_models_names_its_model(how: str) ->
 
     assert response.output == 5 and asked == ["m", "m-1", "m", "m-1"]
     assert [each.model for each in response.attempts] == [f"openai-chat:{name}" for name in asked[:3]]
+
+
+SEVERAL = ("openai-chat:m-1", "groq:m", "groq:m-large")
+# The other models, that of a hedge, what the answer says of itself, and the name that its model was asked by.
+NAMES: list[tuple[tuple[str, ...], Hedge | None, tuple[str, str | None], str | None]] = [
+    ((), None, ("openai-chat", "m"), None),
+    ((), Hedge(1), ("openai-chat", "m-2024"), "openai-chat:m"),
+    ((), Hedge(1, model="anthropic:c"), ("anthropic", "c-1"), "anthropic:c"),
+    (SEVERAL, None, ("openai-chat", "m-2024"), "openai-chat:m"),
+    (SEVERAL, None, ("openai-chat", "m-1-2024"), "openai-chat:m-1"),
+    (SEVERAL, None, ("groq", "m-2024"), "groq:m"),
+    (SEVERAL, None, ("groq", "m-large-2"), "groq:m-large"),
+    (SEVERAL, None, ("groq", "another"), "groq:m-large"),
+    (SEVERAL, None, ("groq", None), "groq:m-large"),
+    (SEVERAL, None, ("cohere", "x"), "cohere:x"),
+]
+
+
+@pytest.mark.parametrize(("others", "hedge", "said_of_itself", "name"), NAMES)
+def test_of_several_models_the_one_that_answered_is_named_as_it_was_asked(
+    others: tuple[str, ...], hedge: Hedge | None, said_of_itself: tuple[str, str | None], name: str | None
+) -> None:
+    session: Any = AsyncClient("openai-chat:m", api_key="k")._session
+    planned = session.plan("hi", {}, stream=False)
+    plan = replace(planned, others=tuple(map(Fallback, others)), hedge=hedge)
+    provider, model = said_of_itself
+    answer = replace(planned.target.protocol.decoder(planned.target.origin).partial(), provider=provider)
+    assert _answering(plan, replace(answer, model=model)) == name
 
 
 def test_counting_takes_a_type() -> None:
@@ -651,6 +741,73 @@ def test_the_total_timeout_holds_for_an_answer_with_its_repairs(way: str) -> Non
             _ = client.chat("hi", **args) if way == "chat" else client.run("hi", **args).result()
         assert monotonic() - begun < 0.7 and 2 <= len(server.requests) <= 3
     assert len(caught.value.attempts) >= 1
+
+
+# name: the answer, and the error of it
+FAILURES: dict[str, tuple[Answer, type[OutputError], str]] = {
+    "refused": (said(None, refusal="No."), OutputRefused, "the model refused to answer: No."),
+    "refused, without words": (said("", "content_filter"), OutputRefused, "the model refused to answer"),
+    "cut off": (
+        said("4", "length"),
+        OutputTruncated,
+        "the answer was cut off by the token limit: raise max_tokens",
+    ),
+    "of another type": (
+        said("no"),
+        OutputInvalid,
+        "the answer is not of the type int:\n- there is no whole JSON in the answer",
+    ),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", FAILURES)
+def test_the_error_of_an_answer_tells_where_it_came_from(name: str, stream: bool) -> None:
+    """The second attempt's answer: the first is among the attempts."""
+    answer, kind, words = FAILURES[name]
+    second = Answer(headers={"x-request-id": "r-2", "content-type": "application/json"}, body=answer.body)
+    with (
+        ScriptedServer([Answer(500, {"x-request-id": "r-1"}), second]) as server,
+        pytest.raises(kind) as caught,
+    ):
+        settings: dict[str, Any] = {"retry": Retry(2, base=0.001, repairs=0)}
+        ask("sync", server.url, stream=stream, args={"output": int}, **settings)
+    error = caught.value
+    assert error.message == words
+    assert (error.provider, error.model, error.request_id) == ("openai-chat", "gpt-4o", "r-2")
+    assert [(each.status, each.request_id) for each in error.attempts] == [(500, "r-1")]
+    assert error.partial is not None and error.partial.request_id == "r-2"
+    assert [each.path for each in getattr(error, "problems", ())] == ([""] if kind is OutputInvalid else [])
+
+
+def test_wrong_answers_are_among_the_attempts_with_all_that_is_known_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After each one's own attempts; what they used is in the answer's usage, or where there is none, beside them."""
+    monkeypatch.setattr(
+        prices, "service_at", lambda _, real=prices.service_at: real("https://api.openai.com/v1")
+    )
+    wrong = [Answer(headers={"x-request-id": f"r-{n}"}, body=said("no").body) for n in (2, 3)]
+    retry = Retry(2, base=0.001, repairs=2)
+    settings: dict[str, Any] = {"model": "openai-chat:gpt-4o", "prices": True, "retry": retry}
+    outcomes = []
+    for last in (said('{"response": 5}'), Answer(401, {"x-request-id": "r-4"}, b"{}")):
+        with ScriptedServer([Answer(500, {"x-request-id": "r-1"}), *wrong, last]) as server:
+            try:
+                outcomes.append(
+                    ask("sync", server.url, stream=False, args={"output": int}, **settings).response
+                )
+            except AuthenticationError as error:
+                outcomes.append(error)
+    for outcome in outcomes:
+        known = [(each.request_id, each.status, each.model) for each in outcome.attempts]
+        assert known[:3] == [("r-1", 500, None), ("r-2", None, None), ("r-3", None, None)]
+        assert len(known) == 3 + (outcome is outcomes[1])
+    answered, failed = outcomes
+    assert all(each.usage is each.cost is None for each in answered.attempts)
+    assert [each.usage and each.usage.input_tokens for each in failed.attempts] == [None, 10, 10, None]
+    costs = [each.cost for each in failed.attempts]
+    assert costs[2] is not None and costs[0] is costs[1] is costs[3] is None
 
 
 @pytest.mark.parametrize("colour", COLOURS)

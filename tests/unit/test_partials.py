@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brainwires_provider import Attempt, PartStart, ResponseRestart, TextDelta, ToolCallDelta, ToolCallPart
-from brainwires_provider._core.partials import Partials, closed
+from brainwires_provider._core.partials import Partials, closed, without_thought
 from brainwires_provider.events import PartEnd
 from brainwires_provider.types import TextPart
 
@@ -25,11 +25,31 @@ TABLE: tuple[tuple[str, Any, bool], ...] = (
     ('{"a": "x\\', {"a": "x"}, True),
     ('{"a": "x\\u00', {"a": "x"}, True),
     ('{"a": "\\ud83d\\ude', {"a": ""}, True),
+    *((f'{{"a": "x\\{half}', {"a": "x"}, True) for half in ("u", "u0", "u00", "u006")),
+    ('{"a": "x\\u0061', {"a": "xa"}, True),
+    ('{"a": "x\\n', {"a": "x\n"}, True),
+    *(
+        (f'{{"a": "x\\u{first}{half}', {"a": "x"}, True)
+        for first in ("d83d", "D83D", "dbff", "DBFF", "d8FF", "d9ff", "da00", "DA00")
+        for half in ("", "\\", "\\u", "\\ud", "\\ude", "\\ude0")
+    ),
+    ('{"a": "\\ud83d\\ude00', {"a": "\U0001f600"}, True),
+    ('{"a": "x\\uE000', {"a": "x\ue000"}, True),
     ('{"a": "x\\\\"', {"a": "x\\"}, False),
     ('{"a": "x\\""', {"a": 'x"'}, False),
+    ('"x', "x", True),
+    ('"x"', "x", False),
     ("[[1, 2], [3", [[1, 2], []], False),
     ('[1, "x"] more', [1, "x"], False),
     ('{"a": {"b": [', {"a": {"b": []}}, False),
+    ('{"a": [1, 2], "b": 3, "c', {"a": [1, 2], "b": 3}, False),
+    ('[{"a": 1}, {"b": 2}, "c', [{"a": 1}, {"b": 2}, "c"], True),
+    ('{"a": 1}}', {"a": 1}, False),
+    ('"x', "x", True),
+    ('"x" more', "x", False),
+    ("12 ", 12, False),
+    ("[1,,", [1], False),
+    ("{,", {}, False),
 )
 
 
@@ -38,10 +58,12 @@ def test_what_is_open_is_closed(text: str, value: Any, is_open: bool) -> None:
     assert closed(text) == (value, is_open)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "tru", "12", "}", "[}", "{,", "[1 2]", '["a" "b"]'])
+VAIN = '|  |tru|12|}|[}|{]|[1 2]|["a" "b"]|{"a": 1 "b|{"a":nul,|[1, }|:|,'
+
+
+@pytest.mark.parametrize("text", VAIN.split("|"))
 def test_what_has_no_value_yet_or_never(text: str) -> None:
-    found = closed(text)
-    assert found is None or found.value in ({}, [])
+    assert closed(text) is None
 
 
 def feed(partials: Partials, *texts: str) -> list[Any]:
@@ -80,8 +102,27 @@ SCHEMA: dict[str, Any] = {
         "when": {"if": {"required": ["a"]}, "then": {"properties": {"word": {"const": "red"}}}},
         "with": {"dependentSchemas": {"a": {"properties": {"word": {"const": "red"}}}}},
         "any": True,
+        **{
+            f"held-{name}": {"type": "string", name: value}
+            for name, value in (("pattern", "^a"), ("contentEncoding", "base64"), ("enum", ["x"]))
+        },
+        **{
+            f"in-{name}": {name: [{"type": "string"}, {"const": "x"}]} for name in ("oneOf", "allOf", "anyOf")
+        },
+        **{f"in-{name}": {name: {"const": "x"}} for name in ("then", "else", "if")},
+        "ring": {"$ref": "#/$defs/Ring"},
+        "rest": {"prefixItems": [{"const": "x"}], "items": {"type": "string"}},
+        "first": {"prefixItems": [{"type": "string"}], "items": {"const": "x"}},
+        "number": {"type": "integer", "enum": [1]},
+        "choice": {
+            "anyOf": [
+                {"properties": {"kind": {"const": "a"}, "word": {"const": "x"}}},
+                {"properties": {"kind": {"const": "b"}, "word": True}},
+                {"type": "array", "items": {"const": "x"}},
+            ]
+        },
     },
-    "$defs": {"Word": {"const": "green"}},
+    "$defs": {"Word": {"const": "green"}, "Ring": {"$ref": "#/$defs/Ring"}},
     "definitions": {"Word": {"const": "red"}},
 }
 SHOWN: tuple[tuple[str, Any], ...] = (
@@ -111,6 +152,25 @@ SHOWN: tuple[tuple[str, Any], ...] = (
     ('{"with": {"word": "re', {"with": {"word": "re"}}),
     ('{"with": {"a": 1, "word": "re', {"with": {"a": 1}}),
     ('{"any": "x', {"any": "x"}),
+    *((f'{{"held-{name}": "x', {}) for name in ("pattern", "contentEncoding", "enum")),
+    *((f'{{"in-{name}": "x', {}) for name in ("oneOf", "allOf", "anyOf", "then", "else")),
+    ('{"in-if": "x', {"in-if": "x"}),
+    ('{"self": "x', {"self": "x"}),
+    ('{"self": {"self": {"word": "re', {"self": {"self": {}}}),
+    ('{"ring": "x', {"ring": "x"}),
+    ('{"rest": ["x', {"rest": []}),
+    ('{"rest": ["x", "y', {"rest": ["x", "y"]}),
+    ('{"first": ["x', {"first": ["x"]}),
+    ('{"first": ["x", "y', {"first": ["x"]}),
+    ('{"first": ["x", "y", "z', {"first": ["x", "y"]}),
+    ('{"number": "x', {"number": "x"}),
+    ('{"choice": {"word": "y', {"choice": {}}),
+    ('{"choice": {"kind": "a", "word": "y', {"choice": {"kind": "a"}}),
+    ('{"choice": {"kind": "b", "word": "y', {"choice": {"kind": "b", "word": "y"}}),
+    ('{"choice": {"kind": "c", "word": "y', {"choice": {"kind": "c", "word": "y"}}),
+    ('{"choice": ["y', {"choice": []}),
+    ('{"word": "red", "free": "b', {"word": "red", "free": "b"}),
+    ('{"word": "red"', {"word": "red"}),
     ('{"other": "x', {"other": "x"}),
 )
 
@@ -126,10 +186,43 @@ def test_a_wrapped_value_is_unwrapped_and_prose_is_passed() -> None:
 
 def test_another_attempt_begins_anew() -> None:
     partials = Partials({}, None)
-    assert feed(partials, '{"a": 1,') == [{"a": 1}]
+    long = "x" * 1000
+    assert feed(partials, f'{{"a": "{long}", "a2": 1,') == [{"a": long, "a2": 1}]
     assert list(partials.feed(ResponseRestart(Attempt("cut")))) == []
     assert list(partials.feed(PartEnd(0, TextPart("x")))) == []
     assert feed(partials, '{"b": 2,') == [{"b": 2}]
+
+
+LONG = '{"long": "' + "x" * 6_400 + '", '
+CALLED = PartStart(1, ToolCallPart("c", "answer", ""))
+
+
+@pytest.mark.parametrize("again", ["a restart", "a call"])
+def test_what_comes_after_a_long_text_is_looked_at_from_its_beginning(again: str) -> None:
+    partials = Partials({}, None, "answer")
+    assert len(feed(partials, LONG)) == 1
+    if again == "a restart":
+        list(partials.feed(CALLED))
+        list(partials.feed(ToolCallDelta(1, LONG)))
+        list(partials.feed(ResponseRestart(Attempt("cut"))))
+        assert feed(partials, '{"a": 1,') == [{"a": 1}]  # of the text, until the tool is called again
+    list(partials.feed(CALLED))
+    assert list(partials.feed(ToolCallDelta(1, '{"b": 2,'))) == [{"b": 2}]
+
+
+# a wrapped answer as it grows: its values
+WRAPPED: tuple[tuple[tuple[str, ...], list[Any]], ...] = (
+    (('{"response": 1,', ' "b": 2,', "}"), [1]),
+    (('{"other": 1,', ' "response": null,'), [None]),
+    (("[1,", "2]"), []),
+    (('{"response": false}', " more"), [False]),
+    (("no braces", " at all"), []),
+)
+
+
+@pytest.mark.parametrize(("texts", "values"), WRAPPED)
+def test_a_wrapped_value_comes_once(texts: tuple[str, ...], values: list[Any]) -> None:
+    assert feed(Partials({}, "response"), *texts) == values
 
 
 def test_a_long_text_is_looked_at_in_proportion() -> None:
@@ -164,6 +257,25 @@ def test_only_the_answers_deltas_count() -> None:
     )
     values = [value for event in events for value in partials.feed(event)]
     assert values == [{"text": 1}, {"a": 1}, {"a": 1, "b": 2}]
+
+
+@pytest.mark.parametrize("name", ["think", "thinking", "thought", "reasoning"])
+def test_every_name_of_thoughts(name: str) -> None:
+    begin, end = f"<{name}>", f"</{name}>"
+    cases = {
+        f"{begin}Hm. {{}}{end}[1]": "[1]",
+        f"\n {begin}Hm.\n<b>{end}\n[1]": "\n[1]",
+        f"{begin}Hm. [": "",
+        f"{begin}Hm.</other> [1]": "",
+        f"{begin}a{end}b{end}[1]": f"b{end}[1]",
+        f"Hm.\nYes{end}[1]": "[1]",
+        f"a{end}b{end}[1]": "[1]",
+        f'{{"a": 1}}{end}': f'{{"a": 1}}{end}',
+        f"[1]{end}": f"[1]{end}",
+        f"Hm. {begin}a{end}[1]": "[1]",
+        f"<other>a</other>{name}": f"<other>a</other>{name}",
+    }
+    assert {text: without_thought(text) for text in cases} == cases
 
 
 def test_what_is_thought_before_is_not_shown() -> None:

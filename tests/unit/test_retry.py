@@ -6,10 +6,14 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import (
+    PROVIDERS,
     APIError,
+    AsyncClient,
     AuthenticationError,
+    BreakerOpenError,
     Client,
     ConfigError,
     ConnectError,
@@ -44,8 +48,8 @@ from brainwires_provider import (
     collect,
 )
 from brainwires_provider._core.attempt import commits
-from brainwires_provider._core.retry import is_worth_retrying, next_delay
-from brainwires_provider.types import Attempt
+from brainwires_provider._core.retry import is_worth_retrying, next_delay, retry_of
+from brainwires_provider.types import Attempt, Policies
 
 BUSY = RateLimitError("slow down", status=429)
 
@@ -119,6 +123,16 @@ WORTH: dict[str, tuple[ProviderError, str | None, bool, bool]] = {
     "an unknown wish": (BUSY, "maybe", False, True),
     "a wish of an answer that was cut": (StreamInterrupted("x", how="eof"), "false", False, True),
     "stored, and refused": (BUSY, None, True, True),
+    "its own refusal": (BreakerOpenError("x", retry_after=1), None, False, False),
+    "its own refusal, and the server says yes": (BreakerOpenError("x", retry_after=1), "true", False, False),
+    "the whole call's time, and a yes": (RequestTimeout("x", clock="total"), "true", False, False),
+    "a limit, and the server says no": (BUSY, "false", False, False),
+    "a limit, and the server says yes": (BUSY, "true", False, True),
+    "a wrong key, and a yes of no refusal": (ConfigError("x"), "true", False, False),
+    "stored, and overloaded": (OverloadedError("x", status=529), None, True, True),
+    "stored, and no answer": (TransportError("x"), None, True, False),
+    "stored, and failed with a yes": (ServerError("x", status=500), "true", True, False),
+    "stored, and a used-up quota": (RateLimitError("x", retryable=False), None, True, False),
     "stored, and not connected": (ConnectError("x"), None, True, True),
     "stored, and cut": (StreamInterrupted("x", how="reset"), None, True, False),
     "stored, and silent": (RequestTimeout("x", clock="first_event"), None, True, False),
@@ -132,6 +146,29 @@ def test_what_is_worth_another_attempt(name: str) -> None:
     headers = {} if wish is None else {"x-should-retry": wish}
 
     assert is_worth_retrying(error, headers, is_stored=is_stored) is worth
+
+
+OWN, CLIENTS = Retry(7), Retry(8)
+# the model, the client's policy, the call's policies: what holds
+POLICIES: dict[str, tuple[str, Retry | None, Policies | None, Retry]] = {
+    "the usual one": ("openai-chat:m", None, None, Retry(3)),
+    "the client's": ("openai-chat:m", CLIENTS, None, CLIENTS),
+    "the call's": ("openai-chat:m", CLIENTS, Policies(retry=OWN), OWN),
+    "the call has others": ("openai-chat:m", CLIENTS, Policies(), Retry(3)),
+    "a model on this machine": ("local:m", None, None, Retry(1)),
+    "a model on this machine, the client's": ("local:m", CLIENTS, None, CLIENTS),
+    "a server on this machine": ("ollama:m", None, None, Retry(3)),
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_whose_policy_holds(name: str) -> None:
+    model, client, call, retry = POLICIES[name]
+    session: Any = AsyncClient("openai-chat:m", api_key="k")._session
+    planned = session.plan("Hi", {}, stream=False)
+    target = replace(planned.target, row=PROVIDERS[model.partition(":")[0]])
+
+    assert retry_of(replace(planned, target=target, policies=call), Policies(retry=client)) == retry
 
 
 START = ResponseStart("r")

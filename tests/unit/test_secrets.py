@@ -28,16 +28,34 @@ from brainwires_provider import (
     ProviderConfig,
     ProviderError,
     Request,
+    ResponseRestart,
     Retry,
     WebSocketOptions,
 )
 from brainwires_provider._core.plan import endpoint_of
 from brainwires_provider.auth.redaction import header_secrets, redact
-from brainwires_provider.testing import Answer, CloseFrame, RecordedRequest, ScriptedServer, ScriptedSocket
+from brainwires_provider.testing import (
+    Answer,
+    CloseFrame,
+    Drop,
+    RecordedRequest,
+    ScriptedServer,
+    ScriptedSocket,
+    sse,
+)
 from brainwires_provider.transports.base import Outgoing
 from brainwires_provider.transports.websocket.handshake import Handshake
-from brainwires_provider.types.suspects import is_secret_header, is_secret_name
-from chat_answers import WHOLE
+from brainwires_provider.types.suspects import (
+    Guarded,
+    is_secret_header,
+    is_secret_name,
+    looks_like_key,
+    may_be_key,
+    query_fields,
+    secret_fields,
+    url_holds_secret,
+)
+from chat_answers import TEXT, WHOLE, chunk
 from event_streams import CONTENT_TYPE, error, exception
 from planted_key import ECHO, FORMS, KEY, ROUTES, leaks, shown, shown_by
 
@@ -343,6 +361,17 @@ def test_what_holds_a_secret_shows_none_and_is_not_pickled(name: str) -> None:
         pickle.dumps(holder)
 
 
+def test_an_attempt_that_a_stream_begins_again_after_shows_no_secret() -> None:
+    body = [sse(chunk({"reasoning_content": "Hm."}), done=False), Drop()]
+    with (
+        ScriptedServer([Answer(headers={"x-request-id": KEY}, body=body), Answer(body=[TEXT])]) as server,
+        Client("openai-chat:m", api_key=KEY, base_url=server.url, retry=Retry(2, base=0)) as client,
+    ):
+        events = list(client.stream("hi"))
+    (restart,) = [each for each in events if isinstance(each, ResponseRestart)]
+    assert restart.attempt.request_id == "[redacted]" and not leaks(repr(events))
+
+
 def test_what_a_request_is_made_of_shows_no_secret_either() -> None:
     """As rich does in a traceback with local variables."""
     from rich.pretty import pretty_repr
@@ -410,6 +439,107 @@ def test_a_base_url_that_is_refused_shows_no_secret(url: str) -> None:
             with pytest.raises(ConfigError) as caught:
                 client.prepare("hi")
             assert not leaks(*shown_by(caught.value)), name
+
+
+# What the keys of services begin with, as their pages on keys show them, and how much must follow.
+PREFIXES = (
+    *("sk-", "xai-", "pplx-", "nvapi-", "csk-", "glpat-", "sk_", "pk_", "rk_", "gsk_", "hf_", "r8_", "fw_"),
+    *("tgp_v1_", "ghp_", "ghs_", "github_pat_", "bw_dev_", "xoxb-", "xoxp-", "AIza", "ya29.", "ABSK", "eyJ"),
+)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "rest"), [*((each, 16) for each in PREFIXES), ("Bearer ", 6), ("basic  ", 6)]
+)
+def test_a_key_is_known_by_its_prefix_and_its_length(prefix: str, rest: int) -> None:
+    key = prefix + "ab3" * 6
+    for text in (key[: len(prefix) + rest], prefix.upper() + "x" * rest, f"({key})", f"key={key}"):
+        assert looks_like_key(text) and may_be_key(text)
+    for text in (key[: len(prefix) + rest - 1], f"a{key}", f"3{key}", key[len(prefix) :]):
+        assert not looks_like_key(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("abcdefghij0123456789", True),
+        ("abcdefghij+/0123456789", False),
+        ("abcdefghi+ABC0123456789", True),
+        ("abcdefghij012345678", False),
+        ("ABCDEFGHIJ0123456789", False),
+        ("abcdefghijklmnopqrstuvwxyz", False),
+        ("ABCDEFGHIJKLMNOPQRSTu", False),
+        ("aaaaaaaaaaaaaaaaaaaaaaaa 0000000000000000000000", False),
+        ("a model, abcdefghij0123456789", True),
+    ],
+)
+def test_a_long_mix_of_letters_and_digits_may_be_a_key(text: str, told: bool) -> None:
+    assert may_be_key(text) == told
+
+
+def test_secrets_among_fields_are_known_by_their_name_or_their_value() -> None:
+    token = "sk-" + "a" * 16
+    fields: dict[str, Any] = {"token": "x", "a": ["b", token, ""], "cookie": ("c", 5, "d"), "key": ""}
+    fields |= {"sig": 5, "secret": None, "b": token, "password": {"x": token}, "n": [[token]]}
+    found = [("token", "x"), ("a", token), ("cookie", "c"), ("cookie", "d"), ("b", token)]
+    assert list(secret_fields(fields)) == list(secret_fields(fields.items())) == found
+    assert list(secret_fields(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "decoded", "written"),
+    [
+        (
+            "https://h/p?a=1&key=a%20b&c=+#d=5",
+            [("a", "1"), ("key", "a b"), ("c", " ")],
+            [("a", "1"), ("key", "a%20b"), ("c", "+")],
+        ),
+        ("https://h/p?my%2Dkey=1=2", [("my-key", "1=2")], [("my-key", "1=2")]),
+        ("https://h/p", [], [("", "")]),
+        (None, [], [("", "")]),
+    ],
+)
+def test_a_query_is_read_decoded_and_as_it_is_written(
+    url: str | None, decoded: list[tuple[str, str]], written: list[tuple[str, str]]
+) -> None:
+    assert query_fields(url) == decoded + written
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://h/?key=a", True),
+        ("h/?a=b&api-key=", True),
+        ("https://me@h", True),
+        ("me:pw@h/v1", True),
+        ("//me:pw@h", True),
+        ("https://h:1/?a=b", False),
+        ("h/p@q", False),
+        ("https://h/#token=x", False),
+    ],
+)
+def test_a_url_with_a_user_or_a_secret_parameter_holds_one(url: str, told: bool) -> None:
+    assert url_holds_secret(url) == told
+
+
+@pytest.mark.parametrize("url", ["https://h:port/", "https://h:99999/", "h:99999", "https://[::1"])
+def test_what_is_no_url_is_an_error(url: str) -> None:
+    with pytest.raises(ValueError, match=r"(?i)port|IPv6"):
+        url_holds_secret(url)
+
+
+def test_what_is_guarded_shows_no_field_unless_it_is_listed() -> None:
+    class Plain(Guarded):
+        secret = KEY
+
+    class Listed(Plain):
+        def __rich_repr__(self) -> list[tuple[str, Any]]:
+            return [("a", "b"), ("n", 5)]
+
+    assert (repr(Plain()), repr(Listed())) == ("Plain()", "Listed(a='b', n=5)")
+    assert Plain().__rich_repr__() == []
+    with pytest.raises(TypeError, match="Listed cannot be pickled: it contains a secret"):
+        pickle.dumps(Listed())
 
 
 # A name of each field that holds a secret, as some settings or services write it.

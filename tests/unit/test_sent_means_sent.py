@@ -29,6 +29,7 @@ from brainwires_provider import (
     Message,
     OpaquePart,
     Options,
+    Origin,
     PreparedRequest,
     ProviderConfig,
     ProviderOptions,
@@ -49,6 +50,7 @@ from brainwires_provider.protocols.ollama import OllamaOptions
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.protocols.openai_responses import OpenAIResponsesOptions
 from brainwires_provider.protocols.relay import BrainwiresOptions
+from brainwires_provider.providers.facts import facts_of
 from brainwires_provider.types import Part, Request
 
 OWN: dict[str, type[ProviderOptions]] = {
@@ -256,6 +258,51 @@ def test_what_is_called_sent_is_in_the_request_and_what_is_not_is_reported(proto
         if (said := fault(name, setting, stream=stream))
     }
     assert not found
+
+
+ASKED = Request(
+    (Message.user("Hi"),),
+    options=Options(max_tokens=9000, top_p=0.5, seed=3, parallel_tool_calls=True, reasoning="minimal"),
+    system="Be brief.",
+)
+SAMPLED = ("system", "max_tokens", "top_p", "seed")
+REPORTS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]] = {
+    "anthropic": (
+        "claude-sonnet-4-6",
+        ("system", "max_tokens"),
+        ("parallel_tool_calls", "top_p", "seed"),
+        ("reasoning",),
+        ("parallel_tool_calls",),
+    ),
+    "bedrock": (
+        "us.meta.llama4-maverick-17b-instruct-v1:0",
+        ("system", "max_tokens", "top_p"),
+        ("seed", "parallel_tool_calls"),
+        ("reasoning",),
+        ("seed", "parallel_tool_calls"),
+    ),
+    "google": ("gemini-3-pro", SAMPLED, ("parallel_tool_calls",), ("reasoning",), ("parallel_tool_calls",)),
+    "google-interactions": ("gemini-3-pro", SAMPLED, ("parallel_tool_calls",), ("reasoning",), None),
+    "ollama": ("m", SAMPLED, ("parallel_tool_calls",), ("reasoning",), None),
+}
+"""A model, and what a request to it reports as sent, dropped, weakened; and as dropped when its tokens are counted."""
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_each_call_of_a_request_says_what_became_of_its_options(name: str) -> None:
+    model, sent, dropped, weakened, uncounted = REPORTS[name]
+    protocol, facts = PROVIDERS[name].protocol(), facts_of(model, name)
+    request, origin = replace(ASKED, model=model), Origin(protocol.name, name, model)
+    calls = [protocol.encode(request, origin, stream=stream, facts=facts) for stream in (False, True)]
+    told = [
+        (call.sent, tuple(d.field for d in call.deviations if d.outcome == "dropped"), call.weakened)
+        for call in calls
+    ]
+    assert told == [(sent, dropped, weakened)] * 2
+    if uncounted is not None:
+        count = protocol.count_call(request, origin, facts)
+        assert count.sent == sent
+        assert tuple(d.field for d in count.deviations if d.outcome == "dropped") == uncounted
 
 
 def test_every_option_has_a_setting() -> None:

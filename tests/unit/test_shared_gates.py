@@ -222,6 +222,16 @@ def test_without_a_server_an_error_says_what_is_wrong(server: RedisServer) -> No
     run(main())
 
 
+def test_a_server_has_one_client_however_many_ask_at_first() -> None:
+    async def main() -> None:
+        server = Server(Limits(shared="redis://127.0.0.1:9/0"))
+        clients = await asyncio.gather(*(server._connected() for _ in range(3)))
+        assert {id(client) for client in clients} == {id(server._client)} and server._client is not None
+        await server.aclose()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("how", ["no connection", "no answer"])
 def test_a_silent_server_is_not_waited_for(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(*_: Any, **__: Any) -> Any:
@@ -239,6 +249,106 @@ def test_a_silent_server_is_not_waited_for(how: str, monkeypatch: pytest.MonkeyP
     if how == "no connection":
         monkeypatch.setattr(asyncio, "open_connection", silent)
     with socket.create_server(("127.0.0.1", 0)) as listening:  # which takes connections, and reads nothing
+        run(main())
+
+
+class Answering:
+    """A server of one's own: it answers each PING once `together` of them have come, and all else at once."""
+
+    def __init__(self, together: int) -> None:
+        self.connections = self.pings = 0
+        self._together, self._enough = together, asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        while (line := await reader.readline()).startswith(b"*"):
+            words = [await reader.readline() for _ in range(2 * int(line[1:]))][1::2]
+            if words[0] == b"PING\r\n":
+                self.pings += 1
+                if self.pings >= self._together:
+                    self._enough.set()
+                await self._enough.wait()
+            writer.write(b"+PONG\r\n" if words[0] == b"PING\r\n" else b"+OK\r\n")
+        writer.close()
+
+
+def test_a_loop_has_eight_connections_at_most() -> None:
+    async def main() -> None:
+        answering = Answering(together=8)
+        listening = await asyncio.start_server(answering, "127.0.0.1", 0)
+        server = Server(Limits(shared=f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"))
+        await asyncio.gather(*(server.ping() for _ in range(20)))
+        assert (answering.connections, answering.pings) == (8, 20)
+        await server.aclose()
+        listening.close()
+
+    run(main())
+
+
+# a secret of the URL, and the parameter that the server's package refuses, whose name is in the error
+SECRETS = [("://:{}@", "abcd"), ("://:{}@", "a%62cd"), ("://user:{}@", "long-password"), ("://", "abcd")]
+
+
+@pytest.mark.parametrize(("place", "secret"), SECRETS)
+def test_no_secret_of_a_url_of_four_characters_or_more_is_shown(place: str, secret: str) -> None:
+    plain = secret.replace("%62", "b")
+    query = f"?{plain}=1" if "{}" in place else f"?password={secret}&{plain}=1"
+
+    async def main() -> None:
+        server = Server(Limits(shared=f"redis{place.format(secret)}127.0.0.1:9/0{query}"))
+        for ask in (server.ping(), server.command("TIME"), server.run("return 1", (), {})):
+            with pytest.raises(ConfigError, match=r"refuses: .* unexpected keyword") as caught:
+                await ask
+            assert plain not in str(caught.value) and caught.value.__context__ is None
+
+    run(main())
+
+
+# what stands for the URL, what the variable SHARED_URL holds, and what the error says
+REFUSED = [
+    (
+        "redis://127.0.0.1:9/0?socket_timeout=abcd",
+        "",
+        "the URL of redis://127.0.0.1:9/0 is refused: Invalid value",
+    ),
+    ("env:SHARED_URL", "", "the environment variable SHARED_URL is not set"),
+    ("env:SHARED_URL", " \n", "the environment variable SHARED_URL is not set"),
+    ("env:SHARED_URL", "abcd", "the environment variable SHARED_URL holds no URL"),
+]
+
+
+@pytest.mark.parametrize(("url", "variable", "words"), REFUSED)
+def test_what_holds_the_url_is_named_where_it_is_refused(
+    url: str, variable: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        limits = Limits(shared=url)
+        for setting, server in (
+            ("Limits.shared", Server(limits)),
+            ("Shown.setting", Server(limits, "Shown.setting")),
+        ):
+            with pytest.raises(ConfigError, match=f"^{setting}: {words}") as caught:
+                await server.ping()
+            assert "abcd" not in str(caught.value)
+
+    monkeypatch.setenv("SHARED_URL", variable)
+    run(main())
+
+
+def test_a_gate_and_an_account_that_nobody_has_used_ask_for_nothing_as_they_are_closed() -> None:
+    async def main() -> None:
+        limits = Limits(shared=f"redis://127.0.0.1:{listening.getsockname()[1]}/0")
+        for server in (Server(limits), Server(limits)):
+            async with asyncio.timeout(1):
+                both = Processes(str(limits.shared))
+                await both.gates[0].aclose()
+                await SharedAccount(server, "s", asyncio.get_running_loop()).aclose()
+                await server.aclose()
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
         run(main())
 
 
@@ -519,6 +629,142 @@ def test_what_a_message_in_vain_had_said_is_said_by_the_next(what: str, fault: A
         assert not server.messages[4][what] and not server.messages[4]["full"]
         waiting.cancel()
         await asyncio.wait((waiting,))
+        await gate.aclose()
+
+    virtually(main())
+
+
+def test_what_has_left_the_window_before_an_outage_frees_nothing_as_it_is_settled() -> None:
+    async def main() -> tuple[float, float]:
+        loop, server = asyncio.get_running_loop(), _Scripted()
+        gate = alone(Limits(shared="redis://h", tpm=100, when_down="local"), server)
+        early = await gate.enter(Amounts(input=100), Waits())
+        await asyncio.sleep(100)
+        server.answers += [AWAY] * 999
+        await gate.enter(Amounts(input=60), Waits())
+        second = loop.time()
+        gate.settle(early, Amounts(1, input=10))
+        await gate.enter(Amounts(input=60), Waits())
+        third = loop.time()
+        await gate.aclose()
+        return second, third
+
+    second, third = virtually(main())
+    assert second < 102 and third == pytest.approx(second + 60)
+
+
+@pytest.mark.parametrize("when_down", ["raise", "local"])
+@pytest.mark.parametrize("error", [AWAY, ConfigError("a wrong password"), ValueError("a fault")])
+def test_each_of_those_who_wait_is_told_why_with_an_error_of_its_own(error: Any, when_down: Any) -> None:
+    async def main() -> None:
+        gate = alone(Limits(shared="redis://h", concurrency=1, when_down=when_down), _Scripted(error))
+        asked = [asyncio.create_task(gate.enter(Amounts(), Waits())) for _ in range(2)]
+        if error is AWAY and when_down == "local":
+            await asyncio.wait(asked, timeout=1)
+            assert (gate.running, gate.waiting) == (1, 1)
+            asked[1].cancel()
+        else:
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            assert [(type(each), str(each)) for each in told] == [(type(error), str(error))] * 2
+            assert (told[0] is told[1]) is isinstance(error, ValueError)
+            assert (gate.running, gate.waiting) == (0, 0)
+        await asyncio.wait(asked)
+        await gate.aclose()
+
+    virtually(main())
+
+
+def test_what_a_process_says_and_says_again_in_full() -> None:
+    usual = {"window": 60_000, "width": 500, "patience": 15_000, "grace": 2_500, "learns": True, "most": 2}
+    usual |= {"limits": {"requests": 9, "input": 7, "output": 6, "tokens": 8}}
+
+    async def main() -> None:
+        server = _Scripted({"epoch": "e1", "used": "4,5,6,7"}, {}, AWAY, {"epoch": "e2"})
+        gate = alone(Limits(shared="redis://h", rpm=9, tpm=8, itpm=7, otpm=6, concurrency=2), server)
+        first = await gate.enter(Amounts(1, 2, 3), Waits())
+        second = await gate.enter(Amounts(1, 4, 5), Waits())
+        waiting = asyncio.create_task(gate.enter(Amounts(1, 6, 7), Waits()))
+        await asyncio.sleep(0)
+        gate.settle(first, Amounts(1, 1, 0))
+        names = ("requests", 60, 59, "7.5s"), ("tokens", 50, -1, "soon")
+        gate.learn(
+            {
+                f"x-ratelimit-{what}-{kind}": str(value)
+                for kind, *values in names
+                for what, value in zip(("limit", "remaining", "reset"), values, strict=True)
+            }
+        )
+        with pytest.raises(SharedServerError):
+            await waiting
+        await asyncio.sleep(1.5)
+        begin, more, vain, full = server.messages[:4]
+        owner = begin["owner"]
+        assert len(owner) == 32 and {message["owner"] for message in server.messages} == {owner}
+        assert [message["number"] for message in server.messages[:4]] == [2, 4, 6, 7]
+        said = {"owner": owner, "full": False, "ends": "", "left": "", "stated": {}, **usual}
+        assert begin == said | {"number": 2, "epoch": "", "enter": "1,2,3"}
+        assert more == said | {"number": 4, "epoch": "e1", "enter": "3,4,5"}
+        stated = {
+            "requests": {"limit": 60, "remaining": 59, "reset": 7_500},
+            "tokens": {"limit": 50},
+        }
+        assert vain == said | {
+            "number": 6, "epoch": "e", "enter": "5,6,7", "ends": "1,1,1,0", "stated": stated
+        }  # fmt: skip
+        own, holding, age = full.pop("own").split(), full.pop("holding"), full.pop("used_age")
+        assert full == said | {
+            "number": 7,
+            "epoch": "e",
+            "enter": "",
+            "full": True,
+            "used": "0,0,0",
+            "ends": "1,1,1,0",
+            "left": "5,6,7",
+            "stated": stated,
+        }
+        ages = [int(each.partition(",")[0]) for each in own]
+        assert [each.partition(",")[2] for each in own] == ["1,1,0,1", "1,4,5,1"]
+        assert [*ages, age] == pytest.approx([20, 10, 10], abs=1)
+        assert holding == f"{second.number},{ages[1]},4,5"  # type: ignore[attr-defined]
+        await asyncio.sleep(3)
+        assert server.messages[4] == said | {"number": 8, "epoch": "e2", "enter": ""}
+        await gate.aclose()
+        assert server.messages[-1]["bye"] and server.messages[-1]["epoch"] == "e"
+
+    virtually(main())
+
+
+# what the server has answered to somebody who waits: after how many seconds it is asked again
+WAITS: dict[str, tuple[dict[str, Any], float]] = {
+    "until a moment": ({"wait": 499}, 0.5),
+    "until a moment that is far away": ({"wait": 59_999}, 3.0),
+    "until somebody gives a place back": ({"wait": -1}, 0.02),
+    "of very few": ({"wait": 0, "owners": 7}, 0.02),
+    "of many": ({"wait": -1, "owners": 40}, 0.1),
+    "of very many": ({"wait": -1, "owners": 4_000}, 3.0),
+    "of nobody": ({"wait": -1, "owners": 0}, 0.02),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_how_soon_the_server_is_asked_again(name: str) -> None:
+    answer, seconds = WAITS[name]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        times: list[float] = []
+
+        class Timed(_Scripted):
+            async def run(self, script: str, keys: Any, message: Any) -> dict[str, Any]:
+                times.append(loop.time())
+                return await super().run(script, keys, message)
+
+        gate = alone(Limits(shared="redis://h", rpm=9), Timed(answer | {"granted": ""}, {"granted": "1"}))
+        await gate.enter(Amounts(), Waits())
+        await asyncio.sleep(10)
+        asked, again, later, *_ = times
+        assert again - asked == pytest.approx(seconds + 0.01)
+        assert later - again == pytest.approx(3.0 + 0.01)  # nobody waits any more
         await gate.aclose()
 
     virtually(main())

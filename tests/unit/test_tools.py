@@ -28,6 +28,7 @@ from brainwires_provider import (
     tool,
 )
 from brainwires_provider.types.docstrings import read_docstring
+from brainwires_provider.types.signatures import is_method
 from brainwires_provider.types.tools import as_tools, free_name
 
 T = TypeVar("T")
@@ -789,6 +790,155 @@ def test_what_is_no_type_is_named_with_its_tool_and_parameter(function: Any) -> 
         tool(function)
 
 
+class Silent:
+    def __call__(self, n: int) -> int:
+        return n
+
+
+class Speaking:
+    """Of the class."""
+
+    def __call__(self, n: int) -> int:
+        """Of the call."""
+        return n
+
+
+class Giving:
+    def __call__(self, n: int) -> Any:
+        yield n
+
+
+def documented(n: int, m: int = 2) -> int:
+    """Of the function."""
+    return n
+
+
+# What can be called, its name as a tool, and its description.
+NAMED: tuple[tuple[Any, str, str], ...] = (
+    (documented, "documented", "Of the function."),
+    (partial(documented, m=1), "documented", "Of the function."),
+    (partial(partial(documented, m=1)), "documented", "Of the function."),
+    (Adder(1).plus, "plus", "Add to n."),
+    (Adder(1), "Adder", "Adds."),
+    (Speaking(), "Speaking", "Of the call."),
+    (Silent(), "Silent", ""),
+    (Speaking, "Speaking", "Of the class."),
+    (partial(Speaking()), "Speaking", "Of the call."),
+    (partial(Adder(1)), "Adder", "Adds."),
+    (traced(documented), "documented", "Of the function."),
+)
+
+
+@pytest.mark.parametrize(("function", "name", "words"), NAMED, ids=lambda each: str(each)[:20])
+def test_a_tool_has_the_name_and_the_words_of_what_it_is_made_of(
+    function: Any, name: str, words: str
+) -> None:
+    made = tool(function)
+    assert (made.name, made.description) == (name, words)
+    again = tool(name="other", description="Else.")(function)
+    assert (again.name, again.description) == ("other", "Else.")
+    assert again.function is function and again.__wrapped__ is function
+
+
+def unhinted_first(self, n: int) -> int:  # type: ignore[no-untyped-def]
+    return n
+
+
+def test_only_a_function_in_its_classs_body_is_a_method() -> None:
+    def self_first(self: int, n: int) -> int:
+        return n
+
+    def first_is_other(other, n: int) -> int:  # type: ignore[no-untyped-def]
+        return n
+
+    class Holder:
+        def method(self, n: int) -> int:
+            return n
+
+        def of_class(cls, n: int) -> int:
+            return n
+
+        def typed(self: Any, n: int) -> int:
+            return n
+
+        def other(this, n: int) -> int:  # type: ignore[no-untyped-def]
+            return n
+
+        def none() -> int:  # type: ignore[misc]
+            return 1
+
+    def unhinted(self, n: int) -> int:  # type: ignore[no-untyped-def]
+        return n
+
+    assert is_method(Holder.method) and is_method(Holder.of_class)
+    for function in (unhinted, unhinted_first):
+        with pytest.raises(TypeError, match=f"{function.__name__}': its parameter 'self' has no type hint"):
+            tool(function)
+    for function in (
+        self_first,
+        first_is_other,
+        Holder.typed,
+        Holder.other,
+        Holder.none,
+        Holder().method,
+        Holder,
+        len,
+    ):
+        assert not is_method(function)
+    assert call(tool(self_first), '{"self":1,"n":2}') == 2
+
+
+class NotAContext:
+    deps: str
+
+
+# A parameter's type hint, and the class that the run fills it with; None: the model fills it.
+FILLED: tuple[tuple[Any, Any], ...] = (
+    (ToolContext, ToolContext),
+    (ToolContext[str], ToolContext),
+    (MyContext, MyContext),
+    (MyContext | None, MyContext),
+    (int | MyContext, MyContext),
+    (Annotated[MyContext, "of the run"], MyContext),
+    (Annotated[ToolContext[str] | None, "of the run"], ToolContext),
+    (Annotated[int, MyContext], None),
+    (int | None, None),
+    (list[int], None),
+    (str, None),
+)
+
+
+@pytest.mark.parametrize(("hint", "kind"), FILLED, ids=lambda each: str(each)[-40:])
+def test_a_context_is_known_by_its_hint(hint: Any, kind: Any) -> None:
+    def f(ctx, n: int) -> Any:  # type: ignore[no-untyped-def]
+        return ctx, n
+
+    f.__annotations__["ctx"] = hint
+    made = tool(f)
+    assert ("ctx" in made.parameters["properties"]) == (kind is None)
+    if kind is not None:
+        assert type(call(made, '{"n":1}')[0]) is kind
+
+
+@pytest.mark.parametrize("name", ["a", "_", "A-1_", "x" * 64])
+def test_a_name_of_a_tool_may_have(name: str) -> None:
+    assert tool(name=name)(number).name == name
+    taken: dict[str, None] = {}
+    assert free_name(name, taken) == name
+
+
+def test_free_names_stay_within_what_services_take() -> None:
+    taken: dict[str, None] = {"a": None, **{f"a_{n}": None for n in range(2, 10)}}
+    assert free_name("a", taken) == "a_10"
+    long = "x" * 64
+    assert free_name("1" * 64, {}) == "_" + "1" * 63
+    assert free_name(long, {long: None}) == "x" * 62 + "_2"
+    assert (
+        free_name(long, {long: None, **{f"{'x' * 62}_{n}": None for n in range(2, 10)}}) == "x" * 61 + "_10"
+    )
+    assert [free_name(name, {}) for name in ("", "größe", "-a", "a.b c")] == ["_", "gr__e", "_-a", "a_b_c"]
+
+
 def test_generators_are_no_tools() -> None:
     def gives(n: int) -> Any:
         yield n
@@ -803,7 +953,7 @@ def test_generators_are_no_tools() -> None:
         def method(self, n: int) -> Any:
             yield n
 
-    for wrong in (gives, gives_later, partial(gives, 1), Giver(), Giver().method, Giver.method):
+    for wrong in (gives, gives_later, partial(gives, 1), Giver(), Giver().method, Giver.method, Giving()):
         with pytest.raises(TypeError, match="is a generator function: return a list"):
             tool(wrong)
 

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import typing
-from collections import namedtuple
+from collections import abc, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -35,9 +35,10 @@ from uuid import UUID
 import msgspec
 import pytest
 import typing_extensions
-from annotated_types import Len, Predicate, Timezone, Unit
+from annotated_types import DocInfo, Len, Predicate, Timezone, Unit
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from brainwires_provider.types.annotations import label
 from brainwires_provider.types.forms import Anything
 from brainwires_provider.types.typed import Field, Invalid, Typed, hints_of, typed_fields, typed_of
 
@@ -454,6 +455,16 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         (({"x": 1}, {"x": 1}),),
         (),
     ),
+    (
+        dict[int | None, int],
+        {
+            "type": "object",
+            "additionalProperties": INT,
+            "propertyNames": {"anyOf": [{"pattern": "^-?[0-9]+$"}, {"enum": ["null"]}]},
+        },
+        (({"5": 1, "null": 2}, {5: 1, None: 2}),),
+        (({"x": 1}, "x: as a key must be an integer or null"),),
+    ),
     (list[Кот], {"type": "array", "items": KOT}, (([{"имя": "a"}], [Кот("a")]),), ()),
     (
         Кот | Пёс,
@@ -795,7 +806,17 @@ def test_local_classes_refer_to_themselves_and_others_are_named() -> None:
     class Lost:
         x: Unknown
 
+    @dataclass
+    class Outer:
+        @dataclass
+        class Inner:
+            x: int
+
+        inner: Inner
+        next: Outer | None = None
+
     assert typed_of(Local).convert({"next": {}}) == Local(Local())
+    assert typed_of(Outer).convert({"inner": {"x": 1}}) == Outer(Outer.Inner(1))
     with pytest.raises(TypeError, match=r"annotations of Lost cannot be resolved.*Unknown"):
         typed_of(Lost)
     assert hints_of(Lost, {"Unknown": int}) == {"x": int}
@@ -858,7 +879,23 @@ def test_fields_are_converted_together() -> None:
         typed.convert({"m": True, "q": 1, "o": []})
     assert [each.path for each in caught.value.problems] == ["n", "m", "o", "q"]
     with pytest.raises(TypeError, match=r"add\.f: Path"):
-        typed_fields("add", [Field("f", Path)])
+        typed_fields("add", [Field("f", Path)], coerce=False)
+
+
+def test_what_a_field_accepts_is_said_in_words() -> None:
+    words = {
+        int | None: "an integer or null",
+        float | None: "a number or null",
+        bool | None: "true or false or null",
+        list[int] | None: "an array or null",
+        dict[str, int] | None: "an object or null",
+        int | list[str]: "an integer or an array",
+    }
+    for hint, accepted in words.items():
+        with pytest.raises(Invalid, match=f'must be {accepted}, not "x"'):
+            typed_of(hint).convert("x")
+    with pytest.raises(Invalid, match=r"must be a number or a string, not \[\]"):
+        typed_of(float | str).convert([])
 
 
 def test_coercion_takes_texts_that_say_a_value() -> None:
@@ -1065,6 +1102,213 @@ def test_names_without_ascii_letters_are_distinct_names() -> None:
         {"кот": {"имя": "a"}, "коты": [{"kind": "Пёс", "имя": "b"}], "цвет": "a", "цвета": ["a"]}
     )
     assert made == Both(Кот("a"), [Пёс("b")], Цвет.A, [Цвет.A])
+
+
+# By JSON Schema's keywords: a limit, its keyword, and a value that it refuses of each kind of type.
+KEYWORDS: dict[str, tuple[Any, str]] = {
+    "gt": (5, "exclusiveMinimum"),
+    "ge": (5, "minimum"),
+    "lt": (5, "exclusiveMaximum"),
+    "le": (5, "maximum"),
+    "multiple_of": (5, "multipleOf"),
+    "min_length": (2, "minLength"),
+    "max_length": (2, "maxLength"),
+    "pattern": ("^a$", "pattern"),
+}
+NUMBERS = {"gt": 5, "ge": 4, "lt": 5, "le": 6, "multiple_of": 7}
+TEXTS = {"min_length": "x", "max_length": "xxx", "pattern": "b"}
+ITEMS = {"min_length": [1], "max_length": [1, 2, 3]}
+MEMBERS = {"min_length": {"a": 1}, "max_length": {"a": 1, "b": 2, "c": 3}}
+LIMITED: tuple[tuple[Any, dict[str, Any], str], ...] = (
+    (int, NUMBERS, ""),
+    (float, NUMBERS, ""),
+    (str, TEXTS, ""),
+    (bytes, {"min_length": "YQ==", "max_length": "YWJj"}, ""),
+    *((kind[int], ITEMS, "Items") for kind in (list, set, frozenset, Sequence)),  # type: ignore[index]
+    (tuple[int, ...], ITEMS, "Items"),
+    (dict[str, int], MEMBERS, "Properties"),
+    (Mapping[str, int], MEMBERS, "Properties"),
+    *((kind, {}, "") for kind in (bool, None, date, datetime, time, timedelta, UUID, Decimal, Color, Cat)),
+    (tuple[int, int], {}, ""),
+    (Literal["a"], {}, ""),
+)
+
+
+@pytest.mark.parametrize(("hint", "refused", "unit"), LIMITED, ids=lambda each: str(each)[:30])
+def test_every_limit_is_checked_and_in_the_schema_or_refused(
+    hint: Any, refused: dict[str, Any], unit: str
+) -> None:
+    for name, (limit, keyword) in KEYWORDS.items():
+        limited = Annotated[hint, Meta(**{name: limit})]
+        if name not in refused:
+            with pytest.raises(TypeError, match=f"cannot be limited by {name}"):
+                typed_of(limited)
+            continue
+        word = keyword.replace("Length", unit) if unit else keyword
+        assert typed_of(limited).schema == {**typed_of(hint).schema, word: limit}
+        with pytest.raises(Invalid):
+            typed_of(limited).convert(refused[name])
+        typed_of(hint).convert(refused[name])
+    for zone in (datetime, time):
+        for tz, given in ((True, "T03:04:05"), (False, "T03:04:05Z")):
+            text = f"2026-01-02{given}" if zone is datetime else given[1:]
+            typed_of(zone).convert(text)
+            with pytest.raises(Invalid):
+                typed_of(Annotated[zone, Meta(tz=tz)]).convert(text)  # type: ignore[valid-type]
+
+
+# What arrays and objects are kept as, by the standard library's abstract classes.
+KEPT: tuple[tuple[tuple[Any, ...], Any], ...] = (
+    ((list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), [1, 2]),
+    ((set, abc.Set, abc.MutableSet), {1, 2}),
+    ((frozenset,), frozenset({1, 2})),
+    ((dict, abc.Mapping, abc.MutableMapping), {"a": 1}),
+    ((tuple,), (1, 2)),
+)
+
+
+def test_every_kind_of_collection_is_kept_as_its_own() -> None:
+    for kinds, value in KEPT:
+        for kind in kinds:
+            given = value if isinstance(value, dict) else [1, 2]
+            args = (str, int) if isinstance(value, dict) else (int, ...) if kind is tuple else (int,)
+            for hint in (kind, kind[args]):
+                made = typed_of(hint).convert(given)
+                assert made == value and type(made) is type(value), hint
+            wrong: Any = {"a": "x"} if isinstance(value, dict) else ["x"]
+            with pytest.raises(Invalid):
+                typed_of(kind[args]).convert(wrong)
+            words = "object" if isinstance(value, dict) else "array"
+            assert typed_of(kind).schema["type"] == words
+            with pytest.raises(Invalid, match=f"must be an {words}, not 5"):
+                typed_of(kind).convert(5)
+
+
+class FreeStruct(Struct, eq=False): ...
+
+
+class EqualStruct(Struct): ...
+
+
+@dataclass(frozen=True)
+class FrozenData: ...
+
+
+@dataclass(eq=False)
+class FreeData: ...
+
+
+@pytest.mark.parametrize(
+    ("hint", "is_hashable"),
+    [
+        *(
+            (hint, True)
+            for hint in (str, None, date, FrozenData, FreeData, Color, Box[int], FreeStruct, tuple[int, ...])
+        ),
+        *((hint, True) for hint in (Annotated[int, "a"], UserId, Literal["a"], int | str, frozenset[int])),
+        *(
+            (hint, False)
+            for hint in (Cat, EqualStruct, Node, Annotated[list[int], "a"], dict[str, int], set[int])
+        ),
+    ],
+)
+def test_what_has_no_hash_cannot_be_in_a_set(hint: Any, is_hashable: bool) -> None:
+    for kind in (set, frozenset, abc.Set):
+        typed_of(list[hint])
+        if is_hashable:
+            assert typed_of(kind[hint]).convert([]) == set()
+        else:
+            with pytest.raises(TypeError, match="cannot be in a set: use a list, or make it frozen"):
+                typed_of(kind[hint])
+
+
+@pytest.mark.parametrize(
+    ("hint", "name"),
+    [
+        (int, "int"),
+        (None, "NoneType"),
+        (Cat, "Cat"),
+        (UserId, "int"),
+        (Annotated[Cat, "a"], "Cat"),
+        (list[Cat], "list_Cat"),
+        (Box[list[int]], "Box_list_int"),
+        (dict[str, int | None], "dict_str_answer"),
+        (int | None, "answer"),
+        (Literal["a"], "answer"),
+        (tuple[int, ...], "tuple_int_answer"),
+        (Pairs[int], "Pairs_int"),
+        (enum.Enum("_A B_", {"X": 1}), "A_B"),
+        (type("x" * 70, (Cat,), {}), "x" * 64),
+    ],
+)
+def test_a_type_has_a_name_that_services_take(hint: Any, name: str) -> None:
+    assert label(hint) == name == typed_of(hint).name
+
+
+def test_alternatives_of_one_name_are_told_apart() -> None:
+    @dataclass
+    class Cat:
+        paws: int
+
+    typed: Typed[Any] = typed_of(globals()["Cat"] | Cat | Dog)
+    kinds = [each["properties"]["kind"]["const"] for each in typed.schema["anyOf"]]
+    assert kinds == ["Cat", "Cat_", "Dog"]
+    assert typed.convert({"kind": "Cat_", "paws": 4}) == Cat(4)
+
+
+class Spoken(Struct):
+    """What is said,
+    in two lines.
+
+    And more.
+    """  # noqa: D205
+
+    a: int = 0
+
+
+@dataclass
+class Inherits(Cat): ...
+
+
+@dataclass
+class Undocumented:
+    a: int
+
+
+@dataclass
+class Fielded:
+    a: int = field(default=1, metadata={"description": "one"})
+    b: list[int] = field(default_factory=list)
+    c: Annotated[int, "of the hint"] = field(default=3, metadata={"description": "three"})
+    d: int = field(default=4, init=False)
+
+
+def test_descriptions_are_the_types_own() -> None:
+    assert typed_of(Spoken).schema["description"] == "What is said, in two lines."
+    assert "description" not in typed_of(Inherits).schema
+    assert "description" not in typed_of(Undocumented).schema
+    assert typed_of(Fielded).schema["properties"] == {
+        "a": {**INT, "description": "one", "default": 1},
+        "b": {"type": "array", "items": INT},
+        "c": {**INT, "description": "of the hint", "default": 3},
+    }
+    noted = Annotated[
+        int, Meta(title="T", description="D", examples=[1], extra_json_schema={"x": 2, "title": "U"})
+    ]
+    assert typed_of(noted).schema == {**INT, "title": "U", "description": "D", "examples": [1], "x": 2}
+    assert typed_of(Annotated[int, Meta(title="T")]).schema == {**INT, "title": "T"}
+
+
+def test_notes_limit_nothing_and_need_no_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pydantic", raising=False)
+    own: Any = type("DocInfo", (), {"__module__": "annotated_types"})()  # as it is without typing_extensions
+    own.documentation = "of a module"
+    noted = Annotated[int, Unit("m"), DocInfo("of a module"), own, 5, "last"]
+    assert typed_of(noted).schema == {**INT, "description": "last"}
+    with pytest.raises(
+        TypeError, match=r"only Pydantic checks Predicate\(.*import pydantic, or leave it out"
+    ):
+        typed_of(Annotated[str, Predicate(str.istitle)])
 
 
 def test_problems_can_be_pickled_and_depth_is_one() -> None:

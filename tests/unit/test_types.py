@@ -1,9 +1,11 @@
-"""The values and events: made, compared, shown, written and read back."""
+"""The values, events and errors: made, compared, shown, written and read back."""
 
 from __future__ import annotations
 
 import base64
+import copy
 import math
+import pickle
 import re
 import typing
 from decimal import Decimal
@@ -17,11 +19,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import brainwires_provider
+from brainwires_provider import errors as er
 from brainwires_provider import events as ev
 from brainwires_provider import types as ty
+from brainwires_provider.types import ollama
+from brainwires_provider.types.bulk import BulkProgress, BulkSettings, MapParams
 from brainwires_provider.types.options import merge_options
 from brainwires_provider.types.parts import sniff_media_type
+from brainwires_provider.types.runs import RunSettings
 from brainwires_provider.types.usage import split_usage
+from brainwires_provider.types.websocket import WebSocketCounters, WebSocketOptions, WebSocketStats
 from paths import FIXTURES
 
 TRANSCRIPT = FIXTURES / "transcripts" / "v1.json"
@@ -110,10 +117,213 @@ def test_every_kind_is_written_under_its_name() -> None:
     assert [msgspec.to_builtins(tool)["kind"] for tool in tools] == ["function", "hosted"]
 
 
+@pytest.mark.parametrize("value", (*VALUES, *RUN_EVENTS), ids=lambda v: type(v).__name__)
+def test_a_value_shows_and_writes_only_what_was_set(value: Any) -> None:
+    cls = type(value)
+    needed = {each.name for each in msgspec.structs.fields(cls) if each.required}
+    needed |= {"url"} if cls is ty.ImagePart else {"file_id"} if cls is ty.FilePart else set()
+    given = {name: getattr(value, name) or "https://a.test" for name in needed}
+    bare = cls(**{**given, **{name: getattr(value, name) for name in needed - {"url", "file_id"}}})
+    shown = [f"{name}={getattr(bare, name)!r}" for name in cls.__struct_fields__ if name in needed]
+    if cls is not ev.ToolStart:
+        assert repr(bare) == f"{cls.__name__}({', '.join(shown)})"
+    tag = {cls.__struct_config__.tag_field} - {None}
+    assert msgspec.to_builtins(bare).keys() == needed | tag
+
+
+def test_the_counters_of_websockets_begin_at_nothing() -> None:
+    counters = WebSocketCounters()
+    assert counters.snapshot() == WebSocketStats()
+    counters.misses["field:tools"] = counters.full = 2
+    stats = counters.snapshot()
+    counters.misses.clear()
+    assert (stats.full, stats.misses) == (2, {"field:tools": 2})
+
+
+def test_options_of_websockets_follow_what_a_server_was_found_to_do() -> None:
+    options = WebSocketOptions()
+    assert options.without_parent("no_parents", 1).continues == "none"
+    assert options.without_parent("instructions", 9) == msgspec.structs.replace(
+        options, repeats_instructions=False
+    )
+    assert options.without_parent("not_found", 2) is options
+    assert options.without_parent("not_found", 3) == msgspec.structs.replace(options, continues="stored")
+    for continues in ("stored", "none"):
+        other = msgspec.structs.replace(options, continues=continues)
+        assert other.without_parent("not_found", 3) is other
+    ages = [options.with_age_limit(limit).max_connection_age for limit in (10_000, 2000, 334, 333, 1)]
+    assert ages == [3300, 1800, pytest.approx(300.6), 300, 300]
+    young = msgspec.structs.replace(options, max_connection_age=60.0)
+    assert young.with_age_limit(1).max_connection_age == 60
+
+
+def test_the_time_that_is_left_of_a_bulk_run() -> None:
+    def eta(**fields: Any) -> float | None:
+        return BulkProgress(**fields).eta
+
+    assert eta(total=10, done=4, rate=2.0) == 3 and eta(total=10, done=12, rate=2.0) == 0
+    assert eta(total=0, rate=2.0) == 0
+    assert eta(done=4, rate=2.0) is None and eta(total=10, done=4) is None
+
+
+def test_embeddings_show_their_sizes() -> None:
+    made = ty.Embeddings([[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]], "p", "m", USAGE)
+    assert made.dimensions == 2 and ty.Embeddings([], "p", None, USAGE).dimensions == 0
+    assert repr(made) == f"Embeddings(3 x 2, p:m, {USAGE!r})"
+
+
+def test_a_role_is_kept_as_plain_text() -> None:
+    class Role(str): ...
+
+    message = ty.Message(Role("user"), "hi")  # type: ignore[arg-type]
+    assert type(message.role) is str and message == ty.Message.user("hi")
+
+
 def test_values_are_frozen() -> None:
     for value in (*VALUES, *RUN_EVENTS):
         with pytest.raises(AttributeError):
             setattr(value, value.__struct_fields__[0], None)
+
+
+REQUIRED: dict[str, str] = {
+    "Attempt": "error",
+    "BatchJob": "id model state raw_state requests",
+    "BatchResult": "id outcome",
+    "BreakerStats": "provider model state failures",
+    "BudgetStats": "scope spent_usd spent_tokens reserved_usd reserved_tokens",
+    "CacheStrategy": "mode",
+    "CallInfo": "id provider model is_stream show",
+    "Compaction": "id messages usage",
+    "Continuation": "sent of",
+    "Cost": "usd prices",
+    "Deviation": "field outcome reason",
+    "Embeddings": "vectors provider model usage",
+    "EnvKey": "name",
+    "Fallback": "model",
+    "FileKey": "path",
+    "FunctionTool": "name description parameters function",
+    "Hedge": "after",
+    "HostedTool": "type",
+    "JSONSchema": "name schema",
+    "KeyringKey": "service user",
+    "LimitStats": "provider model kind limit used is_learned",
+    "Message": "role content",
+    "Model": "id provider",
+    "NamedModel": "model",
+    "OllamaEmbeddings": "vectors",
+    "OllamaLoad": "model reason",
+    "OllamaModel": "name",
+    "OllamaModelInfo": "name",
+    "OllamaProgress": "status",
+    "OllamaRunningModel": "name",
+    "OpaqueDelta": "index kind data",
+    "OpaquePart": "kind data",
+    "Origin": "protocol provider",
+    "PartEnd": "index part",
+    "PartStart": "index part",
+    "PreparedRequest": "method url headers body report",
+    "Provider": "name protocol base_url",
+    "ProviderConfig": "name",
+    "ReasoningDelta": "index text",
+    "RefusalDelta": "index text",
+    "RefusalPart": "text",
+    "Request": "messages",
+    "ResolvedModel": "provider model protocol base_url facts",
+    "Response": "id provider model message finish_reason raw_finish_reason usage",
+    "ResponseEnd": "finish_reason raw_finish_reason usage",
+    "ResponseRestart": "attempt",
+    "StepEnd": "step response",
+    "TextDelta": "index text",
+    "TextPart": "text",
+    "TokenCount": "input_tokens",
+    "Tool": "name description parameters",
+    "ToolCallDelta": "index text",
+    "ToolCallPart": "id name arguments",
+    "ToolEnd": "call result seconds",
+    "ToolResultPart": "call_id",
+    "ToolStart": "call",
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    **{
+        name: {"details": ollama.OllamaDetails()}
+        for name in ("OllamaModel", "OllamaModelInfo", "OllamaRunningModel")
+    },
+    "BulkSettings": {"concurrency": 100},
+    "RunSettings": {"max_steps": 10, "max_parallel": 8, "max_failures": 3},
+    "Breaker": {"failures": 5, "window": 30, "rest": 30},
+    "Budget": {"scope": "client", "unpriced": "raise"},
+    "CallInfo": {"attempt": 1},
+    "Compaction": {"report": ty.Report()},
+    "Config": {"trusted": True, "policies": ANY},
+    "Cost": {"complete": True},
+    "FunctionTool": {"parallel": True},
+    "Hedge": {"share": 0.05},
+    "Limits": {"learn": True, "when_down": "raise"},
+    "Provider": {"auth": "bearer", "transport": "http", "socket": ANY, "checked": ANY},
+    "Request": {"options": ty.Options()},
+    "Response": {"report": ty.Report()},
+    "Retry": {"attempts": 3, "base": 0.5, "cap": 30, "longest_wait": 120, "repairs": 1},
+    "Timeouts": {"connect": 10, "first_event": 600, "idle": 300},
+    "ToolCallPart": {"kind": "function"},
+    "ToolChoice": {"mode": "auto"},
+    "WebSocketOptions": {
+        "max_concurrent": 16,
+        "max_lanes": 32,
+        "continues": "all",
+        "repeats_instructions": True,
+        "connection_headers": ("openai-organization", "openai-project", "openai-beta"),
+        "max_request_bytes": 15 * 2**20,
+        "max_buffered_bytes": 64 * 2**20,
+        "max_connections": 32,
+        "max_idle_connections": 8,
+        "max_connection_age": 3300,
+        "age_jitter": 120,
+        "idle_timeout": 300,
+        "drain_timeout": 30,
+        "ping_interval": 20,
+        "http_fallback": True,
+        "fallback_cooldown": 600,
+    },
+}
+IN_FULL = {
+    "BatchJob",
+    "BatchResult",
+    "BreakerStats",
+    "CallInfo",
+    "ClientStats",
+    "Config",
+    "Embeddings",
+    "EnvKey",
+    "Fallback",
+    "FileKey",
+    "KeyringKey",
+    "NamedModel",
+    "Provider",
+    "ProviderConfig",
+    "Telemetry",
+    "WebSocketStats",
+}
+
+
+def test_what_a_public_value_is_made_of() -> None:
+    """Which fields it must be given, and what each of the others is without: nothing, unless the table says so."""
+    public = [getattr(brainwires_provider, name) for name in brainwires_provider.__all__]
+    public += [*(getattr(ollama, name) for name in ollama.__all__), BulkSettings, RunSettings]
+    kinds = {v.__name__: v for v in public if isinstance(v, type) and issubclass(v, msgspec.Struct)}
+    fields = {name: msgspec.structs.fields(kind) for name, kind in kinds.items()}
+    required = {name: " ".join(f.name for f in each if f.required) for name, each in fields.items()}
+    assert {name: each for name, each in required.items() if each} == REQUIRED
+    defaults: dict[str, dict[str, Any]] = {}
+    for name, each in fields.items():
+        for f in (f for f in each if not f.required):
+            value = f.default if f.default is not msgspec.NODEFAULT else f.default_factory()
+            if value and value is not msgspec.UNSET:
+                defaults.setdefault(name, {})[f.name] = value
+    assert defaults == DEFAULTS
+    some = {name: kind.__struct_config__ for name, kind in kinds.items() if kind.__struct_defaults__}
+    assert {name for name, each in some.items() if not each.omit_defaults} == IN_FULL
+    assert {name for name, each in some.items() if not each.repr_omit_defaults} == IN_FULL
+    assert [name for name, kind in kinds.items() if not kind.__struct_config__.frozen] == []
 
 
 # -- transcripts -------------------------------------------------------------------------------------------
@@ -243,8 +453,9 @@ def test_media_is_exactly_one_of_data_url_and_file_id(kind: Any) -> None:
         kind(data=b"", url="https://a.test")
     with pytest.raises(TypeError, match="from_base64"):
         kind(data="aGk=")
-    with pytest.raises(ValueError, match="base64"):
-        kind.from_base64("a")
+    for text in ("a", "aGk=!", "aG k="):
+        with pytest.raises(ValueError, match=r"(?i)base64|padding"):
+            kind.from_base64(text)
     assert (
         kind(data=bytearray(PNG))
         == kind(data=memoryview(PNG))
@@ -314,6 +525,7 @@ def test_a_cache_mark_is_no_content() -> None:
         assert hash(marked) == hash(bare)
     assert ty.TextPart("a") != ty.TextPart("b")
     assert ty.TextPart("a") != ty.RefusalPart("a")
+    assert len({hash(part) for part in (*PARTS, ty.TextPart("a"), ty.TextPart("b"))}) == len(PARTS) + 2
     for part in PARTS:
         assert (part == "a") is False and part == ANY  # the other side decides, where it can
     assert len({ty.TextPart("a"), ty.TextPart("a", cache=CACHE), ty.TextPart("a", extra={"x": [1]})}) == 2
@@ -354,7 +566,7 @@ def test_no_keyword_must_be_given() -> None:
     public = [getattr(brainwires_provider, name) for name in brainwires_provider.__all__]
     keywords = list(filter(typing.is_typeddict, public))
     assert ty.ToolArgs in keywords
-    assert [each.__name__ for each in keywords if each.__required_keys__] == []
+    assert [each.__name__ for each in (*keywords, MapParams) if each.__required_keys__] == []
 
 
 def test_options_are_merged_field_by_field() -> None:
@@ -373,6 +585,12 @@ def test_a_choice_and_a_strategy_are_made_by_name() -> None:
         for s in (ty.CacheStrategy.off(), ty.CacheStrategy.system_only(), ty.CacheStrategy.system_and_tools())
     ]
     assert modes == ["off", "system_only", "system_and_tools"]
+    assert ty.ToolChoice.allowed("one", mode="required") == ty.ToolChoice("required", ("one",))
+    assert ty.CacheStrategy.system_only("5m") == ty.CacheStrategy("system_only", "5m")
+    assert ty.CacheStrategy.system_and_tools("5m") == ty.CacheStrategy("system_and_tools", "5m")
+    tail = ty.CacheStrategy("system_and_tail_turn", threshold=1024)
+    assert ty.CacheStrategy.system_and_tail_turn() == tail
+    assert ty.CacheStrategy.system_and_tail_turn(5, "1h") == ty.CacheStrategy("system_and_tail_turn", "1h", 5)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
@@ -450,6 +668,20 @@ def test_buckets_add_up_and_are_never_negative(
         assert usage.output_tokens in (went, went + thought)
 
 
+def test_counts_that_cannot_be_are_named() -> None:
+    fields = ("cache_read", "cache_write", "audio_input", "reasoning")
+    names = ("input", "cache_read", "cache_write", "audio_input", "output", "reasoning")
+    usage = split_usage(input_total=-1, output_total=-1, total=None, **dict.fromkeys(fields, -1))
+    assert usage.anomalies == tuple(f"{name} is negative: -1" for name in names)
+    usage = split_usage(input_total=1, output_total=1, total=None, **dict.fromkeys(fields, 2))
+    assert usage.anomalies == (
+        "cache_read 2 exceeds the 1 input tokens left",
+        "cache_write 2 exceeds the 0 input tokens left",
+        "audio_input 2 exceeds the 0 input tokens left",
+        "reasoning 2 exceeds output 1",
+    )
+
+
 def test_a_cost_is_complete_unless_it_says_otherwise() -> None:
     cost = ty.Cost(Decimal("0.5"), "mine")
     assert cost.complete
@@ -482,8 +714,10 @@ def test_collect_begins_again_at_a_restart() -> None:
 
 
 def test_events_without_an_end_are_no_response() -> None:
-    with pytest.raises(ValueError, match="ResponseEnd"):
-        ev.collect(EVENTS[:-1])
+    restart = ev.ResponseRestart(ty.Attempt("x"))
+    for events in (EVENTS[:-1], (*EVENTS, restart), (*EVENTS, restart, *EVENTS[:-1])):
+        with pytest.raises(ValueError, match="ResponseEnd"):
+            ev.collect(events)
 
 
 def test_a_request_round_trips_through_json() -> None:
@@ -506,3 +740,66 @@ def test_curl_cannot_say_a_websocket() -> None:
     prepared = ty.PreparedRequest("GET", "wss://a.test/v1/responses", {}, b"{}", ty.Report())
     with pytest.raises(ValueError, match="WebSocket"):
         prepared.curl()
+
+
+# -- errors ------------------------------------------------------------------------------------------------
+
+CONTEXT = {"provider": None, "model": None, "request_id": None}
+API = CONTEXT | dict.fromkeys(("status", "provider_status", "code", "type", "body", "retry_after", "partial"))
+PARTIAL = {**CONTEXT, "partial": None}
+ERRORS: dict[str, tuple[tuple[type[Exception], ...], dict[str, Any], dict[str, Any], bool]] = {
+    "ConfigError": ((er.ProviderError,), {}, CONTEXT, False),
+    "UnsupportedError": ((er.ProviderError,), {}, CONTEXT, False),
+    "BudgetExceededError": ((er.ProviderError,), {}, CONTEXT, False),
+    "SharedServerError": ((er.ProviderError,), {}, CONTEXT, True),
+    "StoreError": ((er.ProviderError,), {}, CONTEXT, True),
+    "TransportError": ((er.ProviderError,), {}, CONTEXT, True),
+    "ConnectError": ((er.TransportError, ConnectionError), {}, CONTEXT, True),
+    "BreakerOpenError": ((er.ConnectError,), {"retry_after": 1.5}, CONTEXT, True),
+    "RequestTimeout": ((er.TransportError, TimeoutError), {"clock": "total"}, CONTEXT, True),
+    "StreamInterrupted": ((er.TransportError,), {"how": "eof"}, PARTIAL, True),
+    "StreamTimeout": ((er.StreamInterrupted, er.RequestTimeout), {"clock": "idle"}, PARTIAL, True),
+    "APIError": ((er.ProviderError,), {}, API, False),
+    "AuthenticationError": ((er.APIError,), {}, API, False),
+    "PermissionDeniedError": ((er.APIError,), {}, API, False),
+    "NotFoundError": ((er.APIError,), {}, API, False),
+    "InvalidRequestError": ((er.APIError,), {}, API, False),
+    "ContextLengthError": ((er.InvalidRequestError,), {}, API, False),
+    "RateLimitError": ((er.APIError,), {}, API, True),
+    "OverloadedError": ((er.APIError,), {}, API, True),
+    "ServerError": ((er.APIError,), {}, API, True),
+    "ProtocolError": ((er.ProviderError,), {}, PARTIAL, False),
+    "FramingError": ((er.ProtocolError,), {}, PARTIAL, False),
+    "OutputError": ((er.ProviderError,), {}, PARTIAL, False),
+    "OutputTruncated": ((er.OutputError,), {}, PARTIAL, False),
+    "OutputRefused": ((er.OutputError,), {}, PARTIAL, False),
+    "OutputInvalid": ((er.OutputError,), {}, PARTIAL | {"problems": ()}, False),
+}
+
+
+def test_the_table_has_every_error() -> None:
+    assert ERRORS.keys() == {*er.__all__} - {"ProviderError", "ToolArgumentsError"}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_keeps_what_it_is_given(name: str) -> None:
+    """Every field, under its name, without it, and in a copy and another process too."""
+    kind: Any = getattr(er, name)
+    bases, required, optional, retryable = ERRORS[name]
+    assert kind.__bases__ == bases
+    for fields in (optional, {each: f"a {each}" for each in optional}):
+        error = kind("words", **required, **fields)
+        if fields is optional:
+            assert vars(kind("words", **required)) == vars(error)
+        given = {"message": "words", **required, **fields}
+        if name == "StreamTimeout":
+            given["how"] = required["clock"]
+        assert vars(error) == given and error.retryable is retryable and error.attempts == ()
+        error.attempts = (ty.Attempt("x"),)
+        for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+            assert (type(other), str(other), vars(other)) == (kind, "words", vars(error))
+    if issubclass(kind, er.APIError):
+        assert [kind("words", retryable=each).retryable for each in (False, True)] == [False, True]
+    for each in required:
+        with pytest.raises(TypeError):
+            kind("words", **{k: v for k, v in required.items() if k != each})

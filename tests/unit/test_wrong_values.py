@@ -17,9 +17,10 @@ import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -90,7 +91,15 @@ from brainwires_provider.protocols.openai_responses.operations import Order
 from brainwires_provider.transports.base import Transport
 from brainwires_provider.types import ChatParams, EmbeddingArgs, Part, Policies, dump_messages
 from brainwires_provider.types.bulk import BulkSettings
-from brainwires_provider.types.checked import Checked, check_call, plain
+from brainwires_provider.types.checked import (
+    Checked,
+    check_call,
+    check_json,
+    checks_calls,
+    encode_unusual,
+    plain,
+    shown,
+)
 from brainwires_provider.types.runs import RunSettings
 
 SCHEMA = {"type": "object"}
@@ -633,6 +642,313 @@ def test_an_error_names_the_argument_the_value_and_the_right_form(name: str) -> 
     make, kind, says = SAID[name]
     with pytest.raises(kind, match=says):
         make()
+
+
+EXAMPLES: dict[str, str] = {
+    "fallback: Fallback": 'Fallback("groq:qwen3")',
+    "cache: Cache": "Cache()",
+    "strategy: CacheStrategy": "CacheStrategy.system_and_tools() or CacheStrategy.off()",
+    "output: JSONSchema": "JSONSchema(name, schema)",
+    "message: Message": "Message.user(…)",
+    "options: Options": "Options(temperature=0)",
+    "own: brainwires_provider.ProviderOptions": "AnthropicOptions(…)",
+    "reasoning: Reasoning": "Reasoning(budget_tokens=4096)",
+    "retry: Retry": "Retry(attempts=5)",
+    "timeouts: Timeouts": "Timeouts(total=30)",
+    "tool: Tool": "Tool(name, description, parameters)",
+    "choice: ToolChoice": "ToolChoice.tool(name)",
+    "either: Citation | None | ToolChoice": "ToolChoice.tool(name)",
+}
+
+
+def taking(annotation: str, /, **defaults: Any) -> Any:
+    """A function of one argument."""
+    name = annotation.partition(":")[0]
+    default = "".join(f" = {default!r}" for default in defaults.values())
+    scope: dict[str, Any] = {}
+    exec(
+        f"from __future__ import annotations\ndef f({annotation}{default}): ...",
+        vars(sys.modules[__name__]),
+        scope,
+    )
+    scope["f"].__module__ = __name__
+    assert name in scope["f"].__annotations__
+    return scope["f"]
+
+
+@pytest.mark.parametrize("argument", EXAMPLES)
+def test_every_value_has_an_example(argument: str) -> None:
+    name = argument.partition(":")[0]
+    with pytest.raises(TypeError) as caught:
+        check_call(taking(argument), {name: 5})
+    assert str(caught.value).endswith(f", not 5 (int); for example {EXAMPLES[argument]}")
+
+
+# An annotation, how the error names it, and a value that is refused.
+NAMED: tuple[tuple[str, str, Any], ...] = (
+    ("str", "text", 5),
+    ("int", "an integer", True),
+    ("int", "an integer", 1.5),
+    ("float", "a number", True),
+    ("float", "a number", "5"),
+    ("bool", "True or False", 1),
+    ("bytes", "bytes", "x"),
+    ("None", "None", 5),
+    ("str | None", "text or None", 5),
+    ("int | str | None", "an integer, text or None", 1.5),
+    ("Literal['a', 'b'] | None", '"a", "b" or None', 5),
+    ("Mapping[str, int]", "a dict", 5),
+    ("Callable[[int], str]", "a function", 5),
+    ("tuple[str, int]", "a tuple of 2", 5),
+    ("tuple[str, ...]", "a list of (text)", 5),
+    ("Sequence[int | str]", "a list of (an integer or text)", 5),
+    ("Iterable[int]", "a list of (an integer)", 5),
+    ("Iterable[str]", "a list of (text)", "text"),
+    ("Iterable[int]", "a list of (an integer)", b"bytes"),
+    ("Iterable[str]", "a list of (text)", {"a": 1}),
+    ("Path", "a Path", 5),
+    ("str | msgspec.UnsetType", "text", 5),
+    ("Thing", "a Thing", 5),
+)
+
+
+class Thing(Protocol):
+    name: str
+
+    def do(self) -> None: ...
+
+
+@pytest.mark.parametrize(("annotation", "words", "wrong"), NAMED)
+def test_an_annotation_is_named_in_words(annotation: str, words: str, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        check_call(taking(f"it: {annotation}"), {"it": wrong})
+    assert str(caught.value) == f"it takes {words}, not {shown(wrong)}"
+
+
+class Sub(StrEnum):
+    A = "a"
+
+
+class Text(str): ...
+
+
+class Many(dict[Any, Any]): ...
+
+
+# An annotation, what is given, and what the function gets.
+TAKEN: tuple[tuple[str, Any, Any], ...] = (
+    ("tuple[str, ...]", ["a"], ("a",)),
+    ("Sequence[str]", ["a"], ["a"]),
+    ("Sequence[str]", [Text("a")], ("a",)),
+    ("Iterable[str]", (each for each in "ab"), ("a", "b")),
+    ("Iterable[int]", {5}, (5,)),
+    ("float", 5, 5),
+    ("str", Text("a"), "a"),
+    ("Literal['a']", Text("a"), "a"),
+    ("Mapping[str, str]", {"a": "b"}, {"a": "b"}),
+    ("Mapping[str, Any]", {"a": Text("b")}, {"a": "b"}),
+    ("Mapping[str, int]", {"a": 1}, {"a": 1}),
+    ("int | tuple[int, str]", [1, "a"], (1, "a")),
+    ("Any", HALF, HALF),
+    ("Unpack[RunParams]", 5, 5),
+    ("Nowhere", 5, 5),
+)
+
+
+@pytest.mark.parametrize(("annotation", "given", "taken"), TAKEN)
+def test_an_argument_is_taken_in_the_form_of_its_annotation(annotation: str, given: Any, taken: Any) -> None:
+    found = check_call(taking(f"it: {annotation}"), {"it": given})["it"]
+    assert found == taken and type(found) is type(taken)
+    if isinstance(taken, list):
+        assert found is given
+    if isinstance(taken, dict):
+        assert type(found.get("a")) in (str, int)
+
+
+# What has an item, a key or a member of the wrong type is told with its place.
+PLACES: tuple[tuple[str, Any, str], ...] = (
+    ("tuple[str, ...]", ["a", 5], "it[1] takes text, not 5 (int)"),
+    ("tuple[str, int]", ["a", "b"], "it[1] takes an integer, not 'b' (str)"),
+    ("Mapping[str, int]", {"a": "b"}, "it['a'] takes an integer, not 'b' (str)"),
+    ("Mapping[str, str]", {5: "b"}, "it (a key) takes text, not 5 (int)"),
+    ("Mapping[str, Any]", {None: 5}, "the keys of it are texts, not None"),
+    ("Mapping[str, Any]", {True: 5}, "the keys of it are texts, not True"),
+    ("Mapping[str, Any]", {HALF: 5}, "it (a key) holds half"),
+    ("Mapping[str, Any]", {"a": [{"b": math.inf}]}, "it['a'][0]['b'] is inf, which JSON has no form for"),
+    (
+        "Mapping[str, Any]",
+        {"a": {"b": {"c": {"d": {"e": {"f": math.nan}}}}}},
+        "it['a']['b']['c']['d']['e'] is nan",
+    ),
+    ("Mapping[str, Any]", {"a": [[[[[math.nan]]]]]}, "it['a'][0][0][0][0] is nan"),
+    ("Mapping[str, Any]", {"a": object()}, "it['a'] takes JSON values, not a object"),
+    ("float", math.inf, "it is inf"),
+)
+
+
+@pytest.mark.parametrize(("annotation", "wrong", "words"), PLACES)
+def test_a_wrong_item_is_told_with_its_place(annotation: str, wrong: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        check_call(taking(f"it: {annotation}"), {"it": wrong})
+    assert str(caught.value).startswith(words)
+
+
+def test_what_is_given_as_its_default_is_not_looked_at() -> None:
+    wrong: Any = object()
+
+    def call(a: int, b: int = wrong, *, c: int = wrong) -> None: ...
+
+    given = {"a": 1, "b": wrong, "c": wrong}
+    assert check_call(call, given) == given
+    for name in given:
+        with pytest.raises(TypeError, match=f"{name} takes an integer"):
+            check_call(call, {**given, name: object()})
+
+
+def test_what_has_a_protocols_public_members_fits_it() -> None:
+    class Whole:
+        name, do = "x", print
+
+    class Half:
+        name = "x"
+
+    class Other:
+        do = print
+
+    assert type(check_call(taking("it: Thing"), {"it": Whole()})["it"]) is Whole
+    for wrong in (Half(), Other()):
+        with pytest.raises(TypeError, match="it takes a Thing"):
+            check_call(taking("it: Thing"), {"it": wrong})
+
+
+def test_a_name_that_only_annotations_use_is_looked_up_in_its_module() -> None:
+    later = {"Lately": "brainwires_provider.types.tools"}
+    with pytest.raises(AttributeError):
+        check_call(taking("it: Lately"), {"it": 5}, **later)
+    with pytest.raises(TypeError, match="it takes a ToolContext"):
+        check_call(taking("it: ToolContext"), {"it": 5}, ToolContext="brainwires_provider.types.context")
+    assert check_call(taking("it: int"), {"it": 5}, **later) == {"it": 5}
+
+
+def test_the_public_methods_of_a_class_check_their_calls() -> None:
+    class Plain:
+        def chat(self, input: Any, output: Any = None, **args: Any) -> Any:
+            return input
+
+        def take(self, n: int, m: int = 2) -> Any:
+            return n, m
+
+        async def later(self, n: int) -> Any:
+            return n
+
+        def _own(self, n: int) -> Any:
+            return n
+
+        @staticmethod
+        def still(n: int) -> Any:
+            return n
+
+        value = len
+
+    before = dict(vars(Plain))
+    cls: Any = checks_calls(Plain)
+    changed = {name for name, value in vars(cls).items() if value is not before.get(name)}
+    made = cls()
+
+    assert cls is Plain and changed == {"take", "later"}
+    assert made.take(1) == (1, 2) and made.take(1, 3) == made.take(n=1, m=3) == (1, 3)
+    assert asyncio.run(made.later(1)) == 1 and inspect.iscoroutinefunction(cls.later)
+    assert (made.chat("x"), made._own("x"), made.still("x")) == ("x", "x", "x")
+    with pytest.raises(TypeError, match="n takes an integer"):
+        made.take("x")
+    with pytest.raises(TypeError, match="m takes an integer"):
+        made.take(1, m="x")
+    with pytest.raises(TypeError, match="n takes an integer"):
+        asyncio.run(made.later("x"))
+    for args, kwargs in (((1, 2, 3), {}), ((1,), {"n": 1}), ((), {})):
+        with pytest.raises(TypeError, match=r"(?i)takes .* positional|multiple values|missing 1 required"):
+            made.take(*args, **kwargs)
+
+
+# A value, and whether an encoder takes it as it is.
+JSON_VALUES: tuple[tuple[Any, bool], ...] = (
+    *(("a", True), ("é", True), (Sub.A, True), (Text("a"), False), (Text("é"), False)),
+    *((5, True), (True, True), (ssl.TLSVersion.TLSv1_2, True), (type("Int", (int,), {})(5), False)),
+    *((1.5, True), (type("Float", (float,), {})(1.5), False), (None, True), (date(2026, 1, 2), True)),
+    *(
+        ({"a": 1}, True),
+        ({5: 1}, True),
+        (Many(a=1), True),
+        ({Text("a"): 1}, False),
+        ({"a": [Text("b")]}, False),
+    ),
+    *((MappingProxyType({"a": 1}), False), ([1, "a"], True), ((1, "a"), True), ([1, Text("a"), "b"], False)),
+    *(([Text("a"), 1], False), ({"a": Text("b"), "c": 1}, False)),
+)
+
+
+@pytest.mark.parametrize(("value", "is_plain"), JSON_VALUES, ids=lambda each: repr(each)[:30])
+def test_what_an_encoder_does_not_take_is_made_plain(value: Any, is_plain: bool) -> None:
+    assert check_json(value, "it") is is_plain
+    made = plain(value)
+    assert made == value or isinstance(value, tuple)
+    assert check_json(made, "it") is True
+    assert encode_unusual(value, "it") == msgspec.json.encode(made)
+
+
+def test_json_may_be_nested_as_deep_as_the_error_says() -> None:
+    for wrap in (lambda inner: {"a": inner}, lambda inner: [inner], lambda inner: (inner,)):
+        value: Any = 1
+        for _ in range(201):
+            value = wrap(value)
+        assert check_json(value, "it")
+        with pytest.raises(ValueError, match=r"^it.* is nested deeper than 200 levels"):
+            check_json(wrap(value), "it")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "None"),
+        (True, "True"),
+        (int, "<class 'int'>"),
+        (5, "5 (int)"),
+        ("x", "'x' (str)"),
+        (b"ab\xff", "b'ab\N{REPLACEMENT CHARACTER}' (bytes)"),
+        ([1], "[1] (list)"),
+        (len, "a builtin_function_or_method"),
+        (object(), "a object"),
+        (Cache(), "a Cache"),
+        ("a?b", "'a?b' (str)"),
+        ("https://h/x?y=z", "'https://h/x?…' (str)"),
+        ("https://h/x", "'https://h/x' (str)"),
+        ("https://u:p@h/x", "'https://…@h/x' (str)"),
+        ("u:p@h", "'u:p@h' (str)"),
+        ({"token": 5, 5: 6, "a": "b"}, "{'token': '…', 5: 6, 'a': 'b'} (dict)"),
+        ("x" * 58, f"'{'x' * 58}' (str)"),
+        ("x" * 59, f"'{'x' * 27}...{'x' * 28}' (str)"),
+        ("sk-" + "a" * 16, "'…' (str)"),
+    ],
+)
+def test_a_wrong_value_is_shown_with_its_type(value: Any, text: str) -> None:
+    assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("place", "is_hidden"),
+    [
+        *((name, True) for name in ("api_key", "headers", "credentials", "access_key", "secret_key")),
+        *((name, True) for name in ("session_token", "extra_headers", "my_api_key")),
+        *((name, False) for name in ("api_keys", "xapi_key", "headersx", "model")),
+    ],
+)
+def test_the_value_of_what_holds_a_secret_is_only_named_by_its_type(place: str, is_hidden: bool) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_call(taking(f"{place}: float"), {place: "value"})
+    assert str(caught.value) == f"{place} takes a number, not " + ("a str" if is_hidden else "'value' (str)")
+    for shown_too in (5, 1.5, None):
+        with pytest.raises(TypeError, match=re.escape(f"{place} takes text, not {shown(shown_too)}")):
+            check_call(taking(f"{place}: str"), {place: shown_too})
 
 
 SECRET = "hunter2secret"

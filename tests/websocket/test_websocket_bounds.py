@@ -17,8 +17,12 @@ from brainwires_provider import (
     UnsupportedError,
     WebSocketOptions,
 )
+from brainwires_provider.protocols.openai_responses import OpenAIResponses
 from brainwires_provider.testing import Answer, Gate, Job, ResponsesService, ScriptedSocket
+from brainwires_provider.transports.websocket.lanes import PooledConnection
+from brainwires_provider.transports.websocket.pool import Pool
 from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.types.websocket import WebSocketCounters
 from socket_clients import COLOURS, KEY, LANES, SINGLE, client_of, config, played, pools, tried
 from socket_memory import MemoryNet, VirtualLoop
 
@@ -87,6 +91,33 @@ def test_a_strict_request_is_not_sent_without_its_header() -> None:
 
     with ScriptedSocket(ResponsesService()) as server:
         played("async", server, scenario)
+
+
+def test_what_one_connection_finds_out_holds_for_the_pool() -> None:
+    async def main() -> None:
+        rules: Any = OpenAIResponses().websocket
+        more: Any = {"counters": WebSocketCounters(), "random": Random(1), "max_event_bytes": 1 << 20}
+        unused: Any = None
+        pool = Pool(unused, replace(LANES, max_lanes=8), rules, **more)
+        pool.connections = [PooledConnection(pool, asyncio.get_running_loop()) for _ in range(2)]
+        pool.names_limited(5)
+        pool.connections[1].max_names = 3
+        pool.names_limited(4)
+        assert [each.max_names for each in pool.connections] == [4, 3] and pool.options.max_lanes == 4
+        pool.names_limited(0)
+        assert [each.max_names for each in pool.connections] == [0, 0] and pool.options.max_lanes == 1
+        pool.without_lanes(for_good=False)
+        assert not pool.has_lanes and pool.options.multiplexing
+        assert not any(each.retiring for each in pool.connections)
+        connections = list(pool.connections)
+        pool.without_lanes(for_good=True)
+        assert not pool.options.multiplexing and all(each.retiring for each in connections)
+        for times, continues in enumerate(("all", "all", "stored"), 1):
+            pool.parent_refused("not_found")
+            assert (pool.parents_lost, pool.options.continues) == (times, continues)
+        await pool.aclose()
+
+    asyncio.run(main())
 
 
 def bearer(n: int) -> dict[str, str]:

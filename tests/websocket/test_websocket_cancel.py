@@ -275,12 +275,12 @@ def test_a_thread_drops_a_stream() -> None:
         with pytest.warns(ResourceWarning, match="test_websocket_cancel.py"):
             del stream
             gc.collect()
-        server.open(holding.gate)
         assert client.chat("kept").text == digest([{"role": "user", "content": "kept"}])
         deadline = time.monotonic() + 5
         while client.responses.websocket_stats.abandoned != 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert client.responses.websocket_stats.abandoned == 1
+        server.open(holding.gate)
 
 
 @BOTH

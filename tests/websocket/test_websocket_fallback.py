@@ -12,15 +12,21 @@ import pytest
 
 from brainwires_provider import (
     APIError,
+    ConfigError,
     ConnectError,
     NotFoundError,
+    OutputError,
+    ProtocolError,
     ProviderError,
+    RateLimitError,
+    Retry,
     ServerError,
+    TransportError,
     WebSocketOptions,
 )
 from brainwires_provider.testing import Drop, Gate, Job, ResponsesService, ScriptedSocket
 from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused, LinkLost
-from brainwires_provider.transports.websocket.fallback import Fallback
+from brainwires_provider.transports.websocket.fallback import Fallback, is_no_websocket
 from brainwires_provider.transports.websocket.pools import Pools
 from socket_clients import LANES, client_of, config, played, tried
 from socket_memory import MemoryNet, VirtualLoop
@@ -127,13 +133,47 @@ def test_the_fallback_is_forgotten_where_http_fails_too(error: ProviderError) ->
     assert by_the_clock(work).opened == 1
 
 
-def test_a_request_that_http_refuses_does_not_end_the_fallback() -> None:
+def test_that_there_is_no_websocket_is_once_among_the_attempts_of_a_call() -> None:
+    async def work(client: Any, ways: dict[str, Any]) -> None:
+        ways["socket"] = REFUSED
+        await tried(client.chat("hi"))
+        ways["http"] = RateLimitError("slow down", status=429)
+        error = await tried(client.chat("hi", retry=Retry(3)))
+        words = [each.error.partition(":")[0] for each in error.attempts]
+        assert words == ["sent over HTTP", *["slow down"] * 3]
+
+    by_the_clock(work)
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        *((APIError("no", status=status), False) for status in (None, 200, 400, 401, 403, 429, 499)),
+        *((APIError("no", status=status), True) for status in (404, 405, 500, 503, 599)),
+        *((kind("no"), True) for kind in (ConnectError, TransportError, ProtocolError)),
+        *((kind("no"), False) for kind in (ConfigError, OutputError)),
+    ],
+    ids=repr,
+)
+def test_which_errors_over_http_end_the_fallback(error: ProviderError, ends: bool) -> None:
     fallback = Fallback(lambda: 0.0, 600)
     fallback.connection_failed()
     fallback.connection_failed()
-    for error in (APIError("no", status=400), APIError("slow", status=429), APIError("who", status=401)):
-        fallback.http_failed(error)
-        assert fallback.takes()
+    assert fallback.takes()
+    fallback.http_failed(error)
+    assert fallback.takes() is not ends and fallback.is_on
+
+
+@pytest.mark.parametrize("make", [lambda s: HandshakeRefused(s, {}, b""), lambda s: APIError("no", status=s)])
+def test_which_answers_to_a_handshake_mean_that_no_websocket_works(make: Callable[[int], Exception]) -> None:
+    """Those of a server that takes it for a usual request, or does not know or allow it."""
+    meant = {status for status in range(100, 600) if is_no_websocket(make(status))}
+    assert meant == {*range(200, 300), 403, 404, 405, 426, 501}
+
+
+def test_which_failures_of_a_handshake_mean_that_no_websocket_works() -> None:
+    kinds = (ConnectError, TransportError, ProtocolError, APIError, ConfigError, ProviderError)
+    assert [is_no_websocket(kind("no")) for kind in kinds] == [True] * 3 + [False] * 3
 
 
 def test_a_connection_that_is_dead_on_arrival_is_no_storm() -> None:

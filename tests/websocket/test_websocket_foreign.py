@@ -8,7 +8,7 @@ on, which is what makes an answer's end that was none dangerous.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -19,7 +19,7 @@ from brainwires_provider import ProviderError, WebSocketOptions
 from brainwires_provider.testing import Failure, ResponsesService
 from brainwires_provider.transports.websocket.pools import Pools
 from socket_clients import LANES, client_of, config, refusal, tried
-from socket_memory import MemoryLink, MemoryNet, VirtualLoop
+from socket_memory import HeldNet, VirtualLoop, settle
 
 Event = Mapping[str, Any]
 KEEPS = WebSocketOptions(reuse_after_error=True)
@@ -43,32 +43,6 @@ FAILS: Mapping[str, Failure] = {
 def author(items: Sequence[Any], body: Any) -> Any:
     said = items[-1]["content"]
     return FAILS.get(said, f"answer to {said}")
-
-
-class HeldLink(MemoryLink):
-    """Says nothing by itself."""
-
-    def _go_on(self) -> None:
-        pass
-
-    def events(self) -> list[Event]:
-        """What its session still has to say."""
-        return self._session.drain(self._net.now())
-
-    def say(self, event: Event) -> None:
-        self._say(event)
-
-
-class HeldNet(MemoryNet):
-    async def connect(self, handshake: Any, *, on_frame: Callable[[bytes], None], on_close: Any) -> Any:
-        link = HeldLink(self, on_frame, on_close)
-        self.links[link] = None
-        return link
-
-
-async def settle() -> None:
-    for _ in range(12):
-        await asyncio.sleep(0)
 
 
 def foreign(service: ResponsesService) -> dict[str, Event]:

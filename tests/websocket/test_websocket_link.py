@@ -14,15 +14,17 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from hashlib import sha1
 from typing import Any
 from weakref import ref
 
 import pytest
 import trustme
+from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection, serve
 
 from brainwires_provider import AsyncClient, ProviderConfig, Retry, WebSocketOptions
@@ -42,6 +44,9 @@ from brainwires_provider.transports.websocket.connection import (
     LinkLost,
     connect,
 )
+from brainwires_provider.transports.websocket.dialing import Endpoint
+from brainwires_provider.transports.websocket.handshake import Answer, Opening, say
+from brainwires_provider.transports.websocket.pools import Pools
 from socket_memory import FastLoop
 
 KEY = "sk-planted-9f3a"
@@ -252,6 +257,13 @@ async def echo(server: ServerConnection) -> None:
 # The way in.
 
 
+def test_what_has_happened_to_a_connection_is_said_in_words() -> None:
+    for how in ("lost", "keepalive", "callback", "loop", "ours"):
+        assert Closed(None, "x", how).words == f"the connection was lost ({how})"
+    assert Closed(1006, "", "lost").words == "the connection was closed with code 1006"
+    assert Closed(1000, "bye", "server").words == "the connection was closed with code 1000, 'bye'"
+
+
 @pytest.mark.parametrize(
     ("given", "seen", "unseen"),
     [
@@ -354,6 +366,297 @@ def test_a_refusal_is_told_with_all_that_it_says(
             assert refused.value.body == body
 
     run(main())
+
+
+OWN_HEADERS = (
+    *("connection", "upgrade", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"),
+    *("content-length", "accept-encoding", "sec-websocket-key", "sec-websocket-version"),
+    "sec-websocket-extensions",
+)
+"""Headers of one connection (RFC 9110, 7.6.1), of a body (9112, 6) and of the handshake (6455, 4.1)."""
+
+
+def sent(**headers: str) -> list[str]:
+    """The lines of the request for the upgrade."""
+    opening = Opening(shake("ws://host.example:8080/v1?a=b", headers=headers))
+    return opening._request.decode("latin-1").split("\r\n")
+
+
+def test_a_header_of_the_connection_is_the_handshakes_own() -> None:
+    plain = {line.partition(":")[0] for line in sent()}
+    for name in OWN_HEADERS:
+        lines = sent(**{name.title(): "planted"})
+        assert {line.partition(":")[0] for line in lines} == plain and "planted" not in " ".join(lines)
+        for other in (f"x-{name}", f"{name}-x"):
+            assert f"{other}: planted" in sent(**{other: "planted"})
+
+
+def test_the_request_names_its_headers_as_they_are_given() -> None:
+    lines = sent(Host="gateway.example", **{"x-A": "1", "X-a": "2"})
+    assert lines[0] == "GET /v1?a=b HTTP/1.1" and lines[-2:] == ["", ""]
+    assert [line for line in lines if line.lower().startswith(("host", "x-a"))] == [
+        "Host: gateway.example",
+        "X-a: 2",
+    ]
+    assert "Host: host.example:8080" in sent()
+    assert "Sec-WebSocket-Protocol: a, b" in sent(**{"sec-websocket-protocol": " a ,, b"})
+    assert not any(
+        line.startswith("Sec-WebSocket-Protocol") for line in sent(**{"sec-websocket-protocol": " ,"})
+    )
+
+
+def test_a_header_has_no_character_that_http_forbids() -> None:
+    """RFC 9110, 5.1 and 5.5: a token as its name, and no control character but the tab in its value."""
+    for code in range(256):
+        char = chr(code)
+        is_control = (code < 32 and char != "\t") or code == 127
+        if is_control:
+            with pytest.raises(ConfigError, match="a header cannot be sent"):
+                sent(a=f"x{char}y")
+        else:
+            assert f"a: x{char.encode().decode('latin-1')}y" in sent(a=f"x{char}y")
+        if char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~"):
+            assert f"x{char}: y" in sent(**{f"x{char}": "y"})
+        else:
+            with pytest.raises(ConfigError, match="a header cannot be sent"):
+                sent(**{f"x{char}": "y"})
+    for wrong in ({"": "y"}, {"a": "\ud800"}, {"a": "\udfff"}):
+        with pytest.raises(ConfigError, match="a header cannot be sent"):
+            sent(**wrong)
+
+
+def read(*pieces: bytes) -> tuple[int, dict[str, str], bytes, bool]:
+    """The head of an answer in pieces, its body as far as it has come, and whether no more is waited for."""
+
+    async def main() -> tuple[int, dict[str, str], bytes, bool]:
+        answer = Answer()
+        reading = asyncio.ensure_future(answer.head("it"))
+        for piece in pieces:
+            answer.data_received(piece)
+            await asyncio.sleep(0)
+        if not reading.done():
+            answer.connection_lost(None)
+        status, headers = await reading
+        body = asyncio.ensure_future(answer.body(headers))
+        await asyncio.sleep(0)
+        is_whole = body.done()
+        answer.connection_lost(None)
+        return status, headers, await body, is_whole
+
+    return asyncio.run(main())
+
+
+PLAIN = b"HTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\n"
+CHUNKED = b"HTTP/1.1 500 No\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body", "is_whole"),
+    [
+        (PLAIN + b"abcde", 500, b"abcde", True),
+        (PLAIN + b"abcdefg", 500, b"abcde", True),
+        (PLAIN + b"abcd", 500, b"abcd", False),
+        (b"HTTP/1.1 500 No\r\nContent-Length: -5\r\n\r\nabcdefg", 500, b"abcdefg", False),
+        (b"HTTP/1.1 500 No\r\n\r\nabc", 500, b"abc", False),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\nabc", 500, b"", True),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 65_535, 500, b"x" * 65_535, False),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 65_536, 500, b"x" * 65_536, True),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 65_537, 500, b"x" * 65_536, True),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", 500, b"abc", True),
+        (CHUNKED + b"3\r\nabc\r\n0", 500, b"abc", False),
+        (CHUNKED + b"3;a=b\r\nabc\r\n A \r\n0123456789\r\n0;c\r\n", 500, b"abc0123456789", True),
+        (CHUNKED + b"a\r\n01234", 500, b"01234", False),
+        (CHUNKED + b"3\r\nabc", 500, b"abc", False),
+        (CHUNKED + b"000000003\r\nabc\r\n", 500, b"", True),
+        (CHUNKED + b"00000003\r\nabc\r\n0\r\n", 500, b"abc", True),
+        (CHUNKED + b"-3\r\nabc\r\n0\r\n", 500, b"", True),
+        (CHUNKED, 500, b"", False),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 199 X\r\nA: b\r\n\r\n" + PLAIN + b"abcde",
+            500,
+            b"abcde",
+            True,
+        ),
+        (b"HTTP/1.1 101 Go\r\n\r\nframes", 101, b"frames", False),
+        (b"HTTP/1.0 200\r\n\r\n", 200, b"", False),
+        (b"HTTP/1.1 599 \r\n\r\n", 599, b"", False),
+    ],
+)
+def test_an_answer_is_read_in_any_pieces(answer: bytes, status: int, body: bytes, is_whole: bool) -> None:
+    """One that is whole is not waited for, even where the connection stays open."""
+    expected = (status, body, is_whole)
+    for pieces in ([answer], [answer[at : at + 1] for at in range(len(answer))])[
+        : 2 if len(answer) < 999 else 1
+    ]:
+        found, _, *rest = read(*pieces)
+        assert (found, *rest) == expected
+
+
+def test_the_headers_of_an_answer() -> None:
+    answer = b"HTTP/1.1 500 No\r\nX-A:  1 \r\nx-a: 2\r\nno colon\r\nX-\xe9: \xe9\r\nEmpty:\r\n\r\n"
+    assert read(answer)[1] == {"x-a": "1, 2", "x-é": "é", "empty": ""}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTX", "text"),
+        (b"SSH-2.0\r\n\tabc", "text"),
+        (b"\x15\x03\x01", "TLS: is the URL wss"),
+        (b"\x16\x03", "TLS: is the URL wss"),
+        (b"\x16\x02", "binary data"),
+        (b"\x14\x03", "binary data"),
+        (b"X" * 64 + b"\0", "text"),
+        (b"X" * 63 + b"\0", "binary data"),
+        (b"HTTP/1.1 099 No\r\n\r\n", "text"),
+        (b"HTTP/1.1 600 No\r\n\r\n", "text"),
+        (b"HTTP/1.2 200 No\r\n\r\n", "text"),
+        (b"HTTP/1.1  200 No\r\n\r\n", "text"),
+        (b"HTTP/1.1 2000 No\r\n\r\n", "text"),
+        (b"HTTP/1.1 500 No\r\nA: " + b"x" * (65_537 - 20), "a head of more than 64 KiB"),
+    ],
+)
+def test_what_is_no_http_is_told_in_words(answer: bytes, words: str) -> None:
+    with pytest.raises(ProtocolError, match=rf"^it did not answer in HTTP \(.*{words}"):
+        read(answer)
+
+
+def test_a_head_that_does_not_end_is_waited_for_up_to_its_limit() -> None:
+    for begun in (b"", b"H", b"HTTP/1", b"HTTP/1.1 500 No\r\nA: " + b"x" * (65_536 - 20)):
+        with pytest.raises(
+            ConnectError, match=r"^it closed the connection before it answered \(it ended the conn"
+        ):
+            read(begun)
+
+
+def test_only_addresses_are_looked_up_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may take seconds, and would hold up the event loop."""
+    look_up, here, asked = socket.getaddrinfo, threading.current_thread(), []
+
+    def noted(host: Any, port: Any, *args: Any, **more: Any) -> Any:
+        asked.append(
+            (host, threading.current_thread() is here, bool(more.get("flags", 0) & socket.AI_NUMERICHOST))
+        )
+        return look_up(host, port, *args, **more)
+
+    async def main() -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", noted)
+        async with Raw(forever) as gone:
+            pass
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(ConnectError):
+                await opened(gone.url.replace("127.0.0.1", host))
+
+    run(main())
+    assert {each for each in asked if each[1]} == {("127.0.0.1", True, True), ("localhost", True, True)}
+    assert {each[0] for each in asked if not each[1]} == {"localhost"}
+
+
+def test_a_dialer_says_all_that_the_handshake_needs() -> None:
+    made: list[Handshake] = []
+
+    async def record(handshake: Handshake, **callbacks: Any) -> Any:
+        made.append(handshake)
+        return callbacks
+
+    def headers(key: str, own: Mapping[str, str]) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}", **own, "x-token": "of the call"}
+
+    async def main() -> None:
+        endpoint = Endpoint(
+            f"wss://h.example/v1?api-key={PASSWORD}&v=1",
+            "p",
+            lambda: KEY,
+            {"x-auth": "of the provider", "x-title": "app"},
+            headers,
+            WebSocketOptions(ping_interval=7.5),
+            3.5,
+            ("a",),
+        )
+        context = ssl.create_default_context()
+        dialer = Pools(
+            connect=record, proxy="http://p.example", ssl_context=context, max_event_bytes=99
+        ).dialer(endpoint)
+        assert dialer.secrets == (PASSWORD,) and dialer.url == endpoint.url
+        found = await dialer(on_frame=bytes, on_close=print)  # type: ignore[arg-type]
+        assert found == {"on_frame": bytes, "on_close": print}  # type: ignore[comparison-overlap]
+        secrets = dialer.secrets
+        await dialer(on_frame=bytes, on_close=print)  # type: ignore[arg-type]
+        assert dialer.secrets == secrets  # they do not grow with each connect
+        told = {name: getattr(made[0], name) for name in Handshake.__struct_fields__}
+        assert told == {
+            "url": endpoint.url,
+            "headers": headers(KEY, {"x-auth": "of the provider", "x-title": "app"}),
+            "connect_timeout": 3.5,
+            "proxy": "http://p.example",
+            "ssl_context": context,
+            "ping_interval": 7.5,
+            "ping_timeout": 7.5,
+            "max_frame": 99,
+        }
+        assert set(dialer.secrets) >= {PASSWORD, KEY, "of the provider", "of the call"}
+        assert "app" not in dialer.secrets
+        keyless = replace(endpoint, key=None, url="wss://h.example/v1", own_headers={})
+        plain = Pools(connect=record, max_event_bytes=99).dialer(keyless)
+        await plain(on_frame=bytes, on_close=print)  # type: ignore[arg-type]
+        assert (made[2].proxy, made[2].ssl_context, made[2].headers["Authorization"]) == (
+            "env",
+            None,
+            "Bearer ",
+        )
+
+    run(main())
+
+
+def test_a_failure_has_a_reason_in_words() -> None:
+    assert say(ConnectionRefusedError(111, "refused")) == "refused"
+    assert say(ValueError("wrong")) == "wrong" and say(TimeoutError()) == "TimeoutError"
+
+
+@pytest.mark.parametrize(
+    ("target", "user", "lines"),
+    [
+        ("ws://h.example/x", "", ["CONNECT h.example:80 HTTP/1.1", "Host: h.example:80"]),
+        ("wss://h.example/x", "", ["CONNECT h.example:443 HTTP/1.1", "Host: h.example:443"]),
+        ("wss://[::2]:5/x", "", ["CONNECT [::2]:5 HTTP/1.1", "Host: [::2]:5"]),
+        ("ws://h.example/x", "me@", ["Proxy-Authorization: Basic bWU6"]),
+        ("ws://h.example/x", "m%20e:p%3Aw@", ["Proxy-Authorization: Basic bSBlOnA6dw=="]),
+        ("ws://h.example/x", ":pw@", ["CONNECT h.example:80 HTTP/1.1", "Host: h.example:80"]),
+    ],
+)
+def test_what_a_proxy_is_asked_for(target: str, user: str, lines: list[str]) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 407 No\r\n\r\n")
+        await hold(reader, writer)
+
+    async def main() -> None:
+        async with Raw(script) as way:
+            with pytest.raises(ConnectError, match="answered 407"):
+                await opened(target, proxy=f"http://{user}127.0.0.1:{way.port}")
+
+    asked: list[str] = []
+    run(main())
+    found = asked[0].split("\r\n")
+    assert found[-2:] == ["", ""] and found[-len(lines) - 2 : -2] == lines
+    assert len(found) == (5 if lines[0].startswith("Proxy") else 4)
+
+
+def test_a_proxy_without_a_port_has_that_of_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    async def refused(sock: socket.socket, address: Any) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    async def main() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", refused)
+        for proxy in ("http://127.0.0.1", "https://127.0.0.1", "HTTPS://127.0.0.1", "http://127.0.0.1:81"):
+            with pytest.raises(ConnectError, match=r"the proxy .* cannot be reached"):
+                await opened("ws://h.example/x", proxy=proxy)
+
+    run(main())
+    assert asked == [("127.0.0.1", port) for port in (80, 443, 443, 81)]
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
@@ -488,8 +791,17 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await hold(reader, writer)
 
 
-@pytest.mark.parametrize("phase", ["upgrade", "head", "tls", "proxy", "tcp"])
-def test_one_clock_for_every_phase(phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        ("upgrade", r"no answer to the WebSocket handshake from ws://127\.0\.0\.1:\d+ "),
+        ("head", r"no answer to the WebSocket handshake from ws://127\.0\.0\.1:\d+ "),
+        ("tls", r"no connection to wss://127\.0\.0\.1:\d+ "),
+        ("proxy", r"the proxy http://127\.0\.0\.1:\d+ gave no connection to ws://example\.com "),
+        ("tcp", r"no connection to ws://localhost:\d+ "),
+    ],
+)
+def test_one_clock_for_every_phase(phase: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 101 OK\r\nX: ")
         await hold(reader, writer)
@@ -508,7 +820,7 @@ def test_one_clock_for_every_phase(phase: str, monkeypatch: pytest.MonkeyPatch) 
                 monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
                 url = url.replace("127.0.0.1", "localhost")
             begun = time.monotonic()
-            with pytest.raises(RequestTimeout, match=r"within 0.2 s.*Timeouts.connect") as late:
+            with pytest.raises(RequestTimeout, match=rf"^{words}within 0.2 s.*Timeouts.connect") as late:
                 await opened(url, proxy=proxy, connect_timeout=0.2)
             assert late.value.clock == "connect" and PASSWORD not in str(late.value)
             assert time.monotonic() - begun < 2
@@ -998,6 +1310,32 @@ def test_a_half_open_peer_is_noticed() -> None:
     run(main())
 
 
+def test_nothing_is_timed_on_a_link_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ping after the end, which is not waited for when TCP has ended too."""
+
+    async def then(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await end.wait()
+        writer.write(close_frame(1001))
+        await leave.wait()
+
+    async def main() -> None:
+        async with Raw(after_upgrade(then=then)) as server:
+            link, heard = await opened(server.url, ping_interval=0.01)
+            timers = link._connection._timers
+            while timers.keys() != {"beat", "verdict"}:
+                await asyncio.sleep(0.01)
+            end.set()
+            await heard.end()
+            assert [name for name, timer in timers.items() if not timer.cancelled()] == ["linger"]
+            leave.set()
+            await link._connection._over
+            assert timers["linger"].cancelled()
+
+    monkeypatch.setattr("brainwires_provider.transports.websocket.connection._CLOSE_SECONDS", 30)
+    end, leave = asyncio.Event(), asyncio.Event()
+    run(main())
+
+
 @pytest.mark.parametrize("settings", [{"ping_interval": None}, {"ping_interval": 0.05, "ping_timeout": None}])
 def test_the_keepalive_can_be_off(settings: dict[str, Any]) -> None:
     async def main() -> None:
@@ -1117,6 +1455,20 @@ def test_through_a_proxy_with_credentials(proxy_tls: bool, target_tls: bool, aut
             assert "authorization" not in asked
 
     proxy = Proxy()
+    run(main())
+
+
+@pytest.mark.parametrize("target_tls", [False, True])
+def test_what_a_proxy_adds_to_its_answer_is_not_the_servers(target_tls: bool, authority: trustme.CA) -> None:
+    async def main() -> None:
+        settings = {"ssl": server_tls(authority)} if target_tls else {}
+        surplus = b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"
+        async with library(echo, **settings) as url, Raw(Proxy(Proxy().answer + surplus)) as way:
+            link, _ = await opened(
+                url, proxy=f"http://127.0.0.1:{way.port}", ssl_context=client_tls(authority)
+            )
+            await link.aclose()
+
     run(main())
 
 

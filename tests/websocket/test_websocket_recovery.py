@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from brainwires_provider import (
@@ -37,6 +38,10 @@ from brainwires_provider.testing import (
     SocketScript,
     digest,
 )
+from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused
+from brainwires_provider.transports.websocket.exchange import Lane, LaneExchange
+from brainwires_provider.transports.websocket.fallback import is_no_websocket
+from brainwires_provider.transports.websocket.recovery import Step, next_step
 from socket_clients import (
     COLOURS,
     LANES,
@@ -81,6 +86,140 @@ def after(
 
     with ScriptedSocket(script, **more) as server:
         return Outcome(*played(colour, server, scenario, traits), server)
+
+
+# -- the decision --------------------------------------------------------------------------------------------
+
+
+class Place:
+    """What a step depends on of a connection."""
+
+    def __init__(self, *, works: bool | None, lanes: int) -> None:
+        self.works, self.lanes = works, dict.fromkeys(range(lanes))
+
+
+def stepped(
+    error: Exception,
+    *used: Step,
+    sent: bool = True,
+    works: bool | None = False,
+    lanes: int = 1,
+    code: int | None = None,
+    http: bool = True,
+    http_used: bool = False,
+    fresh_key: bool = False,
+    **state: Any,
+) -> Step | None:
+    place: Any = Place(works=works, lanes=lanes)
+    exchange = LaneExchange(Lane(place, "lane-0")) if sent else None
+    for name, value in state.items():
+        setattr(exchange, name, value)
+    if exchange is not None and code is not None:
+        exchange.closed = Closed(code, "", "server")
+    return next_step(
+        error,
+        exchange,
+        options=WebSocketOptions(http_fallback=http),
+        is_http_used=http_used,
+        used=frozenset(used),
+        fresh_key=fresh_key,
+        fault=lambda error: str(error.code),
+    )
+
+
+LOST = StreamInterrupted("lost", how="eof")
+
+
+def test_every_fault_has_its_step_once() -> None:
+    class Found:
+        place = "lane-0"
+
+    for fault, step in {
+        "not_found": Step.FULL,
+        "no_parents": Step.FULL,
+        "instructions": Step.FULL,
+        "connection_limit": Step.ROTATE,
+        "lane_limit": Step.OTHER_LANE,
+        "lane_name": Step.NO_LANES,
+        "lanes_unknown": Step.NO_LANES,
+        "in_flight": Step.RECONNECT,
+        "other": None,
+    }.items():
+        error = InvalidRequestError("no", status=400, code=fault)
+        assert stepped(error, found=Found()) is step
+        assert stepped(error, found=None) is (None if step is Step.FULL else step)
+        again = {Step.OTHER_LANE: Step.OTHER_LANE, Step.RECONNECT: Step.AGAIN}
+        assert stepped(error, *([step] if step else []), found=Found()) is again.get(step)  # type: ignore[arg-type]
+    limit = InvalidRequestError("no", status=400, code="lane_limit")
+    assert stepped(limit, lanes=0) is Step.OTHER_LANE and stepped(limit, Step.OTHER_LANE, lanes=0) is None
+
+
+@pytest.mark.parametrize("http", [True, False])
+def test_a_lost_connection_is_replaced_and_at_last_http_is_used(http: bool) -> None:
+    last = Step.HTTP if http else None
+    once = Step.HTTP_ONCE if http else None
+    assert stepped(LOST, http=http, works=True) is Step.RECONNECT
+    assert stepped(LOST, Step.RECONNECT, http=http, works=True) is Step.AGAIN
+    assert stepped(LOST, Step.RECONNECT, Step.AGAIN, http=http, works=True) is last
+    assert stepped(LOST, Step.RECONNECT, http=http, works=True, http_used=True) is (last or Step.AGAIN)
+    for works in (None, False):
+        assert stepped(LOST, http=http, works=works) is Step.AGAIN
+        assert stepped(LOST, http=http, works=works, http_used=True) is (last or Step.AGAIN)
+        assert stepped(LOST, Step.AGAIN, http=http, works=works) is last
+    assert stepped(LOST, Step.AGAIN, Step.HTTP, http=http) is None
+    for state in ({"began": True}, {"overflowed": True}):
+        assert stepped(LOST, http=http, is_unnamed=True, code=1009, **state) is None
+    assert stepped(LOST, http=http, is_unnamed=True, code=1009) is Step.ALONE
+    assert stepped(LOST, Step.ALONE, http=http, is_unnamed=True) is None
+    assert stepped(LOST, http=http, code=1009) is once and stepped(LOST, http=http, code=1008) is Step.AGAIN
+    assert stepped(ProtocolError("large"), http=http, oversize=True) is once
+    assert stepped(LOST, Step.HTTP_ONCE, http=http, oversize=True) is None
+    for error in (ProtocolError("no"), RequestTimeout("late", clock="idle"), ValueError("no")):
+        assert stepped(error, http=http) is None
+
+
+# A status of the handshake, and whether it may mean that no WebSocket can be opened.
+STATUSES: dict[int, bool] = {
+    **dict.fromkeys((403, 404, 405, 426, 501, 200, 201, 204, 299), True),
+    **dict.fromkeys((400, 402, 406, 408, 409, 429, 500, 502, 503, 529, 300, 301, 302, 199), False),
+}
+
+
+def test_a_handshake_that_fails_is_tried_again_then_over_http() -> None:
+    refusals = [(APIError("no", status=status), may_be) for status, may_be in STATUSES.items()]
+    refusals += [(HandshakeRefused(status, {}, b""), may_be) for status, may_be in STATUSES.items()]  # type: ignore[misc]
+    for error, may_be in (
+        *refusals,
+        (ConnectError("no"), True),
+        (ProtocolError("no"), True),
+        (ValueError(), False),
+    ):
+        assert is_no_websocket(error) is may_be
+        assert stepped(error, sent=False) is (Step.AGAIN if may_be else None)
+        assert stepped(error, Step.AGAIN, sent=False) is (Step.HTTP if may_be else None)
+    assert not is_no_websocket(APIError("no"))
+    for error in (AuthenticationError("no", status=401), APIError("no", status=401)):
+        assert stepped(error, sent=False) is None
+        assert stepped(error, sent=False, fresh_key=True) is Step.NEW_KEY
+        assert stepped(error, Step.NEW_KEY, sent=False, fresh_key=True) is None
+
+
+def test_a_request_over_the_limit_is_not_sent_where_http_is_off() -> None:
+    async def ask(client: Any) -> Any:
+        return await tried(client.chat("hi"))
+
+    with ScriptedSocket(ResponsesService()) as server:
+        played("async", server, ask)
+        size = len(msgspec.json.encode(server.requests[0][0]))
+    for limit in (size, size - 1):
+        with ScriptedSocket(ResponsesService()) as server:
+            options = WebSocketOptions(http_fallback=False, max_request_bytes=limit)
+            found = played("async", server, ask, options)
+            assert sum(map(len, server.requests)) == (limit == size)
+        if limit == size:
+            assert found.text and not found.attempts
+        else:
+            assert isinstance(found, ProtocolError) and f"larger than the {limit} bytes" in str(found)
 
 
 # -- another socket ------------------------------------------------------------------------------------------
