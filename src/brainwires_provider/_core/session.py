@@ -149,9 +149,8 @@ class Session:
         """Provider, model and schema of typed answers that were refused as a format: a forced tool asks for them."""
         self._defaults = Defaults.of(filed, options, coded)
         is_one = policies.fallback is None and policies.hedge is None
-        self._is_plain = (
-            is_one and telemetry is None and self._defaults.are_plain
-        )  # nothing is added to a plan
+        self._is_plain = is_one and telemetry is None and self._defaults.are_plain
+        """Whether nothing is added to the plan of a call without arguments."""
         self._transport = dict(transport)
         self._targets: dict[str, Target] = {}
         self._transports: dict[str, Transport] = {}

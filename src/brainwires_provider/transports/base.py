@@ -9,11 +9,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from brainwires_provider.errors import StreamInterrupted
-from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.types import Attempt, Continuation
 from brainwires_provider.types.suspects import Guarded
 
-__all__ = ["ByteExchange", "Exchange", "FrameExchange", "Outgoing", "Transport", "close_soon"]
+__all__ = ["ByteExchange", "Exchange", "Outgoing", "Transport", "close_soon"]
 
 _DRAIN_SECONDS = 1.0
 _DRAIN_BYTES = 65_536
@@ -33,7 +32,10 @@ class Outgoing(Guarded, Struct, frozen=True, gc=False):
 
 
 class Exchange(Protocol):
-    """One request that was sent, and its answer: bytes over HTTP, or frames on a lane of a WebSocket."""
+    """One request that was sent, and its answer: bytes over HTTP, or frames on a lane of a WebSocket.
+
+    A `ByteExchange` gives bytes; `transports.websocket.exchange.LaneExchange` has no status, and gives whole messages.
+    """
 
     @property
     def status(self) -> int | None:
@@ -70,14 +72,6 @@ class Exchange(Protocol):
 
     def abort(self) -> None:
         """Drop the answer now; a waiting `messages` raises. May be called at any time, more than once."""
-        ...
-
-
-class FrameExchange(Exchange, Protocol):
-    """An exchange that gives whole messages."""
-
-    async def messages(self) -> list[WireMessage]:
-        """The next messages, at least one; none after the answer's end. Raises StreamInterrupted, FramingError."""
         ...
 
 
