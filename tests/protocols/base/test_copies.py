@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.protocols.base.copies import Seen, StreamedItems, match_copies
+from brainwires_provider.protocols.base.copies import Seen, match_copies
 
 
 def seen(*texts: str, kind: str = "text", ids: str = "", **fields: Any) -> Seen:
@@ -126,59 +126,6 @@ CASES: dict[str, tuple[tuple[Seen, ...], tuple[Seen, ...], bool, list[int | None
         [0, None],
     ),
 }
-
-
-class Growing:
-    """An item that is streamed."""
-
-    def __init__(self, text: str, ids: str = "", place: Any = None) -> None:
-        self.text = text
-        self.ids = tuple(ids)
-        self.place = place
-        self.is_done = False
-
-    def seen(self) -> Seen:
-        return Seen("text", (self.text,), self.ids, self.place)
-
-
-def test_items_are_found_by_id_and_by_place() -> None:
-    items: StreamedItems[Growing] = StreamedItems()
-    one, two, three = Growing("a", "1", 0), Growing("b", "2", 0), Growing("c")
-    assert [items.begin(each) for each in (one, two, three)] == [one, two, three] == items.all
-    assert (items.named("1"), items.named("2"), items.named("3"), items.named(1)) == (one, two, None, None)
-    assert (items.at(0), items.at(1), items.at(None)) == (one, None, None)  # a place is the first one's there
-    two.ids += ("9",)
-    items.end(two)
-    assert items.named("9") is items.named("2") is two
-    one.is_done = True
-    again = items.begin(Growing("d", "1", 0))
-    assert items.at(0) is items.named("1") is again
-
-
-def test_the_newest_item_that_grows_is_found() -> None:
-    items: StreamedItems[Growing] = StreamedItems()
-    made = [items.begin(Growing(text)) for text in ("a", "b", "a")]
-    assert items.last_growing(lambda each: True) is made[2]
-    assert items.last_growing(lambda each: each.text == "b") is made[1]
-    assert items.last_growing(lambda each: each.text == "x") is None
-    items.end(made[2])
-    assert items.last_growing(lambda each: each.text == "a") is made[0]
-    for each in made[:2]:
-        items.end(each)
-    assert items.last_growing(lambda each: True) is None
-
-
-def test_the_item_that_a_copy_ends_is_found() -> None:
-    items: StreamedItems[Growing] = StreamedItems()
-    made = [items.begin(Growing(text)) for text in ("Hel", "Hello", "Bye", "Hello")]
-    assert items.ended_by(seen("Hello"), lambda each: True) is made[1]
-    assert items.ended_by(seen("Hello"), lambda each: each is not made[1]) is made[3]
-    items.end(made[1])
-    assert items.ended_by(seen("Hello"), lambda each: True) is made[3]
-    assert items.ended_by(seen("Help"), lambda each: True) is made[0]
-    assert items.ended_by(seen("x"), lambda each: True) is None  # no list: order decides nothing
-    assert items.match_all([seen("Hello"), seen("x")], whole=False) == [made[1], None]  # the ended ones too
-    assert items.match_all([seen(text) for text in "wxyz"], whole=True) == made
 
 
 def test_a_copy_is_compared_with_the_nearest_items() -> None:

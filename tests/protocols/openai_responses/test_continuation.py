@@ -11,6 +11,7 @@ import pytest
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.openai_responses import ResponsesQuirks
 from brainwires_provider.protocols.openai_responses.continuation import (
+    BY_KIND,
     Head,
     Heads,
     Match,
@@ -19,7 +20,6 @@ from brainwires_provider.protocols.openai_responses.continuation import (
     items_of,
     outline,
 )
-from brainwires_provider.protocols.openai_responses.parts import BY_KIND
 from brainwires_provider.protocols.openai_responses.ws import SocketRequest
 from brainwires_provider.types import Origin
 from brainwires_provider.types.websocket import WebSocketOptions

@@ -21,6 +21,7 @@ from brainwires_provider.events import collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.openai_responses import OpenAIResponses, OpenAIResponsesOptions
 from brainwires_provider.protocols.openai_responses.continuation import (
+    BY_KIND,
     Head,
     Heads,
     Match,
@@ -30,7 +31,6 @@ from brainwires_provider.protocols.openai_responses.continuation import (
     items_of,
     outline,
 )
-from brainwires_provider.protocols.openai_responses.parts import BY_KIND
 from brainwires_provider.protocols.openai_responses.ws import answer_items, create_frame
 from brainwires_provider.types import (
     Cache,

@@ -12,8 +12,10 @@ import pytest
 from brainwires_provider.errors import ProtocolError, ProviderError
 from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
 from brainwires_provider.framing.base import WireMessage
+from brainwires_provider.protocols.base.copies import Seen
 from brainwires_provider.protocols.base.decoder import final_text
 from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesDecoder
+from brainwires_provider.protocols.openai_responses.parts import StreamedItems
 from brainwires_provider.types import (
     Message,
     Origin,
@@ -550,3 +552,59 @@ def many_items_without_ids(count: int) -> None:
 def test_the_work_is_in_proportion(case: Callable[[int], None]) -> None:
     fits, small, large = is_in_proportion(case, 250)
     assert fits, (small, large)
+
+
+class Growing:
+    """An item that is streamed."""
+
+    def __init__(self, text: str, ids: str = "", place: Any = None) -> None:
+        self.text = text
+        self.ids = tuple(ids)
+        self.place = place
+        self.is_done = False
+
+    def seen(self) -> Seen:
+        return Seen("text", (self.text,), self.ids, self.place)
+
+
+def test_items_are_found_by_id_and_by_place() -> None:
+    items: Any = StreamedItems()
+    one, two, three = Growing("a", "1", 0), Growing("b", "2", 0), Growing("c")
+    assert [items.begin(each) for each in (one, two, three)] == [one, two, three] == items.all
+    assert (items.named("1"), items.named("2"), items.named("3"), items.named(1)) == (one, two, None, None)
+    assert (items.at(0), items.at(1), items.at(None)) == (one, None, None)  # a place is the first one's there
+    two.ids += ("9",)
+    items.end(two)
+    assert items.named("9") is items.named("2") is two
+    one.is_done = True
+    again = items.begin(Growing("d", "1", 0))
+    assert items.at(0) is items.named("1") is again
+
+
+def test_the_newest_item_that_grows_is_found() -> None:
+    items: Any = StreamedItems()
+    made = [items.begin(Growing(text)) for text in ("a", "b", "a")]
+    assert items.last_growing(lambda each: True) is made[2]
+    assert items.last_growing(lambda each: each.text == "b") is made[1]
+    assert items.last_growing(lambda each: each.text == "x") is None
+    items.end(made[2])
+    assert items.last_growing(lambda each: each.text == "a") is made[0]
+    for each in made[:2]:
+        items.end(each)
+    assert items.last_growing(lambda each: True) is None
+
+
+def test_the_item_that_a_copy_ends_is_found() -> None:
+    items: Any = StreamedItems()
+    made = [items.begin(Growing(text)) for text in ("Hel", "Hello", "Bye", "Hello")]
+    assert items.ended_by(Seen("text", ("Hello",)), lambda each: True) is made[1]
+    assert items.ended_by(Seen("text", ("Hello",)), lambda each: each is not made[1]) is made[3]
+    items.end(made[1])
+    assert items.ended_by(Seen("text", ("Hello",)), lambda each: True) is made[3]
+    assert items.ended_by(Seen("text", ("Help",)), lambda each: True) is made[0]
+    assert items.ended_by(Seen("text", ("x",)), lambda each: True) is None  # no list: order decides nothing
+    assert items.match_all([Seen("text", ("Hello",)), Seen("text", ("x",))], whole=False) == [
+        made[1],
+        None,
+    ]  # the ended ones too
+    assert items.match_all([Seen("text", (text,)) for text in "wxyz"], whole=True) == made

@@ -20,7 +20,8 @@ from brainwires_provider.integrations.responses.kept import (
     texts_of,
     texts_of_piece,
 )
-from brainwires_provider.protocols.openai_responses.parts import BY_RESULT, decode_message, decode_part
+from brainwires_provider.protocols.openai_responses.continuation import BY_RESULT
+from brainwires_provider.protocols.openai_responses.parts import decode_message, decode_part
 from brainwires_provider.types import (
     FilePart,
     Message,

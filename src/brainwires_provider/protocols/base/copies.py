@@ -9,18 +9,18 @@ adds nothing (`Assembler.complete`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from brainwires_provider.protocols.base.decoder import Assembler, OpenPart, final_text
 from brainwires_provider.types import Part
 
-__all__ = ["Seen", "StreamedItems", "complete_parts", "match_copies"]
+__all__ = ["NEAREST", "Seen", "complete_parts", "match_copies"]
 
-_NEAREST = 64  # streamed items that one copy is compared with, so that the cost of long lists is linear
+NEAREST = 64
+"""So many streamed items one copy is compared with, so that the cost of long lists is linear."""
 
 
 class Seen(Struct, frozen=True, gc=False):
@@ -97,7 +97,7 @@ class _Matching:
         kinds = self._by_kind()
         for number, copy in self._open():
             same = kinds.get(copy.kind, {})
-            near = ((_overlap(copy, self.left[index]), index) for index in islice(same, _NEAREST))
+            near = ((_overlap(copy, self.left[index]), index) for index in islice(same, NEAREST))
             length, index = max(near, key=lambda each: each[0], default=(-1, 0))
             if length >= 0:
                 self._take(number, index)
@@ -155,70 +155,3 @@ def complete_parts(parts: Assembler, growing: Sequence[OpenPart], finals: Sequen
 def _seen_part(part: Part, place: int) -> Seen:
     text = final_text(part)
     return Seen(type(part).__name__, (text,), place=place, empty=not text)
-
-
-class Streamed(Protocol):
-    """An item under construction."""
-
-    ids: tuple[str, ...]
-    place: Any
-    is_done: bool
-
-    def seen(self) -> Seen:
-        """What has been streamed of it; after its end, what the end reported."""
-        ...
-
-
-S = TypeVar("S", bound=Streamed)
-
-
-class StreamedItems(Generic[S]):
-    """The items of one response in the order in which they began, found by id, by place or by content."""
-
-    def __init__(self) -> None:
-        self.all: list[S] = []
-        self._growing: dict[int, S] = {}
-        self._by_id: dict[str, S] = {}
-        self._by_place: dict[Any, S] = {}
-
-    def begin(self, item: S) -> S:
-        """Add an item. A place belongs to the first item that is growing there."""
-        self.all.append(item)
-        self._growing[id(item)] = item
-        self._name(item)
-        at_place = self._by_place.get(item.place)
-        if item.place is not None and (at_place is None or at_place.is_done):
-            self._by_place[item.place] = item
-        return item
-
-    def end(self, item: S) -> None:
-        """The item has ended, maybe under another id."""
-        self._growing.pop(id(item), None)
-        self._name(item)
-
-    def _name(self, item: S) -> None:
-        for name in item.ids:
-            self._by_id[name] = item
-
-    def named(self, name: Any) -> S | None:
-        """The item with an id."""
-        return self._by_id.get(name) if isinstance(name, str) else None
-
-    def at(self, place: Any) -> S | None:
-        """The item at a place."""
-        return self._by_place.get(place) if place is not None else None
-
-    def last_growing(self, fits: Callable[[S], bool]) -> S | None:
-        """The newest item that has not ended and fits."""
-        return next(filter(fits, islice(reversed(self._growing.values()), _NEAREST)), None)
-
-    def ended_by(self, copy: Seen, fits: Callable[[S], bool]) -> S | None:
-        """The growing item of which a copy without a known id is the end."""
-        near = [item for item in islice(reversed(self._growing.values()), _NEAREST) if fits(item)][::-1]
-        (match,) = match_copies([copy], [item.seen() for item in near], whole=False)
-        return None if match is None else near[match]
-
-    def match_all(self, copies: Sequence[Seen], *, whole: bool) -> list[S | None]:
-        """For each item of the whole list that ends a response, the streamed one, or None."""
-        matches = match_copies(copies, [item.seen() for item in self.all], whole=whole)
-        return [None if match is None else self.all[match] for match in matches]

@@ -1,4 +1,4 @@
-"""What continues what in the Responses API, by the mechanism of `base.continuation`.
+"""What continues what in the Responses API (see `base.continuation`), and which calls wait for the caller's answer.
 
 A history begins anew behind a compaction item. Cache marks are no content, and neither is what only the service reads.
 """
@@ -8,10 +8,26 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from brainwires_provider.protocols.base import continuation as base
 from brainwires_provider.protocols.base.continuation import Head, Item, Match, Miss, MissCode, Outline
 
-__all__ = ["Head", "Heads", "Match", "Miss", "MissCode", "Outline", "head_of", "items_of", "outline"]
+__all__ = [
+    "BY_KIND",
+    "BY_RESULT",
+    "CallShape",
+    "Head",
+    "Heads",
+    "Match",
+    "Miss",
+    "MissCode",
+    "Outline",
+    "call_shape",
+    "head_of",
+    "items_of",
+    "outline",
+]
 
 P = TypeVar("P", bound=Hashable)
 
@@ -36,17 +52,6 @@ _ASIDE = frozenset(
 _HANDLES = ("previous_response_id", "conversation")
 _MARK = "prompt_cache_breakpoint"
 _PLAIN_PIECE = {"type", "text"}
-# The calls that the caller answers, and where their id lies.
-_CALLS = {
-    "function_call": "call_id",
-    "custom_tool_call": "call_id",
-    "apply_patch_call": "call_id",
-    "shell_call": "call_id",
-    "local_shell_call": "call_id",
-    "tool_search_call": "call_id",
-    "computer_call": "call_id",
-    "mcp_approval_request": "id",
-}
 
 
 def items_of(body: Mapping[str, Any]) -> Sequence[Any]:
@@ -127,19 +132,59 @@ def _plain(pieces: list[Any]) -> Any:
 # -- calls ---------------------------------------------------------------------------------------------------
 
 
+class CallShape(Struct, frozen=True):
+    """The wire form of one kind of call that the caller answers."""
+
+    type: str
+    kind: str
+    arguments: tuple[str, ...]
+    """The fields that are its arguments; several become one object."""
+    answer: str
+    """The type of the item that answers it."""
+    is_text: bool = False
+    """The arguments are text on the wire; else JSON, of which ours is the compact form."""
+    is_named: bool = False
+    id_field: str = "call_id"
+
+
+_SHAPES = (
+    CallShape("function_call", "function", ("arguments",), "function_call_output", True, True),
+    CallShape("custom_tool_call", "custom", ("input",), "custom_tool_call_output", True, True),
+    CallShape("apply_patch_call", "apply_patch", ("operation",), "apply_patch_call_output"),
+    CallShape("shell_call", "shell", ("action",), "shell_call_output"),
+    CallShape("local_shell_call", "local_shell", ("action",), "local_shell_call_output"),
+    CallShape("tool_search_call", "tool_search", ("arguments",), "tool_search_output"),
+    CallShape("computer_call", "computer", ("action", "actions"), "computer_call_output"),
+    CallShape(
+        "mcp_approval_request", "mcp_approval", ("arguments",), "mcp_approval_response", True, True, "id"
+    ),
+)
+_BY_TYPE = {shape.type: shape for shape in _SHAPES}
+BY_KIND: Mapping[str, CallShape] = {shape.kind: shape for shape in _SHAPES}
+"""The shapes by the `kind` of their ToolCallPart."""
+BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
+"""The shapes by the type of the item that answers the call."""
+
+
+def call_shape(item: Mapping[str, Any]) -> CallShape | None:
+    """The shape of a call that the caller must answer; None for anything else, server-side calls included."""
+    shape = _BY_TYPE.get(str(item.get("type")))
+    if shape is None:
+        return None
+    if shape.kind == "shell":
+        environment = item.get("environment")
+        is_ours = not isinstance(environment, dict) or environment.get("type") == "local"
+        return shape if is_ours else None
+    if shape.kind == "tool_search" and item.get("execution") != "client":
+        return None
+    return shape
+
+
 def _open_calls(answer: Sequence[Item]) -> tuple[str, ...]:
     """The calls that neither the service nor the answer itself has answered."""
-    wanted = [str(item.get(_CALLS[item["type"]]) or item.get("id")) for item in answer if _is_ours(item)]
+    ours = ((item, shape) for item in answer if (shape := call_shape(item)) is not None)
+    wanted = [str(item.get(shape.id_field) or item.get("id")) for item, shape in ours]
     return tuple(dict.fromkeys(_unanswered(wanted, answer)))
-
-
-def _is_ours(item: Item) -> bool:
-    """Whether an item is a call that waits for the caller."""
-    kind = item.get("type")
-    if kind == "shell_call":
-        environment = item.get("environment")
-        return not isinstance(environment, Mapping) or environment.get("type") == "local"
-    return kind in _CALLS and (kind != "tool_search_call" or item.get("execution") == "client")
 
 
 def _unanswered(calls: Iterable[str], items: Sequence[Any]) -> list[str]:

@@ -1,29 +1,29 @@
 """The items of a Responses answer or history and the parts that they are, in both directions.
 
-One table holds the calls that the caller answers; any other item has its own function. A part keeps every field of
-its item that has no place of its own in `extra`, so that the same item is made of it again. An item whose form is
-not the known one becomes an OpaquePart and is kept whole; decoding never raises for that.
+The calls that the caller answers are a table in `continuation.py`; any other item has its own function. A part keeps
+every field of its item that has no place of its own in `extra`, so that the same item is made of it again. An item of
+another form than the known one becomes an OpaquePart and is kept whole; decoding never raises for that.
 Reference: the Responses API reference, the pages on input and output items.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.calls import Arguments
-from brainwires_provider.protocols.base.copies import Seen, complete_parts
+from brainwires_provider.protocols.base.copies import NEAREST, Seen, complete_parts, match_copies
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, sources, well_formed
 from brainwires_provider.protocols.base.json import decode_json, int_or_none, text_or_none
 from brainwires_provider.protocols.base.replay import local_id
+from brainwires_provider.protocols.openai_responses.continuation import BY_KIND, CallShape, call_shape
 from brainwires_provider.types import (
     Citation,
     FilePart,
@@ -38,13 +38,10 @@ from brainwires_provider.types import (
 )
 
 __all__ = [
-    "BY_KIND",
-    "BY_RESULT",
-    "CallShape",
     "Item",
     "PartBuilder",
+    "StreamedItems",
     "base64_of",
-    "call_shape",
     "decode_message",
     "decode_part",
     "encode_part",
@@ -54,58 +51,11 @@ __all__ = [
 ]
 
 
-class CallShape(Struct, frozen=True):
-    """The wire form of one kind of call that the caller answers."""
-
-    type: str
-    kind: str
-    arguments: tuple[str, ...]
-    """The fields that are its arguments; several become one object."""
-    answer: str
-    """The type of the item that answers it."""
-    is_text: bool = False
-    """The arguments are text on the wire; else JSON, of which ours is the compact form."""
-    is_named: bool = False
-    id_field: str = "call_id"
-
-
-_SHAPES = (
-    CallShape("function_call", "function", ("arguments",), "function_call_output", True, True),
-    CallShape("custom_tool_call", "custom", ("input",), "custom_tool_call_output", True, True),
-    CallShape("apply_patch_call", "apply_patch", ("operation",), "apply_patch_call_output"),
-    CallShape("shell_call", "shell", ("action",), "shell_call_output"),
-    CallShape("local_shell_call", "local_shell", ("action",), "local_shell_call_output"),
-    CallShape("tool_search_call", "tool_search", ("arguments",), "tool_search_output"),
-    CallShape("computer_call", "computer", ("action", "actions"), "computer_call_output"),
-    CallShape(
-        "mcp_approval_request", "mcp_approval", ("arguments",), "mcp_approval_response", True, True, "id"
-    ),
-)
-_BY_TYPE = {shape.type: shape for shape in _SHAPES}
-BY_KIND: Mapping[str, CallShape] = {shape.kind: shape for shape in _SHAPES}
-"""The shapes by the `kind` of their ToolCallPart."""
-BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
-"""The shapes by the type of the item that answers the call."""
-
 Item: TypeAlias = dict[str, Any]
 _TEXT_FIELDS = {"output_text": "text", "refusal": "refusal"}
 _OWN_FIELDS = ("message", "content_index", "piece")
 """Of a piece's `extra`; a service's of these names lie in "piece"."""
 _IMAGE_TYPES = {"svg": "image/svg+xml"}
-
-
-def call_shape(item: Mapping[str, Any]) -> CallShape | None:
-    """The shape of a call that the caller must answer; None for anything else, server-side calls included."""
-    shape = _BY_TYPE.get(str(item.get("type")))
-    if shape is None:
-        return None
-    if shape.kind == "shell":
-        environment = item.get("environment")
-        is_ours = not isinstance(environment, dict) or environment.get("type") == "local"
-        return shape if is_ours else None
-    if shape.kind == "tool_search" and item.get("execution") != "client":
-        return None
-    return shape
 
 
 def decode_part(item: dict[str, Any], origin: Origin) -> Part:
@@ -486,6 +436,58 @@ class PartBuilder:
             if part is not None:
                 self._decoder.parts.close(part)
         self.pieces, self.part = {}, None
+
+
+class StreamedItems:
+    """The items of one response in the order in which they began, found by id, by place or by content."""
+
+    def __init__(self) -> None:
+        self.all: list[PartBuilder] = []
+        self._growing: dict[int, PartBuilder] = {}
+        self._by_id: dict[str, PartBuilder] = {}
+        self._by_place: dict[Any, PartBuilder] = {}
+
+    def begin(self, item: PartBuilder) -> PartBuilder:
+        """Add an item. A place belongs to the first item that is growing there."""
+        self.all.append(item)
+        self._growing[id(item)] = item
+        self._name(item)
+        at_place = self._by_place.get(item.place)
+        if item.place is not None and (at_place is None or at_place.is_done):
+            self._by_place[item.place] = item
+        return item
+
+    def end(self, item: PartBuilder) -> None:
+        """The item has ended, maybe under another id."""
+        self._growing.pop(id(item), None)
+        self._name(item)
+
+    def _name(self, item: PartBuilder) -> None:
+        for name in item.ids:
+            self._by_id[name] = item
+
+    def named(self, name: Any) -> PartBuilder | None:
+        """The item with an id."""
+        return self._by_id.get(name) if isinstance(name, str) else None
+
+    def at(self, place: Any) -> PartBuilder | None:
+        """The item at a place."""
+        return self._by_place.get(place) if place is not None else None
+
+    def last_growing(self, fits: Callable[[PartBuilder], bool]) -> PartBuilder | None:
+        """The newest item that has not ended and fits."""
+        return next(filter(fits, islice(reversed(self._growing.values()), NEAREST)), None)
+
+    def ended_by(self, copy: Seen, fits: Callable[[PartBuilder], bool]) -> PartBuilder | None:
+        """The growing item of which a copy without a known id is the end."""
+        near = [item for item in islice(reversed(self._growing.values()), NEAREST) if fits(item)][::-1]
+        (match,) = match_copies([copy], [item.seen() for item in near], whole=False)
+        return None if match is None else near[match]
+
+    def match_all(self, copies: Sequence[Seen], *, whole: bool) -> list[PartBuilder | None]:
+        """For each item of the whole list that ends a response, the streamed one, or None."""
+        matches = match_copies(copies, [item.seen() for item in self.all], whole=whole)
+        return [None if match is None else self.all[match] for match in matches]
 
 
 def ids_of(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,13 +18,13 @@ from msgspec.structs import replace
 
 from brainwires_provider.events import Event, OpaqueDelta, ResponseEnd
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.protocols.base.copies import Seen, StreamedItems
+from brainwires_provider.protocols.base.copies import Seen
 from brainwires_provider.protocols.base.decoder import AudioBuilder, DecoderBase, OpenPart
 from brainwires_provider.protocols.base.errors import error_in_body
 from brainwires_provider.protocols.base.json import SHORT, decode_short, fast_decode, looks_like
 from brainwires_provider.protocols.openai_responses.errors import event_error, failed_error
 from brainwires_provider.protocols.openai_responses.models import usage_of
-from brainwires_provider.protocols.openai_responses.parts import PartBuilder, ids_of, seen_in
+from brainwires_provider.protocols.openai_responses.parts import PartBuilder, StreamedItems, ids_of, seen_in
 from brainwires_provider.types import (
     FinishReason,
     OpaquePart,
@@ -74,7 +74,7 @@ class ResponsesDecoder(DecoderBase):
         self.sequence: int | None = None
         self._created = False
         self._usage: Any = None
-        self._items: StreamedItems[PartBuilder] = StreamedItems()
+        self._items = StreamedItems()
         self._piece: OpenPart | None = None
         """Where text is growing, and the names that its events gave."""
         self._where: tuple[Any, ...] = ()
