@@ -14,13 +14,12 @@ Reference: https://platform.claude.com/docs/en/api/messages/create, and the guid
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from brainwires_provider.protocols.anthropic.options import AnthropicQuirks
 from brainwires_provider.protocols.anthropic.parts import cache_control, collapsed, thinking_block
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import is_text_file, part_name, tool_name, wire_id
+from brainwires_provider.protocols.base.replay import base64_of, is_text_file, part_name, tool_name, wire_id
 from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder, is_plain
 from brainwires_provider.types import (
     Cache,
@@ -133,7 +132,7 @@ class MessageEncoder(TurnEncoder):
             return {"type": "url", "url": part.url}
         if media_type is None:
             raise self.unsupported(f"{part_name(part)} needs its media_type: the bytes do not show it")
-        data = base64.b64encode(part.data or b"").decode()
+        data = base64_of(part)
         return {"type": "base64", "media_type": media_type, "data": data}
 
     # -- tool results ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ API refuses, a result in the wrong place), the answer and its wording are here, 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ __all__ = [
     "MERGED",
     "MOVED",
     "MessageEncoderBase",
+    "base64_of",
     "in_order",
     "is_text_file",
     "local_id",
@@ -417,6 +419,11 @@ def _drop_last_reasoning(parts: Sequence[Part], dropped: dict[int, str], reason:
             dropped.setdefault(index, reason)
         elif index not in dropped:
             break
+
+
+def base64_of(part: ImagePart | FilePart) -> str:
+    """The bytes of a picture or file as JSON has them."""
+    return base64.b64encode(part.data or b"").decode()
 
 
 def part_name(part: Part) -> str:

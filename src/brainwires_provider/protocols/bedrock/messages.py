@@ -13,13 +13,19 @@ conversation with the Converse API" and "Use a tool to complete a request" in th
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import part_name, short_id, tool_name, value_in_text, wire_id
+from brainwires_provider.protocols.base.replay import (
+    base64_of,
+    part_name,
+    short_id,
+    tool_name,
+    value_in_text,
+    wire_id,
+)
 from brainwires_provider.protocols.base.turns import EMPTY_RESULT, Block, TurnEncoder, is_plain
 from brainwires_provider.protocols.bedrock.options import MEDIA_FORMATS, BedrockQuirks
 from brainwires_provider.protocols.bedrock.parts import cache_point, cited_block, reasoning_block
@@ -118,7 +124,7 @@ class MessageEncoder(TurnEncoder):
 
     def _source(self, part: ImagePart | FilePart) -> Block:
         if part.data is not None:
-            return {"bytes": base64.b64encode(part.data).decode()}
+            return {"bytes": base64_of(part)}
         if part.url is None or not part.url.startswith("s3://"):
             raise self.unsupported(
                 "Converse takes media as data or by an s3:// address; URLs are never fetched"

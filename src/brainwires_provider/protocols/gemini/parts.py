@@ -9,7 +9,6 @@ Reference: the API reference of `Part`; "Thought signatures" of the Gemini API's
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +18,13 @@ from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart
 from brainwires_provider.protocols.base.google import TOOL_NAME, bytes_in, compact
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id, part_name, tool_name
+from brainwires_provider.protocols.base.replay import (
+    MessageEncoderBase,
+    base64_of,
+    local_id,
+    part_name,
+    tool_name,
+)
 from brainwires_provider.protocols.gemini.options import GeminiQuirks
 from brainwires_provider.types import (
     Citation,
@@ -373,7 +378,7 @@ class PartEncoder(MessageEncoderBase):
             return {"fileData": {**kind, "fileUri": part.url}}
         if not kind:
             raise self.unsupported(f"{part_name(part)} needs its media_type: the bytes do not show it")
-        return {"inlineData": {**kind, "data": base64.b64encode(part.data).decode()}}
+        return {"inlineData": {**kind, "data": base64_of(part)}}
 
     def _file(self, part: ImagePart | FilePart, file_id: str) -> Wire:
         kind = {} if part.media_type is None else {"mimeType": part.media_type}

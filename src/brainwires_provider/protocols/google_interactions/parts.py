@@ -12,7 +12,6 @@ Reference: the API reference of `Step`, `Content`, `Annotation` and `StepDelta`.
 
 from __future__ import annotations
 
-import base64
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +27,7 @@ from brainwires_provider.protocols.base.json import int_or_none, items_in, objec
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.replay import (
     MessageEncoderBase,
+    base64_of,
     is_text_file,
     local_id,
     part_name,
@@ -499,7 +499,7 @@ def encoded_media(part: ImagePart | FilePart) -> Wire:
     if part.media_type is not None:
         wire["mime_type"] = part.media_type
     if part.data is not None:
-        wire["data"] = base64.b64encode(part.data).decode()
+        wire["data"] = base64_of(part)
     else:
         wire["uri"] = part.url
     return wire

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from brainwires_provider.protocols.base.decoder import DecoderBase, well_formed
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, local_id
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, base64_of, local_id
 from brainwires_provider.types import ImagePart, ToolCallPart
 
 __all__ = ["PartEncoder", "decode_call", "decode_image"]
@@ -82,7 +82,7 @@ class PartEncoder(MessageEncoderBase):
                 "Ollama takes images as data; a URL or a file_id is never fetched here: read the image, and pass its "
                 "bytes"
             )
-        return base64.b64encode(part.data).decode()
+        return base64_of(part)
 
     def encode_call(self, part: ToolCallPart) -> Wire:
         """One call of an assistant's turn; its id only where an Ollama server made it."""

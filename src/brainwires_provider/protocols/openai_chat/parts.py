@@ -20,7 +20,7 @@ from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.calls import CallFragment
 from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, well_formed
 from brainwires_provider.protocols.base.json import int_or_none, list_or_empty, objects_in
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, is_text_file, part_name
+from brainwires_provider.protocols.base.replay import MessageEncoderBase, base64_of, is_text_file, part_name
 from brainwires_provider.protocols.openai_chat.options import ChatQuirks
 from brainwires_provider.types import (
     Citation,
@@ -375,7 +375,7 @@ def _encode_file(part: FilePart, encoder: MessageEncoderBase, quirks: ChatQuirks
         if part.file_id is not None:
             raise encoder.unsupported("this service takes files as data or by URL, not by file_id")
         named = {} if part.name is None else {"file_name": part.name}
-        return {"type": "file_url", "file_url": {"url": part.url or _base64(part)}, **named}
+        return {"type": "file_url", "file_url": {"url": part.url or base64_of(part)}, **named}
     if quirks.documents == "document_url":
         if part.file_id is not None:
             return {"type": "file", "file_id": part.file_id}
@@ -393,22 +393,18 @@ def _encode_audio(part: FilePart, encoder: MessageEncoderBase, quirks: ChatQuirk
     if part.file_id is not None:
         raise encoder.unsupported("Chat Completions takes audio as data, not by file_id")
     if quirks.audio == "text":
-        return {"type": "input_audio", "input_audio": part.url or _base64(part)}
+        return {"type": "input_audio", "input_audio": part.url or base64_of(part)}
     if part.url is not None:
         raise encoder.unsupported("this service takes audio as data, not by URL; URLs are never fetched")
     media_type = part.media_type or ""
     form = _AUDIO_FORMATS.get(media_type, media_type.removeprefix("audio/"))
-    return {"type": "input_audio", "input_audio": {"data": _base64(part), "format": form}}
+    return {"type": "input_audio", "input_audio": {"data": base64_of(part), "format": form}}
 
 
 def _data_url(part: ImagePart | FilePart, encoder: MessageEncoderBase) -> str:
     if part.media_type is None:
         raise encoder.unsupported(f"{part_name(part)} needs its media_type: the bytes do not show it")
-    return f"data:{part.media_type};base64,{_base64(part)}"
-
-
-def _base64(part: ImagePart | FilePart) -> str:
-    return base64.b64encode(part.data or b"").decode()
+    return f"data:{part.media_type};base64,{base64_of(part)}"
 
 
 def _decoded(text: str) -> bytes | None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from brainwires_provider.protocols.base import continuation as base
 from brainwires_provider.protocols.base.continuation import Head, Item, Match, Miss, MissCode, Outline
+from brainwires_provider.types import ToolCallPart
 
 __all__ = [
     "BY_KIND",
@@ -27,6 +28,7 @@ __all__ = [
     "head_of",
     "items_of",
     "outline",
+    "shape_of",
 ]
 
 P = TypeVar("P", bound=Hashable)
@@ -164,6 +166,11 @@ BY_KIND: Mapping[str, CallShape] = {shape.kind: shape for shape in _SHAPES}
 """The shapes by the `kind` of their ToolCallPart."""
 BY_RESULT: Mapping[str, CallShape] = {shape.answer: shape for shape in _SHAPES}
 """The shapes by the type of the item that answers the call."""
+
+
+def shape_of(call: ToolCallPart) -> CallShape:
+    """The wire form of a call; one of a kind that this protocol does not have is a function call."""
+    return BY_KIND.get(call.kind) or BY_KIND["function"]
 
 
 def call_shape(item: Mapping[str, Any]) -> CallShape | None:

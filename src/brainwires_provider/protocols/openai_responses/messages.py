@@ -20,10 +20,16 @@ from msgspec.structs import replace
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.base.json import decode_json
 from brainwires_provider.protocols.base.options import OptionReader
-from brainwires_provider.protocols.base.replay import MessageEncoderBase, part_name, tool_name, wire_id
-from brainwires_provider.protocols.openai_responses.continuation import BY_KIND, BY_RESULT
+from brainwires_provider.protocols.base.replay import (
+    MessageEncoderBase,
+    base64_of,
+    part_name,
+    tool_name,
+    wire_id,
+)
+from brainwires_provider.protocols.openai_responses.continuation import BY_KIND, BY_RESULT, shape_of
 from brainwires_provider.protocols.openai_responses.options import OpenAIResponsesOptions, ResponsesQuirks
-from brainwires_provider.protocols.openai_responses.parts import Item, base64_of, encode_part, shape_of
+from brainwires_provider.protocols.openai_responses.parts import Item, encode_part
 from brainwires_provider.types import (
     Extra,
     FilePart,

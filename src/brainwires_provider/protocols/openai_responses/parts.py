@@ -14,19 +14,25 @@ from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.events import OpaqueDelta
 from brainwires_provider.protocols.base.calls import Arguments
 from brainwires_provider.protocols.base.copies import NEAREST, Seen, complete_parts, match_copies
-from brainwires_provider.protocols.base.decoder import DecoderBase, OpenPart, emptied, sources, well_formed
+from brainwires_provider.protocols.base.decoder import (
+    DecoderBase,
+    OpenPart,
+    emptied,
+    sources,
+    well_formed,
+    with_text,
+)
 from brainwires_provider.protocols.base.json import decode_json, int_or_none, text_or_none
-from brainwires_provider.protocols.base.replay import local_id
-from brainwires_provider.protocols.openai_responses.continuation import BY_KIND, CallShape, call_shape
+from brainwires_provider.protocols.base.replay import base64_of, local_id
+from brainwires_provider.protocols.openai_responses.continuation import CallShape, call_shape, shape_of
 from brainwires_provider.types import (
     Citation,
-    FilePart,
     ImagePart,
     OpaquePart,
     Origin,
@@ -41,13 +47,11 @@ __all__ = [
     "Item",
     "PartBuilder",
     "StreamedItems",
-    "base64_of",
     "decode_message",
     "decode_part",
     "encode_part",
     "ids_of",
     "seen_in",
-    "shape_of",
 ]
 
 
@@ -55,6 +59,7 @@ Item: TypeAlias = dict[str, Any]
 _TEXT_FIELDS = {"output_text": "text", "refusal": "refusal"}
 _OWN_FIELDS = ("message", "content_index", "piece")
 """Of a piece's `extra`; a service's of these names lie in "piece"."""
+_TEXT = TextPart("")
 _IMAGE_TYPES = {"svg": "image/svg+xml"}
 
 
@@ -203,8 +208,12 @@ def decode_piece(piece: dict[str, Any], index: int, fields: Mapping[str, Any], o
         rest = {"piece": rest}
     if kind == "refusal":
         return RefusalPart(piece[field], extra=extra | rest, origin=origin)
-    cited = sources(annotations, citation)
-    return TextPart(piece[field], cited, extra=extra | rest, origin=origin)
+    part = with_text(_TEXT, piece[field])  # of JSON, which needs no check
+    force_setattr(part, "extra", extra | rest)
+    force_setattr(part, "origin", origin)
+    if annotations:
+        force_setattr(part, "citations", sources(annotations, citation))
+    return part
 
 
 def citation(given: dict[str, Any]) -> Citation:
@@ -245,11 +254,6 @@ def encode_part(part: Part, extra: Mapping[str, Any] | None = None) -> Item:
     return item
 
 
-def shape_of(call: ToolCallPart) -> CallShape:
-    """The wire form of a call; one of a kind that this protocol does not have is a function call."""
-    return BY_KIND.get(call.kind) or BY_KIND["function"]
-
-
 def _encode_call(part: ToolCallPart) -> Item:
     shape = shape_of(part)
     item: Item = {"type": shape.type, shape.id_field: part.id or part.local_id or ""}
@@ -270,11 +274,6 @@ def _arguments(part: ToolCallPart, shape: CallShape) -> Item:
     if len(shape.arguments) == 1:
         return {shape.arguments[0]: value}
     return dict(value) if isinstance(value, dict) else {}
-
-
-def base64_of(part: ImagePart | FilePart) -> str:
-    """The bytes of media as the wire has them."""
-    return base64.b64encode(part.data or b"").decode()
 
 
 # -- a part under construction ---------------------------------------------------------------------------------
