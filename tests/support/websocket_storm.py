@@ -37,7 +37,7 @@ from brainwires_provider.testing import (
     digest,
 )
 from brainwires_provider.transports.websocket.connection import Closed
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_memory import MemoryLink, MemoryNet, Said, VirtualLoop
 
 SERVERS: Mapping[str, dict[str, Any]] = {

@@ -35,7 +35,7 @@ from brainwires_provider.testing import (
     assistant,
     digest,
 )
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import (
     COLOURS,
     LANES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +21,7 @@ from brainwires_provider import (
 from brainwires_provider.protocols.openai_responses import OpenAIResponses
 from brainwires_provider.testing import Answer, Gate, Job, ResponsesService, ScriptedSocket
 from brainwires_provider.transports.websocket.lanes import PooledConnection
-from brainwires_provider.transports.websocket.pool import Pool
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pool, Pools
 from brainwires_provider.types.websocket import WebSocketCounters
 from socket_clients import COLOURS, KEY, LANES, SINGLE, client_of, config, played, pools, tried
 from socket_memory import MemoryNet, VirtualLoop
@@ -96,8 +96,8 @@ def test_a_strict_request_is_not_sent_without_its_header() -> None:
 def test_what_one_connection_finds_out_holds_for_the_pool() -> None:
     async def main() -> None:
         rules: Any = OpenAIResponses().websocket
-        more: Any = {"counters": WebSocketCounters(), "random": Random(1), "max_event_bytes": 1 << 20}
-        unused: Any = None
+        more: Any = {"counters": WebSocketCounters(), "random": Random(1)}
+        unused: Any = SimpleNamespace(max_frame=1 << 20)
         pool = Pool(unused, replace(LANES, max_lanes=8), rules, **more)
         pool.connections = [PooledConnection(pool, asyncio.get_running_loop()) for _ in range(2)]
         pool.names_limited(5)

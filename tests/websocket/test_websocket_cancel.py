@@ -29,7 +29,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.testing import Failure, Gate, Job, ResponsesService, ScriptedSocket, Stall, digest
 from brainwires_provider.transports.websocket.connection import Closed, LinkLost
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import COLOURS, LANES, MODEL, MODES, client_of, config, played, pools, run, tried
 from socket_memory import MemoryLink, MemoryNet, VirtualLoop
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from brainwires_provider import Message, OpenAIResponsesOptions, Timeouts, Tool, WebSocketOptions
 from brainwires_provider.testing import Job, ResponsesService, ScriptedSocket, digest, function_call
 from brainwires_provider.transports.websocket.connection import Closed, Handshake
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import LANES, MODES, client_of, config, played
 from socket_memory import MemoryLink, MemoryNet, VirtualLoop
 

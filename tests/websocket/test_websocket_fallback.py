@@ -27,7 +27,7 @@ from brainwires_provider import (
 from brainwires_provider.testing import Drop, Gate, Job, ResponsesService, ScriptedSocket
 from brainwires_provider.transports.websocket.connection import Closed, HandshakeRefused, LinkLost
 from brainwires_provider.transports.websocket.fallback import Fallback, is_no_websocket
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import LANES, client_of, config, played, tried
 from socket_memory import MemoryNet, VirtualLoop
 

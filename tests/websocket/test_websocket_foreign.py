@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from brainwires_provider import ProviderError, WebSocketOptions
 from brainwires_provider.testing import Failure, ResponsesService
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import LANES, client_of, config, refusal, tried
 from socket_memory import HeldNet, VirtualLoop, settle
 

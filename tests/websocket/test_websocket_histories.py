@@ -42,7 +42,7 @@ from brainwires_provider.testing import (
     function_call,
     reasoning,
 )
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_memory import MemoryNet, VirtualLoop
 
 MEMORY_CASES = 10_000

@@ -38,7 +38,7 @@ from brainwires_provider.testing import (
 )
 from brainwires_provider.transports.websocket.connection import Closed
 from brainwires_provider.transports.websocket.handshake import HandshakeRefused
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import (
     COLOURS,
     LANES,

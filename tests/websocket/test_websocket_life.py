@@ -25,7 +25,7 @@ from brainwires_provider import (
 from brainwires_provider.testing import sse
 from brainwires_provider.transports.base import ByteExchange
 from brainwires_provider.transports.websocket.connection import Closed
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_clients import KEY, LANES, begun, client_of, config, created, ended, tried
 from socket_memory import VirtualLoop
 

@@ -46,7 +46,7 @@ from brainwires_provider.transports.websocket.connection import (
 )
 from brainwires_provider.transports.websocket.dialing import Endpoint
 from brainwires_provider.transports.websocket.handshake import Answer, Opening, say
-from brainwires_provider.transports.websocket.pools import Pools
+from brainwires_provider.transports.websocket.pool import Pools
 from socket_memory import FastLoop
 
 KEY = "sk-planted-9f3a"

@@ -68,8 +68,7 @@ if TYPE_CHECKING:
     from brainwires_provider._core.telemetry import Instruments
     from brainwires_provider._core.watch import Watch
     from brainwires_provider.providers.prices import Prices
-    from brainwires_provider.transports.websocket.pool import Pool
-    from brainwires_provider.transports.websocket.pools import Pools
+    from brainwires_provider.transports.websocket.pool import Pool, Pools
 
 __all__ = ["Session"]
 
@@ -459,7 +458,7 @@ class Session:
     def pools(self) -> Pools:
         """This client's WebSockets, made when first asked for."""
         if self._pools is None:
-            from brainwires_provider.transports.websocket.pools import Pools
+            from brainwires_provider.transports.websocket.pool import Pools
 
             settings = {name: value for name, value in self._transport.items() if name != "max_connections"}
             self._pools = Pools(**settings, max_event_bytes=self.max_event_bytes)

@@ -109,7 +109,7 @@ class Decoder(Protocol):
 class OverWebSocket(Protocol):
     """What a protocol declares, as its attribute `websocket`, to be sent over WebSockets.
 
-    Besides this it has the members of `transports.websocket.pool.WebSocketMode`.
+    Besides this it has the members of `transports.websocket.WebSocketMode`.
     """
 
     unsent: tuple[str, ...]

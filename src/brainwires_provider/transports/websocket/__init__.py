@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brainwires_provider.transports.websocket.connection import Closed, Link
     from brainwires_provider.transports.websocket.fallback import Fallback
 
-__all__ = ["ConnectionOwner", "FrameRules", "LaneOwner", "LaneRequest", "Peek"]
+__all__ = ["ConnectionOwner", "FrameRules", "LaneOwner", "LaneRequest", "Peek", "WebSocketMode"]
 
 
 class Peek(Protocol):
@@ -98,6 +98,23 @@ class FrameRules(Protocol):
 
     def is_lane_limit(self, frame: bytes) -> bool:
         """Whether an error says that the connection takes no more names of lanes."""
+        ...
+
+
+class Held(Protocol):
+    """What the server of a pool holds, by place: a lane, or a number for what any connection finds."""
+
+    def __len__(self) -> int: ...
+    def places(self) -> Any: ...
+    def add(self, head: Any, place: Any) -> None: ...
+    def remove(self, place: Any) -> Any: ...
+
+
+class WebSocketMode(FrameRules, Protocol):
+    """What a protocol supplies to a pool."""
+
+    def held(self) -> Held:
+        """An empty index of what a server holds."""
         ...
 
 

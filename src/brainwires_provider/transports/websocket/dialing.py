@@ -39,7 +39,10 @@ class Endpoint(Guarded, Struct, frozen=True):
 
 
 class Dialer:
-    """Opens the connections of one endpoint. The key is called for at each connect. `secrets`: what no error shows."""
+    """Opens the connections of one endpoint. The key is called for at each connect. `secrets`: what no error shows.
+
+    `max_frame` is the limit of a frame, in bytes.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Dialer:
         self._connect = connect
         self._proxy = proxy
         self._ssl = ssl_context
-        self._max_frame = max_frame
+        self.max_frame = max_frame
 
     async def __call__(
         self, *, on_frame: Callable[[bytes], None], on_close: Callable[[Closed], None]
@@ -76,6 +79,6 @@ class Dialer:
             ssl_context=self._ssl,
             ping_interval=endpoint.options.ping_interval,
             ping_timeout=endpoint.options.ping_interval,
-            max_frame=self._max_frame,
+            max_frame=self.max_frame,
         )
         return await self._connect(handshake, on_frame=on_frame, on_close=on_close)

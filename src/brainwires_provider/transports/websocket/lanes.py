@@ -53,6 +53,12 @@ class PooledConnection:
         self.max_names = options.max_lanes if self.has_lanes else 1
         self.max_buffered = options.max_buffered_bytes
 
+    @property
+    def expires(self) -> float:
+        """When it is to be replaced; each has another share of the jitter."""
+        options = self.pool.options
+        return self.opened + options.max_connection_age - options.age_jitter * self.share
+
     # -- what it carries ---------------------------------------------------------------------------------
 
     @property

@@ -11,43 +11,33 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import count
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
-from brainwires_provider.transports.websocket import FrameRules, LaneOwner, LaneRequest
-from brainwires_provider.transports.websocket.dialing import Dialer
+from brainwires_provider.transports.base import close_soon
+from brainwires_provider.transports.websocket import LaneOwner, LaneRequest, WebSocketMode
+from brainwires_provider.transports.websocket.connection import connect
+from brainwires_provider.transports.websocket.dialing import Connect, Dialer, Endpoint
 from brainwires_provider.transports.websocket.exchange import Lane, LaneExchange
 from brainwires_provider.transports.websocket.fallback import Fallback, is_no_websocket
 from brainwires_provider.transports.websocket.lanes import PooledConnection
 from brainwires_provider.types.websocket import WebSocketCounters, WebSocketOptions
 
-__all__ = ["Pool", "WebSocketMode"]
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["Pool", "Pools"]
 
 _MAX_STORED = 1000
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds without another connection after one that failed
+_KEPT = 32  # pools without a connection that are kept for what they know
 _DOUBT = 60.0  # seconds of one request a connection after an error that named no lane
-
-
-class Held(Protocol):
-    """What the server of a pool holds, by place: a lane, or a number for what any connection finds."""
-
-    def __len__(self) -> int: ...
-    def places(self) -> Any: ...
-    def add(self, head: Any, place: Any) -> None: ...
-    def remove(self, place: Any) -> Any: ...
-
-
-class WebSocketMode(FrameRules, Protocol):
-    """What a protocol supplies to a pool."""
-
-    def held(self) -> Held:
-        """An empty index of what a server holds."""
-        ...
 
 
 class Pool:
@@ -61,12 +51,11 @@ class Pool:
         *,
         counters: WebSocketCounters,
         random: Random,
-        max_event_bytes: int,
     ) -> None:
         self.options = options
         self.rules = rules
         self.counters = counters
-        self.max_event_bytes = max_event_bytes
+        self.max_event_bytes = dial.max_frame
         self.connections: list[PooledConnection] = []
         self.dial = dial
         self._random = random
@@ -356,7 +345,14 @@ class Pool:
         if len(self._stored) > _MAX_STORED:
             self._stored.remove(next(iter(self._stored.places())))
 
-    def _forget_held(self, connection: PooledConnection) -> None:
+    def limit_reached(self, connection: PooledConnection, limit: float | None) -> None:
+        """A server took no more requests because of a connection's age: others are replaced before that."""
+        age = self._loop.time() - connection.opened
+        self.options = self.options.with_age_limit(age / 2 if limit is None else limit)
+        self._tick()
+
+    def connection_retired(self, connection: PooledConnection) -> None:
+        """No request begins there any more."""
         for lane in connection.lanes.values():
             head = self._held.remove(lane)
             if head is not None:
@@ -364,22 +360,11 @@ class Pool:
             if lane.guard is not None and not lane.guard.done():
                 lane.guard.set_result(None)
 
-    def limit_reached(self, connection: PooledConnection, limit: float | None) -> None:
-        """A server took no more requests because of a connection's age: others are replaced before that."""
-        age = self._loop.time() - connection.opened
-        self.options = self.options.with_age_limit(age / 2 if limit is None else limit)
-        self._retire_old()
-        self._arm()
-
-    def connection_retired(self, connection: PooledConnection) -> None:
-        """No request begins there any more."""
-        self._forget_held(connection)
-
     def connection_lost(self, connection: PooledConnection) -> None:
         """The connection is over."""
         if connection in self.connections:
             self.connections.remove(connection)
-        self._forget_held(connection)
+        self.connection_retired(connection)
         self._something_ended()
 
     def connection_unwanted(self, connection: PooledConnection) -> None:
@@ -418,16 +403,11 @@ class Pool:
     def _retire_old(self) -> None:
         now, options = self._loop.time(), self.options
         for connection in list(self.connections):
-            if not connection.retiring and now >= self._expires(connection):
+            if not connection.retiring and now >= connection.expires:
                 self.counters.rotated += 1
                 connection.retire()
             elif now - connection.idle_since >= options.idle_timeout and self._is_idle(connection):
                 connection.retire()
-
-    def _expires(self, connection: PooledConnection) -> float:
-        """When a connection is to be replaced; each has another share of the jitter."""
-        options = self.options
-        return connection.opened + options.max_connection_age - options.age_jitter * connection.share
 
     def _is_idle(self, connection: PooledConnection) -> bool:
         held = self._held.places()
@@ -438,7 +418,7 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = [self._expires(c) for c in self.connections if not c.retiring]
+        due = [c.expires for c in self.connections if not c.retiring]
         due += [c.idle_since + self.options.idle_timeout for c in self.connections if self._is_idle(c)]
         if due and not self._is_closed:
             self._timer = self._loop.call_at(min(due), self._tick)
@@ -464,7 +444,73 @@ class Pool:
             task.cancel()
         connections, self.connections = self.connections, []
         for connection in connections:
-            self._forget_held(connection)
+            self.connection_retired(connection)
         await asyncio.gather(
             *tasks, *(c.aclose() for c in connections), *self._closing, return_exceptions=True
         )
+
+
+class Pools:
+    """A client's pools: one for each endpoint and event loop. `connect` and `random` are for tests."""
+
+    def __init__(
+        self,
+        *,
+        proxy: str | Literal["env"] | None = "env",
+        ssl_context: SSLContext | None = None,
+        max_event_bytes: int,
+        connect: Connect = connect,
+        random: Random | None = None,
+    ) -> None:
+        self.counters = WebSocketCounters()
+        self._settings = connect, proxy, ssl_context, max_event_bytes
+        self._random = random or Random()  # noqa: S311 (spreads rotations, guards nothing)
+        self._pools: dict[asyncio.AbstractEventLoop, dict[Any, Pool]] = {}
+
+    def pool(self, endpoint: Endpoint, mode: WebSocketMode) -> Pool:
+        """The running loop's pool for an endpoint."""
+        pools, key = self._pools_here(), endpoint.identity
+        pool = pools.pop(key, None)
+        if pool is None:
+            self._forget_unused(pools)
+            dial = self.dialer(endpoint)
+            pool = Pool(dial, endpoint.options, mode, counters=self.counters, random=self._random)
+            pool.peers = lambda: [each for each in list(pools.values()) if each.dial.url == endpoint.url]
+        pools[key] = pool  # the last is the one that was used last
+        pool.dial.connect_timeout = endpoint.connect_timeout
+        return pool
+
+    @staticmethod
+    def _forget_unused(pools: dict[Any, Pool]) -> None:
+        unused = [key for key, pool in pools.items() if pool.is_unused]
+        known = [key for key in unused if pools[key].knows]
+        for key in unused:
+            if key not in known[-_KEPT:]:
+                del pools[key]
+
+    def _pools_here(self) -> dict[Any, Pool]:
+        """This loop's pools; those of loops that have ended are forgotten."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            for ended in [other for other in self._pools if other.is_closed()]:
+                del self._pools[ended]
+            self._pools[loop] = {}
+        return self._pools[loop]
+
+    def dialer(self, endpoint: Endpoint) -> Dialer:
+        """What opens connections to an endpoint."""
+        return Dialer(endpoint, *self._settings)
+
+    async def aclose(self) -> None:
+        """Close this loop's connections."""
+        await _close(self._pools.pop(asyncio.get_running_loop(), {}))
+
+    def abandon(self) -> bool:
+        """As `Transport.abandon`."""
+        known, self._pools = self._pools, {}
+        were_open = [close_soon(loop, partial(_close, pools)) for loop, pools in known.items()]
+        return any(were_open)
+
+
+async def _close(pools: Mapping[Any, Pool]) -> None:
+    await asyncio.gather(*(pool.aclose() for pool in pools.values()))
