@@ -46,7 +46,7 @@ from brainwires_provider.transports.base import ByteExchange, Exchange, Outgoing
 from brainwires_provider.types import Attempt as Replaced
 from brainwires_provider.types import ReasoningPart, RefusalPart, Report, Response, TextPart
 
-__all__ = ["Attempt", "Connections", "commits"]
+__all__ = ["Attempt", "Connections", "begin_recovery", "commits"]
 
 if TYPE_CHECKING:
     from brainwires_provider.transports.websocket.pool import Pool
@@ -97,6 +97,32 @@ class Connections(Protocol):
     def pool(self, plan: Plan, mode: Any) -> Pool:
         """The WebSockets that a plan's request goes over, as its protocol declares by `mode`."""
         ...
+
+
+def begin_recovery(plan: Plan, connections: Connections, failed: list[Replaced]) -> Way:
+    """The way over a WebSocket, or behind a stored answer, for a call that has one.
+
+    It adds what it replaces to `failed`.
+    """
+    mode = plan.websocket
+    if mode is None:
+        stored = plan.stored
+        return None if stored is None else Continued(plan, stored, connections.held, failed)
+    from brainwires_provider.transports.websocket.recovery import Recovery
+
+    key = plan.target.key
+    recovery = Recovery(
+        connections.pool(plan, mode),
+        mode.request(plan.call, plan.target.origin),
+        mode.fault,
+        fresh_key=key is not None and not isinstance(key, str),
+        fork=plan.fork,
+    )
+    recovery.attempts, count = failed, len(failed)
+    recovery.wait_for_websocket()
+    if count:
+        del failed[count:]  # that there is no WebSocket is known since the first attempt
+    return recovery
 
 
 class Attempt:

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from brainwires_provider._core.attempt import Attempt, commits
 from brainwires_provider._core.deadlines import LoopTimer, running_loop, timer_of
 from brainwires_provider._core.fallback import second_plan
-from brainwires_provider._core.opening import SendingSession
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.sending import Sending
+from brainwires_provider._core.sending_session import SendingSession
 from brainwires_provider.errors import ConfigError, ProviderError, RequestTimeout, UnsupportedError
 from brainwires_provider.events import Event, ResponseEnd, ResponseRestart
 from brainwires_provider.types import Attempt as Failed

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import force_setattr, replace
 
-from brainwires_provider._core.attempt import Attempt, commits
+from brainwires_provider._core.attempt import Attempt, begin_recovery, commits
 from brainwires_provider._core.breaker import is_healthy
 from brainwires_provider._core.deadlines import Deadlines, running_loop
 from brainwires_provider._core.fallback import CANNOT_TAKE, next_plan
-from brainwires_provider._core.opening import SendingSession, begin_recovery
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.retry import is_worth_retrying, next_delay, retry_of
+from brainwires_provider._core.sending_session import SendingSession
 from brainwires_provider.errors import (
     APIError,
     BreakerOpenError,

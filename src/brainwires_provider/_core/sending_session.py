@@ -1,27 +1,24 @@
-"""What a request needs of its session, and the way that its attempts go: plainly over HTTP, or what else there is."""
+"""What a request needs of its session."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 from brainwires_provider._core.attempt import Connections
-from brainwires_provider._core.continuing import Continued
 from brainwires_provider._core.hooks import Hooks
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.waits import Waits
 from brainwires_provider.providers import Target
-from brainwires_provider.types import Attempt as Failed
 from brainwires_provider.types import Policies
 
 if TYPE_CHECKING:
     from brainwires_provider._core.admission import Admission
-    from brainwires_provider._core.attempt import Way
     from brainwires_provider._core.breaker import Circuit
     from brainwires_provider._core.telemetry import Instruments
     from brainwires_provider._core.watch import Watch
     from brainwires_provider.providers.prices import Prices
 
-__all__ = ["SendingSession", "begin_recovery"]
+__all__ = ["SendingSession"]
 
 
 class SendingSession(Connections, Protocol):
@@ -52,29 +49,3 @@ class SendingSession(Connections, Protocol):
     def watch(self, plan: Plan) -> Watch:
         """What reports on a call, where somebody looks on."""
         ...
-
-
-def begin_recovery(plan: Plan, connections: Connections, failed: list[Failed]) -> Way:
-    """The way over a WebSocket, or behind a stored answer, for a call that has one.
-
-    It adds what it replaces to `failed`.
-    """
-    mode = plan.websocket
-    if mode is None:
-        stored = plan.stored
-        return None if stored is None else Continued(plan, stored, connections.held, failed)
-    from brainwires_provider.transports.websocket.recovery import Recovery
-
-    key = plan.target.key
-    recovery = Recovery(
-        connections.pool(plan, mode),
-        mode.request(plan.call, plan.target.origin),
-        mode.fault,
-        fresh_key=key is not None and not isinstance(key, str),
-        fork=plan.fork,
-    )
-    recovery.attempts, count = failed, len(failed)
-    recovery.wait_for_websocket()
-    if count:
-        del failed[count:]  # that there is no WebSocket is known since the first attempt
-    return recovery
