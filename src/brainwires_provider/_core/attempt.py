@@ -49,8 +49,8 @@ from brainwires_provider.types import ReasoningPart, RefusalPart, Report, Respon
 __all__ = ["Attempt", "Connections", "begin_recovery", "commits"]
 
 if TYPE_CHECKING:
+    from brainwires_provider.transports.websocket.exchange import Recovery
     from brainwires_provider.transports.websocket.pool import Pool
-    from brainwires_provider.transports.websocket.recovery import Recovery
 
     Way = Recovery | Continued | None
 
@@ -108,7 +108,7 @@ def begin_recovery(plan: Plan, connections: Connections, failed: list[Replaced])
     if mode is None:
         stored = plan.stored
         return None if stored is None else Continued(plan, stored, connections.held, failed)
-    from brainwires_provider.transports.websocket.recovery import Recovery
+    from brainwires_provider.transports.websocket.exchange import Recovery
 
     key = plan.target.key
     recovery = Recovery(

@@ -14,9 +14,10 @@ from brainwires_provider.types.websocket import WebSocketCounters, WebSocketOpti
 
 if TYPE_CHECKING:
     from brainwires_provider.transports.websocket.connection import Closed, Link
+    from brainwires_provider.transports.websocket.dialing import Dialer
     from brainwires_provider.transports.websocket.fallback import Fallback
 
-__all__ = ["ConnectionOwner", "FrameRules", "LaneOwner", "LaneRequest", "Peek", "WebSocketMode"]
+__all__ = ["ConnectionOwner", "FrameRules", "LaneOwner", "LanePool", "LaneRequest", "Peek", "WebSocketMode"]
 
 
 class Peek(Protocol):
@@ -274,4 +275,18 @@ class ConnectionOwner(Protocol):
 
     def connection_unwanted(self, connection: Any) -> None:
         """Nobody waits for anything of a retired connection."""
+        ...
+
+
+class LanePool(ConnectionOwner, Protocol):
+    """What a request needs of its pool."""
+
+    dial: Dialer
+
+    async def exchange(self, request: LaneRequest, *, full: bool = False, fork: bool = False) -> Any:
+        """A lane for a request, which is not sent yet."""
+        ...
+
+    def parent_refused(self, fault: str) -> None:
+        """The server did not continue a response."""
         ...

@@ -1,4 +1,4 @@
-"""The lanes of a WebSocket, and the exchange of one request on a lane.
+"""The lanes of a WebSocket, the exchange of one request on a lane, and its way from one exchange to the next.
 
 A lane serves one request at a time. The connection's reader never waits: it puts each frame into the exchange that it
 belongs to, from which a consumer takes them.
@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from brainwires_provider.errors import FramingError, ProtocolError, StreamInterrupted
+from brainwires_provider.auth.redaction import redact
+from brainwires_provider.errors import APIError, FramingError, ProtocolError, StreamInterrupted
 from brainwires_provider.framing.base import WireMessage
-from brainwires_provider.transports.websocket import FrameRules, LaneOwner, LaneRequest, Peek
+from brainwires_provider.transports.websocket import FrameRules, LaneOwner, LanePool, LaneRequest, Peek
 from brainwires_provider.transports.websocket.connection import Closed, LinkLost
+from brainwires_provider.transports.websocket.recovery import OVER_HTTP, Fault, Step, next_step, words_for
 from brainwires_provider.types import Attempt, Continuation
 
-__all__ = ["Lane", "LaneExchange"]
+__all__ = ["Lane", "LaneExchange", "Recovery"]
 
 
 class Lane:
@@ -349,3 +351,78 @@ class LaneExchange:
         self.unguard()
         self.wake()
         self._connection.give_up(self)
+
+
+class Recovery:
+    """One request's way through a pool: which steps were taken, and what they change.
+
+    `attempts` are the tries that were replaced.
+    """
+
+    def __init__(
+        self, pool: LanePool, request: LaneRequest, fault: Fault, *, fresh_key: bool, fork: bool
+    ) -> None:
+        self.pool = pool
+        self.request = request
+        self.exchange: LaneExchange | None = None
+        self.attempts: list[Attempt] = []
+        self._fault = fault
+        self._fresh_key = fresh_key
+        self._fork = fork
+        self._used: frozenset[Step] = frozenset()
+        self.over_http = False
+        """Whether the request goes over HTTP from here on."""
+
+    async def open(self) -> LaneExchange:
+        """Send the request on a lane. Raises HandshakeRefused, and every ProviderError."""
+        self.exchange = None
+        self.exchange = await self.pool.exchange(self.request, full=bool(self._used), fork=self._fork)
+        await self.exchange.send()
+        return self.exchange
+
+    def wait_for_websocket(self) -> None:
+        """Go over HTTP while the pool's fallback lasts."""
+        fallback = self.pool.fallback
+        if self.pool.options.http_fallback and fallback.is_on and fallback.takes():
+            self.over_http = True
+            self.pool.counters.http_fallbacks += 1
+            self.attempts.append(Attempt(Step.HTTP.value))
+
+    def take(self, error: Exception) -> bool:
+        """Prepare the next try; False if there is none."""
+        if self.over_http:
+            self.pool.fallback.http_failed(error)
+            return False
+        step = next_step(
+            error,
+            self.exchange,
+            options=self.pool.options,
+            is_http_used=self.pool.fallback.is_on,
+            used=self._used,
+            fresh_key=self._fresh_key,
+            fault=self._fault,
+        )
+        if step is None:
+            return False
+        words = redact(words_for(error, self.exchange), self.pool.dial.secrets)
+        self.attempts.append(Attempt(f"{words}; {step.value}", getattr(error, "status", None)))
+        if step is Step.FULL and isinstance(error, APIError):
+            self.pool.parent_refused(self._fault(error))
+        self._used |= {step}
+        self.over_http = step in OVER_HTTP
+        self._apply(step)
+        return True
+
+    def _apply(self, step: Step) -> None:
+        pool = self.pool
+        match step:
+            case Step.FULL:
+                pool.counters.resent += 1
+            case Step.ROTATE | Step.RECONNECT | Step.AGAIN:
+                pool.counters.reconnected += 1
+            case Step.NO_LANES:
+                pool.without_lanes(for_good=True)
+            case Step.HTTP | Step.HTTP_ONCE:
+                pool.counters.http_fallbacks += 1
+            case Step.OTHER_LANE | Step.NEW_KEY | Step.ALONE:
+                pass

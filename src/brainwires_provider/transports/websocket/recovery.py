@@ -1,25 +1,23 @@
-"""What to do about a request over a WebSocket that failed before its caller had anything.
+"""What to do about a request over a WebSocket that failed before its caller had anything: pure decisions.
 
 Each step is taken once; but another lane is sought as long as connections take some names, since each refusal lowers
 the number of those that are asked for. After the last step the error is raised.
-`next_step` is a pure decision; `Recovery` keeps, for one request, which steps were taken, and what they change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
 
-from brainwires_provider.auth.redaction import redact
 from brainwires_provider.errors import APIError, StreamInterrupted
-from brainwires_provider.transports.websocket import LaneRequest
-from brainwires_provider.transports.websocket.exchange import LaneExchange
 from brainwires_provider.transports.websocket.fallback import is_no_websocket
-from brainwires_provider.transports.websocket.pool import Pool
-from brainwires_provider.types import Attempt
 from brainwires_provider.types.websocket import WebSocketOptions
 
-__all__ = ["Recovery", "Step", "next_step"]
+if TYPE_CHECKING:
+    from brainwires_provider.transports.websocket.connection import Closed
+
+__all__ = ["OVER_HTTP", "Fault", "Step", "Tried", "next_step", "words_for"]
 
 _TOO_BIG = 1009
 
@@ -49,87 +47,41 @@ _BY_FAULT = {
     "lanes_unknown": Step.NO_LANES,
     "in_flight": Step.RECONNECT,
 }
-_OVER_HTTP = (Step.HTTP, Step.HTTP_ONCE)
+OVER_HTTP = (Step.HTTP, Step.HTTP_ONCE)
 
 Fault = Callable[[APIError], str]
 """What a protocol's error is about, by the names above."""
 
 
-class Recovery:
-    """One request's way through a pool. `attempts` are the tries that were replaced."""
+class Tried(Protocol):
+    """The exchange that failed: what of it decides."""
 
-    def __init__(
-        self, pool: Pool, request: LaneRequest, fault: Fault, *, fresh_key: bool, fork: bool
-    ) -> None:
-        self.pool = pool
-        self.request = request
-        self.exchange: LaneExchange | None = None
-        self.attempts: list[Attempt] = []
-        self._fault = fault
-        self._fresh_key = fresh_key
-        self._fork = fork
-        self._used: frozenset[Step] = frozenset()
-        self.over_http = False
-        """Whether the request goes over HTTP from here on."""
+    lane: Any
+    began: bool
+    oversize: bool
+    overflowed: bool
+    is_unnamed: bool
+    closed: Closed | None
 
-    async def open(self) -> LaneExchange:
-        """Send the request on a lane. Raises HandshakeRefused, and every ProviderError."""
-        self.exchange = None
-        self.exchange = await self.pool.exchange(self.request, full=bool(self._used), fork=self._fork)
-        await self.exchange.send()
-        return self.exchange
+    @property
+    def is_continued(self) -> bool:
+        """Whether only the end of the history was sent."""
+        ...
 
-    def wait_for_websocket(self) -> None:
-        """Go over HTTP while the pool's fallback lasts."""
-        fallback = self.pool.fallback
-        if self.pool.options.http_fallback and fallback.is_on and fallback.takes():
-            self.over_http = True
-            self.pool.counters.http_fallbacks += 1
-            self.attempts.append(Attempt(Step.HTTP.value))
+    @property
+    def works(self) -> bool:
+        """Whether the server has begun a response on its connection."""
+        ...
 
-    def take(self, error: Exception) -> bool:
-        """Prepare the next try; False if there is none."""
-        if self.over_http:
-            self.pool.fallback.http_failed(error)
-            return False
-        step = next_step(
-            error,
-            self.exchange,
-            options=self.pool.options,
-            is_http_used=self.pool.fallback.is_on,
-            used=self._used,
-            fresh_key=self._fresh_key,
-            fault=self._fault,
-        )
-        if step is None:
-            return False
-        words = redact(_words(error, self.exchange), self.pool.dial.secrets)
-        self.attempts.append(Attempt(f"{words}; {step.value}", getattr(error, "status", None)))
-        if step is Step.FULL and isinstance(error, APIError):
-            self.pool.parent_refused(self._fault(error))
-        self._used |= {step}
-        self.over_http = step in _OVER_HTTP
-        self._apply(step)
-        return True
-
-    def _apply(self, step: Step) -> None:
-        pool = self.pool
-        match step:
-            case Step.FULL:
-                pool.counters.resent += 1
-            case Step.ROTATE | Step.RECONNECT | Step.AGAIN:
-                pool.counters.reconnected += 1
-            case Step.NO_LANES:
-                pool.without_lanes(for_good=True)
-            case Step.HTTP | Step.HTTP_ONCE:
-                pool.counters.http_fallbacks += 1
-            case Step.OTHER_LANE | Step.NEW_KEY | Step.ALONE:
-                pass
+    @property
+    def loss(self) -> str:
+        """How the exchange was lost, in words."""
+        ...
 
 
 def next_step(
     error: Exception,
-    exchange: LaneExchange | None,
+    exchange: Tried | None,
     *,
     options: WebSocketOptions,
     is_http_used: bool,
@@ -153,7 +105,7 @@ def next_step(
         step = Step.HTTP
     if step is Step.OTHER_LANE and exchange is not None and exchange.lane.connection.lanes:
         return step
-    if step is None or step in used or (step in _OVER_HTTP and not options.http_fallback):
+    if step is None or step in used or (step in OVER_HTTP and not options.http_fallback):
         return None
     return step
 
@@ -164,7 +116,7 @@ def _not_connected(error: Exception, *, fresh_key: bool) -> Step | None:
     return Step.AGAIN if is_no_websocket(error) else None
 
 
-def _after_sending(error: Exception, exchange: LaneExchange, fault: Fault) -> Step | None:
+def _after_sending(error: Exception, exchange: Tried, fault: Fault) -> Step | None:
     if exchange.oversize:
         return Step.HTTP_ONCE
     match error:
@@ -182,7 +134,8 @@ def _after_sending(error: Exception, exchange: LaneExchange, fault: Fault) -> St
     return None
 
 
-def _words(error: Exception, exchange: LaneExchange | None) -> str:
+def words_for(error: Exception, exchange: Tried | None) -> str:
+    """What failed, as `Response.attempts` shows it."""
     if exchange is None:
         status = error.status if isinstance(error, APIError) else None
         return str(error) if status is None else f"the handshake was refused with status {status}"
