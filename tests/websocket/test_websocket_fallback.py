@@ -90,8 +90,9 @@ def test_a_websocket_is_tried_again_after_waits_that_double() -> None:
         ways["socket"] = None
         while isinstance(await tried(client.chat("hi")), AskedOverHttp):
             await asyncio.sleep(10)
+        assert (await client.chat("hi")).text  # from here on at once
 
-    assert by_the_clock(work).opened == 1
+    assert by_the_clock(work).opened == 2
     assert tries[:9] == [0, 0, 10, 30, 70, 150, 310, 630, 1230]  # two at once; at most 600 s apart
 
 
@@ -137,10 +138,11 @@ def test_that_there_is_no_websocket_is_once_among_the_attempts_of_a_call() -> No
     async def work(client: Any, ways: dict[str, Any]) -> None:
         ways["socket"] = REFUSED
         await tried(client.chat("hi"))
-        ways["http"] = RateLimitError("slow down", status=429)
-        error = await tried(client.chat("hi", retry=Retry(3)))
-        words = [each.error.partition(":")[0] for each in error.attempts]
-        assert words == ["sent over HTTP", *["slow down"] * 3]
+        for times in (1, 3):
+            ways["http"] = RateLimitError("slow down", status=429)
+            error = await tried(client.chat("hi", retry=Retry(times)))
+            words = [each.error.partition(":")[0] for each in error.attempts]
+            assert words == ["sent over HTTP", *["slow down"] * times]
 
     by_the_clock(work)
 
@@ -157,11 +159,29 @@ def test_that_there_is_no_websocket_is_once_among_the_attempts_of_a_call() -> No
 )
 def test_which_errors_over_http_end_the_fallback(error: ProviderError, ends: bool) -> None:
     fallback = Fallback(lambda: 0.0, 600)
+    assert not fallback.takes()
     fallback.connection_failed()
     fallback.connection_failed()
     assert fallback.takes()
     fallback.http_failed(error)
     assert fallback.takes() is not ends and fallback.is_on
+
+
+def test_of_the_connections_that_fail_at_once_one_makes_the_wait_longer() -> None:
+    now = 0.0
+    fallback = Fallback(lambda: now, 600)
+    fallback.connection_failed()
+    fallback.connection_failed()
+    for begins, ends in ((0, 10), (10, 30), (30, 70)):
+        now = begins
+        if begins:
+            assert not fallback.takes() and fallback.takes()  # the trial, and who asks meanwhile
+            for _ in range(3):
+                fallback.connection_failed()
+        now = ends - 1
+        assert fallback.takes()
+    now = 70
+    assert not fallback.takes()
 
 
 @pytest.mark.parametrize("make", [lambda s: HandshakeRefused(s, {}, b""), lambda s: APIError("no", status=s)])

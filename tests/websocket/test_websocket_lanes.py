@@ -674,6 +674,7 @@ def test_an_age_limit_is_taken_as_it_is_said_or_guessed(age: float, words: str, 
     """Never below five minutes, and never above what is set."""
 
     async def work(client: Any, net: HeldNet) -> None:
+        await asyncio.sleep(7)
         talk = client.conversation()
         await served(net, talk.chat("hi"))
         await asyncio.sleep(age)

@@ -17,7 +17,7 @@ import textwrap
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from hashlib import sha1
 from typing import Any
 from weakref import ref
@@ -35,7 +35,7 @@ from brainwires_provider.errors import (
     RequestTimeout,
     StreamInterrupted,
 )
-from brainwires_provider.testing import ResponsesService, ScriptedSocket, Stall
+from brainwires_provider.testing import ScriptedSocket, Stall
 from brainwires_provider.transports.websocket.connection import (
     Closed,
     Handshake,
@@ -467,6 +467,7 @@ CHUNKED = b"HTTP/1.1 500 No\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n"
         (CHUNKED + b"3;a=b\r\nabc\r\n A \r\n0123456789\r\n0;c\r\n", 500, b"abc0123456789", True),
         (CHUNKED + b"a\r\n01234", 500, b"01234", False),
         (CHUNKED + b"3\r\nabc", 500, b"abc", False),
+        (CHUNKED + b"10\r\n0123456789abcdef\r\n0\r\n", 500, b"0123456789abcdef", True),
         (CHUNKED + b"000000003\r\nabc\r\n", 500, b"", True),
         (CHUNKED + b"00000003\r\nabc\r\n0\r\n", 500, b"abc", True),
         (CHUNKED + b"-3\r\nabc\r\n0\r\n", 500, b"", True),
@@ -852,6 +853,9 @@ def test_the_first_address_that_answers_wins(monkeypatch: pytest.MonkeyPatch) ->
                 link, _ = await opened(url)
                 assert 0.2 < time.monotonic() - begun < 2
                 link.abort()
+                for _ in range(9):
+                    await asyncio.sleep(0)
+                assert "_connected" not in str(asyncio.all_tasks())  # nobody waits for the others
                 del names[2]
                 with pytest.raises(RequestTimeout):
                     await opened(url, connect_timeout=0.4)
@@ -934,6 +938,13 @@ def test_tls_by_the_callers_authority_and_no_other(authority: trustme.CA) -> Non
     async def main() -> None:
         async with library(echo, ssl=server_tls(authority)) as url, Raw(no_tls) as plain:
             link, heard = await opened(url, ssl_context=client_tls(authority))
+            transport = link._connection.transport
+            assert transport.get_write_buffer_limits()[1] == 65_536  # else TLS takes half a megabyte at once
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # and the kernel several
+                low = transport.get_extra_info("socket").getsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT
+                )
+                assert low == 131_072
             await link.send(b"over TLS" * 500_000)
             assert await heard.count(1) == [b"over TLS" * 500_000]
             await link.aclose()
@@ -1151,6 +1162,7 @@ def test_an_exception_in_a_callback_is_told() -> None:
     problems: list[dict[str, Any]] = []
     run(main())
     assert [type(problem["exception"]) for problem in problems] == [LookupError]
+    assert problems[0]["message"] == "on_close of a WebSocket raised"
 
 
 def test_an_exit_asked_for_in_a_callback_goes_out() -> None:
@@ -1574,11 +1586,40 @@ def test_a_hundred_links_leave_no_task_and_no_socket(way: str) -> None:
     run(main())
 
 
+@contextlib.contextmanager
+def in_a_thread(script: Script, tls: ssl.SSLContext | None) -> Iterator[str]:
+    """A server with a loop of its own, up to the end of its connections."""
+    loop, ready, over = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    urls: list[str] = []
+
+    async def main() -> None:
+        async with asyncio.timeout(10), Raw(script, tls) as server:
+            urls.append(server.url)
+            ready.set()
+            await over.wait()
+            await server.idle()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield urls[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(20)
+        loop.close()
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("way", ["abort", "aclose", "drop"])
-def test_a_link_whose_loop_was_closed_is_over_and_frees_its_socket(way: str) -> None:
-    with ScriptedSocket(ResponsesService()) as server:
+def test_a_link_whose_loop_was_closed_is_over_and_frees_its_socket(
+    way: str, tls: bool, authority: trustme.CA, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Without a word: nothing is left for a finalizer to warn of."""
+    with in_a_thread(after_upgrade(then=hold), server_tls(authority) if tls else None) as url:
         loop = asyncio.new_event_loop()
-        link, heard = loop.run_until_complete(opened(server.url))
+        link, heard = loop.run_until_complete(opened(url, ssl_context=client_tls(authority) if tls else None))
         loop.close()
         assert link.closed is None and not link.is_open
         if way == "drop":
@@ -1591,12 +1632,15 @@ def test_a_link_whose_loop_was_closed_is_over_and_frees_its_socket(way: str) -> 
             for _ in range(2):
                 link.abort() if way == "abort" else asyncio.run(link.aclose())
                 assert link.closed is not None and link.closed.how == "loop"
-        server.wait_idle()
     assert heard.ends == [] and heard.frames == []
     gone = ref(heard)
     del heard
     gc.collect()
     assert gone() is None  # who still has the link has nothing of its callbacks
+    if way != "drop":
+        del link
+        gc.collect()
+    assert [str(each.message) for each in recwarn if each.category is ResourceWarning] == []
 
 
 @pytest.mark.parametrize("way", ["abort", "aclose", "server"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import (
     APIError,
@@ -324,6 +325,46 @@ def test_a_server_that_passes_over_lanes_is_found_out() -> None:
     with ScriptedSocket(plan) as server:
         played("async", server, scenario, LANES)
     assert "stream_id" not in server.requests[1][0]
+
+
+NEW_WORDS = "tried again on another connection: this one was new, and no response began on it"
+REFUSED_WORDS = f"the handshake was refused with status 426; {NEW_WORDS}"
+LOST_WORDS = "the connection was closed with code 1006, "
+WORDS: Mapping[str, tuple[list[Any], list[str]]] = {
+    "lost": ([[[Drop()]]], [LOST_WORDS]),
+    "closed": (
+        [[[CloseFrame(1012, "away")]]],
+        [f"the connection was closed with code 1012, 'away'; {NEW_WORDS}"],
+    ),
+    "refused": ([Answer(426, body=b"<html>")], [REFUSED_WORDS]),
+    "no HTTP": ([Answer(raw=b"SSH-2.0-x\r\n")], ["ws://127.0.0.1:"]),
+    "refused, then lost": ([Answer(426), [[Drop()]]], [REFUSED_WORDS, LOST_WORDS]),
+    "lost, then refused": ([[answer("r0"), [Drop()]], Answer(426)], [LOST_WORDS, REFUSED_WORDS]),
+    "limit": (
+        [[answer("r0"), [LIMIT]]],
+        [f"{LIMIT['error']['message']}; sent again on a new connection: the old one had reached its limit"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_an_attempt_is_told_in_words(case: str) -> None:
+    script, words = WORDS[case]
+    with ScriptedSocket([*script, ResponsesService()], http=ResponsesService()) as server:
+        turns = played("async", server, lambda client: told(client, "hi", "and?"), KEEPS)
+    for attempt, begin in zip(turns[0].attempts + turns[1].attempts, words, strict=False):
+        assert attempt.error.startswith(begin)
+    assert len(turns[0].attempts or turns[1].attempts) == len(words)
+
+
+def test_a_request_that_is_too_large_is_told_as_such() -> None:
+    small = replace(KEEPS, max_request_bytes=20)
+    with ScriptedSocket(ResponsesService(), http=ResponsesService()) as server:
+        [turn] = played("async", server, lambda client: told(client, "hi"), small)
+    [attempt] = turn.attempts
+    assert (
+        attempt.error == "the request is too large for one frame; sent over HTTP: too large for a WebSocket"
+    )
 
 
 def test_each_rung_is_taken_once() -> None:

@@ -303,8 +303,6 @@ class _Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Queue what the parser wants sent. Of the replies to pings that cannot be sent yet, the last is enough."""
         for data in self.protocol.data_to_send():
-            if not data:
-                continue
             if not self._out and not self._paused and len(data) <= _PIECE and not self.transport.is_closing():
                 self.transport.write(data)
                 continue
@@ -318,11 +316,8 @@ class _Connection(asyncio.Protocol):
     def _pump(self) -> None:
         out = self._out
         while out and not self._paused:
-            if (
-                self.transport.is_closing()
-            ):  # TCP has failed, and the loop does not know yet; it would log each write
-                out.clear()
-                return
+            if self.transport.is_closing():
+                return  # TCP has failed, and the loop does not know yet; it would log each write
             rest = out.popleft()
             if len(rest) > _PIECE:
                 out.appendleft(rest[_PIECE:])

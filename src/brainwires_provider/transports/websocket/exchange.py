@@ -37,10 +37,9 @@ class Lane:
         self.is_spent = False
         """An answer here has not surely ended, so that more of it may come: no request begins here any more."""
 
-    def take(self, now: float) -> LaneExchange:
+    def take(self) -> LaneExchange:
         """Begin an exchange."""
         assert self.exchange is None
-        self.used = now
         self.exchange = LaneExchange(self)
         return self.exchange
 
@@ -287,10 +286,7 @@ class LaneExchange:
                 return []
             self._check()
             self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._waiter
         messages = list(self._frames)
         self._frames.clear()
         self._size = 0
@@ -343,7 +339,6 @@ class LaneExchange:
         if self.aborted or self.lane.exchange is not self:
             return
         if self.ended:
-            self.unguard()
             self._connection.free(self.lane, None)
             return
         self.aborted = True
@@ -373,12 +368,12 @@ class Recovery:
         self.over_http = False
         """Whether the request goes over HTTP from here on."""
 
-    async def open(self) -> LaneExchange:
-        """Send the request on a lane. Raises HandshakeRefused, and every ProviderError."""
+    async def open(self) -> None:
+        """Send the request on a lane, in `exchange`. Raises HandshakeRefused, and every ProviderError."""
         self.exchange = None
-        self.exchange = await self.pool.exchange(self.request, full=bool(self._used), fork=self._fork)
-        await self.exchange.send()
-        return self.exchange
+        exchange = await self.pool.exchange(self.request, full=bool(self._used), fork=self._fork)
+        self.exchange = exchange
+        await exchange.send()
 
     def wait_for_websocket(self) -> None:
         """Go over HTTP while the pool's fallback lasts."""

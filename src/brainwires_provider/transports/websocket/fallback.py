@@ -18,8 +18,8 @@ _FIRST_WAIT = 10.0
 def is_no_websocket(error: Exception) -> bool:
     """Whether the failure of an opening handshake may mean that no WebSocket can be opened here."""
     if isinstance(error, (HandshakeRefused, APIError)):
-        status = error.status or 0
-        return status in _NO_WEBSOCKET or 200 <= status < 300
+        status = error.status
+        return status is not None and (status in _NO_WEBSOCKET or 200 <= status < 300)
     return isinstance(error, (TransportError, ProtocolError))
 
 

@@ -37,6 +37,7 @@ class PooledConnection:
         """Whether the server has begun a response here; None until a request was sent."""
         self.retiring = False
         """No request begins here any more; those in progress go on."""
+        self._has_failed = False
         self._has_named = False
         """Whether the server has named a lane: else it may know of none."""
         self.changes_ids = False
@@ -165,7 +166,6 @@ class PooledConnection:
         self.pool.without_lanes(for_good=not is_error)
         for exchange in exchanges:
             exchange.is_unnamed = True
-            exchange.wake()
         self.abort()
         return []
 
@@ -224,8 +224,8 @@ class PooledConnection:
     def failed(self, closed: Closed) -> None:
         """The connection is over: does that mean that no WebSocket works here?"""
         is_ours = closed.how in ("ours", "loop") or closed.code == 1009
-        if self.works is False and not is_ours:
-            self.works = None
+        if self.works is False and not self._has_failed and not is_ours:
+            self._has_failed = True  # counted once
             self.pool.fallback.connection_failed()
 
     def count_orphan(self) -> None:

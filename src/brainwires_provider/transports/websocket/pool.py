@@ -149,7 +149,7 @@ class Pool:
         exchange = self._forked(lane) if fork and lane.connection.has_lanes else None
         if exchange is None:
             self._held.remove(lane)
-            exchange = lane.take(self._loop.time())
+            exchange = lane.take()
         return exchange
 
     def _forked(self, lane: Lane) -> LaneExchange | None:
@@ -157,7 +157,7 @@ class Pool:
         beside = self._lane_in(lane.connection) or lane.connection.new_lane()
         if beside is None:
             return None
-        exchange = beside.take(self._loop.time())
+        exchange = beside.take()
         exchange.guarded = lane
         lane.guard = self._loop.create_future()
         return exchange
@@ -165,7 +165,7 @@ class Pool:
     async def _next_exchange(self) -> LaneExchange:
         lane = self._free_lane() if not self._waiting else None
         if lane is not None:
-            return lane.take(self._loop.time())
+            return lane.take()
         waiter: asyncio.Future[LaneExchange] = self._loop.create_future()
         self._waiting.append(waiter)
         self._grow()
@@ -276,13 +276,15 @@ class Pool:
         self.connections.append(connection)
         self._arm()
         self._serve()
-        self._grow()
+        self._loop.call_at(self._grows_at, self._grow)
 
     def _not_opened(self, error: Exception) -> None:
         """Requests that the connection was for get the error, unless another connection will serve them."""
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         self._grows_at = self._loop.time() + self._pause
         self._unserved += self._capacity
+        for pool in self._others():
+            pool._grow()
         if self._dialing:
             return
         unserved, self._unserved = self._unserved, 0
@@ -303,7 +305,7 @@ class Pool:
                 return
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(lane.take(self._loop.time()))
+                waiter.set_result(lane.take())
 
     # -- what connections report -------------------------------------------------------------------------
 
@@ -326,8 +328,7 @@ class Pool:
         self._more_room()
         self._serve()
         for pool in self.peers():
-            if pool._waiting:
-                pool._grow()
+            pool._grow()
 
     def _give_way(self, connection: PooledConnection) -> None:
         """Begin nothing more on this connection, where another pool has none and may not open one."""
@@ -417,7 +418,6 @@ class Pool:
         """Wake when the next connection is to be replaced, or has been idle for long enough."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         due = [c.expires for c in self.connections if not c.retiring]
         due += [c.idle_since + self.options.idle_timeout for c in self.connections if self._is_idle(c)]
         if due and not self._is_closed:
@@ -443,8 +443,6 @@ class Pool:
         for task in tasks:
             task.cancel()
         connections, self.connections = self.connections, []
-        for connection in connections:
-            self.connection_retired(connection)
         await asyncio.gather(
             *tasks, *(c.aclose() for c in connections), *self._closing, return_exceptions=True
         )
