@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ from brainwires_provider.protocols.base.errors import (
 )
 from brainwires_provider.protocols.base.facts import ModelFacts, check_media
 from brainwires_provider.protocols.base.json import decode_json, looks_like, merged
+from brainwires_provider.protocols.base.models import seconds_of
 from brainwires_provider.protocols.base.object_writer import ObjectWriter
 from brainwires_provider.protocols.base.options import OptionReader
 from brainwires_provider.protocols.base.protocol import Reply, stored_path
@@ -194,12 +196,23 @@ def test_what_cannot_be_encoded_again_is_mended() -> None:
         ({"retry-after": "Tue, 14 Nov 2023 22:13:25 GMT"}, 5),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:25 -0000"}, 5),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:00 GMT"}, 0),
+        ({"retry-after": "Tue, 14 Nov 99999999999999999999 22:13:25 GMT"}, None),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
     assert refused(429, error(message="slow"), headers).retry_after == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be set")
+def test_a_moment_without_a_zone_is_one_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as zone:
+        zone.setenv("TZ", "ODD-9")
+        time.tzset()
+        assert retry_after({"retry-after": "Tue, 14 Nov 2023 22:13:26 -0000"}, NOW) == 6
+        assert seconds_of("2023-11-14T22:13:20") == NOW
+    time.tzset()
 
 
 def test_a_date_needs_a_clock() -> None:
@@ -249,6 +262,9 @@ def test_two_tellings_are_merged(known: Any, value: Any, both: Any) -> None:
 
 def test_a_body_is_described() -> None:
     assert looks_like(b"\xef\xbb\xbf \n") == "an empty body"
+    for blanks in (b" " * 400, b"\r\n" * 1000):  # sent to keep a connection alive
+        assert looks_like(blanks) == "an empty body"
+        assert looks_like(blanks + b"<html>") == "an HTML page ('<html>')"
     assert looks_like(b"x" * 200) == repr("x" * 120 + "…")
     assert looks_like(b"x" * 121) == repr("x" * 120 + "…")
     assert looks_like(b"x" * 120) == repr("x" * 120)
@@ -270,7 +286,9 @@ def test_options_of_another_protocol_are_reported() -> None:
     assert reader.finish() == (
         Deviation("provider_options", "dropped", "Others is for gemini, not for openai_chat"),
     )
-    assert OptionReader(Request(()), OpenAIChatOptions).provider_options() == {}
+    for nothing in (Options(), Options(provider_options=OpenAIChatOptions()), Options(provider_options=())):
+        reader = OptionReader(Request((), options=nothing), OpenAIChatOptions)
+        assert (reader.provider_options(), reader.finish(), reader.sent) == ({}, (), ())
 
 
 MADE = Origin("openai_chat", "p", "m")
@@ -423,6 +441,8 @@ def test_what_a_model_refuses(name: str, facts: dict[str, Any], thinks: bool, re
         ("low", ("low", "high"), "low", None),
         ("off", ("none", "low"), "none", None),
         ("max", ("low", "high"), "high", ("adapted", "this model's nearest effort is 'high'")),
+        ("minimal", ("none", "high"), "high", ("adapted", "this model's nearest effort is 'high'")),
+        ("low", ("none",), "none", ("adapted", "this model's nearest effort is 'none'")),
         ("off", ("low", "high"), "low", ("adapted", "this model's nearest effort is 'low'")),
     ],
 )

@@ -484,7 +484,7 @@ def test_moments(value: Any, seconds: int | None) -> None:
 
 
 def test_counts() -> None:
-    assert [count_of(value) for value in (8, 8.0, 8.5, 0, -1, True, "8", None)] == [8, 8, *[None] * 6]
+    assert [count_of(value) for value in (8, 1, 8.0, 8.5, 0, -1, True, "8", None)] == [8, 1, 8, *[None] * 6]
 
 
 # What a field of a model is called by services of Chat Completions, beside an id, and what is read of it.

@@ -1154,6 +1154,8 @@ CLOSED = {"type": "object", "properties": {"a": {}, "b": {}}, "additionalPropert
     [
         *(({name: "x"}, "mistral, not strict", {}, (f"$: {name} is left out",)) for name in NOTED.split()),
         *(({name: "x"}, "claude", {}, (f"$: {name} is left out",)) for name in NOTED.split()),
+        ({"type": ["object", "null"]}, "openai", {"type": ["object", "null"], "additionalProperties": False},
+         ("$: no other properties",)),
         ({**CLOSED, "required": ["b", "a"]}, "openai", {**CLOSED, "required": ["b", "a"]}, ()),
         ({**CLOSED, "required": ["a"]}, "openai", {**CLOSED, "required": ["a", "b"]},
          ("$: every property is required",)),
@@ -1311,6 +1313,22 @@ def test_what_a_schema_loses_is_reported() -> None:
     cyclic: list[Any] = []
     cyclic.append(cyclic)
     assert conform({"default": cyclic}, CLAUDE).lost
+
+
+@pytest.mark.parametrize("name", ["properties", "$defs", "definitions", "items", "anyOf", "oneOf", "allOf"])
+def test_a_schema_is_cut_off_below_its_48th_level(name: str) -> None:
+    def nested(depth: int) -> Any:
+        schema: Any = {"title": "T"}
+        for _ in range(depth):
+            schema = {name: schema if name == "items" else {"a": schema} if step == ".a" else [schema]}
+        return schema
+
+    step = {"items": "[]", **dict.fromkeys(("properties", "$defs", "definitions"), ".a")}.get(
+        name, f".{name}[0]"
+    )
+    for dialect in (DIALECTS["mistral, not strict"], *([CLAUDE] if name in ("anyOf", "oneOf") else [])):
+        assert conform(nested(48), dialect).lost == ()
+        assert conform(nested(49), dialect).lost == (f"${step * 49}: too large a schema: cut off here",)
 
 
 def test_a_schema_of_any_depth_compiles() -> None:

@@ -86,7 +86,6 @@ class EventStreamFraming(Reader):
     def _end(self) -> tuple[list[WireMessage], bool]:
         clean = not self._buffer
         self._buffer.clear()
-        self._total = 0
         return [], clean
 
 

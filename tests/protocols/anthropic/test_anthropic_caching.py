@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from brainwires_provider.protocols.anthropic import AnthropicMessages, AnthropicOptions
 from brainwires_provider.protocols.anthropic.options import BEDROCK_INVOKE, VERTEX, AnthropicQuirks
@@ -236,6 +237,33 @@ def test_off_takes_every_mark_away() -> None:
     assert "cache_control" not in body
 
 
+MARK = {"cache_control": {"type": "ephemeral"}}
+RESULT = Message("tool", (ToolResultPart("c1", (TextPart("x"),)),))
+BY_FIELDS: dict[str, tuple[Message, ...]] = {
+    "a text": (Message.user(TextPart("a", extra=MARK)),),
+    "an image": (Message.user(ImagePart(url="https://a.example/b.png", extra=MARK)),),
+    "a file": (Message.user(FilePart(data=b"%PDF-1", media_type="application/pdf", extra=MARK)),),
+    "a block": (Message.user(OpaquePart("search_result", {"type": "search_result", **MARK})),),
+    "an answer's text": (Message.user("?"), Message.assistant(TextPart("a", extra=MARK)), Message.user("b")),
+    "a call": (Message.user("?"), Message.assistant(replace(CALL, extra=MARK)), RESULT),
+    "a result": (
+        *(Message.user("?"), Message.assistant(CALL)),
+        Message("tool", (ToolResultPart("c1", (TextPart("x"),), extra=MARK),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_FIELDS)
+def test_marks_among_the_callers_own_fields_are_marks_too(name: str) -> None:
+    history = BY_FIELDS[name]
+    assert len(marks(encoded(Request(history, MODEL)).body)) == 1
+    assert marks(encoded(Request(history, MODEL, options=Options(cache=OFF))).body) == {}
+    tools = tuple(Tool(f"t{n}", "", {"type": "object"}, cache=Cache()) for n in range(LIMIT))
+    kept = marks(encoded(Request(history, MODEL, tools=tools)).body)
+    assert len(kept) == LIMIT
+    assert "tools.t0" not in kept
+
+
 def test_a_planned_mark_never_changes_an_explicit_one() -> None:
     request = Request(
         (Message.system(marked("S", "5m")), Message.user("Hi")), MODEL, options=Options(cache=TOOLS)
@@ -292,6 +320,15 @@ NOWHERE = "no breakpoint can stand here: on thinking, an empty text, a deferred 
             ),
             {},
             [("tools[f].cache", NOWHERE), ("messages[0].content[0].cache", NOWHERE)],
+        ),
+        (
+            Request(
+                (Message.user("Hi"),),
+                MODEL,
+                tools=(replace(SEARCH, fields={**SEARCH.fields, "defer_loading": True}, cache=Cache()),),
+            ),
+            {},
+            [("tools[web_search_20250305].cache", NOWHERE)],
         ),
         (
             Request(

@@ -205,6 +205,11 @@ def test_thinking_with_its_signature() -> None:
         {"type": "signature_delta", "signature": "sig=="},
     )
     assert only(*block(0, start, *deltas)) == ReasoningPart("Hm", signature="sig==", origin=MADE)
+    passed = [e for e in feed(stream(*block(0, start, *deltas))) if isinstance(e, OpaqueDelta)]
+    assert passed == [
+        OpaqueDelta(0, "estimated_tokens_delta", deltas[1]),
+        OpaqueDelta(0, "signature", "sig=="),
+    ]
     assert only(*block(0, start, deltas[2])) == ReasoningPart("", signature="sig==", origin=MADE)
     assert only(*block(0, {"type": "thinking", "thinking": "x", "signature": None})) == ReasoningPart(
         "x", origin=MADE
@@ -464,11 +469,13 @@ def test_stop_sequence_container_and_the_like_are_extra() -> None:
         "input_transformations": None,
     }
     stop = {"type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 7}}
-    start = {"type": "message_start", "message": {**START, "diagnostics": {"x": 1}, "container": {"id": "b"}}}
+    message = {**START, "diagnostics": {"x": 1}, "container": {"id": "b"}}
+    start = {"type": "message_start", "message": message, "novel": 1, "none": None}
     response = collect(feed([start, last, stop]))
     assert (response.finish_reason, response.raw_finish_reason) == ("stop", "stop_sequence")
     assert response.extra == {
         "diagnostics": {"x": 1},
+        "novel": 1,
         "container": {"id": "c"},
         "stop_sequence": "END",
         "context_management": {"applied_edits": []},

@@ -28,6 +28,7 @@ from brainwires_provider.protocols.base.protocol import Call, Reply
 from brainwires_provider.protocols.openai_chat import OpenAIChatOptions
 from brainwires_provider.providers.facts import facts_of
 from brainwires_provider.types import (
+    CacheStrategy,
     HostedTool,
     JSONSchema,
     Model,
@@ -161,6 +162,12 @@ REASONING: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
         OLD,
         {"reasoning": "max", "max_tokens": 9000},
         {"thinking": {"type": "enabled", "budget_tokens": 8999}},
+        ["adapted"],
+    ),
+    (
+        OLD,
+        {"reasoning": "max", "max_tokens": 9000, "provider_options": AnthropicOptions(max_tokens=2000)},
+        {"thinking": {"type": "enabled", "budget_tokens": 1999}},
         ["adapted"],
     ),
     (OLD, {"reasoning": "max", "max_tokens": 1024}, {}, ["dropped"]),
@@ -583,6 +590,29 @@ def test_own_fields_win() -> None:
     }
     blocks = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert encode(options={"provider_options": AnthropicOptions(system=blocks)}).body["system"] == blocks
+
+
+def test_a_system_prompt_of_the_callers_own_stays_the_callers_and_is_added_to() -> None:
+    marked = {"type": "text", "text": "Own.", "cache_control": {"type": "ephemeral"}}
+    options = {"provider_options": AnthropicOptions(system=[marked]), "cache": CacheStrategy.off()}
+    own, words = encode(options=options, output="json").body["system"]
+    assert (own, "JSON" in words["text"]) == ({"type": "text", "text": "Own."}, True)
+    assert "cache_control" in marked
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({}, "any"),
+        ({"reasoning": Reasoning(budget_tokens=2000)}, "auto"),
+        ({"provider_options": AnthropicOptions(thinking={"type": "enabled", "budget_tokens": 2000})}, "auto"),
+        ({"provider_options": AnthropicOptions(thinking={"type": "disabled"}), "reasoning": "low"}, "any"),
+    ],
+)
+def test_no_tool_is_forced_beside_a_budget(options: dict[str, Any], sent: str) -> None:
+    call = encode(model=OLD, tools=(WEATHER,), tool_choice=ToolChoice("required"), options=options)
+    assert call.body["tool_choice"] == {"type": sent}
+    assert ("tool_choice" in dict(told(call))) == (sent == "auto")
 
 
 WON: dict[str, tuple[Any, str, dict[str, Any]]] = {

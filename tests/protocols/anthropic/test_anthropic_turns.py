@@ -13,7 +13,9 @@ from anthropic_requests import NEW, OLD, encode, told
 from brainwires_provider.errors import UnsupportedError
 from brainwires_provider.protocols.anthropic import (
     BEDROCK_INVOKE,
+    VERTEX,
     AnthropicOptions,
+    AnthropicQuirks,
 )
 from brainwires_provider.protocols.base.turns import refused_texts
 from brainwires_provider.types import (
@@ -418,16 +420,25 @@ def test_turns_that_cannot_be_said(messages: tuple[Message, ...], words: str) ->
         encode(messages)
 
 
+NO_URLS = "this service takes media as data; URLs are never fetched here"
+NO_IDS = "this service has no Files API: pass the data instead of a file_id"
+
+
 @pytest.mark.parametrize(
-    ("part", "words"),
-    [
-        (ImagePart(url="u"), "this service takes media as data; URLs are never fetched here"),
-        (ImagePart(file_id="f"), "this service has no Files API: pass the data instead of a file_id"),
-    ],
+    ("quirks", "urls", "ids"),
+    [(AnthropicQuirks(), None, None), (BEDROCK_INVOKE, NO_URLS, NO_IDS), (VERTEX, None, NO_IDS)],
+    ids=["messages", "bedrock", "vertex"],
 )
-def test_bedrock_takes_data_only(part: ImagePart, words: str) -> None:
-    with pytest.raises(UnsupportedError, match=rf"^messages\[0\]: {words}$"):
-        encode((Message.user(part),), quirks=BEDROCK_INVOKE)
+@pytest.mark.parametrize("make", [ImagePart, FilePart])
+def test_where_media_may_be_said_by_url_or_by_id(
+    quirks: AnthropicQuirks, urls: str | None, ids: str | None, make: type[ImagePart | FilePart]
+) -> None:
+    for part, words in ((make(url="u"), urls), (make(file_id="f"), ids)):
+        if words is None:
+            encode((Message.user(part),), quirks=quirks)
+            continue
+        with pytest.raises(UnsupportedError, match=rf"^messages\[0\]: {words}$"):
+            encode((Message.user(part),), quirks=quirks)
 
 
 def test_results() -> None:

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider.protocols.base.copies import Seen, match_copies
+from brainwires_provider.events import PartEnd
+from brainwires_provider.protocols.base.copies import Seen, complete_parts, match_copies
+from brainwires_provider.protocols.base.decoder import Assembler
+from brainwires_provider.types import Citation, Part, ReasoningPart, TextPart
 
 
 def seen(*texts: str, kind: str = "text", ids: str = "", **fields: Any) -> Seen:
@@ -141,3 +144,34 @@ def test_a_copy_is_compared_with_the_nearest_items() -> None:
 def test_what_a_copy_repeats(name: str) -> None:
     copies, streamed, whole, matches = CASES[name]
     assert match_copies(copies, streamed, whole=whole) == matches
+
+
+CITED = (Citation("u"),)
+
+
+@pytest.mark.parametrize(
+    ("finals", "ended"),
+    [
+        (
+            [TextPart("New"), TextPart("Hello", CITED)],
+            [TextPart("Hello", CITED), ReasoningPart("Hm"), TextPart("Bye")],
+        ),
+        (
+            [TextPart("Other", CITED)],
+            [TextPart("Hel", CITED), ReasoningPart("Hm"), TextPart("Bye")],
+        ),
+        ([], [TextPart("Hel"), ReasoningPart("Hm"), TextPart("Bye")]),
+    ],
+    ids=["by its text, and in order", "by its place", "none"],
+)
+def test_the_final_parts_of_an_item_end_all_that_was_streamed_of_it(
+    finals: list[Part], ended: list[Part]
+) -> None:
+    parts = Assembler()
+    growing = [parts.open(seed) for seed in (TextPart(""), ReasoningPart(), TextPart(""))]
+    for part, text in zip(growing, ("Hel", "Hm", "Bye"), strict=True):
+        parts.add(part, text)
+    parts.take()
+    complete_parts(parts, growing, finals)
+    ends = {event.index: event.part for event in parts.take() if isinstance(event, PartEnd)}
+    assert [part for _, part in sorted(ends.items())] == ended

@@ -23,6 +23,7 @@ from brainwires_provider.events import (
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.facts import ModelFacts
 from brainwires_provider.protocols.base.protocol import Call
+from brainwires_provider.protocols.base.replay import local_id
 from brainwires_provider.protocols.openai_chat import ChatQuirks, OpenAIChat
 from brainwires_provider.types import (
     HostedTool,
@@ -306,8 +307,7 @@ def test_an_object_with_a_call_is_a_call(size: int) -> None:
     response = collect(events)
     [call] = response.tool_calls
     assert (call.name, call.args(), call.arguments) == ("weather", {"city": "Rome"}, '{"city": "Rome"}')
-    assert call.id is None
-    assert call.call_id == collect(streamed(CALLED)).tool_calls[0].call_id
+    assert (call.id, call.call_id, call.local_id) == (None, *[local_id("r", 0, "weather")] * 2)
     assert response.finish_reason == "tool_calls"
     assert [e.text for e in events if isinstance(e, ToolCallDelta)] == ['{"city": "Rome"}']
 
@@ -318,7 +318,7 @@ def test_an_object_with_a_call_is_a_call(size: int) -> None:
         ("Hello", "Hello"),
         ("", ""),
         ('a \\"b\\" \\n \\u00e9 \\ud83d\\ude00 \\\\', 'a "b" \n \u00e9 \U0001f600 \\'),
-        ("line\nbreak\tand", "line\nbreak\tand"),
+        ("line\nbreak\tand\rmore", "line\nbreak\tand\rmore"),
         ("odd \\ud800 end", "odd \\ud800 end"),
     ],
 )
@@ -329,7 +329,9 @@ def test_an_answer_streams_as_its_text(quoted: str, text: str, size: int) -> Non
     assert response.text == text
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == text
     assert response.finish_reason == "stop"
-    assert sum(isinstance(e, PartEnd) for e in events) == 1
+    kinds = [type(event) for event in events]
+    begin, end = [ResponseStart, PartStart], [PartEnd, ResponseEnd]
+    assert kinds == [*begin, *[TextDelta] * (len(kinds) - 4), *end]
 
 
 @pytest.mark.parametrize(

@@ -420,6 +420,8 @@ def test_a_body_that_is_no_json_is_kept_in_part() -> None:
         assert (type(error), error.message) == (OverloadedError, words)
         assert (error.status, error.retry_after) == (503, 7.0)
         assert error.body == data[:4096].decode(errors="replace")
+    moment = {"retry-after": "Thu, 01 Jan 1970 00:00:07 GMT"}
+    assert error_in_reply(Reply(503, moment, b"busy", 2.0)).retry_after == 5.0
 
 
 def test_the_same_error_as_another_kind() -> None:

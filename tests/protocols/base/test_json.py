@@ -148,6 +148,17 @@ def test_what_is_merged_in_place_is_what_the_values_say() -> None:
     assert pieces == given, "a piece was changed"
 
 
+def test_what_was_copied_once_is_changed_in_place() -> None:
+    merging = Merging()
+    for add in (merging.merged, merging.completed, merging.grown):
+        given: dict[str, Any] = {"a": {"b": 1}}
+        known = add(given, {"c": 1})
+        assert known is not given
+        assert add(known, {"d": 1}) is known
+        merging.release()
+        assert add(known, {"e": 1}) is not known
+
+
 def test_what_is_known_wins_over_what_completes_it() -> None:
     known = {"a": 1, "b": None, "c": {"d": 1, "e": None}}
     more = {"a": 2, "b": 3, "c": {"d": 4, "e": 5, "f": 6}, "g": None}

@@ -380,6 +380,8 @@ HI, SO = Message.user("Hi"), Message.assistant("So")
         ((HI, result("x"), HI), [0, 1, 2], []),
         ((call("a"), result("a"), call("b"), HI, result("b"), result("a")), [0, 1, 5, 2, 4, 3],
          [("messages[4]", MOVED), ("messages[5]", MOVED)]),
+        ((call("a"), HI, call("b"), result("a"), SO, result("b")), [0, 3, 1, 2, 5],
+         [("messages[3]", MOVED), ("messages[4]", MERGED)]),
         ((), [], []),
     ],
 )  # fmt: skip
@@ -425,6 +427,40 @@ def test_an_instruction_that_says_nothing_is_not_sent(role: Any) -> None:
     assert made.reader.take_extra(sent[0][1]) == {"x": 1}
     empty = ("messages[0]", "messages[1].content[0]", "messages[2].content[0]", "messages[2].content[2]")
     assert [field for field, _, _ in told(made)] == [*empty]
+
+
+STATE = (
+    *(
+        "encrypted_content",
+        "extra_content",
+        "provider_specific_fields",
+        "reasoning_details",
+        "reasoning_opaque",
+    ),
+    *("reasoning_text", "signature", "thinking_blocks", "thoughtSignature", "thought_signature"),
+)
+"""Fields by which Anthropic, OpenAI, Gemini, OpenRouter, Copilot and LiteLLM go on with a model's reasoning."""
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_what_only_its_own_provider_takes_beside_an_answer_is_reported(name: str) -> None:
+    extra = {name: {"a": "s"}, "odd": "t", "in": {name: "s", "id": "x"}}
+    empty = {name: {"a": None}, "in": {name: ""}}
+    for origin, is_told in ((OTHER, True), (ASKED, False), (OTHER_MODEL, False)):
+        text = TextPart("a", origin=origin)
+        call = ToolCallPart("c", "f", "{}", origin=origin, extra=extra)
+        thought = ReasoningPart("b", origin=origin, extra=extra)  # which is dropped as a whole
+        messages = (
+            Message("assistant", (text,), extra=extra),
+            Message("assistant", (text,), extra=empty),
+            Message("assistant", (thought, call)),
+        )
+        made = encoder(*messages)
+        assert [message for _, message in made.sendable(messages)] == [*messages]
+        holders = ("messages[0]", "messages[2].content[1]")
+        places = [f"{holder}.{field}" for holder in holders for field in (name, f"in.{name}")]
+        reason = f"{name} is bound to the provider that made it"
+        assert told(made) == [(place, "dropped", reason) for place in places if is_told]
 
 
 PAIR = (TextPart(""), TextPart(" "))

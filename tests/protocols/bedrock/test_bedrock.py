@@ -34,7 +34,7 @@ from brainwires_provider.errors import (
     StreamInterrupted,
     UnsupportedError,
 )
-from brainwires_provider.events import Event, collect
+from brainwires_provider.events import Event, PartEnd, PartStart, collect
 from brainwires_provider.framing import EventStreamFraming
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.protocol import Reply
@@ -362,6 +362,36 @@ def test_a_high_effort_of_nova_has_no_limit_and_no_sampling(effort: Any) -> None
     assert told == ([("reasoning", "adapted")] if effort == "max" else []) + dropped
 
 
+def test_what_was_sent_and_what_is_weaker_is_told() -> None:
+    options = Options(max_tokens=5, temperature=0.5, seed=1, reasoning="minimal")
+    request = Request((Message.user("Hi"),), NOVA, system="S", options=options)
+    call = encode_known(CONVERSE, request, origin(NOVA), stream=False)
+    assert [(d.field, d.outcome) for d in call.deviations] == [("reasoning", "adapted"), ("seed", "dropped")]
+    assert (set(call.sent), set(call.weakened)) == ({"system", "max_tokens", "temperature"}, {"reasoning"})
+
+
+def test_sampling_beside_thinking_is_what_claude_takes() -> None:
+    options = Options(reasoning="low", temperature=0.5, top_p=0.95, top_k=3)
+    body, told = encoded(CLAUDE, options=options)
+    assert (body["inferenceConfig"], body["additionalModelRequestFields"].keys()) == (
+        {"topP": 0.95},
+        {"thinking"},
+    )
+    assert told == [("reasoning", "adapted"), ("temperature", "dropped"), ("top_k", "dropped")]
+
+
+@pytest.mark.parametrize(
+    ("model", "takes"),
+    [("anthropic.claude-opus-4-6", True), ("anthropic.claude-opus-4-7", False)],
+)
+def test_strict_tools_by_model(model: str, takes: bool) -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    body, told = encoded(model, tools=(Tool("w", "W.", schema, strict=True),))
+    [tool] = body["toolConfig"]["tools"]
+    assert tool["toolSpec"].get("strict") == (True if takes else None)
+    assert told == ([] if takes else [("tools[w].strict", "dropped")])
+
+
 def test_a_budget_stays_below_the_answers_limit() -> None:
     def budget(limit: int) -> Any:
         options = Options(max_tokens=limit, reasoning="high")
@@ -466,6 +496,17 @@ def test_a_call_or_a_result_demands_the_tools(history: tuple[Message, ...], dema
     )
 
 
+def test_tools_that_were_called_are_named_where_none_are_given() -> None:
+    calls = [ToolCallPart(id, name, "{}") for id, name in (("a", "f"), ("b", "g"), ("c", "f"))]
+    results = Message("tool", tuple(ToolResultPart(id, (TextPart("1"),)) for id in "abc"))
+    body, told = encoded(CLAUDE, Message.user("Hi"), Message.assistant(*calls), results)
+    schema = {"json": {"type": "object"}}
+    assert body["toolConfig"]["tools"] == [
+        {"toolSpec": {"name": name, "description": "Called earlier.", "inputSchema": schema}} for name in "fg"
+    ]
+    assert told == [("tools", "emulated")]
+
+
 def test_a_schema_in_words_where_none_is_taken() -> None:
     quirky = BedrockConverse(BedrockQuirks(output_schema=False))
     for description, said in ((None, "person"), ("Who", "person (Who)")):
@@ -512,6 +553,9 @@ PLANS: list[tuple[str, Any, tuple[Message, ...], list[str]]] = [
     (LLAMA, CacheStrategy.off(), (Message.user(TextPart("a", cache=Cache())),), []),
     (CLAUDE, None, (Message.user(TextPart("a", cache=Cache("1h")), "b"),), ["turn 0.0 1h"]),
     (CLAUDE, CacheStrategy.off(), (Message.user(TextPart("a", cache=Cache()), "b"),), []),
+    (CLAUDE, None, (Message.user("a", OpaquePart("cachePoint", POINT)),), ["turn 0.0"]),
+    (CLAUDE, CacheStrategy.off(), (Message.user("a", OpaquePart("cachePoint", POINT)),), []),
+    (LLAMA, None, (Message.user("a", OpaquePart("cachePoint", POINT)),), []),
     (
         CLAUDE,
         None,
@@ -705,6 +749,148 @@ def test_a_decoder_that_has_ended_says_no_more() -> None:
     assert decoder.finish() == []
 
 
+@pytest.mark.parametrize(
+    ("stop", "ended"),
+    [
+        (event("contentBlockStop", contentBlockIndex=0), [0]),
+        (event("messageStop", stopReason="end_turn"), [0, 1]),
+        (METADATA, []),
+    ],
+)
+def test_a_stop_ends_its_block_or_all_at_once(stop: bytes, ended: list[int]) -> None:
+    decoder = CONVERSE.decoder(origin("m"))
+    begun = START + SAID + event("contentBlockDelta", contentBlockIndex=1, delta={"text": "!"})
+    for each in EventStreamFraming().feed(begun):
+        decoder.feed(each)
+    [message] = EventStreamFraming().feed(stop)
+    told = decoder.feed(message)
+    assert [each.index for each in told] == ended
+    assert all(isinstance(each, PartEnd) for each in told)
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [{"text": "a"}],
+        [{"text": "a"}, {"citation": {"title": "t"}}],
+        [{"citation": {"title": "t"}}],
+        [{"reasoningContent": {"text": "a", "signature": "s"}}],
+        [{"reasoningContent": {"redactedContent": "AAAA"}}],
+        [{"reasoningContent": {"text": "a", "mood": {"a": [1]}}}],
+        [{"toolUse": {"input": "{}"}}],
+        [{"toolResult": [{"text": "a"}]}],
+        [{"image": {"source": {"bytes": "AAAA"}}}],
+        [{"novel": {"a": "x"}}],
+    ],
+)
+def test_a_place_that_is_used_again_holds_nothing_of_the_block_before(deltas: list[dict[str, Any]]) -> None:
+    block = b"".join(event("contentBlockDelta", contentBlockIndex=0, delta=each) for each in deltas)
+    block += event("contentBlockStop", contentBlockIndex=0)
+    first, second = collect(streamed(START, block, block, STOP, METADATA)).message.content
+    assert first == second
+
+
+def test_a_block_is_over_where_one_of_another_kind_takes_its_place() -> None:
+    start = event(
+        "contentBlockStart", contentBlockIndex=0, start={"toolUse": {"toolUseId": "t", "name": "f"}}
+    )
+    events = streamed(START, SAID, start, SAID, STOP, METADATA)
+    told = [(type(each).__name__, each.index) for each in events if isinstance(each, (PartStart, PartEnd))]
+    assert told == [(kind, index) for index in range(3) for kind in ("PartStart", "PartEnd")]
+
+
+def test_citations_without_a_text_are_kept_as_they_came() -> None:
+    cited = {"citationsContent": {"citations": [{"title": "t"}], "content": [], "novel": 1}}
+    [part] = collect(whole(cited)).message.content
+    assert isinstance(part, OpaquePart)
+    assert (part.data, [each.title for each in part.citations]) == (cited, ["t"])
+    citation = event("contentBlockDelta", contentBlockIndex=0, delta={"citation": {"title": "t"}})
+    [part] = collect(streamed(START, citation, STOP, METADATA)).message.content
+    assert isinstance(part, OpaquePart)
+    assert part.data == {"citationsContent": {"citations": [{"title": "t"}]}}
+    assert [each.title for each in part.citations] == ["t"]
+
+
+@pytest.mark.parametrize("stop", [STOP, event("messageStop", stopReason="end_turn")])
+def test_the_counts_may_come_before_the_stop(stop: bytes) -> None:
+    decoder = CONVERSE.decoder(origin("m"))
+    events = [
+        e for each in EventStreamFraming().feed(START + SAID + METADATA + stop) for e in decoder.feed(each)
+    ]
+    assert decoder.ended
+    answer = collect(events)
+    assert (answer.text, answer.usage.output_tokens, answer.usage.complete) == ("Hello", 1, True)
+
+
+def test_fields_of_the_first_event_are_kept_beside_the_message() -> None:
+    start = event("messageStart", role="assistant", novel={"a": 1}, none=None, p="abc")
+    answer = collect(streamed(start, SAID, STOP, METADATA))
+    assert answer.message.extra == {"novel": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"image": 5},
+        {"toolResult": 5},
+        {"toolUse": 5},
+        {"reasoningContent": 5},
+        {"reasoningContent": {"redactedContent": 5}},
+    ],
+)
+def test_a_delta_of_another_shape_is_a_protocol_error(delta: dict[str, Any]) -> None:
+    """With or without a start of its block."""
+    for index in (0, 1):
+        with pytest.raises(ProtocolError, match="not the shape of Converse") as caught:
+            streamed(START, SAID, event("contentBlockDelta", contentBlockIndex=index, delta=delta))
+        assert caught.value.partial is not None and caught.value.partial.text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "encrypted"),
+    [
+        (["?"], "?"),
+        (["AAAA", "BBBB"], "AAAABBBB"),
+        (["YQ==", "Yg=="], "YWI="),
+        (["YQ==", "Yg==", "Yw=="], "YWJj"),
+        (["?", "AAAA"], None),
+        (["AAAA", "?"], None),
+        (["AAAA", "AAAA", "?"], None),
+    ],
+)
+def test_a_blob_in_pieces_is_base64(pieces: list[str], encrypted: str | None) -> None:
+    """One that comes whole is sent back as it came, whatever it is."""
+    deltas = [
+        event("contentBlockDelta", contentBlockIndex=0, delta={"reasoningContent": {"redactedContent": each}})
+        for each in pieces
+    ]
+    if encrypted is None:
+        with pytest.raises(ProtocolError, match="a blob is not base64") as caught:
+            streamed(START, *deltas)
+        assert caught.value.partial is not None
+        return
+    [part] = collect(streamed(START, *deltas, STOP, METADATA)).message.content
+    assert isinstance(part, ReasoningPart)
+    assert (part.encrypted, part.redacted, part.text) == (encrypted, True, "")
+
+
+@pytest.mark.parametrize("given", [{}, {"toolUseId": None}, {"toolUseId": ""}, {"toolUseId": 5}])
+@pytest.mark.parametrize("name", ["f", "f\ud83d"])
+def test_a_call_without_an_id_gets_one_that_is_always_the_same(given: dict[str, Any], name: str) -> None:
+    use = {"name": name, **given}
+    start = event("contentBlockStart", contentBlockIndex=0, start={"toolUse": use})
+    arguments = event("contentBlockDelta", contentBlockIndex=0, delta={"toolUse": {"input": '{"a":1}'}})
+
+    def answers() -> list[Any]:
+        block = {"toolUse": {**use, "input": {"a": 1}}}
+        return [collect(whole(block)), collect(streamed(START, start, arguments, STOP, METADATA))]
+
+    for answer, again in zip(answers(), answers(), strict=True):
+        [call] = answer.tool_calls
+        assert (call.id, call.name, call.arguments) == (None, name.replace("\ud83d", "\ufffd"), '{"a":1}')
+        assert call.call_id == again.tool_calls[0].call_id
+
+
 def test_what_has_arrived_is_seen_at_any_moment() -> None:
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
     stream = (
@@ -822,6 +1008,8 @@ def test_refusals(status: int, name: str | None, body: bytes, kind: type[APIErro
     error = CONVERSE.decode_error(Reply(status, {**headers, "retry-after": "3"}, body, 0))
     assert (type(error), error.status, error.code, error.retry_after) == (kind, status, code, 3.0)
     assert str(error)
+    at = {"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}
+    assert CONVERSE.decode_error(Reply(status, {**headers, **at}, body, 100)).retry_after == 20
 
 
 @pytest.mark.parametrize(

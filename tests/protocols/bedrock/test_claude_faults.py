@@ -389,10 +389,10 @@ GROWING: dict[str, tuple[Any, list[Any], list[tuple[str, Any]], dict[str, Any]]]
         {"data": b"\0\1\2\3", "media_type": "image/png", "extra": {"image": {"format": "png", "mood": 1}}},
     ),
     "a novel one": (
-        {"novel": {"a": "x"}},
-        [{"novel": {"a": "y"}}, {"novel": {"b": [1]}}],
-        [("novel", {"a": "y"}), ("novel", {"b": [1]})],
-        {"kind": "novel", "data": {"novel": {"a": "xy", "b": [1]}}},
+        {"novel": {"a": "x", "c": 1}},
+        [{"novel": {"a": "y"}}, {"novel": {"b": [1]}}, {"novel": {"a": "xyz", "b": [1, 2], "c": None}}],
+        [("novel", {"a": "y"}), ("novel", {"b": [1]}), ("novel", {"a": "xyz", "b": [1, 2], "c": None})],
+        {"kind": "novel", "data": {"novel": {"a": "xyxyz", "b": [1, 1, 2], "c": None}}},
     ),
 }
 """By the kind of a block: its start, its deltas, those of them that are no text, and the part's fields."""
@@ -416,6 +416,7 @@ def test_a_block_of_converse_grows(kind: str) -> None:
     assert passed == [(0, *each) for each in told]
     (part,) = decoder.partial().message.content
     assert {name: getattr(part, name) for name in fields} == fields
+    assert part.origin == CONVERSE_ORIGIN
     assert all(repr(partial.message) == then for partial, then in shown)
 
 

@@ -37,6 +37,7 @@ from brainwires_provider.protocols.gemini.response import FINISH_REASONS, decode
 from brainwires_provider.protocols.google_interactions.models import decode_usage as interactions_usage
 from brainwires_provider.types import (
     Cache,
+    CacheStrategy,
     Citation,
     FilePart,
     HostedTool,
@@ -47,6 +48,7 @@ from brainwires_provider.types import (
     OpaquePart,
     Options,
     Origin,
+    Part,
     Reasoning,
     ReasoningPart,
     RefusalPart,
@@ -62,6 +64,7 @@ from brainwires_provider.types import (
 from known import count_known, encode_known
 
 ORIGIN = Origin("gemini", "google", "gemini-3-flash")
+CACHES = "this API caches by itself; what was cached is named by cachedContent, in GeminiOptions"
 PLACEHOLDER = GeminiQuirks().placeholder
 
 
@@ -559,6 +562,26 @@ def test_fields_beside_a_part_are_the_callers_own_only() -> None:
         encoded(Message.user(foreign))
 
 
+def test_fields_of_the_request_are_sent_as_they_are() -> None:
+    call = encoded(extra={"labels": {"team": "a"}, "cachedContent": "c"})
+    assert (call.body["labels"], call.body["cachedContent"]) == ({"team": "a"}, "c")
+    assert call.deviations == ()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reported"),
+    [
+        (CacheStrategy.off(), ("adapted", "no cache marks are sent")),
+        (CacheStrategy.system_only(), ("dropped", CACHES)),
+        (CacheStrategy.system_and_tools(), ("dropped", CACHES)),
+        (CacheStrategy.system_and_tail_turn(1), ("dropped", CACHES)),
+    ],
+)
+def test_every_cache_strategy_but_off_is_dropped(strategy: CacheStrategy, reported: tuple[str, str]) -> None:
+    [told] = encoded(options=Options(cache=strategy)).deviations
+    assert (told.field, told.outcome, told.reason) == ("cache", *reported)
+
+
 def test_own_fields_that_are_no_objects_win() -> None:
     options = Options(
         provider_options=(
@@ -756,7 +779,8 @@ def test_retry_after_may_be_a_header() -> None:
             "details": [{"retryDelay": "soon"}],
         }
     }
-    assert refused(429, told, {"retry-after": "7"}).retry_after == 7
+    for header in ("7", "Thu, 01 Jan 1970 00:00:07 GMT"):
+        assert refused(429, told, {"retry-after": header}).retry_after == 7
 
 
 @pytest.mark.parametrize(
@@ -882,6 +906,47 @@ def test_which_parts_go_on_and_which_are_over(name: str) -> None:
             elif isinstance(event, PartEnd):
                 ended = event.index
     assert [told(part) for part in content] == parts
+
+
+ADDRESS = "https://a.example/b"
+NAMED = {"mimeType": "image/png", "data": "AAAA", "displayName": "d"}
+DECODED: list[tuple[dict[str, Any], Part]] = [
+    ({"text": "a"}, TextPart("a")),
+    ({"text": "a", "thoughtSignature": "s"}, TextPart("a", extra={"thoughtSignature": "s"})),
+    ({"text": "a", "thought": True}, ReasoningPart("a")),
+    ({"text": "a", "thought": True, "thoughtSignature": "s"}, ReasoningPart("a", signature="s")),
+    (
+        {"text": "a", "thought": True, "thoughtSignature": 5, "novel": 1},
+        ReasoningPart("a", extra={"thoughtSignature": 5, "novel": 1}),
+    ),
+    (
+        {"inlineData": NAMED, "thoughtSignature": "s"},
+        ImagePart(
+            data=b"\0\0\0",
+            media_type="image/png",
+            extra={"thoughtSignature": "s", "inlineData": {"displayName": "d"}},
+        ),
+    ),
+    (
+        {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}},
+        FilePart(data=b"\0\0\0", media_type="audio/wav"),
+    ),
+    ({"inlineData": {"data": "AAAA"}}, OpaquePart("inlineData", {"inlineData": {"data": "AAAA"}})),
+    ({"fileData": {"fileUri": ADDRESS}}, FilePart(url=ADDRESS)),
+    (
+        {"fileData": {"mimeType": "image/png", "fileUri": ADDRESS, "novel": 1}},
+        ImagePart(url=ADDRESS, media_type="image/png", extra={"fileData": {"novel": 1}}),
+    ),
+    (
+        {"fileData": {"mimeType": "video/mp4", "fileUri": ADDRESS}, "videoMetadata": {"fps": 1}},
+        FilePart(url=ADDRESS, media_type="video/mp4", extra={"videoMetadata": {"fps": 1}}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("wire", "part"), DECODED)
+def test_a_part_has_what_the_wire_says_of_it(wire: dict[str, Any], part: Part) -> None:
+    assert decoded(chunk(wire), END).message.content == (replace(part, origin=ORIGIN),)
 
 
 SAID = {"text": "a"}
@@ -1034,6 +1099,12 @@ def test_an_array_of_chunks_that_has_no_end_was_cut() -> None:
     assert caught.value.partial.text == "Hel"
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'[{"candidates":' + b"[" * 100_000, b"[oops"])
+def test_an_array_that_cannot_be_read_is_a_protocol_error(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match="not JSON"):
+        Gemini().decoder(ORIGIN).feed_whole(body)
+
+
 def test_an_array_may_hold_half_characters() -> None:
     halves = [b'{"candidates":[{"content":{"parts":[{"text":"\\ud83d"}]}}]}']
     halves.append(b'{"candidates":[{"content":{"parts":[{"text":"\\ude00"}]},"finishReason":"STOP"}]}')
@@ -1095,7 +1166,9 @@ def test_metadata_that_goes_on_is_one() -> None:
 
 
 def test_sources_with_half_a_character_are_cited_once_each() -> None:
-    named = [b'{"web":{"title":"\\ud83d%d"}}' % place for place in (1, 2, 2)]
+    one = b'"title":"\\ud83d1"'
+    other = b'"title":"\\ud83d2"'
+    named = [b'{"web":{%s}}' % fields for fields in (one, other + b',"uri":"u"', b'"uri":"u",' + other)]
     text = (
         b'{"candidates":[{"content":{"parts":[{"text":"a"}]},"groundingMetadata":{"groundingChunks":[%s]}}]}'
     )
@@ -1145,9 +1218,12 @@ def test_odd_grounding_cites_nothing() -> None:
         ({"text": "t"}, 1),
         ({"text": "o", "startIndex": 7}, 1),
         ({"text": "three", "startIndex": 90}, 1),
+        ({"text": "o", "startIndex": 90}, 0),
+        ({"text": "o", "startIndex": 90, "partIndex": 1}, 1),
         ({"text": "one", "partIndex": 7}, 0),
         ({"text": "one", "partIndex": "odd"}, 0),
         ({"text": "nowhere"}, 1),
+        ({"text": "one\ud83d"}, 1),
         ({}, 1),
     ],
 )
@@ -1155,7 +1231,11 @@ def test_a_citation_belongs_to_the_text_that_it_quotes(segment: dict[str, Any], 
     assert cited_text(segment) == place
 
 
-@pytest.mark.parametrize(("limit", "place"), [(50, 1), (250, 1), (1000, 0)])
+SPENT = 2 * (len("one") + 100) + len("one two") + 100
+"""What it costs to compare the quote with either text at its place, and to search the first text for it."""
+
+
+@pytest.mark.parametrize(("limit", "place"), [(50, 1), (250, 1), (SPENT, 1), (SPENT + 1, 0), (1000, 0)])
 def test_the_search_for_a_quote_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: int, place: int) -> None:
     """A quote that is not found within the limit belongs to the last text."""
     monkeypatch.setattr("brainwires_provider.protocols.gemini.response._MAX_SEARCH", limit)
@@ -1251,6 +1331,26 @@ ADJACENT: dict[str, tuple[tuple[Message, ...], list[Any], list[str]]] = {
             ("user", [answer_to(A, "1")]),
             ("user", [{"text": "x"}]),
             ("user", [{"text": "n"}]),
+        ],
+        ["messages[3]"],
+    ),
+    "a result alone in a user's message": (
+        (Message.assistant(A), Message.user("x"), Message("user", (ToolResultPart("a", (TextPart("1"),)),))),
+        [("model", [CALL_A]), ("user", [answer_to(A, "1")]), ("user", [{"text": "x"}])],
+        ["messages[3]"],
+    ),
+    "a result with a picture": (
+        (
+            Message.assistant(A),
+            Message.user("x"),
+            Message(
+                "tool", (ToolResultPart("a", (TextPart("1"), ImagePart(data=b"x", media_type="image/png"))),)
+            ),
+        ),
+        [
+            ("model", [CALL_A]),
+            ("user", [answer_to(A, "1"), {"inlineData": {"mimeType": "image/png", "data": "eA=="}}]),
+            ("user", [{"text": "x"}]),
         ],
         ["messages[3]"],
     ),
@@ -1418,7 +1518,8 @@ def test_every_count_of_google_is_in_its_bucket(
 def test_the_second_name_of_an_answers_count() -> None:
     assert decode_usage({"promptTokenCount": 1, "responseTokenCount": 2}).output_text == 2
     assert decode_usage({"candidatesTokenCount": 3, "responseTokenCount": 2}).output_text == 3
-    assert decode_usage({"candidatesTokenCount": 0, "responseTokenCount": 2}).output_text == 2
+    none = decode_usage({"candidatesTokenCount": 0, "responseTokenCount": 2})
+    assert (none.output_text, none.anomalies) == (2, ())
 
 
 @pytest.mark.parametrize(
@@ -1512,6 +1613,11 @@ def test_url_context_is_gathered_over_the_chunks() -> None:
     assert [each["retrievedUrl"] for each in metadata] == ["a", "b", "c", "d"]
     again = decoded(read("a", "a"), read("a", "a", "b"), END).extra["urlContextMetadata"]
     assert [each["retrievedUrl"] for each in again["urlMetadata"]] == ["a", "a", "b"]
+    twice = decoded(read("a"), read("b", "b"), read("b"), END).extra["urlContextMetadata"]
+    assert [each["retrievedUrl"] for each in twice["urlMetadata"]] == ["a", "b"]
+    copied = decoded(read("a"), read("b"), read("a", "b", "c"), read("c", "d"), END)
+    metadata = copied.extra["urlContextMetadata"]["urlMetadata"]
+    assert [each["retrievedUrl"] for each in metadata] == ["a", "b", "c", "d"]
 
 
 def test_a_partial_answer_keeps_what_was_gathered_when_more_comes() -> None:
@@ -1577,6 +1683,24 @@ def test_streamed_arguments_are_the_object(value: dict[str, Any], seed: int, shu
         assert text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def test_a_call_that_goes_on_is_over_with_its_last_fragment() -> None:
+    """A fragment may have members whole, or fields beside the call."""
+    call: dict[str, Any] = {"id": "c", "name": "f", "args": {"a": 1}, "willContinue": True}
+    more = {"partialArgs": [{"jsonPath": "$.b", "numberValue": 2}], "willContinue": True}
+    parts: list[dict[str, Any]] = [
+        {"functionCall": call, "thoughtSignature": "c2ln"},
+        {"functionCall": more, "thoughtSignature": "bGF0ZXI="},
+        {"functionCall": {"args": {"c": 3}}, "novel": 1},
+    ]
+    decoder = Gemini().decoder(ORIGIN)
+    told = [decoder.feed(WireMessage(json.dumps(chunk(part)).encode())) for part in parts]
+    assert [[e.index for e in events if isinstance(e, PartEnd)] for events in told] == [[], [], [0]]
+    extra = {"thoughtSignature": "c2ln", "novel": 1}
+    assert decoder.partial().message.content == (
+        ToolCallPart("c", "f", '{"a":1,"b":2,"c":3}', extra=extra, origin=ORIGIN),
+    )
+
+
 def test_arguments_are_told_as_they_come() -> None:
     decoder = Gemini().decoder(ORIGIN)
     told = []
@@ -1597,6 +1721,7 @@ def test_arguments_are_told_as_they_come() -> None:
         ([("$.a", "x"), ("$.a.b", "y")], {"a": {"b": "y"}}),
         ([("$.l[0]", "x"), ("$.l[0].b", "y")], {"l": [{"b": "y"}]}),
         ([("$.l[0]", "x"), ("$.l[2]", "y"), ("$.l[1]", "z")], {"l": ["x", "z", "y"]}),
+        ([("$.l[0]", "x"), ("$.l[2]", "y")], {"l": ["x", None, "y"]}),
         ([("$", "x")], {"$": "x"}),
         ([("$[0]", "x")], {"$[0]": "x"}),
         ([('$["a b"].c', "x")], {"a b": {"c": "x"}}),
@@ -1628,6 +1753,17 @@ def test_odd_paths(pieces: list[tuple[str, str]], value: Any) -> None:
             "}",
         ),
         ([{"stringValue": "x", "jsonPath": "$.a", "willContinue": True}], ['{"a":"x'], '"}'),
+        (
+            [{"stringValue": "x", "jsonPath": "$.a", "willContinue": True}, {"numberValue": 1, "jsonPath": "$.a"}],
+            ['{"a":"x', ""],
+            '","a":1}',
+        ),
+        (
+            [{"stringValue": "x", "jsonPath": "$.a", "willContinue": True}, {"stringValue": "y", "jsonPath": "$.a"},
+             {"stringValue": "z", "jsonPath": "$.a"}],
+            ['{"a":"x', 'y"', ""],
+            ',"a":"z"}',
+        ),
         ([{"numberValue": 1, "jsonPath": "$.a", "willContinue": True}], ['{"a":1'], "}"),
         (
             [{"stringValue": "x", "jsonPath": "$.a", "willContinue": True}, {"numberValue": 1, "jsonPath": "$.b"},
@@ -1640,6 +1776,12 @@ def test_odd_paths(pieces: list[tuple[str, str]], value: Any) -> None:
              for n, path in enumerate(("a.b[0]", "a.b[1]", "a.c", "d", "a.e"))],
             ['{"a":{"b":[0', ",1", '],"c":2', '},"d":3', ""],
             ',"a":{"b":[0,1],"c":2,"e":4}}',
+        ),
+        (
+            [{"numberValue": 1, "jsonPath": "$.o.k"}, {"stringValue": "x", "jsonPath": "$.a", "willContinue": True},
+             {"numberValue": 2, "jsonPath": "$.o.m"}, {"stringValue": "y", "jsonPath": "$.a"}],
+            ['{"o":{"k":1', '},"a":"x', '"', ""],
+            ',"o":{"k":1,"m":2},"a":"xy"}',
         ),
         ([{"numberValue": 1, "jsonPath": "$.l[2]"}], [""], '{"l":[null,null,1]}'),
     ],

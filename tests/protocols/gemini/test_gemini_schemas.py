@@ -850,11 +850,19 @@ def test_every_note_is_left_out(name: str) -> None:
         ({"properties": {1: True}}, {"type": "OBJECT", "properties": {"1": {}}},
          "type object is told by its keywords", ""),
         ({"type": "array", "prefixItems": 3}, {"type": "ARRAY", **ITEMS}, "", "prefixItems: which item is which"),
+        ({"type": "array", "items": [{"type": "string"}]}, {"type": "ARRAY", **ITEMS},
+         "", "items: which item is which"),
         ({"type": "array", "items": [True, True]}, {"type": "ARRAY", "items": {}}, "", "items: which item is which"),
         ({"type": "object", "propertyOrdering": ["a", 1]}, {"type": "OBJECT"}, "", "propertyOrdering"),
         ({"type": ["String", "NULL"]}, {"type": "STRING", "nullable": True}, "null is said by nullable", ""),
         ({"type": ["string", "string"]}, {"anyOf": [{"type": "STRING"}]}, "several types are said by anyOf", ""),
         ({"type": ["string", 3]}, {"type": "STRING"}, "", "type ['string', 3]"),
+        (
+            {"type": ["string", "boolean"], "minItems": 1},
+            {"anyOf": [{"type": "STRING"}, {"type": "BOOLEAN"}], "minItems": 1},
+            "several types are said by anyOf",
+            "",
+        ),
     ],
 )  # fmt: skip
 def test_a_value_that_a_keyword_does_not_take(schema: Any, sent: Any, changed: str, lost: str) -> None:
@@ -874,6 +882,23 @@ def test_one_alternative_is_put_in_place_where_nothing_is_said_twice() -> None:
     assert kept({"oneOf": [{"type": "string"}, {"type": "null"}]}) == (sent, ())
 
 
+def test_null_among_the_values_is_allowed_with_one_type_and_with_several() -> None:
+    assert kept({"type": "string", "enum": ["a", None]}) == (
+        {"type": "STRING", "nullable": True, "enum": ["a"], "format": "enum"},
+        (),
+    )
+    assert kept({"type": ["string", "integer"], "enum": ["a", 1, None]}) == (
+        {
+            "nullable": True,
+            "anyOf": [
+                {"type": "STRING", "enum": ["a"], "format": "enum"},
+                {"type": "INTEGER", "enum": ["1"], "format": "enum"},
+            ],
+        },
+        (),
+    )
+
+
 def test_a_schema_ends_where_it_is_too_large() -> None:
     def nested(depth: int) -> Any:
         schema: Any = {"type": "string"}
@@ -882,7 +907,11 @@ def test_a_schema_ends_where_it_is_too_large() -> None:
         return schema
 
     assert kept(nested(48))[1] == ()
-    assert kept(nested(49))[1] == (f"${'[]' * 49}: too large a schema: cut off here",)
+    cut, lost = kept(nested(49))
+    assert lost == (f"${'[]' * 49}: too large a schema: cut off here",)
+    for _ in range(49):
+        cut = cut["items"]
+    assert cut == {}
 
     def wide(count: int) -> Any:
         return {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(count)}}

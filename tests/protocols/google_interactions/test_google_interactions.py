@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
 
 from brainwires_provider import AsyncClient, CacheStrategy, GoogleInteractionsOptions, Reasoning
-from brainwires_provider.errors import APIError, ConfigError, ProtocolError, StreamInterrupted
-from brainwires_provider.events import OpaqueDelta, ReasoningDelta, TextDelta, ToolCallDelta, collect
+from brainwires_provider.errors import (
+    APIError,
+    ConfigError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    StreamInterrupted,
+    UnsupportedError,
+)
+from brainwires_provider.events import (
+    OpaqueDelta,
+    PartEnd,
+    PartStart,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    collect,
+)
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.decoder import final_text
 from brainwires_provider.protocols.base.protocol import Call
 from brainwires_provider.protocols.google_interactions import GoogleInteractions, operations
 from brainwires_provider.protocols.google_interactions.messages import StoredInteractions
 from brainwires_provider.protocols.google_interactions.options import InteractionsQuirks
-from brainwires_provider.protocols.google_interactions.response import EVENTS
+from brainwires_provider.protocols.google_interactions.response import EVENTS, FINISH_REASONS
 from brainwires_provider.types import (
     Citation,
+    FilePart,
+    ImagePart,
     JSONSchema,
     Message,
     OpaquePart,
     Origin,
     Part,
     ReasoningPart,
+    Request,
     TextPart,
     Tool,
     ToolCallPart,
     ToolChoice,
     Usage,
 )
+from known import encode_known
 
 HERE = "google-interactions:gemini-3-flash-preview"
 THERE = "google:gemini-3-flash-preview"
@@ -192,6 +215,58 @@ def test_why_an_option_is_not_sent_as_given(
     assert [(d.field, d.reason) for d in done.report.deviations] == reported
 
 
+def test_fields_of_the_request_are_sent_as_they_are() -> None:
+    request = Request((Message.user("Hi"),), "gemini-3-flash-preview", extra={"labels": {"team": "a"}})
+    call = encode_known(GoogleInteractions(), request, MINE, stream=False)
+    assert (call.body["labels"], call.deviations) == ({"team": "a"}, ())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        OpaquePart("novel", "no object"),
+        OpaquePart("novel", {"type": "novel"}, origin=Origin("gemini", "google", "m")),
+    ],
+)
+def test_an_opaque_part_of_a_user_is_an_object_of_this_protocol(part: OpaquePart) -> None:
+    with pytest.raises(UnsupportedError, match="cannot be sent in a message of this role"):
+        prepared(HERE, [Message.user(part)])
+    own = {"type": "novel", "a": 1}
+    for origin in (None, MINE):
+        body, _ = prepared(HERE, [Message.user(OpaquePart("novel", own, origin=origin))])
+        assert body["input"][0]["content"] == [own]
+
+
+@pytest.mark.parametrize("detail", ["low", "medium", "high", "ultra_high", "auto"])
+def test_the_detail_of_an_image_is_its_resolution(detail: str) -> None:
+    image = ImagePart(url="https://a.example/b.png", media_type="image/png", detail=detail)
+    body, reported = prepared(HERE, [Message.user(image)])
+    [content] = body["input"][0]["content"]
+    assert content.get("resolution") == (None if detail == "auto" else detail)
+    assert reported == ({"messages[0].content[0].detail": "dropped"} if detail == "auto" else {})
+
+
+def test_a_turn_of_which_nothing_is_left_is_named_as_a_whole() -> None:
+    thought = ReasoningPart("Hm", signature="s", origin=Origin("gemini", "google", "m"))
+    history = [Message.user("?"), Message.assistant(thought), Message.user("And?")]
+    body, reported = prepared(HERE, history)
+    assert [step["type"] for step in body["input"]] == ["user_input", "user_input"]
+    assert reported == {"messages[1].content[0]": "dropped", "messages[1]": "dropped"}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_gone"),
+    [
+        (NotFoundError, True),
+        (PermissionDeniedError, True),
+        (InvalidRequestError, False),
+        (RateLimitError, False),
+    ],
+)
+def test_which_errors_say_that_a_parent_is_gone(error: type[APIError], is_gone: bool) -> None:
+    assert StoredInteractions(InteractionsQuirks()).is_gone(error("no")) is is_gone
+
+
 # -- calls by an id ------------------------------------------------------------------------------------------
 
 STREAMED = {"stream": "true", "alt": "sse"}
@@ -231,6 +306,12 @@ def test_what_is_no_id(id: Any) -> None:
 def test_each_of_the_seven_events_has_a_handler() -> None:
     types = pytest.importorskip("google.genai._gaos.types.interactions.interactionsseevent")
     assert EVENTS.keys() == types._INTERACTION_SSE_EVENT_VARIANTS.keys()
+
+
+def test_every_status_of_google_genai_is_known() -> None:
+    module = pytest.importorskip("google.genai._gaos.types.interactions.interactionstatusupdate")
+    literal, _ = get_args(module.InteractionStatusUpdateStatus)
+    assert FINISH_REASONS.keys() == set(get_args(literal)) - {"failed"}
 
 
 def test_nothing_follows_the_end() -> None:
@@ -319,6 +400,14 @@ FLOWS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
         ["sound ABCDEFEF"],
     ),
     "another sound": ([sound("QUJD"), sound("REVG", mime_type="audio/mp3")], ["sound ABC", "sound DEF"]),
+    "a sound that goes on with a field of its own": (
+        [sound("QUJD", rate=1), sound("REVG", rate=1), delta(0, "audio", data="RUY=")],
+        ["sound ABCDEFEF"],
+    ),
+    "a sound with another value": (
+        [sound("QUJD", rate=1), sound("REVG", rate=2)],
+        ["sound ABC", "sound DEF"],
+    ),
     "a sound with another field": ([sound("QUJD"), sound("REVG", rate=1)], ["sound ABC", "sound DEF"]),
     "a text between": (
         [sound("QUJD"), delta(0, "text", text="a"), sound("REVG"), delta(0, "text", text="b")],
@@ -355,6 +444,31 @@ def test_a_step_that_its_copy_completes_is_over_before_the_next_begins() -> None
         *("PartStart", "TextDelta", "PartEnd"),
         "ResponseEnd",
     ]
+
+
+def test_a_step_is_over_where_one_of_another_kind_takes_its_place() -> None:
+    call = {"type": "function_call", "id": "c", "name": "f", "arguments": {}}
+    _, events = fed(
+        delta(0, "text", text="a"),
+        {"event_type": "step.start", "index": 0, "step": call},
+        {"event_type": "interaction.completed", "interaction": {}},
+    )
+    told = [
+        (type(event).__name__, event.index) for event in events if isinstance(event, (PartStart, PartEnd))
+    ]
+    assert told == [("PartStart", 0), ("PartEnd", 0), ("PartStart", 1), ("PartEnd", 1)]
+
+
+def test_what_comes_for_a_step_that_is_over_begins_another() -> None:
+    hosted = {"type": "google_search_call", "id": "g", "arguments": {"queries": ["x"]}}
+    _, events = fed(
+        {"event_type": "step.start", "index": 0, "step": hosted},
+        {"event_type": "step.stop", "index": 0},
+        delta(0, "text", text="a"),
+        {"event_type": "interaction.completed", "interaction": {}},
+    )
+    search, said = collect(events).message.content
+    assert (search.data, said.text) == (hosted, "a")
 
 
 def test_a_step_that_stops_beside_a_later_one_is_over() -> None:
@@ -575,6 +689,7 @@ def calls(*texts: str) -> list[dict[str, Any]]:
         (says("Hello"), [ASKED, SAID], ["Hello"]),
         (says("Hel"), [THOUGHT, SAID], ["Hello", "Hm"]),
         (says("Hxx"), [SAID], ["Hxx"]),
+        (says("Hxx"), [THOUGHT, SAID], ["Hxx", "Hm"]),
         (grows(0, {"type": "model_output"}), [SAID], ["Hello"]),
         (says("Hello"), [SAID, {**SAID, "content": [{"type": "text", "text": "Bye"}]}], ["Hello", "Bye"]),
         (says("Hello"), [{**SAID, "content": [{"type": "text", "text": "Bye"}]}, SAID], ["Hello", "Bye"]),
@@ -817,6 +932,208 @@ def test_an_error_event_without_an_error_object_keeps_only_its_own_fields() -> N
     with pytest.raises(APIError) as caught:
         decoder.feed(WireMessage(json.dumps(event).encode()))
     assert caught.value.body == {"code": "x", "message": "burnt"}
+
+
+def summary(**content: Any) -> dict[str, Any]:
+    return {"type": "thought_summary", "content": content}
+
+
+PICTURE = {"type": "image", "data": "AAAA"}
+CITE = {"type": "url_citation", "url": "u"}
+HOSTED = {"type": "google_search_call", "id": "g"}
+GROWING: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[Any], dict[str, Any]]] = {
+    "a thought": (
+        {"type": "thought"},
+        [
+            summary(type="text", text="Fir"),
+            summary(type="text", text="st"),
+            summary(**PICTURE),
+            summary(type="text", text=" and"),
+            summary(type="text", text=" then"),
+            {"type": "thought_signature", "signature": "s"},
+            {"type": "thought_weight", "weight": [1], "none": None},
+            {"type": "thought_weight", "weight": [2]},
+        ],
+        [
+            PICTURE,
+            {"type": "thought_signature", "signature": "s"},
+            {"type": "thought_weight", "weight": [1], "none": None},
+            {"type": "thought_weight", "weight": [2]},
+        ],
+        {
+            "text": "First and then",
+            "signature": "s",
+            "extra": {
+                "weight": [1, 2],
+                "summary": [
+                    {"type": "text", "text": "First"},
+                    PICTURE,
+                    {"type": "text", "text": " and then"},
+                ],
+            },
+        },
+    ),
+    "a text": (
+        {"type": "model_output"},
+        [
+            {"type": "text", "text": "a", "style": {"a": [1]}},
+            {"type": "text", "text": "b", "style": {"a": [2]}},
+            {"type": "text", "text": "c"},
+            {"type": "text_annotation_delta", "annotations": [CITE]},
+        ],
+        [{"type": "text_annotation_delta", "annotations": [CITE]}],
+        {"text": "abc", "citations": (Citation("u", raw=CITE),), "extra": {"style": {"a": [1, 2]}}},
+    ),
+    "a call": (
+        {"type": "function_call", "id": "c", "name": "f", "arguments": {}},
+        [
+            {"type": "arguments_delta", "arguments": '{"a":'},
+            {"type": "arguments_delta", "arguments": "1}", "mood": [1]},
+            {"type": "arguments_delta", "mood": [2]},
+        ],
+        [
+            {"type": "arguments_delta", "arguments": "1}", "mood": [1]},
+            {"type": "arguments_delta", "mood": [2]},
+        ],
+        {"id": "c", "name": "f", "arguments": '{"a":1}', "extra": {"mood": [1, 2]}},
+    ),
+    "a sound": (
+        {"type": "model_output"},
+        [{"type": "audio", "mime_type": "audio/wav", "data": each} for each in ("QUJD", "REVG")],
+        [{"type": "audio", "mime_type": "audio/wav", "data": "REVG"}],
+        {"data": b"ABCDEF", "media_type": "audio/wav", "extra": None},
+    ),
+    "a call that is told again": (
+        {"type": "function_call", "id": "c", "name": "f", "arguments": {}},
+        [{"type": "arguments_delta", "arguments": each} for each in ('{"a":', '{"a":1}')],
+        [],
+        {"arguments": '{"a":1}', "extra": None},
+    ),
+    "a call by objects": (
+        {"type": "function_call", "id": "c", "name": "f", "arguments": {}},
+        [
+            {"type": "arguments_delta", "arguments": {"a": [1]}},
+            {"type": "arguments_delta", "arguments": {"a": [2], "b": "x"}},
+        ],
+        [],
+        {"arguments": '{"a":[1,2],"b":"x"}', "extra": None},
+    ),
+    "a hosted tool's call": (
+        HOSTED,
+        [{"type": "google_search_call", "arguments": {"queries": [each]}} for each in "xy"],
+        [{"type": "google_search_call", "arguments": {"queries": [each]}} for each in "xy"],
+        {"data": {**HOSTED, "arguments": {"queries": ["x", "y"]}}, "id": "g", "role": "call"},
+    ),
+}
+"""By a step its start, its deltas, those of them that are no text, and the part's fields."""
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_step_grows(name: str) -> None:
+    """A part that was shown stays as it was, and every delta that is no text is passed on."""
+    start, deltas, told, fields = GROWING[name]
+    decoder = GoogleInteractions().decoder(MINE)
+    shown: list[tuple[Any, str]] = []
+    passed: list[Any] = []
+    wire = [{"event_type": "step.start", "index": 0, "step": start}]
+    wire += [{"event_type": "step.delta", "index": 0, "delta": each} for each in deltas]
+    for event in [*wire, {"event_type": "interaction.completed", "interaction": {}}]:
+        events = decoder.feed(WireMessage(json.dumps(event).encode()))
+        passed += [(e.index, e.kind, e.data) for e in events if isinstance(e, OpaqueDelta)]
+        shown.append((decoder.partial(), repr(decoder.partial().message)))
+    assert passed == [(0, each["type"], each) for each in told]
+    (part,) = decoder.partial().message.content
+    assert {field: getattr(part, field) for field in fields} == fields
+    assert all(repr(partial.message) == then for partial, then in shown)
+
+
+def test_fields_too_deep_for_the_stack_that_is_left_are_an_error() -> None:
+    """What a delta adds is merged where a caller may be deep in a stack of its own."""
+    value: Any = 1
+    for _ in range(180):
+        value = {"a": value}
+    more = WireMessage(json.dumps(delta(0, "novel", value=value)).encode())
+    decoder, _ = fed({"event_type": "step.start", "index": 0, "step": {"type": "novel"}})
+    decoder.feed(more)
+
+    def deep_down(depth: int) -> list[Any]:
+        return deep_down(depth - 1) if depth else list(decoder.feed(more))
+
+    with pytest.raises(ProtocolError, match="not the shape of an interaction"):
+        deep_down(sys.getrecursionlimit() - 300)
+
+
+def test_a_call_without_an_id_gets_one_that_is_always_the_same() -> None:
+    def called_by(id: str, *names: str) -> list[str]:
+        steps = [{"type": "function_call", "name": name, "arguments": {}} for name in names]
+        body = json.dumps({"id": id, "status": "requires_action", "steps": steps}).encode()
+        calls = collect(GoogleInteractions().decoder(MINE).feed_whole(body)).tool_calls
+        assert [call.id for call in calls] == [None] * len(names)
+        return [call.call_id for call in calls]
+
+    first, second = called_by("v1_1", "f", "f")
+    assert called_by("v1_1", "f", "f") == [first, second]
+    assert len({first, second, *called_by("v1_1", "g"), *called_by("v1_2", "f")}) == 4
+
+
+@pytest.mark.parametrize("place", [{"data": "AAAA"}, {"uri": "https://a.example/b"}])
+@pytest.mark.parametrize(
+    ("kind", "media_type", "beside"),
+    [
+        ("image", "image/png", None),
+        ("image", None, None),
+        ("image", 5, {"mime_type": 5}),
+        ("audio", "audio/wav", None),
+        ("audio", None, {"type": "audio"}),
+        ("video", "video/mp4", None),
+        ("video", None, {"type": "video"}),
+        ("document", "application/pdf", None),
+        ("document", None, None),
+        ("document", "audio/wav", {"type": "document"}),
+    ],
+)
+def test_media_go_back_as_they_came(
+    kind: str, media_type: Any, beside: dict[str, Any] | None, place: dict[str, str]
+) -> None:
+    """What its class and its media type say of a part is not said again in its `extra`."""
+    wire = {"type": kind, **place} | ({} if media_type is None else {"mime_type": media_type})
+    said = {"type": "model_output", "content": [wire]}
+    body = {"id": "v1_1", "status": "completed", "steps": [said]}
+    answer = collect(GoogleInteractions().decoder(MINE).feed_whole(json.dumps(body).encode())).message
+    [part] = answer.content
+    assert isinstance(part, ImagePart if kind == "image" else FilePart)
+    assert part.extra == beside
+    sent, _ = prepared(HERE, [Message.user("?"), answer, Message.user("And?")])
+    assert sent["input"][1] == said
+
+
+SPAN = {"start_index": 1, "end_index": 3}
+CITED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"type": "url_citation", "url": "u", "title": "t", **SPAN},
+        {"url": "u", "title": "t", "start": 1, "end": 3},
+    ),
+    (
+        {"type": "file_citation", "document_uri": "u", "file_name": "t", "source": "s", **SPAN},
+        {"url": "u", "title": "t", "start": 1, "end": 3, "source": "s"},
+    ),
+    (
+        {"type": "place_citation", "url": "u", "name": "t", "place_id": "places/s", **SPAN},
+        {"url": "u", "title": "t", "start": 1, "end": 3, "source": "places/s"},
+    ),
+    ({"type": "url_citation"}, {}),
+    ({"type": "novel_citation", "url": 5, "title": ["t"], "start_index": True, "place_id": 5}, {}),
+]
+"""By the annotation of the API reference its citation."""
+
+
+@pytest.mark.parametrize(("annotation", "fields"), CITED)
+def test_every_field_of_a_citation(annotation: dict[str, Any], fields: dict[str, Any]) -> None:
+    text = {"type": "text", "text": "Hello", "annotations": [annotation]}
+    body = {"id": "v1_1", "status": "completed", "steps": [{"type": "model_output", "content": [text]}]}
+    answer = collect(GoogleInteractions().decoder(MINE).feed_whole(json.dumps(body).encode()))
+    assert answer.citations == (Citation(**fields, raw=annotation),)
+    assert answer.message.content[0].extra is None
 
 
 MEDIA = {"data": "AAAA", "mime_type": "application/octet-stream"}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brainwires_provider import AsyncClient, Client, GoogleInteractionsOptions, Message, NotFoundError
 from brainwires_provider._core import continuing
@@ -167,6 +168,16 @@ def test_nobody_continues_what_another_key_or_client_has() -> None:
         history = [Message.user("One"), first.message, Message.user("Two")]
         told = theirs.chat(history, provider_options=STORED).report.continuation
         assert told is not None and told.parent is None
+
+
+@pytest.mark.parametrize("other", [{"key": "other"}, {"base_url": "https://other.example"}])
+def test_what_a_server_holds_is_known_for_each_key_at_each_address(other: dict[str, str]) -> None:
+    session: Any = AsyncClient("google-interactions:m", api_key="k")._session
+    plan = session.plan("Hi", {"provider_options": STORED}, stream=False)
+    held = session.held.at(plan, plan.stored)
+    assert session.held.at(plan, plan.stored) is held
+    elsewhere = replace(plan, target=replace(plan.target, **other))
+    assert session.held.at(elsewhere, plan.stored) is not held
 
 
 def test_an_answer_that_was_not_completed_is_not_gone_on_with() -> None:

@@ -32,7 +32,7 @@ from brainwires_provider.errors import (
     StreamInterrupted,
     UnsupportedError,
 )
-from brainwires_provider.events import Event, OpaqueDelta, PartStart, ResponseEnd, collect
+from brainwires_provider.events import Event, OpaqueDelta, PartEnd, PartStart, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.ndjson import NDJSONFraming
 from brainwires_provider.protocols.ollama import (
@@ -60,6 +60,7 @@ from brainwires_provider.types import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolResultPart,
     Usage,
 )
 from brainwires_provider.types.ollama import (
@@ -278,6 +279,58 @@ def test_a_part_begins_empty_and_grows() -> None:
     ]
 
 
+IMAGE = b64encode(PNG).decode()
+FLOWS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "texts": ([{"content": "a"}, {"content": ""}, {"content": "b"}], ["text ab"]),
+    "a thought between": (
+        [{"content": "a"}, {"thinking": "b"}, {"content": "c"}],
+        ["text a", "thought b", "text c"],
+    ),
+    "an image between": (
+        [{"content": "a"}, {"images": [IMAGE]}, {"content": "b"}],
+        ["text a", "image", "text b"],
+    ),
+    "a call between": (
+        [{"content": "a"}, {"tool_calls": [{"function": {"name": "f"}}]}, {"content": "b"}],
+        ["text a", "call f", "text b"],
+    ),
+    "an image between thoughts": (
+        [{"thinking": "a"}, {"images": [IMAGE]}, {"thinking": "b"}],
+        ["thought a", "image", "thought b"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_chat"),
+    [*((name, True) for name in FLOWS), *((name, False) for name in FLOWS if name != "a call between")],
+)
+def test_which_parts_go_on_and_which_are_over(name: str, is_chat: bool) -> None:
+    """A part is over before another begins. A prompt has no tools."""
+
+    def told(part: Any) -> str:
+        match part:
+            case TextPart():
+                return f"text {part.text}"
+            case ReasoningPart():
+                return f"thought {part.text}"
+        return f"call {part.name}" if isinstance(part, ToolCallPart) else "image"
+
+    def generates(message: dict[str, Any]) -> dict[str, Any]:
+        names = {"content": "response", "images": "image"}
+        return {names.get(n, n): value[0] if n == "images" else value for n, value in message.items()}
+
+    messages, parts = FLOWS[name]
+    wire = [{"message": each} if is_chat else {"response": "", **generates(each)} for each in messages]
+    decoder = OllamaDecoder(ORIGIN)
+    events = [
+        e for each in [*wire, {"response": "", "done": True}] for e in decoder.feed(WireMessage(lines(each)))
+    ]
+    assert [told(part) for part in collect(events).message.content] == parts
+    ends = [isinstance(e, PartEnd) for e in events if isinstance(e, (PartStart, PartEnd))]
+    assert ends == [False, True] * len(parts)
+
+
 def test_a_longer_history_begins_with_a_shorter_one() -> None:
     call = ToolCallPart(None, "f", "{}", local_id="l")
     history = [
@@ -336,6 +389,29 @@ def test_a_prompt_with_all_that_it_can_have() -> None:
         "steps": 2,
         "stream": True,
     }
+
+
+def test_a_part_beside_results_is_named_by_its_place() -> None:
+    table = FilePart(data=b"a,b", media_type="text/csv", name="a.csv")
+    image = ImagePart(data=PNG)
+    failed = ToolResultPart("c1", (TextPart("Oh"), table, image), is_error=True)
+    other = ToolResultPart("c2", (TextPart("4"),), is_error=True)
+    request = Request(
+        (Message.user("Hi"), Message("user", (failed, TextPart("So?"), other, table, image))), "m"
+    )
+    call = encode_known(Ollama(), request, ORIGIN, stream=False)
+    assert [(d.field, d.outcome) for d in call.deviations] == [
+        ("messages[1].content[0].content[1]", "adapted"),
+        ("messages[1].content[0].content[2]", "adapted"),
+        ("messages[1].content[0].is_error", "dropped"),
+        ("messages[1].content[2].is_error", "dropped"),
+        ("messages[1].content[3]", "adapted"),
+        ("messages[1].content[4]", "adapted"),
+    ]
+    refused = Message("user", (other, TextPart("So?"), FilePart(data=b"%PDF", media_type="application/pdf")))
+    with pytest.raises(UnsupportedError) as caught:
+        encode_known(Ollama(), Request((refused,), "m"), ORIGIN, stream=False)
+    assert caught.value.message == "messages[0].content[2]: Ollama takes text and images, not FilePart"
 
 
 def test_a_tool_that_is_refused_is_no_messages_fault() -> None:
@@ -565,6 +641,16 @@ def test_what_to_do_is_added() -> None:
     assert decode_error_object(signed_out).message == (
         'unauthorized; "ollama signin", where the server runs, signs it in'
     )
+
+
+def test_log_probabilities_are_in_what_had_arrived_too() -> None:
+    decoder = OllamaDecoder(ORIGIN)
+    for token in "ab":
+        decoder.feed(WireMessage(lines({"message": {"content": token}, "logprobs": [{"token": token}]})))
+    with pytest.raises(StreamInterrupted) as caught:
+        decoder.finish()
+    assert caught.value.partial is not None
+    assert caught.value.partial.extra == {"logprobs": [{"token": "a"}, {"token": "b"}]}
 
 
 def test_an_error_of_a_stream_says_whose_it_is_and_what_came_before() -> None:

@@ -128,6 +128,10 @@ def test_what_only_the_last_frame_has_is_not_lost() -> None:
     assert (response.text, response.reasoning, len(response.tool_calls)) == ("Hi", "Hm", 1)
     _, response = decoded(chunk({"content": "Hi"}), whole({"function_call": LEGACY}))
     assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", "no JSON")]
+    decoder = OpenAIChat().decoder(ORIGIN)
+    decoder.feed(WireMessage(json.dumps(chunk({"content": "Hi"})).encode()))
+    events = decoder.feed(WireMessage(json.dumps(last).encode()))
+    assert [event.text for event in events if isinstance(event, ToolCallDelta)] == ["{}"]
 
 
 DETAILS = [{"type": "reasoning.text", "text": "Hm", "index": 0}, {"type": "reasoning.encrypted", "data": "g"}]
@@ -198,8 +202,9 @@ HIDDEN = {"type": "reasoning.encrypted", "data": "d"}
         ([{"reasoning_details": [SHOWN]}, {"reasoning_details": [HIDDEN]}], [SHOWN], [SHOWN, HIDDEN]),
         ([{"reasoning": "Hm"}], [SHOWN], [SHOWN]),
         ([{"reasoning": "Hm"}], [], None),
+        ([{"reasoning_details": [SHOWN]}], [{**SHOWN, "text": "H", "signature": "t"}], [SHOWN]),
     ],
-    ids=["more of it", "as much", "less of it", "under another name", "none"],
+    ids=["more of it", "as much", "less of it", "under another name", "none", "a shorter text"],
 )
 def test_a_whole_last_frame_completes_what_reasoning_holds(
     deltas: list[dict[str, Any]], copy: list[Any], kept: Any
@@ -333,6 +338,17 @@ def test_reasoning_details_may_be_cumulative() -> None:
     assert details("a", "a", "b") == "aab"
     assert details("a", "ab", "c") == "abc"
     assert details("a", "ab", "c", "abcd") == "abcabcd"
+    assert details("a", "b", "", "abx") == "ababx"
+
+
+def test_each_of_the_reasoning_details_may_be_cumulative() -> None:
+    def details(*texts: tuple[str, int]) -> str:
+        pieces = [{"type": "reasoning.text", "text": text, "index": index} for text, index in texts]
+        chunks = [chunk({"reasoning_details": [piece]}) for piece in pieces]
+        return decoded(*chunks, chunk({"content": "x"}, "stop"))[1].reasoning
+
+    assert details(("a", 0), ("b", 0), ("c", 1), ("cd", 1)) == "abcd"
+    assert details(("a", 0), ("ab", 0), ("c", 1), ("c", 1)) == "abcc"
 
 
 @pytest.mark.parametrize(
@@ -343,6 +359,7 @@ def test_reasoning_details_may_be_cumulative() -> None:
         (("{}", '{"a":1}'), '{"a":1}'),
         (("{}",), "{}"),
         (("{}", "{}"), "{}"),
+        (("{}", '{"a":', "1}"), '{"a":1}'),
         (("", '{"a":1}'), '{"a":1}'),
         (('{"a":', "1}"), '{"a":1}'),
         (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
@@ -373,6 +390,7 @@ def test_repeated_arguments_are_one_call(fragments: tuple[str, ...], arguments: 
         (("{", '{"a":', '{"a":[', '{"a":[1,', '{"a":[1,2]}'), '{"a":[1,2]}'),
         (('{"a":', '{"a":1}'), '{"a":1}'),
         (('{"a":', '{"a":1}', "}"), '{"a":{"a":1}}'),
+        (('{"a":', '{"a":1}', ",", '"b":2}'), '{"a":{"a":1},"b":2}'),
         (('{"a":[{"b":1},', '{"b":1}', "]}"), '{"a":[{"b":1},{"b":1}]}'),
         (('{"a":"', '{"', '"}'), '{"a":"{""}'),
     ],
@@ -665,7 +683,8 @@ def test_the_answer_may_be_the_choice_of_another_number() -> None:
     for chunks in (both, alone, [*alone, indexed(2, chunk({"content": "other"}))]):
         response = decoded(*chunks)[1]
         assert (response.text, len(response.tool_calls), response.finish_reason) == ("Hello", 1, "tool_calls")
-    assert [c["index"] for c in response.extra["choices"]] == [2]
+        others = [c["index"] for c in response.extra["choices"]] if "choices" in response.extra else None
+        assert others == ([2] if "other" in str(chunks) else None)
     body = json.dumps(indexed(1, whole({"content": "Hi"}))).encode()
     assert decoded(body=body)[1].text == "Hi"
     last = indexed(
@@ -675,6 +694,16 @@ def test_the_answer_may_be_the_choice_of_another_number() -> None:
     assert (again.text, len(again.tool_calls), again.finish_reason) == ("Hello", 1, "tool_calls")
     two = decoded(chunk({"content": "A"}), indexed(1, chunk({"content": "B"})), chunk({}, "stop"))[1]
     assert (two.text, len(two.extra["choices"])) == ("A", 1)
+
+
+@pytest.mark.parametrize("numbers", [(0, 1), (1, 0)])
+def test_of_several_choices_the_first_is_the_answer(numbers: tuple[int, int]) -> None:
+    body = whole({"content": "A0"})
+    body["choices"] = [
+        {"index": number, "message": {"content": f"A{number}"}, "finish_reason": "stop"} for number in numbers
+    ]
+    _, response = decoded(body=json.dumps(body).encode())
+    assert (response.text, [c["message"]["content"] for c in response.extra["choices"]]) == ("A0", ["A1"])
 
 
 def test_a_field_named_choices_is_no_choice() -> None:
@@ -784,6 +813,39 @@ def both_ways(message: dict[str, Any], **top: Any) -> list[Response]:
     """The same message as a body, and as one delta."""
     body = json.dumps(whole(message, **top)).encode()
     return [decoded(body=body)[1], decoded(chunk(message, "stop", **top))[1]]
+
+
+@pytest.mark.parametrize("model", [None, "", "m-1"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "Hi"},
+        {"content": [TEXT]},
+        {"content": [THOUGHT]},
+        {"content": [PICTURE]},
+        {"content": [{"type": "odd"}]},
+        {"content": "", "annotations": [{"url": "u"}]},
+        {"refusal": "No"},
+        {"reasoning": "Hm"},
+        {"reasoning_details": DETAILS},
+        {"audio": {"id": "a"}},
+        {"images": [PICTURE]},
+        {"images": [{}]},
+        call("{}"),
+        {"function_call": LEGACY},
+    ],
+)
+def test_every_part_says_where_it_comes_from(message: dict[str, Any], model: str | None) -> None:
+    for response in both_ways(message, model=model):
+        (part,) = response.message.content
+        assert part.origin == Origin("openai_chat", "p", "m", model or None)
+
+
+def test_the_citations_of_a_text_are_not_those_of_the_next() -> None:
+    first = {"content": [TEXT], "annotations": [{"url": "a"}]}
+    _, response = decoded(chunk(first), chunk({"content": [PICTURE, TEXT]}, "stop"))
+    cited = [[c.url for c in getattr(part, "citations", ())] for part in response.message.content]
+    assert cited == [["a"], [], []]
 
 
 @pytest.mark.parametrize(
@@ -1303,6 +1365,7 @@ DEEP = b"[" * 700
         + b'},"finish_reason":"stop"}]}',
         b'{"error":{"message":"no","d":' + DEEP + b"}}",
         b'{"choices":' + DEEP,
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"choices":[{"message":{"content":"Hi"}}]}',
         b'{"choices":[1]}',
         b'{"choices":{}}',
     ],

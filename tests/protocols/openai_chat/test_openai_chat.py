@@ -116,6 +116,7 @@ FRAGMENTS: tuple[tuple[dict[str, Any], tuple[Any, ...]], ...] = (
         (None, "c", "f", "function", '{"a":1}', {"x": 2}),
     ),
     ({"type": "custom", "name": "f", "input": "x"}, (None, None, "f", "custom", "x", {})),
+    ({"name": "g", "function": {"name": "f"}}, (None, None, "f", "function", "", {"name": "g"})),
     ({"arguments": "{}"}, (None, None, "", "function", "{}", {})),
     ({"input": "x"}, (None, None, "", "function", "", {})),
     (
@@ -705,6 +706,16 @@ def test_tools_beside_reasoning(
     assert encoded_options({}, ModelFacts(chat_tools="none")) == ({}, [])
 
 
+@pytest.mark.parametrize("wanted", [None, "low", "off"])
+def test_a_model_that_does_not_reason_beside_tools_is_sampled(wanted: Any) -> None:
+    facts = ModelFacts(chat_tools="unreasoned", samples_thinking=False, thinks_unasked=True)
+    options = Options(reasoning=wanted, temperature=0.5)
+    sent, _ = encoded_options({}, facts, tools=(A, B), options=options)
+    assert sent == {**SENT, "reasoning_effort": "none", "temperature": 0.5}
+    sent, told = encoded_options({}, facts, options=Options(reasoning="low", temperature=0.5))
+    assert sent == {"reasoning_effort": "low"} and [each[0] for each in told] == ["temperature"]
+
+
 def test_what_a_streamed_request_asks_for() -> None:
     usage = {"include_usage": True}
     own = Options(provider_options=OpenAIChatOptions(stream_options={"x": 1}))
@@ -940,6 +951,13 @@ TURNS: tuple[tuple[dict[str, Any], Message, dict[str, Any] | None, list[tuple[st
         Message("assistant", (TextPart("Hi", (Citation("u"),), origin=ORIGIN),)),
         said(content="Hi"),
         [(".content[0].citations", "citations cannot be sent back")],
+    ),
+    *(
+        ({"cache_marks": True}, Message("assistant", (replace(HI, cache=cache),)), said(content=content), [])
+        for cache, content in (
+            (None, "Hi"),
+            (Cache(), [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]),
+        )
     ),
     # the turn's own fields
     (

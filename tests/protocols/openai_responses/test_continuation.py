@@ -93,10 +93,16 @@ SAME = {
     "a key that is no text": ({1: "a"}, {1: "a"}),
     "deeper than JSON goes": ({"a": DEEP}, {"a": DEEP}),
     "no object": (5, 5),
+    "pieces that are no objects": (text(5, None), text(5, None)),  # type: ignore[arg-type]
 }
 OTHER = {
     "another text": (HI, MORE),
     "another role": (HI, {**HI, "role": "system"}),
+    "another of two texts": (text(piece("a"), piece("b")), text(piece("a"), piece("c"))),
+    "another of two texts of a result": (
+        {"type": "function_call_output", "call_id": "c", "output": [piece("a"), piece("b")]},
+        {"type": "function_call_output", "call_id": "c", "output": [piece("a"), piece("c")]},
+    ),
     "two texts, one": (text(piece("a"), piece("b")), {"role": "user", "content": "ab"}),
     "a list of one number": (text({"type": "input_text", "text": 5}), {"role": "user", "content": 5}),
     "the assistant's list": (
@@ -206,6 +212,14 @@ def test_a_request_that_goes_on_continues() -> None:
 
     assert match == Match(head, "lane", 2)
     assert (head.response_id, head.stored, head.open_calls) == ("r1", True, ())
+
+
+@pytest.mark.parametrize(
+    "item", [text(piece("a")), {"type": "function_call_output", "call_id": "c2", "output": [piece("a")]}]
+)
+def test_an_answer_that_lists_one_text_goes_on(item: dict[str, Any]) -> None:
+    heads = one(held(body(HI), item))
+    assert isinstance(found(heads, body(HI, item, MORE)), Match)
 
 
 def test_marks_that_move_do_not_hinder() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainwires_provider.errors import ProtocolError, StreamInterrupted, UnsupportedError
+from brainwires_provider.errors import APIError, ProtocolError, StreamInterrupted, UnsupportedError
 from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ReasoningDelta, ResponseEnd, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.framing.sse import SSEFraming
@@ -645,6 +647,74 @@ def test_the_request_is_in_the_services_dialect(
     assert body_of(quirks, request_) == ({**PLAIN, **rest}, deviations)
 
 
+@pytest.mark.parametrize(
+    ("owner", "foreign"),
+    [
+        (None, None),
+        (ORIGIN, None),
+        ({"protocol": "openai_responses", "provider": "p"}, None),
+        ({"protocol": "openai_responses", "provider": "q"}, "it belongs to openai_responses at q"),
+        ({"protocol": "relay", "provider": "p"}, "it belongs to relay at p"),
+        (Origin("relay", "p", "m"), "it belongs to relay at p"),
+    ],
+)
+def test_state_that_the_service_keeps_goes_to_its_owner(owner: Any, foreign: str | None) -> None:
+    handles = {"previous_response_id": "r", "conversation": "c"}
+    request = Request(HI, "m", extra={**handles, "other": 1, "nothing": None, "origin": owner})
+    call = encode_known(RESPONSES, request, ORIGIN, stream=False)
+    assert {name: call.body[name] for name in handles if name in call.body} == ({} if foreign else handles)
+    dropped = {**dict.fromkeys(handles if foreign else ()), "other": "it is no state that the service keeps"}
+    assert {each.field: each.reason for each in call.deviations} == {
+        f"extra.{name}": reason or foreign for name, reason in dropped.items()
+    }
+
+
+@pytest.mark.parametrize("extra", [{}, {"conversation": None}, {"origin": ORIGIN}])
+def test_a_request_that_names_no_state_loses_none(extra: dict[str, Any]) -> None:
+    assert encode_known(RESPONSES, Request(HI, "m", extra=extra), ORIGIN, stream=False).deviations == ()
+
+
+def by_name(name: str) -> dict[str, Any]:
+    return {"type": "function", "name": name}
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        *((ToolChoice(mode), mode) for mode in typing.get_args(typing.Literal["auto", "none", "required"])),
+        (ToolChoice.tool("f"), by_name("f")),
+        (ToolChoice.allowed("f"), {"type": "allowed_tools", "mode": "auto", "tools": [by_name("f")]}),
+        (
+            ToolChoice("required", ("f", "g")),
+            {"type": "allowed_tools", "mode": "required", "tools": [by_name("f"), by_name("g")]},
+        ),
+        (ToolChoice(raw={"type": "x"}), {"type": "x"}),
+    ],
+)
+def test_every_choice_of_tools(choice: ToolChoice, sent: Any) -> None:
+    request = Request(HI, "m", tools=TWO, tool_choice=choice)
+    assert encode_known(RESPONSES, request, ORIGIN, stream=False).body["tool_choice"] == sent
+
+
+def test_what_is_said_beside_a_result_follows_or_precedes_it() -> None:
+    result, sent = (
+        ToolResultPart("c", (TextPart("r"),)),
+        {"type": "function_call_output", **OK, "output": "r"},
+    )
+    said = {"role": "user", "content": "a"}
+    for parts, items in (((result, TextPart("a")), [sent, said]), ((TextPart("a"), result), [said, sent])):
+        request = Request((Message("user", parts),), "m")
+        assert encode_known(RESPONSES, request, ORIGIN, stream=False).body["input"] == items
+
+
+def test_reasoning_of_another_protocol_binds_no_item_of_a_hosted_tool() -> None:
+    search = {"type": "web_search_call", "id": "ws_1"}
+    item = OpaquePart("web_search_call", search, role="call", origin=OWN)
+    for origin, sent in ((FOREIGN, [search]), (OTHER, [])):
+        turn = Message.assistant(ReasoningPart("Hm", encrypted="g", origin=origin), item)
+        assert encode_known(RESPONSES, Request((turn,), "m"), ORIGIN, stream=False).body["input"] == sent
+
+
 def test_a_document_by_url_where_urls_are_not_taken() -> None:
     request = Request((Message.user(FilePart(url="https://a.example/a.pdf")),), "m")
     with pytest.raises(UnsupportedError, match="never fetched"):
@@ -751,6 +821,11 @@ def test_a_compaction_keeps_every_item() -> None:
     assert message.role == "assistant"
     assert [type(part) for part in message.content] == [OpaquePart, TextPart, OpaquePart, OpaquePart]
     assert [p.data for p in message.content if isinstance(p, OpaquePart)] == [items[0], *items[2:]]
+    assert [p.kind for p in message.content if isinstance(p, OpaquePart)] == [
+        "message",
+        "reasoning",
+        "compaction",
+    ]
     assert all(part.origin == ORIGIN for part in message.content)
     for broken in ({}, {"output": {}}, {"output": ["a"]}):
         with pytest.raises(ProtocolError, match="no output"):
@@ -765,30 +840,33 @@ def test_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "method", "path", "query"),
+    ("make", "method", "path", "query"),
     [
-        (operations.retrieve_call("r"), "GET", "", {}),
-        (operations.retrieve_call("r", ("a", "b")), "GET", "", {"include[]": ("a", "b")}),
-        (operations.resume_call("r", None), "GET", "", {"stream": "true"}),
+        (partial(operations.retrieve_call, "r"), "GET", "", {}),
+        (partial(operations.retrieve_call, "r", ("a", "b")), "GET", "", {"include[]": ("a", "b")}),
+        (partial(operations.resume_call, "r", None), "GET", "", {"stream": "true"}),
         (
-            operations.resume_call("r", 0, ("a",)),
+            partial(operations.resume_call, "r", 0, ("a",)),
             "GET",
             "",
             {"stream": "true", "starting_after": "0", "include[]": ("a",)},
         ),
-        (operations.delete_call("r"), "DELETE", "", {}),
-        (operations.cancel_call("r"), "POST", "/cancel", {}),
-        (operations.items_call("r"), "GET", "/input_items", {}),
+        (partial(operations.delete_call, "r"), "DELETE", "", {}),
+        (partial(operations.cancel_call, "r"), "POST", "/cancel", {}),
+        (partial(operations.items_call, "r"), "GET", "/input_items", {}),
         (
-            operations.items_call("r", order="asc", limit=3, include=("a",), after="i"),
+            partial(operations.items_call, "r", order="asc", limit=3, include=("a",), after="i"),
             "GET",
             "/input_items",
             {"order": "asc", "limit": "3", "include[]": ("a",), "after": "i"},
         ),
     ],
 )
-def test_calls_for_a_stored_answer(call: Call, method: str, path: str, query: dict[str, Any]) -> None:
+def test_calls_for_a_stored_answer(
+    make: Callable[[], Call], method: str, path: str, query: dict[str, Any]
+) -> None:
     """`test_responses_operations.py`, which is slow, holds them to those of openai-python."""
+    call = make()
     assert (call.method, call.path, call.query) == (method, f"/responses/r{path}", query)
     assert (call.body, call.content) == ({}, None)
 
@@ -844,14 +922,15 @@ def test_an_annotation_is_a_citation(given: dict[str, Any], made: Citation) -> N
     assert msgspec.structs.replace(cited, raw=None) == made and cited.raw == given
 
 
-def test_an_item_that_gives_way_to_another_is_ended_before_it() -> None:
+@pytest.mark.parametrize("id", ["a", "b"], ids=["of its id", "at its place"])
+def test_an_item_that_gives_way_to_another_is_ended_before_it(id: str) -> None:
     decoder = ResponsesDecoder(ORIGIN)
     decoder.feed(event("response.created", response={"id": "r"}))
     decoder.feed(event("response.output_item.added", output_index=0, item={"type": "message", "id": "a"}))
     decoder.feed(
         event("response.output_text.delta", output_index=0, item_id="a", content_index=0, delta="Hm")
     )
-    done = {"type": "reasoning", "id": "a", "summary": [{"type": "summary_text", "text": "S"}]}
+    done = {"type": "reasoning", "id": id, "summary": [{"type": "summary_text", "text": "S"}]}
     given = decoder.feed(event("response.output_item.done", output_index=0, item=done))
     assert [type(each) for each in given] == [PartEnd, PartStart, ReasoningDelta, PartEnd]
     assert given[0].part.text == "Hm" and given[-1].part.text == "S"  # type: ignore[union-attr]
@@ -872,9 +951,79 @@ def test_a_failure_ends_the_answer() -> None:
     with pytest.raises(Exception, match="it broke") as raised:
         decoder.feed(event("error", code="server_error", message="it broke"))
     assert raised.value.body == {"type": "error", "code": "server_error", "message": "it broke"}  # type: ignore[attr-defined]
+    assert raised.value.type is None  # type: ignore[attr-defined]
     assert decoder.ended
     late = {"status": "failed", "error": {"code": "server_error", "message": "it broke"}}
     assert decoder.feed(event("response.failed", response=late)) == []
+
+
+@pytest.mark.parametrize("told", [{"output": []}, {}], ids=["with a list", "without one"])
+@pytest.mark.parametrize("error", [{"code": "server_error", "message": "it broke"}, None])
+def test_a_response_that_failed_is_told_with_what_had_arrived(
+    told: dict[str, Any], error: dict[str, Any] | None
+) -> None:
+    response = {"id": "r", "model": "m-1", "status": "failed", "error": error, "metadata": {"a": "b"}, **told}
+    for is_whole in (False, True):
+        decoder = ResponsesDecoder(ORIGIN)
+        with pytest.raises(APIError) as raised:
+            if is_whole:
+                decoder.feed_whole(msgspec.json.encode(response))
+            else:
+                decoder.feed(event("response.failed", response=response))
+        failure = raised.value
+        told_error = error or {"message": "the response failed, and does not say why"}
+        assert (failure.message, failure.code) == (told_error["message"], told_error.get("code"))
+        assert (failure.body, failure.provider, failure.model) == ({"error": told_error}, "p", "m")
+        partial = failure.partial
+        assert partial is not None and (partial.id, partial.model) == ("r", "m-1")
+        assert partial.extra.get("metadata") == {"a": "b"} and "error" not in partial.extra
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "raw"),
+    [
+        ({"status": "completed"}, "stop", "completed"),
+        ({"status": "completed", "incomplete_details": {"reason": "content_filter"}}, "stop", "completed"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length",
+         "max_output_tokens"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "content_filter",
+         "content_filter"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "odd"}}, "other", "odd"),
+        ({"status": "incomplete", "incomplete_details": {}}, "other", "incomplete"),
+        ({"status": "incomplete", "incomplete_details": None}, "other", "incomplete"),
+        ({"status": "cancelled"}, "other", "cancelled"),
+        ({"status": "queued"}, "pending", "queued"),
+        ({"status": "in_progress"}, "pending", "in_progress"),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, "length", "max_output_tokens"),
+        ({}, "stop", None),
+    ],
+)  # fmt: skip
+def test_why_an_answer_ended(fields: dict[str, Any], reason: str, raw: str | None) -> None:
+    """`Response.status` and `IncompleteDetails.reason` of openai-python."""
+    body = msgspec.json.encode({"id": "r", "output": [], **fields})
+    response = collect(ResponsesDecoder(ORIGIN).feed_whole(body))
+    assert (response.finish_reason, response.raw_finish_reason) == (reason, raw)
+
+
+def test_an_annotation_belongs_to_the_piece_that_it_names() -> None:
+    note = {"type": "url_citation", "url": "https://a"}
+    decoder = ResponsesDecoder(ORIGIN)
+    kind = "response.output_text.annotation.added"
+    assert decoder.feed(event(kind, output_index=0, annotation=note))[1:] == [
+        OpaqueDelta(None, "citation", note)
+    ]
+    for place in range(2):
+        decoder.feed(event("response.created", response={"id": "r"}))
+        decoder.feed(event("response.output_text.delta", output_index=0, content_index=place, delta="A"))
+    for fields, index in (
+        ({"content_index": 1}, 1),
+        ({"content_index": 0}, 0),
+        ({}, 0),
+        ({"content_index": 2}, None),
+    ):
+        assert decoder.feed(event(kind, output_index=0, annotation=note, **fields)) == [
+            OpaqueDelta(index, "citation", note)
+        ]
 
 
 def test_the_encoder_leaves_the_request_alone() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from brainwires_provider.errors import ProtocolError, ProviderError
+from brainwires_provider.errors import APIError, ProtocolError, ProviderError
 from brainwires_provider.events import OpaqueDelta, PartEnd, PartStart, ResponseEnd, ResponseStart, collect
 from brainwires_provider.framing.base import WireMessage
 from brainwires_provider.protocols.base.copies import Seen
@@ -17,7 +17,9 @@ from brainwires_provider.protocols.base.decoder import final_text
 from brainwires_provider.protocols.openai_responses import OpenAIResponses, ResponsesDecoder
 from brainwires_provider.protocols.openai_responses.parts import StreamedItems
 from brainwires_provider.types import (
+    ImagePart,
     Message,
+    OpaquePart,
     Origin,
     RefusalPart,
     Request,
@@ -71,6 +73,14 @@ def thought(delta: str, **fields: Any) -> Item:
     return event("reasoning_text.delta", delta=delta, **fields)
 
 
+def summary(delta: str, **fields: Any) -> Item:
+    return event("reasoning_summary_text.delta", delta=delta, **fields)
+
+
+def arguments(delta: str, **fields: Any) -> Item:
+    return event("function_call_arguments.delta", delta=delta, **fields)
+
+
 def completed(*items: Item, kind: str = "completed", id: str = "resp_1") -> Item:
     return event(kind, response={"id": id, "status": "completed", "output": list(items)})
 
@@ -81,6 +91,7 @@ CREATED = event("created", response={"id": "resp_1", "status": "in_progress"})
 def decoded(*events: Item, origin: Origin = ORIGIN) -> Response:
     decoder = ResponsesDecoder(origin)
     found = [e for each in (CREATED, *events) for e in decoder.feed(WireMessage(msgspec.json.encode(each)))]
+    grammar(found, ended=True)
     return collect(found + decoder.finish())
 
 
@@ -244,6 +255,187 @@ COPIES: dict[str, tuple[list[Item], list[str]]] = {
         ],
         ["{}", "A", "Hm"],
     ),
+    "reasoning announced twice, by two ids": (
+        [
+            added(reasoning(None, "rs_1"), output_index=0),
+            added(reasoning(None, "rs_2"), output_index=0),
+            thought("Hm", output_index=0),
+            completed(reasoning("Hm", "rs_3")),
+        ],
+        ["Hm"],
+    ),
+    "a text without a name after the end of an item": (
+        [text("A", output_index=0), done(message("A"), output_index=0), text("B"), completed()],
+        ["A", "B"],
+    ),
+    "a late text by the id that came with the end of an item": (
+        [
+            text("A", output_index=0),
+            done(message("A", "b"), output_index=0),
+            text("B", item_id="b"),
+            completed(),
+        ],
+        ["A"],
+    ),
+    "late arguments of a call whose place another item has taken": (
+        [
+            added(call(""), output_index=0),
+            arguments('{"a"', output_index=0),
+            done(message(), output_index=0),
+            arguments(":1}"),
+            completed(),
+        ],
+        ['{"a"', "Hello"],
+    ),
+    "arguments again in a call whose place another item has taken": (
+        [
+            added(call(""), output_index=0),
+            arguments('{"a":', output_index=0),
+            arguments('{"a":1}', output_index=0),
+            done(message(), output_index=0),
+            completed(),
+        ],
+        ['{"a":1}', "Hello"],
+    ),
+    "arguments again in a call that does not end": (
+        [
+            added(call(""), output_index=0),
+            arguments('{"a":', output_index=0),
+            arguments('{"a":1}', output_index=0),
+            completed(),
+        ],
+        ['{"a":1}'],
+    ),
+    "arguments before their call": (
+        [
+            arguments("x", output_index=0),
+            event("function_call_arguments.done", output_index=0, arguments="x"),
+            added(call(""), output_index=0),
+            arguments("{}", output_index=0),
+            completed(),
+        ],
+        ["{}"],
+    ),
+    "a call whose name comes at its end": (
+        [
+            added({"type": "function_call", "call_id": "call_1"}, output_index=0),
+            arguments("{", output_index=0),
+            done(call("{}"), output_index=0),
+            completed(),
+        ],
+        ["{}"],
+    ),
+    "a call that ends twice, by two ids": (
+        [
+            done(call("{}", "fc_1"), output_index=0),
+            done(call("{}", "fc_2"), output_index=1),
+            completed(),
+        ],
+        ["{}"],
+    ),
+    "a piece of reasoning that is announced": (
+        [
+            added(reasoning(None), output_index=0),
+            event("content_part.added", output_index=0, part={"type": "reasoning_text", "text": ""}),
+            thought("Hm", output_index=0),
+            completed(reasoning()),
+        ],
+        ["Hm"],
+    ),
+    "a text without an index after a piece that is announced": (
+        [
+            text("A", output_index=0),
+            event(
+                "content_part.added",
+                output_index=0,
+                content_index=1,
+                part={"type": "output_text", "text": ""},
+            ),
+            text("B", output_index=0),
+            completed(),
+        ],
+        ["A", "B"],
+    ),
+    "two pieces in turns": (
+        [
+            text("A", output_index=0, content_index=0),
+            text("B", output_index=0, content_index=1),
+            text("C", output_index=0, content_index=0),
+            completed(),
+        ],
+        ["AC", "B"],
+    ),
+    "a refusal that its end completes": (
+        [
+            event("refusal.delta", output_index=0, content_index=0, delta="N"),
+            event("refusal.done", output_index=0, content_index=0, refusal="No"),
+            completed(),
+        ],
+        ["No"],
+    ),
+    "events that name their item by its id, and then others by another": (
+        [
+            added(message(None, "a")),
+            text("A", item_id="a"),
+            text("B", item_id="b"),
+            completed(),
+        ],
+        ["A", "B"],
+    ),
+    "events that name their item by a new id each time": (
+        [added(message(None, "a")), text("A", item_id="b"), text("B", item_id="c"), completed()],
+        ["AB"],
+    ),
+    "two pieces of thinking": (
+        [
+            thought("A", content_index=0),
+            thought("B", content_index=1),
+            thought("C", content_index=1),
+            completed(),
+        ],
+        ["A\n\nBC"],
+    ),
+    "two pieces of a summary": (
+        [
+            summary("A", summary_index=0),
+            summary("B", summary_index=1),
+            summary("C", summary_index=1),
+            completed(),
+        ],
+        ["A\n\nBC"],
+    ),
+    "a summary that the end completes beside the thinking": (
+        [
+            summary("A", output_index=0),
+            done({**reasoning("Hm"), "summary": [{"type": "summary_text", "text": "AB"}]}, output_index=0),
+            completed(),
+        ],
+        ["AB"],
+    ),
+    "a text without a name in the item that came last": (
+        [text("A"), added(message(None, "b")), text("B"), completed()],
+        ["A", "B"],
+    ),
+    "an item that ended under another id, and is listed under the first": (
+        [
+            added(message(None, "a"), output_index=0),
+            done(message("Hi", "b"), output_index=0),
+            completed(message("X", "c"), message("Y", "a")),
+        ],
+        ["Hi", "X"],
+    ),
+    "a custom call whose text comes at its end": (
+        [
+            added({"type": "custom_tool_call", "id": "ct", "call_id": "c", "name": "g"}, output_index=0),
+            event("custom_tool_call_input.done", output_index=0, input="x"),
+            completed(),
+        ],
+        ["x"],
+    ),
+    "a response that starts again without an id": (
+        [text("A"), event("created", response={}), completed()],
+        ["A"],
+    ),
 }
 
 
@@ -311,6 +503,100 @@ def test_equal_texts_are_copied_in_order() -> None:
     streamed = (text("Hi", output_index=5), text("Hi", output_index=6))
     response = decoded(*streamed, completed(message("Hi", "a"), message("Hi", "b")))
     assert [(part.extra or {})["message"]["id"] for part in response.message.content] == ["a", "b"]
+
+
+TEXTS: dict[str, Callable[[str], Item]] = {
+    "output_text.delta": lambda said: message(said, None),
+    "refusal.delta": lambda said: {**message(None, None), "content": [{"type": "refusal", "refusal": said}]},
+    "reasoning_text.delta": lambda said: reasoning(said, None),
+    "reasoning_summary_text.delta": lambda said: {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": said}],
+    },
+    "function_call_arguments.delta": lambda said: {"type": "function_call", "name": "f", "arguments": said},
+    "custom_tool_call_input.delta": lambda said: {"type": "custom_tool_call", "name": "f", "input": said},
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_items_in_another_order_are_told_by_their_texts(kind: str) -> None:
+    made = TEXTS[kind]
+    events: list[Item] = []
+    for place, said in enumerate("AB"):
+        events += [added(made(""), output_index=place), event(kind, output_index=place, delta=said)]
+    response = decoded(*events, completed({**made("B"), "own": "B"}, {**made("A"), "own": "A"}))
+    assert texts(response) == ["A", "B"]
+    fields = [(part.extra or {}).get("message") or part.extra for part in response.message.content]
+    assert [each["own"] for each in fields] == ["A", "B"]
+
+
+def test_equal_calls_in_another_order_are_told_by_the_ids_that_results_name() -> None:
+    ids = ("call_1", "call_2")
+    events = [added(call("", None, id), output_index=place) for place, id in enumerate(ids)]
+    ends = [{**call("{}", None, id), "own": id} for id in reversed(ids)]
+    calls = decoded(*events, completed(*ends)).tool_calls
+    assert [(each.id, each.extra) for each in calls] == [(id, {"own": id}) for id in ids]
+
+
+def test_a_piece_that_does_not_end_knows_its_place() -> None:
+    said = [text(each, output_index=0, content_index=place) for place, each in enumerate("AB")]
+    refused = event("refusal.delta", output_index=0, content_index=1, delta="No")
+    for events, places in (([*said, refused], [None, 1, None]), ([text("A")], [None])):
+        parts = decoded(*events, completed()).message.content
+        assert [(part.extra or {}).get("content_index") for part in parts] == places
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"id": None}, {"status": "x"}, {"other": None}, {"action": {"b": 1, "a": "A"}}],
+)
+def test_an_item_of_a_hosted_tool_is_told_by_what_it_did(fields: Item) -> None:
+    """Whatever its id and status are, and the order of its keys."""
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"a": "A", "b": 1}}
+    other = {**search, "id": "ws_2", "action": {"a": "B", "b": 1}}
+    response = decoded(done(search, output_index=0), completed(other, {**search, "id": "ws_9", **fields}))
+    assert [part.data for part in response.message.content if isinstance(part, OpaquePart)] == [search, other]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason"),
+    [
+        *(("completed", status, "stop") for status in ("completed", None)),
+        *(("done", status, "stop") for status in ("completed", None)),
+        *((kind, "incomplete", "length") for kind in ("completed", "incomplete", "done")),
+        *((kind, "cancelled", "other") for kind in ("cancelled", "done")),
+        ("incomplete", None, "length"),
+        *(("failed", status, None) for status in ("failed", "in_progress", "completed", None)),
+        *((kind, "failed", None) for kind in ("completed", "done")),
+    ],
+)
+def test_the_status_of_the_response_counts_but_a_failure_is_one(
+    kind: str, status: str | None, reason: str | None
+) -> None:
+    details = {"reason": "max_output_tokens"} if reason == "length" else None
+    end = event(kind, response={"id": "resp_1", "status": status, "incomplete_details": details})
+    if reason is None:
+        with pytest.raises(APIError, match="does not say why"):
+            decoded(end)
+    else:
+        assert decoded(end).finish_reason == reason
+
+
+def test_an_image_begins_without_bytes() -> None:
+    decoder = ResponsesDecoder(ORIGIN)
+    opened = added({"type": "image_generation_call", "id": "ig_1"}, output_index=0)
+    events = [e for each in (CREATED, opened) for e in decoder.feed(WireMessage(msgspec.json.encode(each)))]
+    assert events[1:] == [PartStart(0, ImagePart(data=b"", origin=ORIGIN))]
+
+
+def test_what_is_shown_of_reasoning_is_what_began() -> None:
+    """The other of summary and thinking is passed on as it comes."""
+    for first, other, kind in ((summary, thought, "content"), (thought, summary, "summary")):
+        decoder = ResponsesDecoder(ORIGIN)
+        told = (CREATED, first("A"), other("B"), first("C"), completed())
+        events = [e for each in told for e in decoder.feed(WireMessage(msgspec.json.encode(each)))]
+        assert [e for e in events if isinstance(e, OpaqueDelta)] == [OpaqueDelta(0, f"reasoning_{kind}", "B")]
+        assert collect(events).reasoning == "AC"
 
 
 def test_half_a_character_is_no_part_of_a_copy_of_another_kind() -> None:
@@ -383,6 +669,7 @@ JUNK: list[Any] = [
     {"type": "response.created", "response": 5},
     {"type": "response.in_progress", "response": []},
     {"type": "response.audio.transcript.delta", "delta": True},
+    {"type": "response.audio.transcript.delta", "delta": "A"},
     {"type": "response.audio.delta", "delta": 5},
     {"type": "response.audio.delta", "delta": "é"},
     {"type": "response.output_text.delta", "delta": 5},

@@ -52,7 +52,10 @@ GLANCES: dict[str, tuple[bytes, tuple[str, str | None, str | None, str | None] |
     ),
     "NaN": (b'{"type":"error","stream_id":"a","x":NaN}', ("error", "a", None, None)),
     "a response that is a text": (b'{"type":"a","response":"r1"}', ("a", None, None, None)),
-    "an id that is a number": (b'{"type":"a","response":{"id":7}}', ("a", None, "7", None)),
+    "an id that is a number": (
+        b'{"type":"a","response":{"id":7,"status":"x"}}',
+        ("a", None, "7", "x"),
+    ),
     "a lane that is a number": (b'{"type":"a","stream_id":7}', ("a", "7", None, None)),
     "an empty response": (b'{"type":"a","response":{}}', ("a", None, None, None)),
     "no type": (b'{"no":{"message":"no"}}', ("", None, None, None)),
@@ -184,6 +187,11 @@ def test_a_text_that_cannot_be_sent() -> None:
         create_frame({"input": "\ud800"})
     with pytest.raises(UnsupportedError, match="surrogate"):
         steer_frame("r1", "\ud800")
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(UnsupportedError, match="nested"):
+        create_frame({"input": deep})
 
 
 def test_a_steer_frame() -> None:
@@ -339,6 +347,7 @@ ITEM = msgspec.json.encode({"type": "response.output_item.done", "item": {"id": 
         (ending(None), b'{"item": {"type": "message"}}', False),
         (b'{"response": 5}', ITEM, False),
         (ending("m1"), b"garbage", False),
+        (ending("m1"), b'{"item": {"id": "m1\xff"}}', False),
     ],
 )
 def test_whether_an_end_lists_an_item(end: bytes, item: bytes | None, lists: bool) -> None:
@@ -369,8 +378,9 @@ def test_the_age_limit_is_the_errors_own_code(event: dict[str, Any], is_limit: b
     ],
 )
 def test_a_server_that_does_not_continue_every_response(continues: Any, store: bool, reason: Any) -> None:
-    request = SOCKET.request(Call("/responses", {"model": "m", "input": "a", "store": store}), ORIGIN)
-    found = request.find(SOCKET.held(), WebSocketOptions(continues=continues))
+    socket = OpenAIResponses().websocket
+    request = socket.request(Call("/responses", {"model": "m", "input": "a", "store": store}), ORIGIN)
+    found = request.find(socket.held(), WebSocketOptions(continues=continues))
 
     assert isinstance(found, Miss)
     assert (found.reason, found.kind) == ((reason, "unsupported") if reason else (found.reason, "first"))

@@ -24,6 +24,7 @@ from brainwires_provider import (
     NotFoundError,
     OpenAIResponsesOptions,
     ProtocolError,
+    ProviderError,
     RateLimitError,
     RequestTimeout,
     Response,
@@ -36,7 +37,7 @@ from brainwires_provider import (
 )
 from brainwires_provider.protocols.openai_responses import OpenAIResponses
 from brainwires_provider.protocols.openai_responses.operations import decode_compaction
-from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, Stall, cut, sse
+from brainwires_provider.testing import Answer, Drop, RecordedRequest, ScriptedServer, Stall, cut, sse
 from brainwires_provider.types import Origin, Request
 from corpus import records
 from known import encode_known
@@ -822,7 +823,9 @@ def test_a_stream_that_goes_on_is_left_unread_and_goes_on_again(colour: str) -> 
         taken, stream = await take_async(c, c.stream("hi", provider_options=BACKGROUND), 2)
         unread = c.responses.resume(stream)
         await unread.aclose()
-        rest, last = await take_async(c, c.responses.resume(unread))
+        again = c.responses.resume(unread)
+        again.abort()
+        rest, last = await take_async(c, c.responses.resume(again))
         return taken + rest, last.response
 
     def act_sync(c: Any) -> tuple[list[Event], Any]:
@@ -877,6 +880,40 @@ def test_a_resumed_stream_that_is_refused_keeps_what_had_arrived(colour: str) ->
     assert isinstance(error, APIError)
     assert error.partial is not None
     assert error.partial.text == partial.text == "Hé"
+
+
+BURNT = answer(body("failed", error={"code": "server_error", "message": "burnt"}))
+# what a stored answer is asked for with, what the server answers each time, and how often it is asked
+ASKED_AGAIN: dict[str, tuple[str, Answer, int]] = {
+    "a look at what has failed": ("look", BURNT, 1),
+    "a look that is refused": ("look", Answer(503, body=b"{}"), 3),
+    "a stream that has begun": ("resume", Answer(body=[Drop()]), 1),
+    "a stream that is refused": ("resume", Answer(503, body=b"{}"), 3),
+}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ASKED_AGAIN)
+def test_a_stored_answer_is_asked_for_again_where_the_request_has_failed(name: str) -> None:
+    how, again, times = ASKED_AGAIN[name]
+    after_text = sum(len(sse(event, done=False)) for event in EVENTS[:6])
+    begun = cut(Answer(body=[STREAM]), after_text)
+
+    async def main() -> None:
+        settings: Any = {"api_key": KEY, "retry": Retry(3, base=0.001)}
+        async with AsyncClient("openai:m", base_url=f"{server.url}/v1", **settings) as client:
+            _, stream = await take_async(client, client.stream("hi", provider_options=BACKGROUND))
+            asked = (
+                client.responses.resume(stream).collect()
+                if how == "resume"
+                else client.responses.retrieve("r")
+            )
+            with pytest.raises(ProviderError):
+                await asked
+
+    with ScriptedServer(lambda request: begun if request.method == "POST" else again) as server:
+        asyncio.run(main())
+    assert [request.method for request in server.requests] == ["POST", *["GET"] * times]
 
 
 def refusals_async(url: str) -> list[str]:

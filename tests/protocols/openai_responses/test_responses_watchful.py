@@ -71,6 +71,13 @@ MIXED: dict[str, list[Event]] = {
         done("b", 1, "X"),
         completed("a"),
     ],
+    "an item's end in a place that is used": [
+        added("a"),
+        delta("a", "hello"),
+        done("a"),
+        done("b", text="X"),
+        completed(),
+    ],
     "the answer's end": [added("a"), delta("a", "hello"), done("a"), completed("b", text="X")],
 }
 WELL: dict[str, list[Event]] = {
@@ -140,6 +147,27 @@ def test_an_event_of_another_answer_is_an_error(name: str) -> None:
     assert raised.value.partial.text in ("", "he", "hello", "helloX", "X")
 
 
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (
+            completed("b", text="X"),
+            r"the item \('a',\) came, and the response's end lists \('b',\) in its place",
+        ),
+        (
+            completed("c", text="Y"),
+            r"the item \('a',\) came, and the response's end lists \('c',\) in its place",
+        ),
+        (completed("d"), r"the item \('b',\) came, and the response's end lists fewer items"),
+    ],
+)
+def test_an_end_of_another_answer_names_what_it_lists(end: Event, words: str) -> None:
+    is_one = "fewer" not in words
+    more = [] if is_one else [added("b", 1), done("b", 1, "X")]
+    with pytest.raises(ProtocolError, match=words):
+        read([added("a"), delta("a", "hello"), done("a"), *more, end], watchful=True)
+
+
 @pytest.mark.parametrize("name", WELL)
 def test_what_services_really_do_is_none(name: str) -> None:
     assert read(WELL[name], watchful=True) == "hello"
@@ -147,9 +175,15 @@ def test_what_services_really_do_is_none(name: str) -> None:
 
 @pytest.mark.parametrize("said", [delta("b", "X"), done("b", text="X")], ids=["a fragment", "an end"])
 def test_what_goes_on_with_an_item_by_a_new_id_must_be_the_next_event(said: Event) -> None:
-    for number, is_taken in ((2, True), (7, False), (1, False), (None, True)):
+    cases = (
+        ((0, 1, 2), True),
+        ((0, 1, 7), False),
+        ((0, 1, 1), False),
+        ((0, 1, None), True),
+        ((0, 5, None), True),
+    )
+    for numbers, is_taken in cases:
         decoder = ResponsesDecoder(ORIGIN, watchful=True)
-        numbers = (0, 1, number)
         for event, place in zip([CREATED, added("a"), said], numbers, strict=True):
             frame = msgspec.json.encode({**event, "sequence_number": place})
             if event is said and not is_taken:

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from brainwires_provider.integrations.responses.kept import kept_of, texts_of, texts_of_piece
-from brainwires_provider.protocols.openai_responses.parts import base64_of, encode_part
+from brainwires_provider.protocols.base.replay import base64_of
+from brainwires_provider.protocols.openai_responses.parts import encode_part
 from brainwires_provider.types import (
     Citation,
     Extra,

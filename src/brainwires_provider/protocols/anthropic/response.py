@@ -171,7 +171,6 @@ class AnthropicDecoder(DecoderBase):
     def _end(self) -> None:
         for builder in self._builders.values():
             builder.finish()
-        self._builders = {}
         self.ended = True
         raw = None if self._stop_reason is None else str(self._stop_reason)
         reason = _FINISH.get(raw, "other")

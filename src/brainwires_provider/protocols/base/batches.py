@@ -166,10 +166,10 @@ def lines_in(body: bytes, kind: type[T]) -> Iterator[T]:
     for line in body.splitlines():
         try:
             yield decoder.decode(line)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except (ValueError, RecursionError):
             try:  # NaN and lone surrogates, which some servers emit
                 yield decoder.decode(msgspec.json.encode(well_formed(decode_json(line))))
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+            except (ValueError, RecursionError):
                 continue
 
 

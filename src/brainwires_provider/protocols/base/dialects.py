@@ -295,4 +295,4 @@ def _refers_to_itself(root: Any) -> bool:
             return any(leads_back(inner, seen) for name, inner in value.items() if name != "$defs")
         return isinstance(value, list) and any(leads_back(inner, seen) for inner in value)
 
-    return leads_back(root, ("#",))
+    return leads_back(root, ())

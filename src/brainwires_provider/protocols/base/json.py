@@ -77,19 +77,11 @@ _TOO_DEEP = f"nested too deeply, in more than {_MAX_DEPTH} objects and lists"
 
 def _decode_ragged(data: bytes, error: ValueError) -> Any:
     try:
-        return json.loads(data if _is_utf8(data) else data.decode("utf-8-sig", "replace"))
+        return json.loads(data.decode("utf-8-sig", "replace"))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except ValueError:
         raise ValueError(str(error)) from None
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _quotes(data: bytes | str) -> int:
@@ -213,11 +205,10 @@ def _is_again(known: Any, value: Any, name: str) -> bool:
 
 def looks_like(body: bytes) -> str:
     """What bytes that are not the expected JSON look like, in words for an error message."""
-    head = body[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:400]
     if not head:
         return "an empty body"
-    lowered = head[:100].lower()
-    if lowered.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+    if head.lower().startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return f"an HTML page ({_excerpt(head)})"
     if head.startswith((b"data:", b"event:", b":")):
         return f"a server-sent event stream ({_excerpt(head)})"

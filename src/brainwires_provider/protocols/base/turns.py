@@ -117,9 +117,8 @@ class TurnEncoder(MessageEncoderBase, ABC):
     def encode_messages(self, messages: Sequence[Message]) -> None:
         """Fill `system` and `turns`. Raises UnsupportedError for what the API cannot express."""
         leading = True
-        places = in_order(messages, self)
-        messages = [message for _, message in places]
-        for place, (index, message) in enumerate(places):
+        placed = [*in_order(messages, self)]
+        for index, message in placed:
             self.at = (index,)
             role = message.role
             if message.name is not None:
@@ -137,14 +136,13 @@ class TurnEncoder(MessageEncoderBase, ABC):
                 if leading:
                     self.system += self.encode_parts(message.content)
                 else:
-                    self._later_system(message, _answers(messages, place + 1))
+                    self._later_system(message)
             else:
                 leading = False
                 self._user(message)
-                if self._waiting and not _answers(messages, place + 1):
-                    self._release()
+                self._release()
         self._release()
-        if messages and messages[-1].role == "assistant":
+        if placed and placed[-1][1].role == "assistant":
             self._trim_prefill()
 
     def _trim_prefill(self) -> None:
@@ -288,8 +286,8 @@ class TurnEncoder(MessageEncoderBase, ABC):
         """Whether a leading system message can be in `system`; what has fields of its own stays a message."""
         return not message.extra and all(isinstance(part, self.instructions) for part in message.content)
 
-    def _later_system(self, message: Message, result_follows: bool) -> None:
-        if self._is_after_user() and not result_follows:
+    def _later_system(self, message: Message) -> None:
+        if self._is_after_user():
             self._place(message)
         else:
             self._waiting.append((self.at[0], message))
@@ -329,10 +327,3 @@ def is_plain(part: Part) -> TypeGuard[TextPart]:
         and bool(part.text)
         and not part.text.isspace()
     )
-
-
-def _answers(messages: Sequence[Message], index: int) -> bool:
-    """Whether the message at an index has the results of calls."""
-    if index >= len(messages) or messages[index].role not in ("user", "tool"):
-        return False
-    return any(isinstance(part, ToolResultPart) for part in messages[index].content)

@@ -97,7 +97,7 @@ def named_error(
     """The error of this name, or of the name that the body has."""
     name = name or _name_in(body)
     if name is None and (body.get("error") or body.get("code")):  # as gateways in front of Bedrock do
-        return _classified(error_in_body(body, status=status, headers=headers, now=now, partial=partial))
+        return _classified(error_in_body(body, status=status, partial=partial))
     inner = body.get("Output") if isinstance(body.get("Output"), Mapping) else body
     assert isinstance(inner, Mapping)
     message = inner.get("message") or inner.get("Message") or inner.get("originalMessage")

@@ -95,9 +95,8 @@ class BedrockEmbeddings:
 
 def _vendor(model: str) -> str:
     """`amazon` or `cohere`, from an id, an inference profile's id (`us.cohere.…`) or an ARN."""
-    name = model.rpartition("/")[2]
     for vendor, family in (("amazon", "amazon.titan-embed"), ("cohere", "cohere.embed")):
-        if family in name:
+        if family in model:
             return vendor
     raise UnsupportedError(
         f"{model!r} is no model whose embeddings are built: those of amazon.titan-embed… and cohere.embed… are"

@@ -324,7 +324,6 @@ class PartBuilder:
 
     def _call(self, value: Any) -> None:
         if self.part is None:
-            self._value = {}
             self._open("toolUse", {})
         part = self.part
         assert part is not None

@@ -408,7 +408,7 @@ class _Finder:
     """Finds the text that a citation is of."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = [text.encode("utf-8", "replace") for text in texts]
+        self._texts = [text.encode() for text in texts]
         self._left = _MAX_SEARCH
 
     def find(self, citation: Citation, segment: Mapping[str, Any]) -> int:

@@ -85,7 +85,6 @@ class HistoryEncoder(PartEncoder):
         for index, other in others:
             self.at = (*at, index)
             content.append(self.encode_part(other))
-        self.at = at
         extra = self.reader.take_extra(message)
         if content or extra or not results:
             empty = [{"type": "text", "text": ""}]

@@ -270,6 +270,7 @@ class Choosing:
         self.question = question
         self.prior = prior
         self.usage = Usage()
+        self._is_complete = True
 
     def route(self, text: str) -> Steps[tuple[str, Mapping[str, float]]]:
         """The chosen label, and each label's probability: none where the engine does not report it.
@@ -348,7 +349,8 @@ class Choosing:
 
     def _count(self, usage: Usage) -> None:
         sums = {name: getattr(self.usage, name) + getattr(usage, name) for name in _COUNTS}
-        self.usage = Usage(**sums, complete=usage.complete)
+        self._is_complete = self._is_complete and usage.complete
+        self.usage = Usage(**sums, complete=self._is_complete)
 
 
 def _parting(group: Sequence[str], tokens: Tokens) -> tuple[tuple[int, ...], dict[int, list[str]]]:

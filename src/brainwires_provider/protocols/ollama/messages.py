@@ -56,14 +56,19 @@ class HistoryEncoder(PartEncoder):
                 encoded.append(self._plain(message))
         return encoded
 
-    def encode_content(self, parts: Sequence[Part]) -> tuple[str, list[str]]:
-        """The text and the images of a message with nothing else. Raises UnsupportedError."""
+    def encode_content(
+        self, parts: Sequence[Part], places: Sequence[int] | None = None
+    ) -> tuple[str, list[str]]:
+        """The text and the images of a message with nothing else. Raises UnsupportedError.
+
+        `places` are those of the parts in their message, where others are left out.
+        """
         if len(parts) == 1 and type(parts[0]) is TextPart:
             return parts[0].text, []
         at = self.at
         texts: list[str] = []
         images: list[str] = []
-        for index, part in enumerate(parts):
+        for index, part in zip(places or range(len(parts)), parts, strict=True):
             if type(part) is TextPart:
                 texts.append(part.text)
                 continue
@@ -93,8 +98,8 @@ class HistoryEncoder(PartEncoder):
         wire = self._message(role, message.content)
         return wire if not message.extra else {**wire, **self.reader.take_extra(message)}
 
-    def _message(self, role: str, parts: Sequence[Part]) -> Wire:
-        text, images = self.encode_content(parts)
+    def _message(self, role: str, parts: Sequence[Part], places: Sequence[int] | None = None) -> Wire:
+        text, images = self.encode_content(parts, places)
         wire: Wire = {"role": role, "content": text}
         if images:
             wire["images"] = images
@@ -112,7 +117,8 @@ class HistoryEncoder(PartEncoder):
             encoded.append(self._result(part))
         self.at = at
         if others:
-            wire = self._message(message.role, [part for _, part in others])
+            places, parts = zip(*others, strict=True)
+            wire = self._message(message.role, parts, places)
             encoded.append({**wire, **self.reader.take_extra(message)})
         return encoded
 

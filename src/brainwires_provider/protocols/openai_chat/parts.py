@@ -456,7 +456,6 @@ class AudioBuilder:
         """End the part, if there is one. Its format is the one that was asked for: the wire does not say it."""
         if self._part is not None:
             self._decoder.parts.close(self._part)
-            self._part = None
 
 
 # -- citations --------------------------------------------------------------------------------------------

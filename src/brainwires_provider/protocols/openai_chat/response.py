@@ -253,7 +253,6 @@ class ChatDecoder(DecoderBase):
             is_other = value is not None and name not in _TOLD and (value or name not in _MESSAGE)
             if is_other or name in _REASONING:
                 return False
-        self._choice_seen = True
         self._raw_finish = None if (reason := choice.get("finish_reason")) is None else str(reason)
         self.parts.text(self.empty_text or TextPart("", origin=self.origin), text)
         return True
@@ -347,20 +346,17 @@ class ChatDecoder(DecoderBase):
             if self._refusal is None:
                 self._refusal = self.parts.open(RefusalPart("", origin=self.origin))
             self.parts.add(self._refusal, refusal)
-        annotations = message.get("annotations")
-        if annotations and type(annotations) is list:
+        if annotations := objects_in(message.get("annotations")):
             self.check_citations(len(self._citations) + len(annotations))
             self._citations += citations_of(annotations)
             index = self._text.index if self._text else None
-            self.parts.events += [OpaqueDelta(index, "citation", a) for a in objects_in(annotations)]
+            self.parts.events += [OpaqueDelta(index, "citation", a) for a in annotations]
         if audio := message.get("audio"):
             self._audio = self._audio or AudioBuilder(self)
             self._audio.feed(audio)
-        images = message.get("images")
-        if images and type(images) is list:
-            for image in objects_in(images):
-                part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
-                self.parts.whole(part)
+        for image in objects_in(message.get("images")):
+            part = decode_image(image, self.origin) or OpaquePart("image", image, origin=self.origin)
+            self.parts.whole(part)
         if calls := objects_in(message.get("tool_calls")):
             self._calls = self._calls or CallBuilder(self)
             self._calls.feed(map(decode_fragment, calls), whole=whole)
@@ -401,7 +397,7 @@ class ChatDecoder(DecoderBase):
                 if choice["index"] == index:
                     self._streamed({**choice, "index": 0})
         except _MISSHAPEN as error:
-            self._misshapen(error, repr(others[0]).encode("utf-8", "replace"))
+            self._misshapen(error, repr(others[0]).encode())
         self._raw_finish = reason or self._raw_finish
 
     def _end(self) -> list[Event]:

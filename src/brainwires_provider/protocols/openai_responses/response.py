@@ -200,6 +200,8 @@ class ResponsesDecoder(DecoderBase):
             self.ended = True
             self.extra.pop("error", None)
             raise failed_error(response, self.partial(), self.origin)
+        for builder in self._items.all:
+            builder.close()
         self.parts.close_all()
         self.ended = True
         self._items, self._audio, self._piece = StreamedItems(), None, None  # they refer back to here
@@ -344,7 +346,7 @@ class ResponsesDecoder(DecoderBase):
     # -- pieces ----------------------------------------------------------------------------------------------
 
     def _on_piece_added(self, event: dict[str, Any]) -> None:
-        builder = self._of(event, "", begin=False)
+        builder = self._of(event, "")
         if builder is None or not builder.is_a("message"):
             builder = self._of(event, "message", begin=builder is None)
         if builder is not None:
@@ -422,10 +424,8 @@ class ResponsesDecoder(DecoderBase):
         self.start()
         self._audio = self._audio or AudioBuilder(self.parts, self.origin)
         kind = event["type"].removeprefix("response.")
-        if kind == "audio.delta":
-            self._audio.add(event, kind, sound=event["delta"])
-        else:
-            self._audio.add(event, kind, transcript=event["delta"])
+        what = "sound" if kind == "audio.delta" else "transcript"
+        self._audio.add(event, kind, **{what: event["delta"]})
 
     def _on_nothing(self, event: dict[str, Any]) -> None:
         """An event that says again what its neighbours say."""
@@ -440,10 +440,10 @@ class ResponsesDecoder(DecoderBase):
             self.broken(f"is this a Responses endpoint? An event without a type came: {looks_like(data)}")
 
     def _no_output(self, value: dict[str, Any], body: bytes) -> NoReturn:
+        if value.get("id") and (value.get("error") or value.get("status") == "failed"):
+            self._top(value)
+            self._end({**value, "output": []})
         if value.get("error") or (value.get("message") and not value.get("id")):
-            if value.get("id"):
-                self._top(value)
-                raise failed_error(value, self.partial(), self.origin)
             error = error_in_body(value, status=None, partial=self.partial())
             error.provider, error.model = self.origin.provider, self.origin.model
             raise error
