@@ -160,6 +160,7 @@ START = b'{"id":"second"}'
         (sse(*ANSWER, b"[DONE]", end=b""), ["Hi there"], None),
         (sse(*ANSWER, START), ["Hi there"], None),
         (sse(*ANSWER, START, *ANSWER), ["Hi there", "Hi there"], None),
+        (sse(*ANSWER, START, b'{"no', *ANSWER), ["Hi there", "Hi there"], None),
         (sse(*ANSWER, START) + b'data: {"cho', ["Hi there"], StreamInterrupted),
         (sse(*ANSWER) + b'data: {"cho', ["Hi there"], None),
         (sse(*ANSWER, ANSWER[0]), ["Hi there", "Hi…"], StreamInterrupted),
@@ -178,6 +179,11 @@ def test_streams(body: bytes, answers: list[str], failure: type[ProviderError] |
     assert partial is not None
     if answers and answers[-1].endswith("…"):
         assert partial.message.text == answers[-1][:-1]
+
+
+def test_an_answer_has_no_id_of_one_that_broke_before_it() -> None:
+    events, _ = read(sse(*ANSWER, START, b'{"no', *ANSWER), framing_named("sse"))
+    assert [event.id for event in events if isinstance(event, ResponseStart)] == ["i", "i"]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,31 @@ def test_labels_that_begin_alike() -> None:
     assert (choosing.usage.cache_read, choosing.usage.output_tokens) == (len(choices), len(choices))
 
 
+class Forgetful(Toy):
+    """Its `place`-th completion, if there is one, tells no counts."""
+
+    def __init__(self, place: int | None, *, tells: bool) -> None:
+        super().__init__(tells=tells)
+        self.place = place
+
+    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        told = super().answer(path, body)
+        if path == "/completion" and sum(path == asked for asked, _ in self.asked) - 1 == self.place:
+            del told["tokens_evaluated"]
+        return told
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_counts_are_complete_if_those_of_every_request_are(tells: bool) -> None:
+    for place in (None, 0, 1, 2):
+        choosing = Choosing(question_of(["a", "b"]))
+        toy = Forgetful(place, tells=tells)
+        toy.route(choosing, "x")
+        count = sum(path == "/completion" for path, _ in toy.asked)
+        assert choosing.usage.output_tokens == count - (place is not None)
+        assert choosing.usage.complete is (place is None)
+
+
 def test_what_is_asked_of_the_engine() -> None:
     toy = Toy()
     question = question_of(["a", "b"], "Which letter?", [("say a", "a")], "m")

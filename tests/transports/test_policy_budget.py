@@ -23,6 +23,7 @@ from brainwires_provider import (
     Timeouts,
 )
 from brainwires_provider._core import admission
+from brainwires_provider._core.counting import at_most, measured
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, Drop, FakeProvider, Gate, RecordedRequest, ScriptedServer, sse
 from chat_answers import chunk
@@ -381,15 +382,62 @@ def test_what_is_counted_of_calls_that_are_no_chat(name: str, monkeypatch: pytes
     assert (stats.spent_usd > 0) is (spent > 0) and stats.spent_usd < Decimal("0.001")
 
 
-def test_what_costs_nothing_is_done_with_an_empty_budget() -> None:
+def test_embeddings_cost_what_the_model_costs_that_has_made_them() -> None:
+    """Under another name than it was asked by: text-embedding-3-small costs 0.02 $ a million."""
+    used = {"prompt_tokens": 500, "total_tokens": 500}
+    body = EMBEDDED | {"usage": used, "model": "text-embedding-3-small"}
+    transport = FakeProvider(
+        Answer(headers={"content-type": "application/json"}, body=json.dumps(body).encode())
+    )
+
     async def main() -> Any:
-        transport = FakeProvider(lambda _: Answer(body=b'{"data": [{"id": "m"}]}'))
-        async with AsyncClient(
-            "openai-chat:m", api_key="k", transport=transport, budget=Budget(usd=0)
-        ) as client:
+        budget = Budget(usd=1, unpriced="allow")
+        async with AsyncClient("openai-chat:ours", api_key="k", transport=transport, budget=budget) as client:
+            await client.embed("hi")
+            return client.stats()
+
+    stats = asyncio.run(main())
+    assert (stats.spent_usd, stats.spent_tokens) == (Decimal("0.00001"), 500)
+
+
+@pytest.mark.parametrize("budget", [Budget(usd=0), Budget(tokens=INPUT + 16_384 + 50)])
+def test_what_costs_nothing_is_done_whatever_is_left(budget: Budget) -> None:
+    """Of an empty budget, and of one that an answer has used more of than there was."""
+    used = USAGE | {"prompt_tokens": 90_000, "total_tokens": 90_010}
+    more = Answer(body=json.dumps({"id": "c", "choices": [CHOICE], "usage": used}).encode())
+    models = Answer(body=b'{"data": [{"id": "m"}]}')
+
+    async def main() -> Any:
+        transport = FakeProvider([more, models] if budget.tokens else models)
+        async with AsyncClient("openai-chat:m", api_key="k", transport=transport, budget=budget) as client:
+            if budget.tokens:
+                await client.chat("Hi")
+                assert isinstance(await tried(client.chat("Hi")), BudgetExceededError)
             return await client.models()
 
     assert [model.id for model in asyncio.run(main())] == ["m"]
+
+
+# the tier that is asked for: how often the usual price of a token it costs
+TIERS: dict[str | None, Decimal] = {None: Decimal(1), "priority": Decimal(2), "flex": Decimal("0.5")}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_what_is_reserved_in_dollars_is_the_most_at_the_tier_that_is_asked_for(tier: str | None) -> None:
+    """Of gpt-5, whose input costs 1.25 $ and whose output 10 $ a million; and as many tokens beside it."""
+    reserved: list[Any] = []
+
+    def answer(request: RecordedRequest) -> Answer:
+        reserved.append((client.stats(), at_most(measured(request.json()))))
+        return WHOLE
+
+    budget = Budget(usd=9, tokens=90_000)
+    client = AsyncClient("openai-chat:gpt-5", api_key="k", transport=FakeProvider(answer), budget=budget)
+    asyncio.run(client.chat("Hi", max_tokens=100, extra_body={"service_tier": tier} if tier else {}))
+    ((stats, (input, output)),) = reserved
+    assert output == 100 and stats.reserved_tokens == input + output
+    dollars = (Decimal(input) * Decimal("1.25") + Decimal(output) * 10) / 1_000_000
+    assert stats.reserved_usd == dollars * TIERS[tier]
 
 
 def broken_key() -> str:

@@ -56,6 +56,7 @@ from brainwires_provider.testing import (
     sse,
 )
 from chat_answers import TEXT, WHOLE, chunk
+from virtual_time import virtually
 from waits import noted
 
 BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
@@ -469,6 +470,23 @@ def test_limits_are_those_of_each_model() -> None:
 
     with ScriptedServer([DOWN, GOOD]) as server:
         assert asyncio.run(main(server.url)) == ([("m", 1), ("other", 1)], 0)
+
+
+def test_the_error_of_a_model_without_a_place_is_reported_as_its_own() -> None:
+    named: list[str] = []
+
+    async def main() -> None:
+        answers = iter([GOOD, DOWN])
+        settings: Any = {"fallback": ["openai-chat:other"], "retry": ONE, "limits": Limits(rpm=1)}
+        settings |= {"api_key": "k", "transport": FakeProvider(lambda _: next(answers))}
+        settings["on_error"] = lambda call, _: named.append(call.model)
+        async with AsyncClient("openai-chat:m", **settings) as client:
+            await client.chat("Hi", model="openai-chat:other", fallback=())
+            with pytest.raises(RequestTimeout, match="no place within the limits"):
+                await client.chat("Hi", timeouts=Timeouts(total=5))
+
+    virtually(main())
+    assert named == ["other"]
 
 
 def test_a_stored_answer_is_asked_for_elsewhere_only_where_it_was_refused() -> None:

@@ -173,20 +173,36 @@ def test_reasoning_that_was_delivered_is_discarded() -> None:
     assert found.text == "Hello" and found.reasoning == ""
 
 
-def test_reasoning_that_was_delivered_before_a_cut_is_discarded() -> None:
-    """The first has failed when the second is answered."""
+@pytest.mark.parametrize("refused", [0, 2])
+def test_reasoning_that_was_delivered_before_a_cut_is_discarded(refused: int) -> None:
+    """The first has failed when the second is answered; before, it was refused so often."""
     thinks = sse(chunk({"reasoning_content": "Hm."}), done=False)
-    events, _ = run(
-        [Answer(body=[thinks, Gate("cut"), Drop()]), Answer(body=[Gate("second"), TEXT])],
+    cut, answered = Answer(body=[thinks, Gate("cut"), Drop()]), Answer(body=[Gate("second"), TEXT])
+    steps = (
         ((lambda _, sending: sending._delivered), later(31)),
-        (requests(2), lambda server: server.open("cut")),
+        (requests(2 + refused), lambda server: server.open("cut")),
         ((lambda _, sending: sending._error), lambda server: server.open("second")),
-        how="events",
-        retry=Retry(1),
     )
+    settings: Any = {"retry": Retry(1 + refused, base=0)}
+    events, _ = run([*[DOWN] * refused, cut, answered], *steps, how="events", **settings)
 
     (restart,) = [event for event in events if isinstance(event, ResponseRestart)]
     assert [part.text for part in restart.attempt.superseded] == ["Hm."] and not restart.attempt.is_cancelled
+    found, _ = run([*[DOWN] * refused, cut, answered], *steps, how="stream", **settings)
+    assert [each.status for each in found.attempts] == [503] * refused + [None]
+
+
+def test_reasoning_of_the_one_that_is_discarded_was_delivered_only_if_it_is_the_first_s() -> None:
+    first = Answer(body=[sse(chunk({"reasoning_content": "Hm."}), done=False), Gate("first"), TEXT])
+    has_begun: Step = (
+        (lambda _, sending: sending._second and sending._second.attempt.begun),
+        lambda server: server.open("first"),
+    )
+    due: Step = ((lambda _, sending: sending._delivered), later(31))
+    found, _ = run([first, THINKS], due, has_begun, how="stream")
+
+    assert (found.reasoning, found.text) == ("Hm.", "Hello")
+    assert [(each.is_cancelled, each.superseded) for each in found.attempts] == [(True, ())]
 
 
 def test_a_second_that_was_ready_before_the_caller_reads_on_is_the_answer() -> None:
@@ -264,9 +280,10 @@ def test_the_second_fails_and_the_first_answers() -> None:
         return Answer(body=[Gate("first"), TEXT]) if len(seen) == 1 else DOWN
 
     async def main(server: ScriptedServer) -> Any:
-        async with AsyncClient(
-            "openai-chat:gpt-4o", base_url=server.url, api_key="k", hedge=AT_ONCE
-        ) as client:
+        settings: Any = {"hedge": Hedge(0.02, "openai-chat:other", share=1), "api_key": "k"}
+        settings |= {"on_request": lambda call: named.append(call.model)}
+        settings |= {"on_response": lambda call, _: named.append(f"{call.model} has answered")}
+        async with AsyncClient("openai-chat:gpt-4o", base_url=server.url, **settings) as client:
             stream = client.stream("Hi")
             call = asyncio.ensure_future(stream.collect())
             sending: Any = stream._sending
@@ -276,9 +293,11 @@ def test_the_second_fails_and_the_first_answers() -> None:
             return await call
 
     seen: list[RecordedRequest] = []
+    named: list[str] = []
     with ScriptedServer(answer) as server:
         found = asyncio.run(main(server))
     assert found.text == "Hello" and [each.status for each in found.attempts] == [503]
+    assert named == ["gpt-4o", "other", "gpt-4o has answered"]
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("the vault is closed"), asyncio.CancelledError()])
@@ -321,6 +340,7 @@ def test_a_second_that_ends_in_any_way_leaves_the_first_alone(
     else:
         assert found.text == "Hello"
         assert f"raised {type(fault).__name__}" in caplog.text and "vault" not in caplog.text
+        assert {record.name for record in caplog.records} == {"brainwires_provider"}
 
 
 def test_the_cost_of_the_loser_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,9 +396,14 @@ def test_the_second_is_planned_with_the_call_s_policies_and_is_its_only_attempt(
 
 
 def test_another_model_is_asked_with_its_own_name() -> None:
-    found, seen = run([STUCK, GOOD], hedge=Hedge(0.02, "openai-chat:other", share=1))
+    named: list[str] = []
+    hooks: Any = {"on_request": lambda call: named.append(call.model)}
+    found, seen = run([STUCK, GOOD], hedge=Hedge(0.02, "openai-chat:other", share=1), **hooks)
 
     assert [request.json()["model"] for request in seen] == ["gpt-4o", "other"]
+    (lost,) = found.attempts
+    assert lost.model == "openai-chat:gpt-4o" and "to openai-chat:other, was answered first" in lost.error
+    assert [request.json()["model"] for request in seen] == named == ["gpt-4o", "other"]
     assert found.attempts[0].model == "openai-chat:gpt-4o"
 
 

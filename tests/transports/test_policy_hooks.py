@@ -13,13 +13,22 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, CallInfo, Client, ConfigError, ProviderError, RateLimitError
+from brainwires_provider import (
+    AsyncClient,
+    CallInfo,
+    Client,
+    ConfigError,
+    PreparedRequest,
+    ProviderError,
+    RateLimitError,
+    Report,
+)
 from brainwires_provider._core import watch
 from brainwires_provider._core.hooks import Hooks
 from brainwires_provider._core.watch import LOGGER, log_to_stderr
-from brainwires_provider.testing import Answer, Drop, ScriptedServer, Stall, sse
+from brainwires_provider.testing import Answer, Drop, FakeProvider, ScriptedServer, Stall, sse
 from chat_answers import TEXT, WHOLE, chunk
-from virtual_time import virtually
+from virtual_time import VirtualLoop, virtually
 from waits import noted
 
 BUSY = Answer(429, {}, b'{"error": {"message": "slow down, sk-secret"}}')
@@ -210,6 +219,47 @@ def test_closing_waits_for_hooks_five_seconds_at_most() -> None:
     assert ended == ["whole", "cancelled"]
 
 
+def test_closing_waits_neither_for_the_hook_that_closes_nor_for_those_of_another_loop() -> None:
+    closed: list[tuple[str, float]] = []
+
+    async def close(name: str) -> None:
+        await hooks.aclose()
+        closed.append((name, asyncio.get_running_loop().time()))
+
+    async def slow(name: str) -> None:
+        await asyncio.sleep(1)
+        await close(name)
+
+    async def begin(hook: Any, name: str) -> None:
+        hooks.on_request = hook
+        hooks.call("on_request", name)
+        await asyncio.sleep(0)
+
+    hooks = Hooks()
+    virtually(begin(close, "itself"))
+    with asyncio.Runner(loop_factory=VirtualLoop) as other:
+        other.run(begin(slow, "of another loop"))
+        virtually(close("here"))
+        other.run(close("there"))
+    assert closed == [("itself", 0.0), ("here", 0.0), ("of another loop", 1.0), ("there", 1.0)]
+
+
+def test_a_client_that_is_closed_waits_for_its_hooks() -> None:
+    done: list[float] = []
+
+    async def on_response(*_: Any) -> None:
+        await asyncio.sleep(3)
+        done.append(asyncio.get_running_loop().time())
+
+    async def main() -> None:
+        settings: Any = {"on_response": on_response, "transport": FakeProvider(lambda _: GOOD)}
+        async with AsyncClient("openai-chat:m", api_key="k", **settings) as client:
+            await client.chat("hi")
+        assert done == [3]
+
+    virtually(main())
+
+
 def test_a_copied_client_has_the_same_hooks_and_waits_for_its_own_alone() -> None:
     seen, gate = Seen(), asyncio.Event()
 
@@ -340,6 +390,20 @@ def test_a_level_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINWIRES_LOG", "loud")
     with pytest.raises(ConfigError, match="debug, info"):
         AsyncClient("openai-chat:m", api_key="k")
+
+
+def test_a_request_that_cannot_be_made_is_shown_empty() -> None:
+    seen = Seen()
+
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", api_key="k", **seen.sync()) as client:
+            with pytest.raises(ConfigError):
+                await client.chat("hi", extra_headers={"a b": "c"})
+
+    asyncio.run(main())
+    assert seen.names == ["request", "error"]
+    for _, info, _ in seen.calls:
+        assert info.request == PreparedRequest("POST", "", {}, b"", Report())
 
 
 def test_an_error_that_a_hook_sees_is_the_one_that_is_raised() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from asyncio import CancelledError
 from typing import Any
 
@@ -23,6 +24,7 @@ from brainwires_provider import (
     Response,
     ResponseEnd,
     Retry,
+    SharedServerError,
     StreamInterrupted,
     StreamTimeout,
     TextDelta,
@@ -32,7 +34,16 @@ from brainwires_provider import (
 from brainwires_provider._core.gate import Gate as Gate_
 from brainwires_provider._core.limits import Amounts
 from brainwires_provider._core.waits import Waits
-from brainwires_provider.testing import Answer, Drop, Gate, RecordedRequest, ScriptedServer, Stall, sse
+from brainwires_provider.testing import (
+    Answer,
+    Drop,
+    FakeProvider,
+    Gate,
+    RecordedRequest,
+    ScriptedServer,
+    Stall,
+    sse,
+)
 from chat_answers import WHOLE, chunk
 from waits import noted
 
@@ -230,7 +241,7 @@ def test_who_waits_for_a_place_can_leave(leave: str) -> None:
     async def main(url: str) -> BaseException | str:
         timeouts = Timeouts(first_event=0.1, total=0.3 if leave == "total" else 60)
         client = asking(url, Limits(rpm=1), timeouts=timeouts)
-        await client.chat("Hi")
+        await client.chat("Hi", timeouts=Timeouts(total=60))
         asked = asyncio.create_task(client.chat("Hi"))
         await asyncio.sleep(0.15)  # longer than `first_event`, which does not count here
         if leave == "cancel":
@@ -246,7 +257,9 @@ def test_who_waits_for_a_place_can_leave(leave: str) -> None:
         found = asyncio.run(main(server.url))
         assert len(server.requests) == 1
     kind = {"cancel": asyncio.CancelledError, "close": ConfigError, "total": RequestTimeout}[leave]
-    assert type(found) is kind and (leave != "total" or "no place within the limits" in str(found))
+    assert type(found) is kind
+    if isinstance(found, RequestTimeout):
+        assert found.clock == "total" and "no place within the limits" in str(found)
 
 
 def test_who_waited_on_a_loop_that_was_closed_takes_no_place() -> None:
@@ -317,3 +330,39 @@ def test_a_limit_of_the_output_holds_where_the_provider_counts_only_the_input() 
     body = json.dumps({"candidates": [said], "usageMetadata": usage, "modelVersion": "m"}).encode()
     with ScriptedServer([Answer(body=body)]) as server:
         asyncio.run(main(server.url))
+
+
+def test_limits_hold_here_while_their_server_is_away_and_a_budget_on_it_is_refused() -> None:
+    async def refused(client: AsyncClient, **args: Any) -> None:
+        with pytest.raises(SharedServerError, match="does not answer") as caught:
+            await client.chat("Hi", **args)
+        assert caught.value.provider == "openai-chat"
+
+    async def alone(client: AsyncClient) -> None:
+        assert (await client.chat("Hi")).text == "Hello"
+        assert (client.stats().running, client.stats().spent_tokens) == (0, 4)
+        (shown,) = client.stats().limits
+        assert (shown.kind, shown.limit, shown.used) == ("requests", 9, 0)  # as last heard of the server
+        await refused(client, budget=Budget(tokens=10**6, scope="all"))  # nobody knows what others have spent
+        await client.aclose()
+
+    with socket.socket() as silent, ScriptedServer([Answer(body=WHOLE)]) as server:
+        silent.bind(("127.0.0.1", 0))  # nobody listens there
+        away = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        asyncio.run(refused(asking(server.url, Limits(rpm=9, shared=away))))
+        own = Limits(rpm=9, shared=away, when_down="local")
+        asyncio.run(alone(asking(server.url, own, budget=Budget(tokens=10**6))))
+        assert len(server.requests) == 1
+
+
+def test_a_client_asks_the_server_of_its_limits_on_each_loop_anew() -> None:
+    async def ask(client: AsyncClient) -> str:
+        return (await client.chat("Hi")).text
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody listens there
+        away = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        limits = Limits(concurrency=1, shared=away, when_down="local")
+        client = AsyncClient("openai-chat:m", api_key="k", transport=FakeProvider("Hello"), limits=limits)
+        assert [asyncio.run(ask(client)) for _ in range(2)] == ["Hello", "Hello"]
+        asyncio.run(client.aclose())

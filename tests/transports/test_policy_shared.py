@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ from brainwires_provider import (
     OpenAIResponsesOptions,
     ProviderConfig,
     RequestTimeout,
-    SharedServerError,
     Timeouts,
 )
 from brainwires_provider._core.shared import name_of
@@ -36,7 +36,7 @@ KEY, PASSWORD = "sk-planted-key-of-the-provider", "planted-password-of-redis"
 
 
 @pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
+def kept() -> Iterator[RedisServer]:
     with (
         tempfile.TemporaryDirectory() as folder,
         RedisServer("redis-server", Path(folder), "--requirepass", PASSWORD) as server,
@@ -45,9 +45,11 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def empty(redis: RedisServer) -> None:
-    ask(redis, "flushall")
+@pytest.fixture
+def redis(kept: RedisServer) -> RedisServer:
+    """The server, without what other tests have left there."""
+    ask(kept, "flushall")
+    return kept
 
 
 def ask(redis: RedisServer, *words: Any) -> Any:
@@ -146,25 +148,6 @@ def test_a_budget_of_a_named_scope_is_spent_by_all(redis: RedisServer) -> None:
         asyncio.run(main(server.url))
 
 
-def test_while_the_server_is_away(tmp_path: Path) -> None:
-    with RedisServer("redis-server", tmp_path) as away:
-        away.kill()
-
-    async def main(url: str) -> None:
-        async with asking(url, Limits(rpm=9, shared=away.url)) as client:
-            with pytest.raises(SharedServerError, match="does not answer") as caught:
-                await client.chat("Hi")
-            assert caught.value.provider == "openai-chat" and not server.requests
-        async with asking(url, Limits(rpm=9, shared=away.url, when_down="local")) as client:
-            assert (await client.chat("Hi")).text == "Hello"
-            with pytest.raises(SharedServerError):  # no process knows what the others have spent
-                await client.chat("Hi", budget=Budget(tokens=10**6, scope="all"))
-
-    with ScriptedServer(lambda _: Answer(body=WHOLE)) as server:
-        asyncio.run(main(server.url))
-        assert len(server.requests) == 1
-
-
 # name: the URL, what the variable SHARED_URL holds, what the error says
 WRONG: dict[str, tuple[str, str, str]] = {
     "a password": ("redis://:{password}x@127.0.0.1:{port}/0", "", "refuses: invalid username-password pair"),
@@ -202,7 +185,8 @@ def test_what_has_a_place_of_its_own_on_the_server(monkeypatch: pytest.MonkeyPat
     async def main() -> None:
         places = [await place(*each) for each in OTHERS.values()]
         assert len(set(places)) == len(OTHERS)
-        assert all(each.startswith("brainwires:limits:{openai") and each.endswith("}") for each in places)
+        form = re.compile(r"brainwires:limits:\{openai(-chat)?:m(%2Fn)?:[0-9a-f]{16}-[0-9a-f]{16}\}")
+        assert all(map(form.fullmatch, places))
         assert not any(KEY in each or "m/n" in each for each in places)
         for key, numbers in ((EnvKey("SHARED_KEY"), {"rpm": 9}), (KEY, {"rpm": 9.0})):
             assert await place("openai-chat:m", key, numbers) == places[0]
@@ -214,11 +198,12 @@ def test_what_has_a_place_of_its_own_on_the_server(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_url_is_named_and_shows_no_secret(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     url, variable, message = WRONG[name]
+    port = request.getfixturevalue("redis").port if message.startswith("refuses") else 9  # else none is asked
     monkeypatch.setenv("SHARED_URL", variable)
-    limits = Limits(rpm=9, shared=url.format(password=PASSWORD, port=redis.port), when_down="local")
+    limits = Limits(rpm=9, shared=url.format(password=PASSWORD, port=port), when_down="local")
 
     async def main() -> None:
         async with asking("http://127.0.0.1:9/v1", limits) as client:

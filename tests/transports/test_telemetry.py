@@ -61,7 +61,7 @@ from brainwires_provider import (
     __version__,
     load_config,
 )
-from brainwires_provider._core.telemetry import SCHEMA_URL, Instruments, tool_span
+from brainwires_provider._core.telemetry import SCHEMA_URL, Instruments, suppressed, tool_span
 from brainwires_provider._core.telemetry_values import (
     content_of,
     provider_of,
@@ -353,7 +353,8 @@ def test_chunks_of_a_stream() -> None:
     ]
     recorded, _ = run([Answer(body=body)], "stream")
     (each,) = recorded.points["gen_ai.client.inference.time_per_output_chunk"]
-    assert each.count == 3 and each.min > 0.01
+    (duration,) = recorded.points["gen_ai.client.inference.duration"]
+    assert each.count == 3 and each.min > 0.01 and each.sum <= duration.sum
 
 
 def test_embeddings() -> None:
@@ -450,6 +451,14 @@ def test_everything_is_recorded_by_this_package_in_this_version() -> None:
 def test_what_is_no_inference_has_no_span() -> None:
     recorded, _ = run([Answer(body=b'{"data": [{"id": "m1"}]}')], "models")
     assert recorded.spans == [] and recorded.points == {}
+
+
+def test_a_call_within_a_framework_that_records_it_itself_has_no_span() -> None:
+    with suppressed():
+        recorded, _ = run([GOOD], "chat")
+    assert recorded.spans == [] and recorded.points == {}
+    after, _ = run([GOOD], "chat")
+    assert after.span and after.points
 
 
 # -- what was asked for --------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ def test_a_text_that_came_at_once_is_the_first_part() -> None:
     parts.text(seed, "a")
     assert parts.take() == [PartStart(0, seed), TextDelta(0, "a"), PartEnd(0, whole)]
     assert (parts.parts(), parts.kinds, parts.count) == ((whole,), {TextPart}, 1)
+    parts.whole(SEEN)
+    assert parts.parts() == (whole, SEEN)
 
 
 def test_what_is_open_ends_in_the_order_of_its_start() -> None:
@@ -125,7 +127,7 @@ def test_what_is_open_ends_in_the_order_of_its_start() -> None:
 def test_sound_and_its_transcript_are_one_part() -> None:
     parts = Assembler()
     audio = AudioBuilder(parts, ORIGIN)
-    for sound, text in (("A", ""), (5, ""), ("", 5), ("AA=", "a")):
+    for sound, text in (("A", ""), ("@AAEC", ""), (5, ""), ("", 5), ("AA=", "a")):
         with pytest.raises(ValueError, match="the audio"):
             audio.add(1, "k", sound=sound, transcript=text)
     assert parts.count == 0
@@ -162,6 +164,7 @@ def test_a_response_has_no_more_parts_than_its_limit() -> None:
         ("ab", ("abc",), "c"),
         ("ab", ("ab",), ""),
         ("ab", ("a", "xyz", "abcd", "abc"), "cd"),
+        ("ab", ("ab", "abc"), "c"),
         ("", ("abc",), "abc"),
         ("ab", (), ""),
         ("a\ud83d", ("a😀",), ""),
@@ -224,6 +227,15 @@ def test_a_part_ends_by_its_final_copy(
         assert deltas == getattr(whole, "arguments", getattr(whole, "text", ""))
 
 
+def test_a_final_copy_replaces_what_a_part_said_of_its_growth() -> None:
+    for final in (CITED, SEEN):
+        parts = Assembler()
+        part = parts.open(TextPart(""), lambda: TextPart("so far"))
+        assert parts.parts() == (TextPart("so far"),)
+        parts.complete(part, final)
+        assert parts.parts() == (final,)
+
+
 @pytest.mark.parametrize(
     ("value", "mended"),
     [
@@ -240,7 +252,8 @@ def test_a_part_ends_by_its_final_copy(
 def test_what_cannot_be_encoded_is_mended(value: Any, mended: Any) -> None:
     assert well_formed(value) == mended
     assert type(well_formed(value)) is type(mended)
-    assert well_formed({"x": value, "y": 1}) == {"x": mended, "y": 1}
+    assert well_formed({"x": value, "y": [1, 2.5]}) == {"x": mended, "y": [1, 2.5]}
+    assert well_formed(mended) is mended
 
 
 @pytest.mark.parametrize(
@@ -343,8 +356,10 @@ def test_what_is_no_object_where_one_is_due(data: bytes, words: str) -> None:
     assert partial is not None and (partial.text, partial.id, partial.finish_reason) == ("Hi", "r", "pending")
     assert decoder.read_json(b'[{"error":"x"}]') == {"error": "x"}
     assert not decoder.parts.ragged
-    assert decoder.read_json(b'{"a":"\\ud800"}') == {"a": "\ud800"}
+    decoder.keep("k", decoder.read_json(b'{"a":"\\ud800"}'))
+    assert decoder.message_extra == {"k": {"a": "\ud800"}}
     assert decoder.parts.ragged
+    assert decoder.partial().message.extra == {"k": {"a": "\ufffd"}}
 
 
 def test_the_model_that_answers_is_named_in_what_follows() -> None:
@@ -372,9 +387,11 @@ def test_what_a_decoder_has_so_far() -> None:
     assert (partial.provider, partial.model, partial.finish_reason) == ("p", "n", "pending")
     assert (partial.message.extra, partial.extra) == ({"a": {"b": 1, "c": 2}}, {"e": 3})
     assert not partial.usage.complete
+    decoder.keep("a", {"d": 3})
+    assert partial.message.extra == {"a": {"b": 1, "c": 2}}
     error = decoder.cut("over")
     assert (error.message, error.how, error.provider, error.model) == ("over", "eof", "p", "m")
-    assert error.partial == partial
+    assert error.partial == decoder.partial()
 
 
 @settings(deadline=None)

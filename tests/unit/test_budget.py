@@ -370,7 +370,9 @@ def test_a_number_that_cannot_be_counted_is_refused_where_it_is_made(number: Any
             make()
 
 
-def test_what_a_server_has_said_is_what_is_shown_of_a_shared_budget() -> None:
+@pytest.mark.parametrize("earlier", ["1000000000,10", "2000000000,10", "1000000000,20"])
+@pytest.mark.parametrize("latest", [0, 1])
+def test_what_a_server_has_said_is_what_is_shown_of_a_shared_budget(earlier: str, latest: int) -> None:
     """Of the client's loops, the one that heard last; what is reserved in all of them; else the process's account."""
 
     def loop(spent: str, *reserved: int) -> Any:
@@ -384,8 +386,9 @@ def test_what_a_server_has_said_is_what_is_shown_of_a_shared_budget() -> None:
 
     loops, ledger = [Loop(), Loop()], Ledger()
     ledger.account.tokens = 7
-    ledger._shared[loops[0]] = {"a": loop("2000000000,20", 3)}  # type: ignore[index]
-    ledger._shared[loops[1]] = {"a": loop("1000000000,10", 4)}  # type: ignore[index]
+    for n, reserved in enumerate((3, 4)):
+        spent = "2000000000,20" if n == latest else earlier
+        ledger._shared[loops[n]] = {"a": loop(spent, reserved)}  # type: ignore[index]
     stats = ledger.stats(Budget(tokens=99, scope="all"))
     assert (stats.spent_usd, stats.spent_tokens) == (2, 20)
     assert (stats.reserved_usd, stats.reserved_tokens) == (7, 7)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,6 +42,7 @@ from brainwires_provider import (
     RateLimitError,
     Reasoning,
     Request,
+    ResponseEnd,
     Retry,
     TextPart,
     Timeouts,
@@ -84,6 +87,10 @@ def test_nothing_is_sent_that_was_not_set() -> None:
 
 
 CLOSED = {"type": "object", "additionalProperties": False}
+WEATHER_SENT = {
+    "type": "function",
+    "function": {"name": "weather", "description": WEATHER.description, "parameters": WEATHER.parameters},
+}
 TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "max_tokens": ({"max_tokens": 5}, {"max_completion_tokens": 5}),
     "several": (
@@ -117,14 +124,7 @@ TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"tools": [WEATHER, HostedTool("web", {"a": 1})], "tool_choice": "required"},
         {
             "tools": [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": "weather",
-                        "description": WEATHER.description,
-                        "parameters": WEATHER.parameters,
-                    },
-                },
+                WEATHER_SENT,
                 {"type": "web", "a": 1},
             ],
             "tool_choice": "required",
@@ -133,6 +133,11 @@ TUNING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "one tool": (
         {"tools": [WEATHER], "tool_choice": ToolChoice.tool("weather")},
         {"tool_choice": {"type": "function", "function": {"name": "weather"}}},
+    ),
+    "a tool without a list": ({"tools": WEATHER}, {"tools": [WEATHER_SENT]}),
+    "a tool that the provider runs": (
+        {"tools": HostedTool("web", {"a": 1})},
+        {"tools": [{"type": "web", "a": 1}]},
     ),
     "no options at all": ({"options": Options()}, {}),
 }
@@ -318,6 +323,7 @@ UNSENDABLE: dict[str, tuple[str, dict[str, Any], type[ProviderError], str | None
     "a strict option": ("openai-chat:m", {"top_k": 3, "strict": True}, UnsupportedError, "m"),
     "media": ("openai-chat:o3-mini", {"input": Message.user(IMAGE)}, UnsupportedError, "o3-mini"),
     "a header": ("openai-chat:m", {"extra_headers": {"a b": "c"}}, ConfigError, None),
+    "a header of a handshake": ("openai-responses-ws:m", {"extra_headers": {"a b": "c"}}, ConfigError, None),
 }
 
 
@@ -405,6 +411,12 @@ def test_what_a_websocket_carries(name: str) -> None:
     assert found.keys() == dropped.keys()
     assert all(found[field].startswith(reason) for field, reason in dropped.items())
 
+    stream = args.get("stream", False)
+    given: Any = {field: value for field, value in args.items() if field != "stream"}
+    session: Any = AsyncClient("openai-responses-ws:m", providers=[provider])._session
+    report = session.plan("hi", given, stream=stream).http_report  # where it goes over HTTP after all
+    assert set(report.sent) == given.keys() and report.deviations == ()
+
 
 # options, what an encoder has sent, and what it has not: the report
 REPORTS: dict[str, tuple[Options | None, tuple[str, ...], tuple[Deviation, ...], tuple[str, ...]]] = {
@@ -451,7 +463,10 @@ def test_a_stream_that_is_resumed_goes_on_as_it_was_sent_and_uses_nothing() -> N
     assert made.report.sent == ("max_tokens", "extra_headers", "extra_query") and made.uses == "nothing"
     assert (cut.target.model, cut.decoder, cut.end_event) == ("m", stream._sending.attempt.decoder, None)
     asked = client._session.plan("hi", {}, stream=True)
-    assert asked.uses == "output" and plan_call(call, None, cut.target, timeouts=Timeouts()).uses == "nothing"
+    looked = plan_call(call, None, cut.target, timeouts=Timeouts())
+    assert asked.uses == "output" and looked.uses == "nothing" and not looked.stream
+    embedded = client._session.plan_call(call, cut.target, operation="embeddings")
+    assert (embedded.uses, embedded.operation) == ("input", "")
 
 
 def test_the_most_parts_of_an_answer_are_its_decoder_s_limit() -> None:
@@ -475,6 +490,27 @@ def test_prepare_and_curl_show_no_secret() -> None:
     assert "it'\"'\"'s" in done.curl()
 
 
+@pytest.mark.parametrize("places", [*itertools.product((False, True), repeat=3)])
+def test_the_secrets_of_a_call_are_those_of_its_headers_and_queries(places: tuple[bool, bool, bool]) -> None:
+    """Of its base URL's query, its own headers, and its own query."""
+    in_url, in_headers, in_query = places
+    base = "https://host.example/v1" + ("?key=secret-of-the-url" if in_url else "")
+    args: Any = {"extra_headers": {"x-api-key": "secret-of-a-header"}} if in_headers else {}
+    args |= {"extra_query": {"token": "secret-of-the-query"}} if in_query else {}
+    session: Any = AsyncClient("openai-chat:m", api_key="k", base_url=base)._session
+    names = ("secret-of-the-url", "secret-of-a-header", "secret-of-the-query")
+    assert set(session.plan("hi", args, stream=False).secrets) == set(itertools.compress(names, places))
+
+
+@pytest.mark.parametrize("model", ["openai-chat:m", "openai-responses-ws:m"])
+def test_a_key_in_the_query_of_a_base_url_is_not_shown(model: str) -> None:
+    client = AsyncClient(model, api_key="k", base_url=f"https://host.example/v1?key={KEY}&v=1")
+    done = client.prepare("hi")
+
+    assert KEY not in f"{done!r} {client!r}"
+    assert done.url.endswith("?key=[redacted]&v=1")
+
+
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
     "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
@@ -485,6 +521,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "tools type": ({"tools": "x"}, TypeError, r"a list of \(a Tool"),
     "tool_choice": ({"tool_choice": "weather"}, ValueError, r"ToolChoice\.tool"),
     "output": ({"output": {"type": "object"}}, TypeError, "JSONSchema"),
+    "a policy": ({"retry": 3}, TypeError, "retry"),
 }
 
 
@@ -496,7 +533,9 @@ def test_a_wrong_argument_is_named(name: str) -> None:
         client.prepare(**{"input": "hi", **args})
     if "input" not in args:
         with pytest.raises(kind, match=says):
-            client.conversation(**args).stream("hi")
+            talk = client.conversation(**args)
+            assert name == "output"  # a type is looked at when it is asked for
+            talk.stream("hi")
 
 
 def test_a_stream_that_is_asked_of_chat_is_pointed_to_its_method() -> None:
@@ -511,6 +550,8 @@ def test_settings_without_a_model_have_no_provider_to_go_to() -> None:
         AsyncClient(api_key=KEY)
     with pytest.raises(ConfigError, match="name a model"):
         AsyncClient().prepare("hi")
+    with pytest.raises(ConfigError, match="gpt"):  # before it is asked
+        AsyncClient("gpt")
     texts: Any = {"embed": ("hi",), "max_output_tokens": (), "count_tokens": ("hi",), "chat": ("hi",)}
     for call, args in texts.items():
         with pytest.raises(
@@ -541,7 +582,60 @@ def test_a_strict_count_is_refused_for_what_a_strict_call_is_refused_for(model: 
             asyncio.run(call(said))
 
 
+def test_a_text_of_a_type_of_one_s_own_is_sent_as_text() -> None:
+    class Own(str):
+        __slots__ = ()
+
+    request = build_request(Own("hi"), {}, model="m", defaults=None)
+    (part,) = request.messages[0].content
+    assert isinstance(part, TextPart) and (type(part.text), part.text) == (str, "hi")
+
+
+def test_entering_a_stream_sends_its_request_and_loses_no_event() -> None:
+    async def main() -> None:
+        transport = FakeProvider(lambda _: Answer(body=[TEXT]))
+        async with AsyncClient("openai-chat:m", api_key=KEY, transport=transport) as client:
+            events = [event async for event in client.stream("hi")]
+            async with client.stream("hi") as stream:
+                assert len(transport.requests) == 2
+                assert [event async for event in stream] == events
+
+    asyncio.run(main())
+
+
 # -- conversations ---------------------------------------------------------------------------------------
+
+# the settings of a conversation, those of a turn, and what of them is sent
+TURNS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "of the conversation": ({"seed": 1, "options": Options(top_p=1)}, {}, {"seed": 1, "top_p": 1}),
+    "of the turn": ({}, {"seed": 1, "options": Options(top_p=1)}, {"seed": 1, "top_p": 1}),
+    "the turn's keyword over the other": ({"seed": 1}, {"seed": 2}, {"seed": 2}),
+    "the turn's options over the others, field by field": (
+        {"options": Options(seed=1, top_p=1)},
+        {"options": Options(seed=2)},
+        {"seed": 2, "top_p": 1},
+    ),
+    "the turn's options under the conversation's keyword": (
+        {"seed": 1},
+        {"options": Options(seed=2, top_p=1)},
+        {"seed": 1, "top_p": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_a_turn_goes_over_its_conversation(name: str) -> None:
+    kept, own, sent = TURNS[name]
+
+    async def main() -> None:
+        transport = FakeProvider(lambda _: Answer(body=WHOLE))
+        async with AsyncClient("openai-chat:m", api_key=KEY, transport=transport) as client:
+            await client.conversation(**kept).chat("hi", **own)
+        (request,) = transport.requests
+        body = request.json()
+        assert {field: body[field] for field in body.keys() - {"model", "messages"}} == sent
+
+    asyncio.run(main())
 
 
 def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
@@ -557,6 +651,10 @@ def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
             assert len(talk.messages) == 4
             told = talk.fork()
             assert [event async for event in told.stream("two")] and len(told.messages) == 6  # not left
+            async with told.stream("three") as stream:
+                while type(await anext(stream)) is not ResponseEnd:
+                    pass
+            assert len(told.messages) == 8  # left at its end
             with pytest.raises(APIError):
                 await talk.chat("three")
             assert len(talk.messages) == 4
@@ -565,7 +663,7 @@ def test_a_conversation_grows_only_when_a_turn_has_ended_well() -> None:
             assert (len(talk.messages), len(other.messages)) == (4, 6)
 
     streamed = Answer(body=[TEXT])
-    answers = [Answer(body=WHOLE), streamed, streamed, streamed, Answer(500, body=b"{}"), Answer(body=WHOLE)]
+    answers = [Answer(body=WHOLE), *[streamed] * 4, Answer(500, body=b"{}"), Answer(body=WHOLE)]
     with ScriptedServer(answers) as server:
         asyncio.run(main())
         last = server.requests[-1].json()
@@ -768,13 +866,14 @@ def test_errors_tell_the_provider_the_model_and_the_request() -> None:
                     pass
             error = caught.value
             assert (error.provider, error.model, error.request_id) == ("openai-chat", "m", "r1")
+            assert (error.status, error.provider_status) == (200, 529)
             assert error.partial is not None
             assert (error.partial.text, error.partial.request_id, error.partial.model) == ("a", "r1", "m-1")
             assert error.partial.headers["x-request-id"] == "r1"
             assert [each.request_id for each in error.partial.attempts] == ["r0"]
             assert [each.request_id for each in error.attempts] == ["r0", "r1"]
 
-    broken = sse(chunk({"content": "a"}), {"error": {"message": "x"}})
+    broken = sse(chunk({"content": "a"}), {"error": {"message": "x", "code": 529}})
     busy = Answer(429, {"x-request-id": "r0", "retry-after": "0"})
     with ScriptedServer([busy, Answer(headers={"x-request-id": "r1"}, body=[broken])]) as server:
         asyncio.run(main())
@@ -806,6 +905,28 @@ def test_an_error_says_what_to_do(name: str) -> None:
     assert (error.provider, error.model) == ("openai-chat", "m")
     error.provider, error.model = "other", "n"
     assert (explain_error(error, plan, ()).provider, error.model) == ("other", "n")
+
+
+# a call that is no chat, by its model: what to check where its address is answered with 404
+SUBJECTS: dict[str, tuple[Callable[[AsyncClient], Any], str]] = {
+    "openai:m": (lambda client: client.responses.retrieve("r"), "the id: was it stored"),
+    "google-interactions:m": (lambda client: client.interactions.retrieve("r"), "the id: was it stored"),
+    "ollama:m": (lambda client: client.ollama.list(), "base_url: is an Ollama server there?"),
+    "llama-server:m": (
+        lambda client: client.local.generate("hi"),
+        "base_url: does llama.cpp's own server answer",
+    ),
+    "openai-chat:m": (lambda client: client.chat("hi"), "the model's name, 'm', and base_url"),
+}
+
+
+@pytest.mark.parametrize("model", SUBJECTS)
+def test_an_address_that_does_not_exist_says_what_to_check(model: str) -> None:
+    call, subject = SUBJECTS[model]
+    client = AsyncClient(model, api_key=KEY, transport=FakeProvider(lambda _: Answer(404, body=b"{}")))
+    with pytest.raises(NotFoundError) as caught:
+        asyncio.run(call(client))
+    assert f"(check {subject}" in str(caught.value)
 
 
 # where a refusal leads, and how that is shown
@@ -871,7 +992,8 @@ def test_an_answer_whose_decoder_gives_no_end_is_an_error() -> None:
         async with AsyncClient("openai-chat:m", api_key=KEY, transport=transport) as client:
             session: Any = client._session
             plan = session.plan("hi", {}, stream=False)
-            with pytest.raises(ProtocolError, match="gave no ResponseEnd"):
+            with pytest.raises(ProtocolError, match="gave no ResponseEnd") as caught:
                 await session.chat(replace(plan, call=replace(plan.call, wrap=Endless)))
+            assert caught.value.partial is not None and caught.value.partial.headers
 
     asyncio.run(main())

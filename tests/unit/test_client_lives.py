@@ -67,6 +67,7 @@ async def drop(make: Callable[[], AsyncClient]) -> list[str]:
         assert (await client.chat("hi")).text
         del client
         gc.collect()
+    assert all(w.source is not None for w in caught)  # by which tracemalloc can say where it was made
     return [*(f"{w.category.__name__}: {w.message}" for w in caught), *said]
 
 
@@ -305,6 +306,9 @@ def test_whatever_differs_of_where_connections_go_they_are_others() -> None:
     )
     assert (first.options, first.connect_timeout) == (WebSocketOptions(), Timeouts().connect)
     assert endpoints["its headers"].own_headers == {"x-team": "b"}
+    called = {"x-team": lambda: "a", "x-user": lambda: "b"}
+    turned = dict(reversed(called.items()))
+    assert endpoint(headers=called).identity == endpoint(headers=turned).identity
 
 
 # -- copied --------------------------------------------------------------------------------------------------

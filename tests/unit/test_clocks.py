@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import ProviderError, RequestTimeout, StreamTimeout, Timeouts
+from brainwires_provider import ConfigError, ProviderError, RequestTimeout, StreamTimeout, Timeouts
 from brainwires_provider._core.deadlines import Deadlines, timer_of
+from brainwires_provider._core.waits import Waits
 from virtual_time import timers, virtually
 
 NONE = Timeouts(connect=None, first_event=None, idle=None)
@@ -145,3 +146,22 @@ def test_the_timer_keeps_nothing_of_a_request_that_is_done() -> None:
         assert not timer_of(loop).timed
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("leave", ["", "cancel", "close"])
+def test_a_wait_leaves_nothing_however_it_ends(leave: str) -> None:
+    async def main() -> float:
+        waits = Waits()
+        waiting = asyncio.create_task(waits.sleep(60))
+        await asyncio.sleep(0)
+        assert [each.when() for each in timers()] == [60]
+        if leave == "cancel":
+            waiting.cancel()
+        elif leave == "close":
+            waits.close()
+        (found,) = await asyncio.gather(waiting, return_exceptions=True)
+        assert type(found) is {"": type(None), "cancel": asyncio.CancelledError, "close": ConfigError}[leave]
+        assert timers() == [] and not waits._futures
+        return asyncio.get_running_loop().time()
+
+    assert virtually(main()) == (0 if leave else 60)

@@ -319,6 +319,15 @@ def test_which_timeouts_and_temperature_count(first: int) -> None:
     assert body.get("temperature") == (None if winner is None else first + 1)
 
 
+def test_a_call_without_a_request_goes_to_the_provider_of_the_model_s_name() -> None:
+    config = load(
+        "model = 'fast'\n[models]\nfast = 'groq:llama'\n[providers.groq]\napi_key = { env = 'MY_GROQ' }\n"
+    )
+    session = AsyncClient(config=config)._session
+    places = [session.place(provider).provider for provider in (None, "groq", "ollama")]
+    assert places == ["groq", "groq", "ollama"]
+
+
 def test_a_provider_in_code_is_in_the_place_of_the_files() -> None:
     """Its options go before the client's, as they do without a file; none of the file's is left."""
     config = load("[providers.groq]\nheaders = { X-A = '1' }\noptions = { temperature = 1, seed = 1 }\n")

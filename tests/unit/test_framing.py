@@ -166,6 +166,7 @@ CASES: list[tuple[str, Callable[[], Framing], bytes, list[WireMessage], End]] = 
     ("sse has json and data", SSEFraming, b"[1,\nid: 2\ndata: 3]\n\n", m(b"[1,\nid: 2\n3]"), True),
     ("sse has json after data", SSEFraming, b"data: 1\n{\n[2\n\n", m(b"1"), True),
     ("sse has json", SSEFraming, b"data: 1\n\n{\n  : 2\n}\n\ndata: 3\n\n", m(b"1", b"{\n  : 2\n}", b"3"), True),
+    ("sse has json, then more", SSEFraming, b"[1]\n\n: hi\nid: 2\ndata: 3\n\n", m(b"[1]", b"3"), True),
     ("sse has json in an event", SSEFraming, b"data: 1\n{2}\n\n", m(b"1"), True),
     # SSE: the limit
     ("sse at limit", partial(SSEFraming, 9), b"data: 123\n\ndata: 456\n\n", m(b"123", b"456"), True),
@@ -235,6 +236,7 @@ def test_every_cut_gives_the_same(
     ("framing", "data"),
     [
         (SSEFraming(1000), b"data: " + b"x" * 1000),
+        (SSEFraming(1000), b"data: " + b"x" * 1000 + b"\n\n"),
         (NDJSONFraming(1000), b"x" * 1001),
         (WholeFraming(1000), b"x" * 1001),
         (EventStreamFraming(1000), es(b"x" * 1000)[:12]),
@@ -263,6 +265,20 @@ def test_every_flipped_bit_of_an_eventstream_is_seen() -> None:
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         assert read(EventStreamFraming(), [bytes(damaged)]) == ([], FramingError), bit
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [
+        (header(b"x", 10), "unknown type 10"),
+        (header(b"x", 255), "unknown type 255"),
+        (header(b"a", 7, b"\0\x04abc"), "a value ends 1 bytes after them"),
+        (header(b"a", 9, b"\0" * 14), "a value ends 2 bytes after them"),
+    ],
+)
+def test_headers_that_cannot_be_read_are_told_why(headers: bytes, says: str) -> None:
+    with pytest.raises(FramingError, match=rf"its headers cannot be read \({says}\)"):
+        EventStreamFraming().feed(es(b"", headers))
 
 
 @pytest.mark.parametrize(

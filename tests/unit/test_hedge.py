@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, ConnectError, Hedge, Limits, ProviderError, Retry
+from brainwires_provider import AsyncClient, ConfigError, ConnectError, Hedge, Limits, ProviderError, Retry
 from brainwires_provider._core.deadlines import timer_of
+from brainwires_provider.testing import FakeProvider
 from chat_answers import WHOLE
 from virtual_time import timers, virtually
 
@@ -167,3 +168,35 @@ def test_at_most_a_share_of_the_calls_is_hedged_however_slow_all_are() -> None:
         return network.requests
 
     assert virtually(main()) == 200 + 20
+
+
+def test_a_second_that_failed_has_used_its_share_and_one_that_could_not_be_sent_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+
+    async def main(hedge: Hedge, *then: Hedge) -> int:
+        slow, failed = (20.0, True), (1.0, False)
+        network = Network(*[slow] * 10, *([] if then else [failed]), *[slow] * 20)
+        async with AsyncClient("openai-chat:m", api_key="k", base_url="http://localhost:9") as client:
+            session: Any = client._session
+            session._transports["http"] = network
+            for each in [*[hedge] * 10, *(then or [hedge] * 9)]:
+                await client.chat("Hi", hedge=each)
+        return network.requests
+
+    assert virtually(main(Hedge(1, share=0.1))) == 19 + 1
+    without_key = Hedge(1, "groq:m", share=0.1)
+    assert virtually(main(without_key, Hedge(1, share=0.1))) == 11 + 1
+
+
+def test_a_stream_that_is_left_before_one_is_taken_has_nothing_to_resume() -> None:
+    async def main() -> None:
+        settings: Any = {"transport": FakeProvider("Hello"), "hedge": Hedge(AFTER)}
+        async with AsyncClient("openai-responses:m", api_key="k", **settings) as client:
+            stream = client.stream("Hi")
+            await stream.aclose()
+            with pytest.raises(ConfigError, match="send the request again"):
+                client.responses.resume(stream)
+
+    asyncio.run(main())

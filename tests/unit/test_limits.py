@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import pickle
 import random
+import time
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -116,6 +118,36 @@ def test_a_place_that_was_granted_to_one_who_leaves_is_given_back() -> None:
     line.limiter.leave(Waiter(Amounts(), lambda: None), 3)
     used = {kind: window.used(3) for kind, window in line.limiter.windows.items()}
     assert used == {"requests": 1, "input": 70, "output": 60} and line.limiter.running == 1
+
+
+def test_who_cannot_be_woken_any_more_takes_no_place_and_keeps_nobody_waiting() -> None:
+    line = Line(rpm=2, concurrency=1)
+    line.limiter.enter(Waiter(Amounts(), lambda: False), 0)
+    assert (line.limiter.running, line.limiter.windows["requests"].used(0)) == (0, 0)
+    first = line.ask(1)
+    line.limiter.enter(Waiter(Amounts(), lambda: False), 2)
+    assert first.ticket is not None and line.limiter.waiting == 0
+
+
+def test_who_waited_behind_one_that_is_gone_is_served_at_once() -> None:
+    line, are_there = Line(tpm=100), [True]
+    line.ask(0, input=60)
+    line.limiter.enter(Waiter(Amounts(input=80), lambda: are_there[0]), 1)
+    small = line.ask(2, input=10)
+    assert small.ticket is None
+    are_there[0] = False
+    line.limiter.grant(3)
+    assert small.ticket is not None and line.limiter.waiting == 0
+
+
+@pytest.mark.parametrize("limits", [{"concurrency": 1}, {"rpm": 1000, "tpm": 10**6}])
+def test_of_what_has_left_the_window_nothing_is_kept(limits: dict[str, int]) -> None:
+    line = Line(**limits)
+    for now in range(0, 1000, 10):
+        ticket = line.ask(now, input=5).ticket
+        assert ticket is not None
+        line.limiter.settle(ticket, None, now + 1)
+    assert len(line.limiter.uses.tickets) == 6
 
 
 def test_a_place_that_is_settled_counts_what_was_used() -> None:
@@ -249,8 +281,19 @@ def test_a_reset_is_by_the_clock_of_its_server(ahead: float) -> None:
     assert stated["input"].reset == 30.0
 
 
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's clock shows the time of another zone."""
+    take_zone = getattr(time, "tzset", lambda: None)
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "UTC-9")
+        take_zone()
+        yield
+    take_zone()
+
+
 @pytest.mark.parametrize("reset", ["2026-09-21T14:13:50", "2026-09-21T16:13:50+02:00"])
-def test_a_reset_without_a_zone_is_of_utc(reset: str) -> None:
+def test_a_reset_without_a_zone_is_of_utc(reset: str, far_east: None) -> None:
     names = {f"anthropic-ratelimit-requests-{name}": "9" for name in ("limit", "remaining")}
     headers = {"anthropic-ratelimit-requests-reset": reset, "date": "Mon, 21 Sep 2026 14:13:20 GMT"}
 
@@ -284,6 +327,8 @@ def test_every_name_of_a_limit_is_read(name: str) -> None:
     for other in NAMES_OF_LIMITS:
         if other != name:  # one that states no limit hides none
             assert stated_limits(stated("9") | stated("0", other), NOW) == {kind: Stated(9, 7, 30.0)}
+    first = next(other for other, of in NAMES_OF_LIMITS.items() if of == kind)
+    assert stated_limits(stated("9", first) | stated("8"), NOW)[kind].limit == (8 if first == name else 9)
 
 
 # a reset as it is stated: its seconds
@@ -373,6 +418,18 @@ def test_what_was_sent_before_a_limit_was_learned_is_no_use_of_it() -> None:
     assert window.used(3) == 8 and window.free_at(5, 61) == 62
 
 
+@pytest.mark.parametrize("remaining", [None, 4])
+def test_a_lower_limit_that_is_learned_holds_at_once(remaining: int | None) -> None:
+    line = Line()
+    line.limiter.learn({"requests": Stated(10, None, None)}, 0)
+    line.ask(0)
+    line.limiter.learn({"requests": Stated(5, remaining, None)}, 1)
+    for _ in range(9):
+        line.ask(1)
+
+    assert list(line.granted.values()) == [0] + [1] * 4
+
+
 def test_learning_can_be_off() -> None:
     line = Line(rpm=5, learn=False)
     line.limiter.learn(stated_limits(openai(9, 0, "1s", "tokens"), NOW), 0)
@@ -387,13 +444,15 @@ def test_what_others_use_with_the_same_key_counts_until_its_reset() -> None:
     line.limiter.learn({"requests": Stated(10, 3, 30.0)}, 1)  # of seven, six are not ours
     window = line.limiter.windows["requests"]
 
-    assert window.used(1) == 7 and window.free_at(4, 1) == 31 and window.used(31) == 1
+    assert window.used(1) == 7 and window.used(31) == 1
+    assert [window.free_at(amount, 1) for amount in (3, 4)] == [1, 31]
+    assert [window.free_at(amount, 31) for amount in (9, 10)] == [31, 60]
 
 
 def test_a_response_that_comes_late_raises_nothing() -> None:
     line = Line()
     window = None
-    for remaining, at in ((2, 1), (9, 2), (5, 3)):  # sent in another order than they came
+    for remaining, at in ((2, 1), (9, 2), (5, 3), (2, 4)):  # sent in another order than they came
         line.limiter.learn({"requests": Stated(10, remaining, 40.0)}, at)
         window = line.limiter.windows["requests"]
         assert window.used(at) == 8

@@ -36,13 +36,14 @@ from brainwires_provider import (
     Timeouts,
     Tool,
 )
-from brainwires_provider._core.output import _answering, _json_in
+from brainwires_provider._core.output import _answering, _json_in, is_open
 from brainwires_provider.events import PartEnd, PartStart, ResponseStart, collect
 from brainwires_provider.providers import prices
-from brainwires_provider.testing import Answer, ScriptedServer, Wait, split, sse
+from brainwires_provider.testing import Answer, FakeProvider, ScriptedServer, Wait, split, sse
 from brainwires_provider.types.typed import typed_schema
 from chat_answers import chunk
 from colours import COLOURS, ask
+from virtual_time import virtually
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
 WAYS = [(colour, stream) for colour in COLOURS for stream in (False, True)]
@@ -276,6 +277,30 @@ def asked_twice(colour: str, url: str, stream: bool) -> list[Any]:
     return asyncio.run(run())
 
 
+def test_an_answer_beside_the_forced_tool_is_read_as_any_other() -> None:
+    call = named(FORCED, "weather", id="c2")
+    answers = [said('{"name": "Ada", "age": 36}'), said(None, "tool_calls", tool_calls=[call])]
+    for answer, output in zip(answers, (Person("Ada", 36), None), strict=True):
+        with ScriptedServer([TOO_LARGE, answer]) as server:
+            args = {"output": Person, "tools": [weather]}
+            response = ask("sync", server.url, stream=False, args=args).response
+        assert response.output == output and len(response.tool_calls) == (output is None)
+
+
+def test_only_the_type_and_model_of_a_refused_schema_go_by_a_forced_tool() -> None:
+    forced, person = said(None, "tool_calls", tool_calls=[FORCED]), said('{"name": "Ada", "age": 36}')
+    with (
+        ScriptedServer([TOO_LARGE, forced, said('{"response": 5}'), person, forced]) as server,
+        Client("openai-chat:m", api_key="k", base_url=server.url) as client,
+    ):
+        assert client.chat("hi", output=Person).output == Person("Ada", 36)
+        assert client.chat("hi", output=int).output == 5
+        for model in ("openai-chat:n", "openai-chat:m"):
+            assert client.chat("hi", output=Person, model=model).output == Person("Ada", 36)
+    bodies = [request.json() for request in server.requests]
+    assert ["response_format" in body for body in bodies] == [True, False, True, True, False]
+
+
 def test_another_refusal_of_a_schema_is_raised() -> None:
     wrong = Answer(400, body=b'{"error": {"message": "no such field", "code": "invalid"}}')
     with ScriptedServer([wrong]) as server, pytest.raises(Exception, match="no such field"):
@@ -292,6 +317,14 @@ def test_a_forced_tool_stands_beside_the_callers_own() -> None:
     assert response.output == Person("Ada", 36)
     body = server.requests[1].json()
     assert body["tool_choice"] == "required" and len(body["tools"]) == 2
+
+
+def test_prose_beside_a_forced_answer_is_dropped_and_reasoning_kept() -> None:
+    forced = said("Here it is:", "tool_calls", tool_calls=[FORCED], reasoning_content="Who?")
+    with ScriptedServer([TOO_LARGE, forced]) as server:
+        response = ask("sync", server.url, stream=False, args={"output": Person}, model="custom:m").response
+    assert response.output == Person("Ada", 36) and response.finish_reason == "stop"
+    assert (response.reasoning, json.loads(response.text)) == ("Who?", {"name": "Ada", "age": 36})
 
 
 def test_a_tool_of_the_forced_ones_name_is_another() -> None:
@@ -437,6 +470,7 @@ class Loose(TypedDict, total=False):
 
 
 FENCE = "```json\n{}\n```"
+MANY = " ".join(f'{{"a": {n}}}' for n in range(40))  # of which the last 32 are looked at
 # a text that is no JSON as a whole: what of it may be the answer, the likeliest first
 FOUND: dict[str, tuple[str, list[Any]]] = {
     "none": ("no", []),
@@ -450,6 +484,8 @@ FOUND: dict[str, tuple[str, list[Any]]] = {
     "a broken fence after prose": ('{"a": 1} ' + FENCE.format('{"b": '), []),
     "broken prose after a fence": (FENCE.format('{"a": 1}') + ' then {"b": ', [{"a": 1}]),
     "broken prose before a fence": ('{"b": 1 ' + FENCE.format('{"a": 1}'), [{"a": 1}]),
+    "many in prose": (MANY, [{"a": n} for n in range(39, 7, -1)]),
+    "many in a fence": (FENCE.format(MANY), [{"a": n} for n in range(39, 7, -1)]),
 }
 
 
@@ -709,6 +745,41 @@ def test_open_objects_are_not_strict() -> None:
     assert ["strict" in body["response_format"]["json_schema"] for body in bodies] == [False, False, True]
 
 
+TEXT: dict[str, Any] = {"type": "string"}
+EXACT: dict[str, Any] = {"type": "object", "properties": {"a": TEXT}, "additionalProperties": False}
+VALUES = ("default", "enum", "const", "examples")
+# a schema, and whether objects of any members are in it
+OPEN: dict[str, tuple[Any, bool]] = {
+    "anything": ({}, True),
+    "text": (TEXT, False),
+    "an object": ({"type": "object"}, True),
+    "an object without members": ({"type": "object", "properties": {}}, True),
+    "an object of these members": (EXACT, False),
+    "an object of these members at least": (EXACT | {"additionalProperties": True}, True),
+    "an object of these members, and of text": (EXACT | {"additionalProperties": TEXT}, True),
+    "a list of anything": ({"type": "array", "items": {}}, True),
+    "a list of text": ({"type": "array", "items": TEXT}, False),
+    "text or anything": ({"anyOf": [TEXT, {}]}, True),
+    "text or a number": ({"anyOf": [TEXT, {"type": "integer"}]}, False),
+    **{f"a value, {word}": (TEXT | {word: [{}]}, False) for word in VALUES},
+    **{
+        f"{'anything' if is_any else 'text'} by the name of {word} in {place}": (
+            EXACT | {place: {word: {} if is_any else TEXT}},
+            is_any,
+        )
+        for word in VALUES
+        for place in ("properties", "$defs")
+        for is_any in (False, True)
+    },
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_in_which_schemas_objects_are_open(name: str) -> None:
+    schema, expected = OPEN[name]
+    assert is_open(schema) is expected
+
+
 def test_costs_of_repairs_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server on loopback has the prices of OpenAI's address."""
     monkeypatch.setattr(
@@ -741,6 +812,19 @@ def test_the_total_timeout_holds_for_an_answer_with_its_repairs(way: str) -> Non
             _ = client.chat("hi", **args) if way == "chat" else client.run("hi", **args).result()
         assert monotonic() - begun < 0.7 and 2 <= len(server.requests) <= 3
     assert len(caught.value.attempts) >= 1
+
+
+def test_without_time_for_it_no_repair_is_asked_for() -> None:
+    """An answer that comes at the end of the call's time."""
+    transport = FakeProvider(lambda _: Answer(body=[Wait(0.9997), said("no").body]))  # type: ignore[list-item]
+
+    async def main() -> None:
+        async with AsyncClient("openai-chat:m", api_key="k", transport=transport) as client:
+            with pytest.raises(OutputInvalid):
+                await client.chat("hi", output=int, timeouts=Timeouts(total=1))
+
+    virtually(main())
+    assert len(transport.requests) == 1
 
 
 # name: the answer, and the error of it

@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from brainwires_provider import Budget, BudgetExceededError, ConfigError, Limits, SharedServerError
+from brainwires_provider import (
+    Budget,
+    BudgetExceededError,
+    ConfigError,
+    Limits,
+    LimitStats,
+    SharedServerError,
+)
 from brainwires_provider._core import shared_server
 from brainwires_provider._core.limits import Amounts, Ticket
 from brainwires_provider._core.shared_budget import SharedAccount
@@ -300,6 +307,7 @@ def test_no_secret_of_a_url_of_four_characters_or_more_is_shown(place: str, secr
             with pytest.raises(ConfigError, match=r"refuses: .* unexpected keyword") as caught:
                 await ask
             assert plain not in str(caught.value) and caught.value.__context__ is None
+        assert plain not in repr(server) and repr(server).startswith("Server(redis://")
 
     run(main())
 
@@ -770,6 +778,105 @@ def test_how_soon_the_server_is_asked_again(name: str) -> None:
     virtually(main())
 
 
+def test_a_gate_that_is_idle_runs_nothing_and_says_goodbye_once() -> None:
+    async def main() -> None:
+        gate = alone(Limits(shared="redis://h", concurrency=1), server := _Scripted())
+        for _ in range(2):
+            ticket: Any = await gate.enter(Amounts(), Waits())
+            gate.settle(ticket, None)
+            await asyncio.sleep(100)
+            assert timers() == [] and len(asyncio.all_tasks()) == 1
+            assert [each["ends"] for each in server.messages if each["ends"]][-1] == f"{ticket.number}"
+        for _ in range(2):
+            await gate.aclose()
+        assert [message.get("bye", False) for message in server.messages[-2:]] == [False, True]
+
+    virtually(main())
+
+
+def test_given_limits_are_shown_and_learned_ones_where_none_are_given() -> None:
+    async def main() -> None:
+        learned = {"limits": "requests=5,tokens=70", "used": "1,2,3,4"}
+        gate = alone(Limits(shared="redis://h", rpm=9, itpm=8), _Scripted(learned))
+        await gate.enter(Amounts(), Waits())
+        assert gate.stats("p", "m") == [
+            LimitStats("p", "m", "requests", 9, 1, False),
+            LimitStats("p", "m", "input", 8, 2, False),
+            LimitStats("p", "m", "tokens", 70, 4, True),
+        ]
+        await gate.aclose()
+
+    virtually(main())
+
+
+def test_of_what_nobody_else_uses_all_is_there_without_the_server() -> None:
+    async def main() -> float:
+        server = _Scripted({"used": "1,0,0,0"}, *[AWAY] * 99)
+        gate = alone(Limits(shared="redis://h", rpm=2, when_down="local"), server)
+        for _ in range(2):
+            await gate.enter(Amounts(), Waits())
+        granted = asyncio.get_running_loop().time()
+        await gate.aclose()
+        return granted
+
+    assert virtually(main()) < 1
+
+
+def test_a_place_that_the_server_gave_is_taken_while_it_is_away() -> None:
+    async def main() -> None:
+        server = _Scripted({}, *[AWAY] * 99)
+        gate = alone(Limits(shared="redis://h", concurrency=1, when_down="local"), server)
+        held = await gate.enter(Amounts(), Waits())
+        waiting = asyncio.create_task(gate.enter(Amounts(), Waits()))
+        await asyncio.sleep(5)
+        assert (gate.running, gate.waiting) == (1, 1)
+        gate.settle(held, None)
+        await waiting
+        await gate.aclose()
+
+    virtually(main())
+
+
+def test_what_was_granted_without_the_server_is_new_to_it_once() -> None:
+    async def main() -> None:
+        server = _Scripted(AWAY, AWAY, {}, AWAY)
+        gate = alone(Limits(shared="redis://h", rpm=9, when_down="local"), server)
+        await gate.enter(Amounts(1, 2, 3), Waits())
+        while not (said := [message["own"] for message in server.messages if "own" in message])[1:]:
+            await asyncio.sleep(0.1)
+        assert [each.partition(",")[2] for each in said] == ["1,2,3,0", "1,2,3,1"]
+        first = next(message for message in server.messages if "own" in message)
+        assert (first["used"], first["used_age"]) == ("0,0,0", 120_000)  # nothing was heard yet
+        await gate.aclose()
+
+    virtually(main())
+
+
+class _Silent(_Scripted):
+    """It answers what `answers` has, and nothing after that."""
+
+    async def run(self, script: str, keys: Any, message: Any) -> dict[str, Any]:
+        if not self.answers:
+            await asyncio.Event().wait()
+        return await super().run(script, keys, message)
+
+
+def test_a_silent_server_is_waited_for_four_seconds_at_most_as_all_is_closed() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate = alone(Limits(shared="redis://h", concurrency=1), _Silent({}))
+        gate.settle(await gate.enter(Amounts(), Waits()), None)
+        account = SharedAccount(_Silent({"short": "", "spent": "0,0"}), "x", loop)
+        account.settle(await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5), None, 3)
+        for each in (gate, account):
+            await asyncio.sleep(0.1)
+            began = loop.time()
+            await each.aclose()
+            assert loop.time() - began == pytest.approx(4)
+
+    virtually(main())
+
+
 def test_what_others_have_used_is_what_was_heard_last_before_each_outage() -> None:
     """Of four in a minute for two processes: two are this one's part."""
 
@@ -1062,6 +1169,76 @@ def test_what_is_on_its_way_as_an_account_is_closed_is_reported_again() -> None:
         begun, first, second = server.messages
         assert begun["ends"] == "" and first["ends"] == second["ends"] == f"{begun['id']}:0,3"
         assert account._ends == [] and account._task is None
+
+    virtually(main())
+
+
+def test_what_an_account_says_of_each_reservation_and_of_those_before() -> None:
+    async def main() -> None:
+        said = {"short": "", "spent": "5,6", "epoch": "e1"}
+        account = SharedAccount(server := _Scripted(*[said] * 4), "x", asyncio.get_running_loop())
+        budgets = [Budget(**most, scope="x") for most in ({"usd": 2, "tokens": 9}, {"usd": 3}, {"tokens": 8})]
+        amounts = (Decimal("0.5"), 5), (Decimal("0.0000000001"), 4), (Decimal(0), 3)
+        one, two, three = [
+            await account.reserve(budget, *each) for budget, each in zip(budgets, amounts, strict=True)
+        ]
+        assert len({one.id, two.id, three.id}) == 3
+        owner = server.messages[0]["owner"]
+        begin = {"owner": owner, "epoch": "", "spent": "0,0", "open": "", "ends": "", "id": one.id}
+        more = begin | {"epoch": "e1", "spent": "5,6"}
+        held = f"{one.id},500000000,5"
+        assert server.messages == [
+            begin | {"usd": 500_000_000, "tokens": 5, "most_usd": 2_000_000_000, "most_tokens": 9},
+            more | {"open": held, "id": two.id, "usd": 1, "tokens": 4, "most_usd": 3_000_000_000},
+            more | {"open": f"{held} {two.id},1,4", "id": three.id, "usd": 0, "tokens": 3, "most_tokens": 8},
+        ]
+        stats = account.stats()
+        assert (stats.usd, stats.tokens) == (Decimal("0.000000005"), 6)
+        assert (stats.reserved_usd, stats.reserved_tokens) == (Decimal("0.5000000001"), 12)
+        account.settle(two, Decimal("0.1"), 7)
+        await asyncio.sleep(1)
+        assert server.messages[3] == more | {
+            "open": f"{held} {two.id},1,4 {three.id},0,3", "id": "", "ends": f"{two.id}:100000000,7"
+        }  # fmt: skip
+        assert account.stats().reserved_tokens == 8
+        await account.aclose()
+
+    virtually(main())
+
+
+# what a budget is short of, and what the error says of it
+SHORT = {
+    "tokens": r"^the budget of 90 tokens \(scope 'x'\).*: 30 spent, 60 reserved .*, up to 5 for this one",
+    "usd": r"^the budget of \$1\.5 \(scope 'x'\).*: \$0\.25 spent, \$1 reserved .*, up to \$0\.5 for this one",
+}
+
+
+@pytest.mark.parametrize("what", SHORT)
+def test_what_is_refused_is_not_reserved_and_the_error_says_what_is_left(what: str) -> None:
+    async def main() -> None:
+        answer = {"short": what, "spent": "250000000,30", "reserved": "1000000000,60"}
+        account = SharedAccount(server := _Scripted(answer), "x", asyncio.get_running_loop())
+        with pytest.raises(BudgetExceededError, match=SHORT[what]):
+            await account.reserve(Budget(usd=1.5, tokens=90, scope="x"), Decimal("0.5"), 5)
+        assert account.stats().reserved_tokens == 0 and len(server.messages) == 1
+        await account.aclose()
+
+    virtually(main())
+
+
+def test_what_the_server_may_have_reserved_is_given_back_when_it_answers_again() -> None:
+    async def main() -> None:
+        server, times = _Scripted(AWAY, AWAY, AWAY, {"spent": "0,0"}), []
+        account = SharedAccount(server, "x", asyncio.get_running_loop())
+        with pytest.raises(SharedServerError):
+            await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5)
+        while account._ends:
+            times.append(len(server.messages))
+            await asyncio.sleep(1)
+        asked, *reports = server.messages
+        assert [each["ends"] for each in reports] == [f"{asked['id']}:0,0"] * 3
+        assert {each["id"] for each in reports} == {""} and times == [1, 2, 3]  # once a second
+        await account.aclose()
 
     virtually(main())
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
-from functools import partial, wraps
+from functools import cache, partial, singledispatch, wraps
 from types import MethodType
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar, Unpack
 from uuid import UUID
@@ -745,8 +745,9 @@ def test_a6_what_cannot_be_a_tool_is_refused_by_name() -> None:
         tool(unhinted)
     with pytest.raises(TypeError, match=r"complexes\.z: complex has no form in JSON"):
         tool(complexes)
-    with pytest.raises(TypeError, match="its signature cannot be read"):
-        tool(min)
+    for wrong_signature in (min, type("Odd", (), {"__call__": number, "__signature__": 5})()):
+        with pytest.raises(TypeError, match=r"the tool '\w+': its signature cannot be read \("):
+            tool(wrong_signature)
     with pytest.raises(TypeError, match=r"a tool is made of a function, not 3"):
         tool(3)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="write @classmethod and @staticmethod above @tool"):
@@ -788,6 +789,52 @@ def test_what_is_no_type_is_named_with_its_tool_and_parameter(function: Any) -> 
     name = function.__name__
     with pytest.raises(TypeError, match=rf"the tool '{name}'.* its parameter 'x'|{name}\.x"):
         tool(function)
+
+
+def unknown(x: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "remedy"),
+    [
+        (unknown, "define the type at the module's level"),
+        *((each, "write a type in its place") for each in (said, cut, misspelt, added)),
+    ],
+)
+def test_what_to_write_for_a_hint_that_is_no_type_is_said(function: Any, remedy: str) -> None:
+    with pytest.raises(TypeError, match=rf"cannot be evaluated \(.*\); {remedy}$"):
+        tool(function)
+
+
+def paint(colour: Colour, n: int = 1) -> str:
+    return colour.value * n
+
+
+class Painter:
+    def __init__(self, colour: Colour) -> None: ...
+
+    def __call__(self, colour: Colour) -> None: ...
+
+    def paint(self, colour: Colour) -> None: ...
+
+    @classmethod
+    def of_class(cls, colour: Colour) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(paint, traced(paint), cache(paint), singledispatch(paint)),
+        *(partial(paint, n=2), partial(cache(paint), n=2), cache(partial(paint, n=2))),
+        *(Painter, Painter(Colour.RED), Painter(Colour.RED).paint, Painter.of_class),
+        *(partial(Painter), cache(Painter(Colour.RED).paint), singledispatch(Painter.of_class)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_names_in_hints_are_those_of_the_module_that_wrote_them(function: Any) -> None:
+    """Not of the decorator's, whatever stands around the function."""
+    made = tool(name="paint")(function)
+    assert made.parameters["properties"]["colour"] == {"type": "string", "enum": ["red", "blue"]}
 
 
 class Silent:

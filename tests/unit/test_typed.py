@@ -12,7 +12,7 @@ import sys
 import typing
 from collections import abc, namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -226,6 +226,23 @@ class Extreme(NamedTuple):
     wrong: int = "x"  # type: ignore[assignment]
     missing: int = None  # type: ignore[assignment]
     cat: Cat = Cat("Tom")
+    numbered: dict[int, str] = {1: "a"}  # noqa: RUF012
+
+
+@dataclass
+class Chain(Generic[T]):
+    item: T
+    more: list[Chain[T]] = field(default_factory=list)
+
+
+class OwnDict(dict[str, int]): ...
+
+
+class OwnTuple(tuple[int, ...]): ...
+
+
+def json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def obj(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
@@ -249,12 +266,14 @@ NODE = obj(
     },
     "value",
 )
+CHAIN = obj({"item": INT, "more": {"type": "array", "items": {"$ref": "#/$defs/Chain_int"}}}, "item")
 
 
 def kind(value: str) -> dict[str, Any]:
     return {"type": "string", "const": value}
 
 
+ANYTHING = "a string, an integer, a number, true or false, null, an array or an object"
 KOT = obj({"имя": STR}, "имя")
 SELFISH = obj(
     {
@@ -331,6 +350,19 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         (("a", "a"), (1, 1), (None, None)),
         ((True, 'must be "a", 1 or null'),),
     ),
+    (int | Size, {"anyOf": [INT, {**INT, "enum": [1, 3]}]}, ((1, Size.S), (2, 2)), ()),
+    (
+        date | Literal["2026-01-02"],
+        {"anyOf": [{**STR, "format": "date"}, kind("2026-01-02")]},
+        (("2026-01-02", "2026-01-02"), ("2026-01-03", date(2026, 1, 3))),
+        (),
+    ),
+    (
+        Literal["a"] | date | UUID,
+        {"anyOf": [kind("a"), {**STR, "format": "date"}, {**STR, "format": "uuid"}]},
+        (("a", "a"), ("2026-01-02", date(2026, 1, 2)), (str(UUID(int=1)), UUID(int=1))),
+        (("x", 'must be "a", a date (RFC 3339) or a UUID, not "x"'),),
+    ),
     (Literal[Color.RED], {**STR, "const": "red"}, (("red", Color.RED),), (("blue", 'must be "red"'),)),
     (UserId, INT, ((7, 7),), (("7", "must be an integer"),)),
     (
@@ -380,6 +412,7 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
             (3, "must be an array"),
         ),
     ),
+    (tuple[()], {"type": "array", "minItems": 0, "maxItems": 0}, (([], ()),), (([1], "at most 0 items"),)),
     (set[str], {"type": "array", "items": STR}, ((["a", "a"], {"a"}),), ()),
     (
         frozenset[Box[int]],
@@ -439,6 +472,15 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         (({"true": 1, "x": 2, "2": 3}, {True: 1, "x": 2, 2: 3}),),
         (({"yes": 1}, 'yes: as a key must be true, "x" or 2'),),
     ),
+    *(
+        (
+            dict[Literal[key], int],  # type: ignore[valid-type]
+            {"type": "object", "additionalProperties": INT, "propertyNames": {"enum": [name]}},
+            (({name: 1}, {key: 1}),),
+            (({"b": 1}, f"b: as a key must be {json_text(key)}"),),
+        )
+        for key, name in (("a", "a"), (1, "1"), (True, "true"))
+    ),
     (
         dict[int | bool, int],
         {
@@ -464,6 +506,12 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         },
         (({"5": 1, "null": 2}, {5: 1, None: 2}),),
         (({"x": 1}, "x: as a key must be an integer or null"),),
+    ),
+    (
+        Chain[Annotated[int, {"of": "no hash"}]],
+        {**CHAIN, "$defs": {"Chain_int": CHAIN}},
+        (({"item": 1, "more": [{"item": 2}]}, Chain(1, [Chain(2)])),),
+        (({"item": 1, "more": [{"item": "x"}]}, "more[0].item: must be an integer"),),
     ),
     (list[Кот], {"type": "array", "items": KOT}, (([{"имя": "a"}], [Кот("a")]),), ()),
     (
@@ -521,7 +569,7 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
         Untyped,
         obj({"x": {}, "y": {"default": 1}}, "x"),
         (({"x": [1]}, Untyped([1])),),
-        (({}, "x: is missing"),),
+        (({}, f"x: is missing; it must be {ANYTHING}"),),
     ),
     (
         Extreme,
@@ -539,6 +587,12 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
                 "cat": {
                     **obj({"name": STR, "lives": CAT_LIVES}, "name", description="A cat."),
                     "default": {"name": "Tom", "lives": 9},
+                },
+                "numbered": {
+                    "type": "object",
+                    "additionalProperties": STR,
+                    "propertyNames": {"pattern": "^-?[0-9]+$"},
+                    "default": {"1": "a"},
                 },
             }
         ),
@@ -728,10 +782,6 @@ TABLE: tuple[tuple[Any, Any, tuple[tuple[Any, Any], ...], tuple[tuple[Any, str],
 )
 
 
-def json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 @pytest.mark.parametrize("line", TABLE, ids=lambda line: re.sub(r"[^\w\[\]|, .]", "", str(line[0]))[:60])
 def test_a_type_has_a_schema_and_converts(line: Any) -> None:
     hint, schema, accepted, refused = line
@@ -772,6 +822,8 @@ UNSUPPORTED: tuple[tuple[Any, str], ...] = (
     (re.Pattern, "use str"),
     (Callable[[int], int], r"Callable\[\[int\], int\] has no form in JSON; use a dataclass"),
     (type, "type has no form"),
+    (OwnDict, "OwnDict has no form"),
+    (OwnTuple, "OwnTuple has no form"),
     (set[list[int]], r"list\[int\] cannot be in a set: use a list"),
     (set[Node], "Node cannot be in a set"),
     (dict[tuple[int, int], int], r"tuple\[int, int\] cannot be a key"),
@@ -786,6 +838,7 @@ UNSUPPORTED: tuple[tuple[Any, str], ...] = (
     (Halved, r"the annotations of Halved cannot be resolved"),
     (Annotated[datetime, Timezone("Europe/Rome")], r"nobody checks Timezone\(tz='Europe/Rome'\)"),
     (list["Missing"], "'Missing'.* was not resolved"),  # type: ignore[name-defined]  # noqa: F821
+    (typing.Sequence["Missing"], "'Missing'.* was not resolved"),  # type: ignore[name-defined]  # noqa: F821
 )
 
 
@@ -845,6 +898,8 @@ except TypeError as error:
     word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, to_upper=True)]
     plain = Annotated[str, StringConstraints(pattern=re.compile("^a"), min_length=2)]
     assert typed_of(plain).schema == {**STR, "minLength": 2, "pattern": "^a"}
+    with pytest.raises(Invalid, match=r"must be a string matching regex '\^a', not \"bb\""):
+        typed_of(plain).convert("bb")
     assert typed_of(word | None).convert(" ab ") == "AB"  # type: ignore[arg-type]
     assert typed_of(list[lower]).convert(["a"]) == ["a"]  # type: ignore[valid-type]
     for hint, wrong in ((money, "12.345"), (word, " a "), (lower, "A"), (list[lower], ["A"]), (plain, "b")):  # type: ignore[valid-type]
@@ -973,9 +1028,11 @@ def test_what_a_types_own_checks_raise_is_a_problem(hint: type[Any], name: str) 
     assert str(caught.value.problems[0]) == f"[0]: {words}"
 
 
-def test_half_a_character_is_shown_escaped() -> None:
+def test_what_is_no_json_is_shown_too() -> None:
     with pytest.raises(Invalid, match=r"must be an integer, not '\\ud800'"):
         typed_of(int).convert("\ud800")
+    with pytest.raises(Invalid, match='must be an integer, not "<object object at'):
+        typed_of(int).convert(object())
 
 
 def test_what_a_collection_refuses_is_a_problem() -> None:
@@ -1008,6 +1065,7 @@ class Open(TypedDict):
     a: typing_extensions.ReadOnly[Annotated[int, "read only"]]
     b: list[int]
     c: typing_extensions.ReadOnly[NotRequired[int]]
+    d: tuple[()]
 
 
 class Loose(TypedDict, total=False):
@@ -1037,8 +1095,8 @@ Upward: Any = typing_extensions.TypeAliasType("Upward", Up)
 
 
 def test_typed_dicts_demand_what_their_annotations_say() -> None:
-    assert typed_of(Open).schema["required"] == ["a", "b"]
-    assert typed_of(Open).convert({"a": 1, "b": []}) == {"a": 1, "b": []}
+    assert typed_of(Open).schema["required"] == ["a", "b", "d"]
+    assert typed_of(Open).convert({"a": 1, "b": [], "d": []}) == {"a": 1, "b": [], "d": ()}
     assert typed_of(Loose).schema["required"] == ["a", "b"]
     assert typed_of(Loose).schema["properties"] == {key: {"type": "integer"} for key in "abcd"}
 
@@ -1057,6 +1115,20 @@ def test_unions_are_decided_by_a_member_that_differs() -> None:
         typed.convert({"side": "x", "way": "left"})
     with pytest.raises(Invalid, match="must be an object or an integer"):
         typed_of(Upward | int).convert("x")
+
+
+def test_the_member_that_tells_the_objects_of_a_union_apart_is_none_of_theirs() -> None:
+    def of(*names: str) -> Any:
+        return make_dataclass("Thing_" + "_".join(names), [(name, int) for name in names])
+
+    for first, second, added in (
+        (of("a"), of("b"), "kind"),
+        (of("kind"), of("b"), "type"),
+        (of("a"), of("type", "kind"), "kind_1"),
+        (of("kind", "type"), of("kind_1", "kind_3"), "kind_2"),
+    ):
+        branches = typed_of(first | second).schema["anyOf"]
+        assert [next(iter(branch["properties"])) for branch in branches] == [added, added]
 
 
 class Late:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 
 pydantic = pytest.importorskip("pydantic")
+pydantic_core = pytest.importorskip("pydantic_core")
 
 from brainwires_provider.types.typed import Invalid, typed_of  # noqa: E402
 
@@ -57,12 +58,40 @@ class Scores(pydantic.RootModel[dict[str, int]]):
     pass
 
 
+class Nullable(pydantic.BaseModel):
+    number: int | None = 3
+    word: Literal["a"] | None = "a"
+    anything: Any = 3
+    never: int = 3
+    neither: int | str = 3
+
+
+class Spot(Enum):
+    HOME = (0, 0)
+
+
+class Fixed(pydantic.BaseModel):
+    spot: Literal[Spot.HOME] = Spot.HOME
+    name: str
+
+
+class Doubled:
+    """A mark of a program's own, which only Pydantic understands."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return pydantic_core.core_schema.no_info_after_validator_function(lambda n: 2 * n, handler(source))
+
+
+Even = Annotated[int, pydantic.AfterValidator(lambda n: n + n % 2)]
+Positive = Annotated[float, pydantic.Field(gt=3, allow_inf_nan=False)]
+
+
 @dataclass
 class Holder:
     plain: Plain
     tree: Branch
     many: list[Branch]
-    even: Annotated[int, pydantic.AfterValidator(lambda n: n + n % 2)]
+    even: Even
     few: Annotated[list[int], pydantic.Field(max_length=2, description="a few")]
     site: pydantic.HttpUrl | None = None
 
@@ -74,12 +103,20 @@ TABLE: tuple[tuple[Any, Any, Any], ...] = (
     (Words, ["a"], Words(["a"])),
     (Scores, {"a": 1}, Scores({"a": 1})),
     (Leaf, {"color": None, "size": None}, Leaf()),
+    (
+        Nullable,
+        {"number": None, "word": None, "anything": None, "never": None, "neither": None},
+        Nullable(number=None, word=None, anything=None),
+    ),
     (Branch, {"parts": [{"kind": "leaf", "size": 1}], "up": None}, Branch(parts=[Leaf(size=1)])),
     (Leaf | Branch, {"kind": "branch"}, Branch()),
     (Plain | Other, {"kind": "Other", "b": 2}, Other(b=2)),
     (Plain | Words, ["a"], Words(["a"])),
     (pydantic.HttpUrl, "https://example.com/", pydantic.HttpUrl("https://example.com/")),
     (pydantic.conint(gt=3), 4, 4),
+    (Annotated[int, Doubled()], 4, 8),
+    (float | Even, 3, 4),
+    (float | Even, 1.5, 1.5),
 )
 
 
@@ -90,6 +127,43 @@ def test_models_validate_themselves(hint: Any, given: Any, value: Any) -> None:
     made = typed.convert(given)
     assert made == value and type(made) is type(value)
     assert "$ref" not in typed.schema
+
+
+# A type, a value that it refuses, and what the model is told.
+REFUSED: tuple[tuple[Any, Any, str], ...] = (
+    (Plain, {"a": None}, "a: Input should be a valid integer"),
+    (Nullable, {"number": "x"}, "number: Input should be a valid integer"),
+    (Branch, {"parts": [{"kind": "leaf", "size": [None]}]}, "parts[0].Leaf.size: Input should be"),
+    # The kind of the value says which of a union is meant.
+    (Plain | Words, [1], "[0]: Input should be a valid string"),
+    (Plain | Words, {"a": []}, "a: Input should be a valid integer"),
+    (Words | Plain, {"a": []}, "a: Input should be a valid integer"),
+    (Positive | str, 1, "Input should be greater than 3"),
+    (Positive | str, 1.5, "Input should be greater than 3"),
+    (Plain | Other, {"kind": "Words", "b": 2}, 'kind: must be "Plain" or "Other"'),
+    (Plain | Fixed, {"name": "x"}, 'kind: is missing; it must be "Plain" or "Fixed"'),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        *((int, "an integer"), (str, "a string"), (bool, "true or false")),
+        *((list[int], "an array"), (dict[str, int], "an object")),
+    ],
+)
+def test_what_is_of_no_kind_that_a_union_takes_is_told_which_it_takes(kind: Any, words: str) -> None:
+    validated = Annotated[kind, pydantic.AfterValidator(lambda value: value)]
+    wrong = 5 if kind is str else "x"
+    with pytest.raises(Invalid, match=f"^- must be {words} or null, not {wrong!r}$".replace("'", '"')):
+        typed_of(validated | None).convert(wrong)
+
+
+@pytest.mark.parametrize(("hint", "given", "words"), REFUSED, ids=lambda each: str(each)[:40])
+def test_what_a_model_refuses_is_told_with_its_place(hint: Any, given: Any, words: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        typed_of(hint).convert(given)
+    assert str(caught.value).startswith(f"- {words}")
 
 
 def test_every_problem_has_its_path() -> None:
@@ -142,6 +216,45 @@ def test_definitions_of_one_name_are_kept_apart() -> None:
     assert words[first.removeprefix("#/$defs/")] == ["red"] and words[second.removeprefix("#/$defs/")] == [
         "blue"
     ]
+
+
+def test_definitions_that_refer_to_others_are_kept_apart_too() -> None:
+    def painted(*words: str) -> Any:
+        class Tint(Enum):
+            LIGHT, DARK = words
+
+        class Coat(pydantic.BaseModel):
+            tint: Tint
+            under: Tint
+
+        class Wall(pydantic.BaseModel):
+            coats: list[Coat]
+
+        return Wall
+
+    words = [["red", "brown"], ["blue", "black"], ["red", "brown"]]
+    first, second, third = (painted(*each) for each in words)
+    schema = typed_of(tuple[first, second, third]).schema  # type: ignore[valid-type]
+
+    def found(node: Any) -> Any:
+        return schema["$defs"][node["$ref"].removeprefix("#/$defs/")]
+
+    coats = [found(wall["properties"]["coats"]["items"]) for wall in schema["prefixItems"]]
+    assert [found(coat["properties"]["under"])["enum"] for coat in coats] == words
+    assert schema["$defs"].keys() == {"Coat", "Tint", "Coat_2", "Tint_2"}
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        Annotated[int, pydantic.Discriminator("kind")],
+        Annotated[str, pydantic.StringConstraints(pattern="(", to_upper=True)],
+        Annotated[str, pydantic.StringConstraints(pattern="(?=a)b", to_upper=True)],
+    ],
+)
+def test_what_pydantic_makes_nothing_of_is_named_with_its_place(hint: Any) -> None:
+    with pytest.raises(TypeError, match=r"^list\[.*\]\[\]: Pydantic makes no schema of .*Annotated"):
+        typed_of(list[hint])
 
 
 def test_a_model_without_a_schema_is_named() -> None:

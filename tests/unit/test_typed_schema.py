@@ -147,6 +147,14 @@ TABLE: tuple[tuple[Any, list[Any], list[tuple[Any, list[str]]]], ...] = (
     ),
     ({"contains": {"const": 1}, "minContains": 0}, [[], [2]], []),
     (
+        {"contains": {"const": 1}, "maxContains": 0},
+        [],
+        [
+            ([], ['must have at least 1 items that fit "contains", not 0']),
+            ([1], ['must have at most 0 items that fit "contains", not 1']),
+        ],
+    ),
+    (
         {"propertyNames": {"maxLength": 2}},
         [{"ab": 1}],
         [({"abc": 1}, ['abc: as a key must have at most 2 characters: "abc"'])],
@@ -163,8 +171,18 @@ TABLE: tuple[tuple[Any, list[Any], list[tuple[Any, list[str]]]], ...] = (
         [({"card": 1, "n": 1}, ["name: is missing", "n: does not exist"])],
     ),
     ({"const": {"a": 1}}, [{"a": 1}, {"a": 1.0}], [({"a": True}, ['must be {"a":1}, not {"a":true}'])]),
+    ({"enum": [("a", [1])]}, [["a", [1]]], [(["a", 1], ['must be ["a",[1]], not ["a",1]'])]),
     ({"$ref": "#/nowhere/at/all"}, [1], []),
     ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"const": 1}}}, [1], [(2, ["must be 1, not 2"])]),
+    # A limit of one kind says nothing of the others.
+    (
+        {"minimum": 9, "maximum": 0, "exclusiveMinimum": 9, "exclusiveMaximum": 0, "multipleOf": 2},
+        ["5", "x", [5], {"a": 5}, None, True],
+        [],
+    ),
+    ({"minLength": 9, "maxLength": 0, "pattern": "^x"}, [5, ["a"], {"a": 5}, None, True], []),
+    ({"minItems": 9, "maxItems": 0, "uniqueItems": True}, [5, "aa", {"a": 5}, None, True], []),
+    ({"minProperties": 9, "maxProperties": 0}, [5, "a", ["a"], None, True], []),
     ({"type": "unknown"}, [1], []),
     ({"minimum": "x", "multipleOf": 0, "pattern": "(", "maxLength": None}, [1, "x"], []),
 )

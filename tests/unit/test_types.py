@@ -8,8 +8,11 @@ import math
 import pickle
 import re
 import typing
+from collections import OrderedDict, defaultdict
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest.mock import ANY
 
@@ -27,7 +30,7 @@ from brainwires_provider.types.bulk import BulkProgress, BulkSettings, MapParams
 from brainwires_provider.types.options import merge_options
 from brainwires_provider.types.parts import sniff_media_type
 from brainwires_provider.types.runs import RunSettings
-from brainwires_provider.types.usage import split_usage
+from brainwires_provider.types.usage import add_usage, split_usage
 from brainwires_provider.types.websocket import WebSocketCounters, WebSocketOptions, WebSocketStats
 from paths import FIXTURES
 
@@ -168,7 +171,8 @@ def test_the_time_that_is_left_of_a_bulk_run() -> None:
 
 def test_embeddings_show_their_sizes() -> None:
     made = ty.Embeddings([[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]], "p", "m", USAGE)
-    assert made.dimensions == 2 and ty.Embeddings([], "p", None, USAGE).dimensions == 0
+    sizes = [ty.Embeddings(vectors, "p", None, USAGE).dimensions for vectors in ([], [[]], [[0.5, 1.5, 2.5]])]
+    assert made.dimensions == 2 and sizes == [0, 0, 3]
     assert repr(made) == f"Embeddings(3 x 2, p:m, {USAGE!r})"
 
 
@@ -531,6 +535,24 @@ def test_a_cache_mark_is_no_content() -> None:
     assert len({ty.TextPart("a"), ty.TextPart("a", cache=CACHE), ty.TextPart("a", extra={"x": [1]})}) == 2
 
 
+def test_only_what_a_caller_made_is_searched_for_what_is_no_json() -> None:
+    own: Any = MappingProxyType({"a": math.nan})
+    for make in (partial(ty.TextPart, "a"), partial(ty.OpaquePart, "note", {}), partial(ty.ImagePart, PNG)):
+        assert make(extra=own, origin=ORIGIN).extra is own
+        with pytest.raises(ValueError, match=r"extra\['a'\] is nan"):
+            make(extra=own)
+    assert ty.Message("assistant", "a", extra=own).extra is own  # type: ignore[arg-type]
+    for role in ("system", "developer", "user", "tool"):
+        with pytest.raises(ValueError, match=r"Message\.extra\['a'\] is nan"):
+            ty.Message(role, "a", extra=own)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, partial(defaultdict, int), MappingProxyType])
+def test_parts_that_are_equal_have_one_hash_whatever_their_dicts_are(kind: Any) -> None:
+    part = ty.OpaquePart("note", kind({"a": 1}), extra=kind({"b": 2}), origin=ORIGIN)
+    assert {part} == {ty.OpaquePart("note", {"a": 1}, extra={"b": 2}, origin=ORIGIN)}
+
+
 # -- calls -------------------------------------------------------------------------------------------------
 
 
@@ -591,6 +613,13 @@ def test_a_choice_and_a_strategy_are_made_by_name() -> None:
     tail = ty.CacheStrategy("system_and_tail_turn", threshold=1024)
     assert ty.CacheStrategy.system_and_tail_turn() == tail
     assert ty.CacheStrategy.system_and_tail_turn(5, "1h") == ty.CacheStrategy("system_and_tail_turn", "1h", 5)
+
+
+def test_options_show_that_they_hold_a_secret_and_not_which() -> None:
+    fields = {"X-Api-Key": "hunter2", "X-Title": "a"}
+    shown = "{'X-Api-Key': '[redacted]', 'X-Title': 'a'}"
+    options = ty.Options(seed=1, extra_headers=fields, extra_query=fields)
+    assert repr(options) == f"Options(seed=1, extra_headers={shown}, extra_query={shown})"
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
@@ -666,6 +695,31 @@ def test_buckets_add_up_and_are_never_negative(
             thought,
         )
         assert usage.output_tokens in (went, went + thought)
+
+
+def test_the_counts_of_each_direction_are_added() -> None:
+    powers = [10**n for n in range(len(BUCKETS))]
+    usage = ty.Usage(*powers)
+    came = ("uncached_input", "cache_read", "cache_write", "tool_input", "audio_input")
+    assert usage.input_tokens == sum(getattr(usage, name) for name in came)
+    assert usage.output_tokens == usage.output_text + usage.reasoning
+    assert usage.total_tokens == sum(powers)
+    twice = add_usage(usage, msgspec.structs.replace(usage, anomalies=("odd",)), USAGE)
+    assert [getattr(twice, name) for name in BUCKETS] == [
+        2 * each + n for n, each in enumerate(powers, start=1)
+    ]
+    assert (twice.anomalies, twice.passes, twice.raw) == (("odd", "odd"), USAGE.passes, None)
+
+
+@pytest.mark.parametrize("name", ["cache_read", "cache_write", "audio_input"])
+def test_more_of_one_kind_than_of_input_is_reduced(name: str) -> None:
+    usage = split_usage(input_total=1, output_total=1, total=None, **{name: 2})
+    assert usage == ty.Usage(
+        output_text=1,
+        complete=True,
+        anomalies=(f"{name} 2 exceeds the 1 input tokens left",),
+        **{name: 1},  # type: ignore[arg-type]
+    )
 
 
 def test_counts_that_cannot_be_are_named() -> None:

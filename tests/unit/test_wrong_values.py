@@ -420,7 +420,7 @@ ARGUMENTS: dict[str, str] = {
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_wrong_policy_is_told_with_an_example(name: str) -> None:
     settings: Any = {name: object()}
-    with pytest.raises(TypeError, match=re.escape(f"; for example {ARGUMENTS[name]}")):
+    with pytest.raises(TypeError, match=re.escape(f"; for example {ARGUMENTS[name]}") + "$"):
         AsyncClient("openai-chat:m", api_key="k", **settings)
 
 
@@ -1023,15 +1023,24 @@ def test_headers_of_the_connection_are_not_set(name: str) -> None:
         client("openai-chat").prepare("Hi", extra_headers={name: "x"})
 
 
-@pytest.mark.parametrize("take", [collect, dump_messages])
-def test_what_is_no_list_of_values_is_refused(take: Any) -> None:
-    with pytest.raises(TypeError, match="takes a list"):
-        take(5)
+@pytest.mark.parametrize(("take", "name"), [(collect, "events"), (dump_messages, "messages")])
+def test_what_is_no_list_of_values_is_refused(take: Any, name: str) -> None:
+    for wrong in (5, None, *("text", b"bytes") * (take is dump_messages)):
+        with pytest.raises(TypeError, match=f"^{name} takes a list"):
+            take(wrong)
 
 
 def test_arguments_that_a_method_does_not_have_are_pythons_own_error() -> None:
     with pytest.raises(TypeError, match="positional arguments"):
         Client("openai-chat:m", api_key="k").resolve("openai-chat:m", "more")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["chat", "stream", "prepare", "run", "count_tokens", "map", "conversation"])
+def test_a_keyword_that_is_named_as_the_keywords_are_is_pythons_own_error(name: str) -> None:
+    with Client("openai-chat:m", api_key="k") as made:
+        given: Any = {"conversation": (), "map": (["Hi"],)}.get(name, ("Hi",))
+        with pytest.raises(TypeError, match="unexpected keyword argument 'args'"):
+            getattr(made, name)(*given, args=5)
 
 
 def test_a_value_that_only_the_encoder_knows_stays_as_it_is() -> None:

@@ -21,8 +21,6 @@ from brainwires_provider._core.limits import Amounts, Ticket
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.waits import Waits
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError, RequestTimeout
-from brainwires_provider.events import ResponseEnd
-from brainwires_provider.protocols.base.decoder import DecoderBase
 from brainwires_provider.providers import Target
 from brainwires_provider.providers.prices import Prices, tier_of
 from brainwires_provider.types import Budget, BudgetStats, ClientStats, Limits, Policies, Usage
@@ -241,7 +239,7 @@ class Admission(Struct, eq=False):
         usd: Decimal | None = None
         tokens: int | None = None
         if usage is not None:
-            usd, tokens = self._dollars(attempt, result, usage), total
+            usd, tokens = self._dollars(result, usage), total
         elif is_refused or isinstance(error, ConnectError | ConfigError):
             usd, tokens = _FREE, 0  # refused, or never sent
         if id is not None and (usage is not None or not is_look):
@@ -281,12 +279,8 @@ class Admission(Struct, eq=False):
             )
         return usd or _FREE, input + output
 
-    def _dollars(self, attempt: Attempt, result: Any, usage: Usage) -> Decimal | None:
+    def _dollars(self, result: Any, usage: Usage) -> Decimal | None:
         if self.prices is None:
             return None
-        answer = result
-        if type(answer) is not ResponseEnd:
-            decoder = attempt.decoder
-            answer = decoder if isinstance(decoder, DecoderBase) else attempt.partial()
-        tier = tier_of(answer.extra, usage)
-        return self.prices.of(usage, answer.model, self._plan.target.model, tier)[1]
+        tier = tier_of(result.extra, usage)
+        return self.prices.of(usage, result.model, self._plan.target.model, tier)[1]

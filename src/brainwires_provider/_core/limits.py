@@ -118,9 +118,9 @@ class Window:
         return own if others is None or others.until <= now else own + others.amount
 
     def has_room(self, amount: int, now: float) -> bool:
-        """Whether this much is free; see `free_at`."""
-        used, limit = self.used(now), self.limit
-        return used + amount <= limit or (amount > limit and used <= 0)
+        """Whether this much is free; of an empty window anything is, see `free_at`."""
+        used = self.used(now)
+        return used + amount <= self.limit or used <= 0
 
     def free_at(self, amount: int, now: float) -> float:
         """When this much is free. What is larger than the whole limit waits for an empty window."""

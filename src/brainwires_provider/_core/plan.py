@@ -331,7 +331,7 @@ def build_request(
         force_setattr(request, "messages", messages)
         force_setattr(request, "model", model)
         if "output" in args:
-            force_setattr(request, "output", _output(args["output"]))
+            force_setattr(request, "output", args["output"])
         if defaults is not None:
             force_setattr(request, "options", defaults)
         return request
@@ -349,7 +349,7 @@ def build_request(
         ("model", model),
         ("tools", _tools(args.get("tools", base.tools))),
         ("tool_choice", _tool_choice(args.get("tool_choice", base.tool_choice))),
-        ("output", _output(args.get("output", base.output))),
+        ("output", args.get("output", base.output)),
         ("options", merge_options(defaults, own, args.get("options"), _keywords(args))),
     ):
         force_setattr(made, name, value)
@@ -379,12 +379,6 @@ def _tool_choice(choice: Any) -> ToolChoice | None:
     if choice in get_args(_CHOICE):
         return ToolChoice(choice)
     raise misfit("tool_choice", (_CHOICE, ToolChoice), choice)
-
-
-def _output(output: Any) -> Any:
-    if output is None or output == "json" or isinstance(output, JSONSchema):
-        return output
-    raise misfit("output", (Literal["json"], JSONSchema), output)
 
 
 def stored_args(first: OutputParams, later: OutputParams) -> OutputParams:

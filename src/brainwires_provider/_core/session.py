@@ -290,8 +290,6 @@ class Session:
         given = (args, args.get("options"), getattr(input, "options", None))
         if target.provider != home:
             input, args = call_elsewhere(input, args)
-        if isinstance(input, Request):
-            input = replace(input, model=None)
         request = self.request(input, {**args, "model": model}, home=home)[1]
         planned = plan(request, target, stream=first.stream, timeouts=self.timeouts)
         planned = self._defaults.reported(planned, request, *given)

@@ -403,9 +403,9 @@ def label(hint: Any) -> str:
     """A name for a schema, of letters, digits and underscores; `ascii_name` is what services take of it."""
     hint = _peeled(hint)[0]
     origin = get_origin(hint) or hint
-    words = [getattr(origin, "__name__", "answer"), *map(str, map(label, get_args(hint)))]
     if origin is types.UnionType or not (isinstance(origin, type) or hasattr(origin, "__value__")):
-        words = ["answer"]
+        return "answer"
+    words = [origin.__name__, *map(label, get_args(hint))]
     return re.sub(r"\W+", "_", "_".join(words)).strip("_")[:64]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 from brainwires_provider.types.forms import (
-    FAILED,
     KINDS,
     SIMPLE,
     Choice,
@@ -74,14 +73,14 @@ class Array(_Sized):
     def convert(self, value: Any, path: str, problems: Problems) -> Any:
         """See `Form`."""
         if not self._is_fit(value, path, problems):
-            return FAILED
+            return None
         before = len(problems)
         if self._item.plain.issuperset(map(type, value)):
             made = value
         else:
             made = [self._item.convert(each, f"{path}[{i}]", problems) for i, each in enumerate(value)]
         if len(problems) > before:
-            return FAILED
+            return None
         try:
             return self._make(made)
         except Exception as error:  # noqa: BLE001 (an item's own hash, or equality)
@@ -98,13 +97,14 @@ class FixedArray(_Sized):
     def body(self, writer: Writer) -> Schema:
         """See `Form`."""
         items = [item.schema(writer) for item in self._items]
-        return {"type": "array", "prefixItems": items, **self._sizes()}
+        listed = {"prefixItems": items} if items else {}  # JSON Schema has no empty list of these
+        return {"type": "array", **listed, **self._sizes()}
 
     def convert(self, value: Any, path: str, problems: Problems) -> Any:
         """See `Form`."""
         before = len(problems)
         if not self._is_fit(value, path, problems) or len(problems) > before:
-            return FAILED
+            return None
         pairs = zip(self._items, value, strict=True)
         return tuple(item.convert(each, f"{path}[{i}]", problems) for i, (item, each) in enumerate(pairs))
 
@@ -132,7 +132,7 @@ class Dictionary(_Sized):
     def convert(self, value: Any, path: str, problems: Problems) -> Any:
         """See `Form`."""
         if not self._is_fit(value, path, problems):
-            return FAILED
+            return None
         made = {}
         for key, each in value.items():
             place = below(path, key)
@@ -244,7 +244,7 @@ class Object(Form):
             names = ", ".join(each.key for each in self.members)
             problems.append(Problem(below(path, key), f"does not exist; there is {names or 'nothing'}"))
         if len(problems) > before:
-            return FAILED
+            return None
         try:
             return self._make(**given)
         except Exception as error:  # noqa: BLE001 (the class's own checks)
@@ -376,7 +376,7 @@ class OneOf(Form):
             problems += nearest
         else:
             refuse(problems, path, self.words, value)
-        return FAILED
+        return None
 
     @property
     def words(self) -> str:

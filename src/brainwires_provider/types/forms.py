@@ -21,7 +21,6 @@ from msgspec import Struct
 
 __all__ = [
     "ALL",
-    "FAILED",
     "KINDS",
     "SIMPLE",
     "Alias",
@@ -48,7 +47,6 @@ __all__ = [
 
 Schema: TypeAlias = dict[str, Any]
 Problems: TypeAlias = list["Problem"]
-FAILED: Final = object()
 _SHOWN = 80
 WORDS: Final[Mapping[type, str]] = {
     str: "a string",
@@ -99,14 +97,14 @@ def either(words: Iterable[str]) -> str:
 def refuse(problems: Problems, path: str, words: str, value: Any) -> Any:
     """Note that a value is not what `words` say."""
     problems.append(Problem(path, f"must be {words}, not {shown(value)}"))
-    return FAILED
+    return None
 
 
 def refused(problems: Problems, path: str, name: str, error: Exception) -> Any:
     """Note what a type's own code has raised. The text of what no check raises may hold secrets, and stays here."""
     is_check = isinstance(error, (ValueError, TypeError, AssertionError))
     problems.append(Problem(path, (str(error) if is_check else "") or f"is refused by {name}"))
-    return FAILED
+    return None
 
 
 def below(path: str, key: str) -> str:

@@ -375,11 +375,11 @@ def _bytes(data: object, owner: str) -> bytes:
 
 
 def _hashable(value: Any) -> Any:
-    """A hashable substitute for a value; equal values have equal substitutes."""
+    """A hashable substitute for a value; equal values have equal substitutes, whatever kinds of dict they are."""
     try:
         hash(value)
     except TypeError:
-        return repr(type(value))
+        return None
     return value
 
 

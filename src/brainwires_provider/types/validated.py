@@ -11,7 +11,6 @@ import msgspec
 
 from brainwires_provider.types.forms import (
     ALL,
-    FAILED,
     KINDS,
     SIMPLE,
     Form,
@@ -35,8 +34,8 @@ class Validated(Form):
         pydantic: Any = sys.modules["pydantic"]
         try:
             self._adapter = pydantic.TypeAdapter(hint)
-            schema = self._adapter.json_schema(ref_template="#/$defs/{model}")
-        except (TypeError, NameError, RuntimeError) as error:
+            schema = self._adapter.json_schema()
+        except Exception as error:  # noqa: BLE001 (Pydantic has several, and the type's own code)
             raise TypeError(f"{place}: Pydantic makes no schema of {hint}: {error}") from None
         self._error: Any = pydantic.ValidationError
         self._defs: Schema = schema.pop("$defs", {})
@@ -52,11 +51,12 @@ class Validated(Form):
     def body(self, writer: Writer) -> Schema:
         """See `Form`."""
         names = {}
+        are_known = all(writer.defs.get(name, body) == body for name, body in self._defs.items())
         for name, body in self._defs.items():
-            names[name] = name if writer.defs.get(name) == body else writer.free(name)
+            names[name] = name if are_known else writer.free(name)
             writer.defs[names[name]] = body
         changed = {f"#/$defs/{name}": f"#/$defs/{new}" for name, new in names.items() if name != new}
-        for name in names.values() if changed else ():
+        for name in names.values():
             writer.defs[name] = _renamed(writer.defs[name], changed)
         return dict(_renamed(self._schema, changed))
 
@@ -68,9 +68,8 @@ class Validated(Form):
                 msgspec.json.encode(given)
             )  # a strict model takes dates from JSON
         except self._error as error:
-            found = error.errors(include_url=False, include_context=False)
-            problems += [Problem(_path(path, each["loc"]), each["msg"]) for each in found]
-            return FAILED
+            problems += [Problem(_path(path, each["loc"]), each["msg"]) for each in error.errors()]
+            return None
         except Exception as error:  # noqa: BLE001 (of the type's own validators)
             return refused(problems, path, self._schema.get("title", "its type"), error)
 
