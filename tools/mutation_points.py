@@ -1,8 +1,9 @@
 """The changes that `tools/mutate.py` makes to a source file: each is one small fault, as somebody could write it.
 
 A change is a range of bytes and what takes its place. Texts of messages (constants with a space), docstrings,
-annotations, assertions (as `strict` of `zip` is one), `__all__`, what only a type checker reads, and `gc` of a struct,
-which says nothing of what it does, are left alone: no test should depend on them.
+annotations, assertions (as `strict` of `zip` is one), `__all__`, what only a type checker reads, `gc` of a struct,
+which says nothing of what it does, and "utf-8", of which Python takes any spelling, are left alone: no test should
+depend on them.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class _Finder:
             yield self._put(node, "constant", str(not value))
         elif isinstance(value, int):
             yield self._put(node, "constant", str(value + 1))
-        elif isinstance(value, str) and value and " " not in value and "\n" not in value:
+        elif isinstance(value, str) and value not in ("", "utf-8") and " " not in value and "\n" not in value:
             yield self._put(node, "constant", repr(value + "~"))
 
     def _of_members(self, node: ast.expr) -> Iterator[Change]:
