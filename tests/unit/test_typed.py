@@ -1101,6 +1101,16 @@ def test_typed_dicts_demand_what_their_annotations_say() -> None:
     assert typed_of(Loose).schema["properties"] == {key: {"type": "integer"} for key in "abcd"}
 
 
+def test_a_typed_dict_of_a_function_that_refers_to_itself_demands_what_its_annotations_say() -> None:
+    class Branch(TypedDict, total=False):
+        name: Required[str]
+        branches: list[Branch]
+
+    assert typed_of(Branch).convert({"name": "a", "branches": [{"name": "b"}]})["branches"] == [{"name": "b"}]
+    with pytest.raises(Invalid, match="name"):
+        typed_of(Branch).convert({"branches": []})
+
+
 def test_what_is_final_is_of_its_type() -> None:
     assert typed_of(Fixed).schema["properties"]["a"] == {"type": "integer"}
     assert typed_of(Fixed).convert({"a": 2, "b": 3}) == Fixed(2, 3)

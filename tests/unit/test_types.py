@@ -169,6 +169,13 @@ def test_the_time_that_is_left_of_a_bulk_run() -> None:
     assert eta(done=4, rate=2.0) is None and eta(total=10, done=4) is None
 
 
+def test_a_bulk_run_that_has_not_begun_has_done_nothing() -> None:
+    known = {
+        name: value for name, value in msgspec.structs.asdict(BulkProgress()).items() if value is not None
+    }
+    assert not any(known.values()) and len(known) == 9
+
+
 def test_embeddings_show_their_sizes() -> None:
     made = ty.Embeddings([[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]], "p", "m", USAGE)
     sizes = [ty.Embeddings(vectors, "p", None, USAGE).dimensions for vectors in ([], [[]], [[0.5, 1.5, 2.5]])]
