@@ -102,7 +102,10 @@ class Watch:
 
 
 class Way(Protocol):
-    """How a fault comes before the tests. What runs in a child process returns pytest's exit code, or one of above."""
+    """How a fault is put into a process that runs tests.
+
+    What runs in a child process returns pytest's exit code, or one of the codes above.
+    """
 
     repeats_failures: bool
     """Whether a test that fails is to be run again in another process: `tested` has not done so."""
