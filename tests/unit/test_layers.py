@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import pytest
@@ -47,6 +48,7 @@ FORBIDDEN_IN_PURE = frozenset(
     ["asyncio", "aiohttp", "websockets", "os", "socket", "time", "logging", "threading", "random"]
 )  # I/O, clock, environment, logging
 MAX_LINES = 520
+MOST_OF_A_FUNCTION = 60  # lines
 
 
 def modules() -> dict[str, Path]:
@@ -164,6 +166,20 @@ def test_files_stay_readable() -> None:
     lines = {name: path.read_text().count("\n") for name, path in MODULES.items()}
 
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_functions_stay_small() -> None:
+    """Without the lines of their signature and docstring."""
+    found = {}
+    for name, path in MODULES.items():
+        for each in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                body = each.body[1:] if ast.get_docstring(each) and each.body[1:] else each.body
+                assert each.end_lineno is not None
+                found[f"{name}.{each.name}:{each.lineno}"] = each.end_lineno - body[0].lineno + 1
+
+    assert {name: count for name, count in found.items() if count > MOST_OF_A_FUNCTION} == {}
+    assert median(found.values()) <= 8
 
 
 def test_a_module_of_tests_gives_a_name_one_meaning() -> None:

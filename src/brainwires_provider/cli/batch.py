@@ -50,6 +50,7 @@ def add_batch(app: typer.Typer, finish: Finish) -> None:
     app.add_typer(group, name="batch")
     _add_local(group, finish)
     _add_asking(group, finish)
+    _add_ending(group, finish)
 
 
 def _add_local(group: typer.Typer, finish: Finish) -> None:
@@ -120,6 +121,8 @@ def _add_asking(group: typer.Typer, finish: Finish) -> None:
             lambda: _reported(lambda: _with(id, ledger, connection, lambda each: _wait(each, every, timeout)))
         )
 
+
+def _add_ending(group: typer.Typer, finish: Finish) -> None:
     @group.command()
     @expand_options
     def results(

@@ -15,46 +15,53 @@ from brainwires_provider.errors import ProviderError
 __all__ = ["add_requests"]
 
 Finish = Callable[[Callable[[], int]], NoReturn]
+_Prompt = Annotated[str | None, typer.Argument(help="The prompt.", show_default=False)]
+_Json = Annotated[bool, typer.Option("--json", help="Print the response as one JSON object.")]
+_ShowReasoning = Annotated[
+    bool, typer.Option("--show-reasoning", help="Print the model's reasoning on standard error.")
+]
+_Plain = Annotated[
+    bool,
+    typer.Option(
+        "--plain",
+        help="Print the answer as it was written. Default: its Markdown is rendered at a terminal.",
+    ),
+]
+_Yes = Annotated[bool, typer.Option("--yes", help="Run the tools' calls without asking.")]
+_GoesOn = Annotated[
+    bool,
+    typer.Option("--continue", "-c", help="Go on with the last conversation, which `brainwires logs` shows."),
+]
+_Save = Annotated[
+    str | None,
+    typer.Option(
+        "--save",
+        metavar="NAME",
+        help="Ask nothing: keep the prompt and the options as a template, which -t NAME uses.",
+    ),
+]
 
 
 def add_requests(app: typer.Typer, finish: Finish) -> None:
     """Add the commands. `finish` exits with the status that they return."""
+    _add_chat(app, finish)
+    _add_prepare(app, finish)
 
+
+def _add_chat(app: typer.Typer, finish: Finish) -> None:
     @app.command()
     @expand_options
     def chat(
-        prompt: Annotated[str | None, typer.Argument(help="The prompt.", show_default=False)] = None,
+        prompt: _Prompt = None,
         *,
         chat_options: ChatOptions,
         connection: Connection,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Print the response as one JSON object.")
-        ] = False,
-        show_reasoning: Annotated[
-            bool, typer.Option("--show-reasoning", help="Print the model's reasoning on standard error.")
-        ] = False,
-        plain: Annotated[
-            bool,
-            typer.Option(
-                "--plain",
-                help="Print the answer as it was written. Default: its Markdown is rendered at a terminal.",
-            ),
-        ] = False,
-        yes: Annotated[bool, typer.Option("--yes", help="Run the tools' calls without asking.")] = False,
-        goes_on: Annotated[
-            bool,
-            typer.Option(
-                "--continue", "-c", help="Go on with the last conversation, which `brainwires logs` shows."
-            ),
-        ] = False,
-        save: Annotated[
-            str | None,
-            typer.Option(
-                "--save",
-                metavar="NAME",
-                help="Ask nothing: keep the prompt and the options as a template, which -t NAME uses.",
-            ),
-        ] = None,
+        as_json: _Json = False,
+        show_reasoning: _ShowReasoning = False,
+        plain: _Plain = False,
+        yes: _Yes = False,
+        goes_on: _GoesOn = False,
+        save: _Save = None,
     ) -> None:
         """Send a prompt to a model, or hold a conversation.
 
@@ -90,10 +97,12 @@ def add_requests(app: typer.Typer, finish: Finish) -> None:
             )
         )
 
+
+def _add_prepare(app: typer.Typer, finish: Finish) -> None:
     @app.command()
     @expand_options
     def prepare(
-        prompt: Annotated[str | None, typer.Argument(help="The prompt.", show_default=False)] = None,
+        prompt: _Prompt = None,
         *,
         chat_options: ChatOptions,
         connection: Connection,
