@@ -368,7 +368,7 @@ def test_over_a_websocket_a_breaker_is_no_reason_for_http() -> None:
         async with AsyncClient("openai-responses-ws:m", **settings) as client:
             assert (await client.chat("Hi")).text
             session: Any = client._session
-            (one,) = session._circuits._known.values()
+            (one,) = session._ledger.circuits._known.values()
             failing(one, 1)
             with pytest.raises(BreakerOpenError):
                 await client.chat("Hi")

@@ -30,7 +30,7 @@ from brainwires_provider import (
 )
 from brainwires_provider._core.admission import Ledger
 from brainwires_provider._core.budget import Account, Reserved, account_of
-from brainwires_provider._core.counting import at_most, estimated, measured
+from brainwires_provider._core.counting import at_most, estimated, measured, rule_of
 from brainwires_provider._core.shared_budget import SharedAccount
 from brainwires_provider.providers.prices import Prices
 
@@ -325,7 +325,7 @@ def test_every_text_and_file_counts_at_every_provider_and_so_does_the_maximum(pr
         taken += 1
         size = measured(plan.call.body)
         assert least <= at_most(size)[0] < 3 * least + 12_000, name
-        assert estimated(size, provider).input >= (
+        assert estimated(size, rule_of(provider)).input >= (
             1_000 if least == 10_000 else len(TEXTS.get(name, "")) // 4
         ), name
         assert size.max_tokens == (4321 if "max_tokens" in plan.report.sent else 0), name

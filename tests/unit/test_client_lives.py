@@ -534,7 +534,7 @@ os._exit(0)
 def test_what_a_forked_child_inherits_is_kept_and_not_used() -> None:
     """What is freed there would be closed, which the parent goes on with."""
     session: Any = AsyncClient("openai-responses-ws:m", api_key="k", limits=Limits(rpm=9))._session
-    session.admission(session.plan("hi", {}, stream=False))
+    session.terms(session.plan("hi", {}, stream=False))
     owned = session._transports, session.pools, session._ledger
     kept = session.start_afresh()
     assert all(any(each is one for one in kept) for each in owned)

@@ -507,7 +507,7 @@ ESTIMATES: dict[str, tuple[dict[str, Any] | None, str, Amounts]] = {
 def test_what_a_request_reserves(name: str) -> None:
     body, provider, amounts = ESTIMATES[name]
 
-    assert estimated(measured(body), provider) == amounts
+    assert estimated(measured(body), rule_of(provider)) == amounts
 
 
 OF_GOOGLE = {"google", "google-interactions", "vertex", "vertex-interactions"}
@@ -517,11 +517,11 @@ WITHOUT_CACHED = {"anthropic", "groq", "vertex-anthropic", *OF_BEDROCK}
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_what_counts_at_each_provider(provider: str) -> None:
-    taken = used(Usage(uncached_input=40, cache_read=60, output_text=20), provider)
+    taken = used(Usage(uncached_input=40, cache_read=60, output_text=20), rule_of(provider))
     limits = limits_at(Limits(tpm=50), provider)
 
     assert taken == Amounts(1, 40 if provider in WITHOUT_CACHED else 100, 20)
-    assert estimated(measured(BODY), provider).output == (0 if provider in OF_GOOGLE | {"anthropic"} else 500)
+    assert estimated(measured(BODY), rule_of(provider)).output == (0 if provider in OF_GOOGLE | {"anthropic"} else 500)
     assert (limits.tpm, limits.itpm) == ((None, 50) if provider in OF_GOOGLE else (50, None))
     assert rule_of(provider).daily == ({"requests"} if provider == "groq" else set())
 
@@ -531,14 +531,14 @@ def test_what_counts_at_each_provider(provider: str) -> None:
 def test_every_limit_of_tokens_that_is_set_holds_at_every_provider(limit: str, provider: str) -> None:
     """What was used is counted, and the next request waits."""
     limiter = Limiter(limits_at(Limits(**{limit: 50}), provider))
-    ticket = limiter.try_enter(Amounts(), 0)
+    ticket = limiter.reserve(Amounts(), 0)
     assert ticket is not None
-    limiter.settle(ticket, used(Usage(uncached_input=60, output_text=70), provider), 0)
+    limiter.settle(ticket, used(Usage(uncached_input=60, output_text=70), rule_of(provider)), 0)
 
     (window,) = limiter.windows.values()
     output_counts = rule_of(provider).counts_output
     assert window.used(0) == {"tpm": 130 if output_counts else 60, "itpm": 60, "otpm": 70}[limit]
-    assert limiter.try_enter(Amounts(1, 1, 1), 0) is None
+    assert limiter.reserve(Amounts(1, 1, 1), 0) is None
 
 
 def test_where_only_input_counts_the_smaller_one_of_both_limits_holds() -> None:
@@ -604,8 +604,7 @@ def test_each_provider_model_key_and_limit_has_a_gate_of_its_own() -> None:
     plan, ledger = session.plan("Hi", {}, stream=False), Ledger()
 
     def own(limits: Limits, **changed: Any) -> Any:
-        there = replace(plan, target=replace(plan.target, **changed)) if changed else plan
-        return ledger.admission(there, Policies(limits=limits))._gate
+        return ledger.terms(replace(plan.target, **changed), Policies(limits=limits)).gate
 
     async def main() -> None:
         shared = Shared(Limits(shared="redis://h"), asyncio.get_running_loop())

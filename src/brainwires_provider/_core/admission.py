@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
 from brainwires_provider._core.attempt import Attempt
+from brainwires_provider._core.breaker import Circuit, Circuits
 from brainwires_provider._core.budget import Account, Reserved, account_of
-from brainwires_provider._core.counting import Size, at_most, estimated, limits_at, measured, rule_of, used
+from brainwires_provider._core.counting import (
+    Counting,
+    Size,
+    at_most,
+    estimated,
+    limits_at,
+    measured,
+    rule_of,
+    used,
+)
 from brainwires_provider._core.deadlines import running_loop
 from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.limits import Amounts, Ticket
@@ -32,38 +42,58 @@ if TYPE_CHECKING:
     from brainwires_provider._core.shared_budget import SharedAccount
     from brainwires_provider._core.shared_limits import SharedGate
 
-__all__ = ["Admission", "Ledger", "Purse"]
+__all__ = ["Admission", "Ledger", "Terms"]
 
 _MOST_COUNTED = 10_000
 _ONE, _NOTHING = Amounts(), Amounts(0)
 _FREE = Decimal(0)
 
 
-class Purse(NamedTuple):
+class Purse(Struct, eq=False):
     """A budget, and the account that it is spent from."""
 
     budget: Budget
     account: Account | SharedAccount
 
 
+class Terms(Struct, eq=False):
+    """What the policies of the calls to one model come to."""
+
+    target: Target
+    policies: Policies
+    gate: Gate | SharedGate | None
+    """What its limits are kept by."""
+    purse: Purse | None
+    circuit: Circuit | None
+    """Its breaker."""
+    counting: Counting
+    """How its provider counts tokens."""
+    needs_prices: bool
+    """Whether there is a budget in dollars."""
+    counted: OrderedDict[str, tuple[Decimal, int]]
+    """By the id of an answer what was counted of it, in dollars and tokens, so that no look at it counts again."""
+    is_lasting: bool
+    """Whether they are those of the next call, too: what is on a server belongs to an event loop."""
+
+    def admission(self, plan: Plan) -> Admission | None:
+        """What one call reserves; None where there are no limits and no budget."""
+        return None if self.gate is None and self.purse is None else Admission(plan, self)
+
+
 class Ledger:
-    """What a client's calls reserve from: its gates, and its own account."""
+    """What a client's calls reserve from: its gates, and its own account; and its breakers."""
 
     def __init__(self) -> None:
         self.gates: dict[tuple[str, str, int, Limits], Gate] = {}
         self.account = Account()
+        self.circuits = Circuits()
         self._scopes: dict[str, Budget] = {}  # the named ones
-        self._last: tuple[Target, Policies, Gate | SharedGate | None, Purse | None] | None = None
         self._counted: OrderedDict[str, tuple[Decimal, int]] = OrderedDict()
-        """By the id of an answer what was counted of it, in dollars and tokens, so that no look at it counts again."""
         self._shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Shared]] = WeakKeyDictionary()
 
-    def admission(self, plan: Plan, policies: Policies) -> Admission:
-        """Of one call. Raises ConfigError without the extra that limits which are shared need."""
-        last = self._last
-        if last is not None and last[0] is plan.target and last[1] is policies:
-            return Admission(plan, last[2], last[3], self._counted, measured(plan.call.body))
-        limits, budget, target = policies.limits, policies.budget, plan.target
+    def terms(self, target: Target, policies: Policies) -> Terms:
+        """Of the calls to one model. Raises ConfigError without the extra that limits which are shared need."""
+        limits, budget = policies.limits, policies.budget
         gate: Gate | SharedGate | None = None
         shared = None
         limits = limits and limits_at(limits, target.row.name)
@@ -81,9 +111,17 @@ class Ledger:
                 purse = Purse(budget, account_of(budget.scope, self.account))
             else:
                 purse = Purse(budget, shared.account(budget.scope))
-        if shared is None and (budget is None or budget.scope == "client"):  # others: of a loop, or a process
-            self._last = target, policies, gate, purse
-        return Admission(plan, gate, purse, self._counted, measured(plan.call.body))
+        return Terms(
+            target,
+            policies,
+            gate,
+            purse,
+            None if policies.breaker is None else self.circuits.of(policies.breaker, target),
+            rule_of(target.row.name),
+            budget is not None and budget.usd is not None,
+            self._counted,
+            is_lasting=shared is None and (budget is None or budget.scope == "client"),
+        )
 
     def _shared_by(self, limits: Limits) -> Shared:
         """The server that limits name, as this event loop uses it."""
@@ -125,6 +163,7 @@ class Ledger:
             sum(gate.waiting for _, gate in gates),
             sum(gate.running for _, gate in gates),
             *(own.usd, own.tokens, own.reserved_usd, own.reserved_tokens),
+            breakers=self.circuits.stats(),
             budgets=tuple(
                 BudgetStats(scope, *(one.usd, one.tokens, one.reserved_usd, one.reserved_tokens))
                 for scope, one in ((name, self._account(each)) for name, each in list(self._scopes.items()))
@@ -141,10 +180,8 @@ class Admission(Struct, eq=False):
     """The reservations of one call, one attempt after another."""
 
     _plan: Plan
-    _gate: Gate | SharedGate | None
-    _purse: Purse | None
-    _counted: OrderedDict[str, tuple[Decimal, int]]
-    _size: Size
+    terms: Terms
+    _size: Size | None = None
     _amounts: Amounts = _ONE
     _ticket: Ticket | None = None
     _reserved: Reserved | None = None
@@ -153,30 +190,28 @@ class Admission(Struct, eq=False):
     prices: Prices | None = None
     """Needed for a budget in dollars."""
 
-    @property
-    def needs_prices(self) -> bool:
-        """Whether there is a budget in dollars."""
-        return self._purse is not None and self._purse.budget.usd is not None
-
     def try_enter(self) -> bool:
         """Reserve what an attempt may cost, and its place; False if it has to `wait` for that.
 
         Raises BudgetExceededError, ConfigError.
         """
-        plan, purse, gate = self._plan, self._purse, self._gate
-        uses = plan.uses
+        plan, terms = self._plan, self.terms
+        gate, purse, uses = terms.gate, terms.purse, plan.uses
+        size = self._size
+        if size is None and uses != "nothing":
+            size = self._size = measured(plan.call.body)
         if purse is not None:
-            usd, tokens = (_FREE, 0) if uses == "nothing" else self._bound(purse.budget, uses == "output")
+            usd, tokens = (_FREE, 0) if size is None else self._bound(purse.budget, size)
             if not isinstance(purse.account, Account):
                 self._asked = usd, tokens  # the server of shared limits has it: see `wait`
-            elif uses == "nothing":
+            elif size is None:
                 self._reserved = Reserved(usd, tokens)  # even where nothing is left
             else:
                 self._reserved = purse.account.reserve(purse.budget, usd, tokens)
         if gate is None:
             return True
-        if uses != "nothing":
-            self._amounts = estimated(self._size, plan.target.row.name)
+        if size is not None:
+            self._amounts = estimated(size, terms.counting)
         ticket = self._ticket = gate.try_enter(self._amounts)
         return ticket is not None
 
@@ -187,14 +222,14 @@ class Admission(Struct, eq=False):
         """
         import asyncio
 
-        assert self._gate is not None
-        target = self._plan.target
+        gate, purse, target = self.terms.gate, self.terms.purse, self._plan.target
+        assert gate is not None
         try:
             async with asyncio.timeout_at(until):
-                if self._purse is not None and self._asked is not None:
-                    account: Any = self._purse.account
-                    self._reserved = await account.reserve(self._purse.budget, *self._asked)
-                self._ticket = await self._gate.enter(self._amounts, waits)
+                if purse is not None and self._asked is not None:
+                    account: Any = purse.account
+                    self._reserved = await account.reserve(purse.budget, *self._asked)
+                self._ticket = await gate.enter(self._amounts, waits)
         except TimeoutError:
             raise RequestTimeout(
                 f"no place within the limits of {target.provider}:{target.model} in "
@@ -204,72 +239,57 @@ class Admission(Struct, eq=False):
 
     def learn(self, attempt: Attempt) -> None:
         """An attempt was answered: follow the limits that its headers state."""
-        if self._gate is not None and attempt.exchange is not None:
+        gate = self.terms.gate
+        if gate is not None and attempt.exchange is not None:
             headers = attempt.exchange.headers
             if "ratelimit" in " ".join(headers):
-                self._gate.learn(headers, rule_of(self._plan.target.row.name).daily)
+                gate.learn(headers, self.terms.counting.daily)
 
     def settle(self, attempt: Attempt, result: Any, error: ProviderError | None) -> None:
         """An attempt is over: replace what was reserved by what is known. Only the first time counts.
 
         `result` is what it came to, if it did; `error` is what it failed with, if it did.
         """
-        ticket, gate = self._ticket, self._gate
-        if ticket is None and self._reserved is None:
+        ticket, reserved, terms = self._ticket, self._reserved, self.terms
+        if ticket is None and reserved is None:
             return
         if result is None and attempt.begun:
             result = attempt.partial()
-        usage, id = getattr(result, "usage", None), getattr(result, "id", None)
-        total = usage.total_tokens if isinstance(usage, Usage) else 0
-        if not total:
-            usage = None
-        exchange, is_look = attempt.exchange, self._plan.uses == "nothing"
-        is_refused = not attempt.sent or attempt.is_refused
-        known = self._counted.get(id) if is_look and id is not None else None
-        if ticket is not None and gate is not None:
-            amounts = None  # an answer that was cut counts as reserved
-            if not attempt.sent:
-                amounts = _NOTHING
-            elif is_refused or exchange is None or known is not None:
-                amounts = _ONE  # a failure counts as a request, but used no tokens
-            elif usage is not None:
-                amounts = used(usage, self._plan.target.row.name)
-            gate.settle(ticket, amounts)
+        given, id = getattr(result, "usage", None), getattr(result, "id", None)
+        total = given.total_tokens if isinstance(given, Usage) else 0
+        usage: Usage | None = given if total else None
+        is_look = self._plan.uses == "nothing"
+        known = terms.counted.get(id) if is_look and id is not None else None
+        if ticket is not None and terms.gate is not None:
+            if usage is not None and known is None:
+                amounts: Amounts | None = used(usage, terms.counting)
+            else:
+                amounts = _without_usage(attempt, known is not None)
+            terms.gate.settle(ticket, amounts)
             self._ticket = None
         usd: Decimal | None = None
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(result, usage), total
-        elif is_refused or isinstance(error, ConnectError | ConfigError):
-            usd, tokens = _FREE, 0  # refused, or never sent
+        elif attempt.is_refused or not attempt.sent or isinstance(error, ConnectError | ConfigError):
+            usd, tokens = _FREE, 0
         if id is not None and (usage is not None or not is_look):
-            usd, tokens = self._counted_once(id, usd, tokens, known)
-        self._spend(usd, tokens)
+            usd = usd if usd is not None else _FREE if reserved is None else reserved.usd
+            tokens = tokens if tokens is not None else 0 if reserved is None else reserved.tokens
+            terms.counted[id] = usd, tokens
+            if len(terms.counted) > _MOST_COUNTED:
+                terms.counted.popitem(last=False)
+            if known is not None:  # it is looked at: only what was not counted before
+                usd, tokens = usd - known[0], tokens - known[1]
+        if reserved is not None and terms.purse is not None:
+            terms.purse.account.settle(reserved, usd, tokens)
 
-    def _spend(self, usd: Decimal | None, tokens: int | None) -> None:
-        if self._reserved is not None and self._purse is not None:
-            self._purse.account.settle(self._reserved, usd, tokens)
-
-    def _counted_once(
-        self, id: str, usd: Decimal | None, tokens: int | None, known: tuple[Decimal, int] | None
-    ) -> tuple[Decimal, int]:
-        """What is counted of an answer now; of one that is looked at, what was not counted before (`known`)."""
-        reserved, counted = self._reserved, self._counted
-        if usd is None:
-            usd = _FREE if reserved is None else reserved.usd
-        if tokens is None:
-            tokens = 0 if reserved is None else reserved.tokens
-        counted[id] = usd, tokens
-        if len(counted) > _MOST_COUNTED:
-            counted.popitem(last=False)
-        return (usd, tokens) if known is None else (usd - known[0], tokens - known[1])
-
-    def _bound(self, budget: Budget, has_output: bool) -> tuple[Decimal, int]:
+    def _bound(self, budget: Budget, size: Size) -> tuple[Decimal, int]:
         """The most that an attempt may cost, in dollars and tokens."""
-        input, output = at_most(self._size, has_output)
+        plan = self._plan
+        input, output = at_most(size, plan.uses == "output")
         if budget.usd is None or self.prices is None:
             return _FREE, input + output
-        plan = self._plan
         tier = None if plan.call.body is None else plan.call.body.get("service_tier")
         usd = self.prices.at_most(plan.target.model, input, output, tier)
         if usd is None and budget.unpriced == "raise":
@@ -284,3 +304,11 @@ class Admission(Struct, eq=False):
             return None
         tier = tier_of(result.extra, usage)
         return self.prices.of(usage, result.model, self._plan.target.model, tier)[1]
+
+
+def _without_usage(attempt: Attempt, is_counted: bool) -> Amounts | None:
+    """What an attempt counts whose usage is not known, or was counted before; None: as reserved, as it was cut."""
+    if not attempt.sent:
+        return _NOTHING
+    is_failed = attempt.is_refused or attempt.exchange is None
+    return _ONE if is_failed or is_counted else None  # a failure counts as a request, but used no tokens

@@ -43,12 +43,16 @@ def is_healthy(error: ProviderError | None) -> bool | None:
 
 
 class Permit:
-    """One request's leave to be sent. `age` is the number of times that the breaker had opened or closed before."""
+    """One request's leave to be sent. `age` is the number of times that the breaker had opened or closed before.
 
-    __slots__ = ("age",)
+    Unless it `is_probe`, only its failure is of interest to the breaker.
+    """
 
-    def __init__(self, age: int) -> None:
+    __slots__ = ("age", "is_probe")
+
+    def __init__(self, age: int, *, is_probe: bool = False) -> None:
         self.age = age
+        self.is_probe = is_probe
 
 
 class Circuit:
@@ -90,7 +94,7 @@ class Circuit:
             refusal = self._refusal(self._clock())
             if refusal is not None:
                 raise refusal
-            permit = self._probe = Permit(self._age)
+            permit = self._probe = Permit(self._age, is_probe=True)
             return permit
 
     def leave(self, permit: Permit, healthy: bool | None) -> None:
@@ -152,18 +156,13 @@ class Circuits:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str, Breaker], Circuit] = {}
-        self._last: tuple[Target, Breaker, Circuit] | None = None
 
     def of(self, policy: Breaker, target: Target) -> Circuit:
         """What decides whether a target is asked."""
-        last = self._last
-        if last is not None and last[0] is target and last[1] is policy:
-            return last[2]
         place = target.provider, target.base_url, target.model, policy
         known = self._known.get(place)
         if known is None:
             known = self._known.setdefault(place, Circuit(policy, target.provider, target.model))
-        self._last = target, policy, known
         return known
 
     def stats(self) -> tuple[BreakerStats, ...]:

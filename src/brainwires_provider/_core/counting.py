@@ -176,11 +176,10 @@ def measured(body: Mapping[str, Any] | None) -> Size:
     return Size(characters, characters + further, media, len(values), most, answers)
 
 
-def estimated(size: Size, provider: str) -> Amounts:
+def estimated(size: Size, rule: Counting) -> Amounts:
     """What a request takes before its usage is known."""
     input = size.characters // _BYTES_PER_TOKEN + size.media * _MEDIA_TOKENS + 1
-    reserves = RULES.get(provider, _USUAL).reserves_output
-    return Amounts(1, input, size.max_tokens * size.answers if reserves else 0)
+    return Amounts(1, input, size.max_tokens * size.answers if rule.reserves_output else 0)
 
 
 def at_most(size: Size, has_output: bool = True) -> tuple[int, int]:
@@ -189,10 +188,10 @@ def at_most(size: Size, has_output: bool = True) -> tuple[int, int]:
     return input, (size.max_tokens or _USUAL_OUTPUT) * size.answers if has_output else 0
 
 
-def used(usage: Usage, provider: str) -> Amounts:
+def used(usage: Usage, rule: Counting) -> Amounts:
     """What a request took."""
-    cached = 0 if RULES.get(provider, _USUAL).counts_cached else usage.cache_read
-    return Amounts(1, usage.input_tokens - cached, usage.output_tokens)
+    input = usage.input_tokens if rule.counts_cached else usage.input_tokens - usage.cache_read
+    return Amounts(1, input, usage.output_tokens)
 
 
 def _output(body: Mapping[str, Any]) -> tuple[int, int]:

@@ -39,7 +39,8 @@ class Gate:
     def try_enter(self, amounts: Amounts) -> Ticket | None:
         """A place at once, if there is one and nobody waits."""
         with self._lock:
-            return self.limiter.try_enter(amounts, self._clock())
+            limiter = self.limiter
+            return None if limiter.queue else limiter.reserve(amounts, self._clock())
 
     async def enter(self, amounts: Amounts, waits: Waits) -> Ticket:
         """Wait for a place, in order of arrival. Raises ConfigError when the client is closed meanwhile."""
@@ -91,7 +92,8 @@ class Gate:
     def settle(self, ticket: Ticket, amounts: Amounts | None) -> None:
         """A request is done; see `Limiter.settle`."""
         with self._lock:
-            self.limiter.settle(ticket, amounts, self._clock())
+            if self.limiter.take_back(ticket, amounts):
+                self.limiter.grant(self._clock())
 
     def learn(self, headers: Mapping[str, str], daily: frozenset[str] = frozenset()) -> None:
         """Follow what a response states of the provider's limits, but those that are of a day."""

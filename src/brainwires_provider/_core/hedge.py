@@ -37,16 +37,12 @@ class Share:
     """How many of a client's calls may still be hedged: never more than a share of those that were made."""
 
     def __init__(self, share: float) -> None:
+        self.calls = 0
+        """So many calls were made that could be hedged. Of several threads some may go uncounted."""
+        self._counted = 0  # of these, what is part of `_left`
         self._share = share
         self._left = 0.0
         self._lock = threading.Lock()
-
-    def count(self) -> None:
-        """A call is made that could be hedged."""
-        if self._left >= _MOST_AT_ONCE:
-            return
-        with self._lock:
-            self._left = min(_MOST_AT_ONCE, self._left + self._share)
 
     def begin(self, plan: Plan, session: SendingSession) -> Hedged:
         """A call that has a hedge of this share."""
@@ -63,6 +59,9 @@ class Share:
     def take(self) -> bool:
         """Whether one more may be hedged; it is counted then."""
         with self._lock:
+            calls = self.calls
+            self._left = min(_MOST_AT_ONCE, self._left + (calls - self._counted) * self._share)
+            self._counted = calls
             if self._left < 1 - _ROUNDING:
                 return False
             self._left -= 1
@@ -189,7 +188,7 @@ class Hedged(Struct, eq=False):
     def _begin(self) -> None:
         """The first begins: the second is due some time later."""
         loop = self.loop = running_loop()
-        self._share.count()
+        self._share.calls += 1
         timer, due = timer_of(loop), loop.time() + self._hedge.after
         self._timer, self._due = timer, due
         timer.add(self, due)

@@ -186,7 +186,7 @@ class Limiter:
         self._seconds = seconds
         self._make = make
         self._most = _UNLIMITED if limits.concurrency is None else limits.concurrency
-        self._queue: deque[Waiter] = deque()
+        self.queue: deque[Waiter] = deque()
         self._room = (_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)
         """By the order of `_FIELDS`: up to this, a window surely has room, whatever is used elsewhere."""
         for kind, field in _FIELDS.items():
@@ -212,57 +212,53 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._queue)
+        return len(self.queue)
 
     def enter(self, waiter: Waiter, now: float) -> None:
         """Ask for a place: granted at once where there is one and nobody waits."""
-        self._queue.append(waiter)
-        if len(self._queue) == 1:
+        self.queue.append(waiter)
+        if len(self.queue) == 1:
             self.grant(now)
-
-    def try_enter(self, amounts: Amounts, now: float) -> Ticket | None:
-        """A place at once, if there is one and nobody waits."""
-        return None if self._queue else self._reserved(amounts, now)
 
     def grant(self, now: float) -> None:
         """Grant places, in order, as long as there are some. The head is woken, to look when its own time is."""
-        queue = self._queue
-        while queue and (ticket := self._reserved(queue[0].amounts, now)) is not None:
+        queue = self.queue
+        while queue and (ticket := self.reserve(queue[0].amounts, now)) is not None:
             waiter = queue.popleft()
             waiter.ticket = ticket
             if waiter.wake() is False:
                 waiter.ticket = None
-                self._take_back(ticket, Amounts(0))
+                self.take_back(ticket, Amounts(0))
         while queue and queue[0].wake() is False:
             queue.popleft()
             self.grant(now)
 
     def due(self, now: float) -> float | None:
         """When there is room for the head of the queue; None if only a settled request can make it."""
-        if not self._queue or self._is_full:
+        if not self.queue or self._is_full:
             return None
-        amounts = self._queue[0].amounts
+        amounts = self.queue[0].amounts
         return max([now, *(w.free_at(getattr(amounts, kind), now) for kind, w in self.windows.items())])
 
     def is_head(self, waiter: Waiter) -> bool:
         """Whether it is next."""
-        return bool(self._queue) and self._queue[0] is waiter
+        return bool(self.queue) and self.queue[0] is waiter
 
     def leave(self, waiter: Waiter, now: float) -> None:
         """Somebody waits no more; a place that was granted meanwhile is given back."""
         if waiter.ticket is not None:
             self.settle(waiter.ticket, Amounts(0), now)
-        elif waiter in self._queue:  # not one that was left out, as its event loop was closed
-            self._queue.remove(waiter)
+        elif waiter in self.queue:  # not one that was left out, as its event loop was closed
+            self.queue.remove(waiter)
             self.grant(now)
 
     def settle(self, ticket: Ticket, amounts: Amounts | None, now: float) -> None:
         """A request is done, and used so much; None: as was reserved. Only the first time counts."""
-        if self._take_back(ticket, amounts):
+        if self.take_back(ticket, amounts):
             self.grant(now)
 
-    def _take_back(self, ticket: Ticket, amounts: Amounts | None) -> bool:
-        """The same; returns whether places have to be granted now."""
+    def take_back(self, ticket: Ticket, amounts: Amounts | None) -> bool:
+        """The same without granting a place to anybody; returns whether somebody waits for one."""
         if not ticket.is_open:
             return False
         ticket.is_open = False
@@ -273,7 +269,7 @@ class Limiter:
             uses.requests += amounts.requests - before.requests
             uses.input += amounts.input - before.input
             uses.output += amounts.output - before.output
-        return bool(self._queue)
+        return bool(self.queue)
 
     def learn(self, stated: Mapping[str, Stated], now: float) -> None:
         """Follow what the provider states of its limits."""
@@ -297,21 +293,25 @@ class Limiter:
     def _is_full(self) -> bool:
         return self.running >= self._most
 
-    def _reserved(self, amounts: Amounts, now: float) -> Ticket | None:
-        """A place, if every window has room for it."""
+    def reserve(self, amounts: Amounts, now: float) -> Ticket | None:
+        """A place, if every window has room for it. Whether others wait for one is not asked."""
         if self.running >= self._most:
             return None
         uses = self.uses
-        uses.expire(now)
+        tickets = uses.tickets
+        if tickets and tickets[0].expires <= now:
+            uses.expire(now)
         requests, input = uses.requests + amounts.requests, uses.input + amounts.input
         output = uses.output + amounts.output
         rpm, tpm, itpm, otpm = self._room
         is_ample = requests <= rpm and input + output <= tpm and input <= itpm and output <= otpm
-        if not is_ample and not all(
-            window.has_room(getattr(amounts, kind), now) for kind, window in self.windows.items()
-        ):
+        if not is_ample and not self._has_room(amounts, now):
             return None
         self.running += 1
+        uses.requests, uses.input, uses.output = requests, input, output
         ticket = self._make(now + self._seconds, amounts)
-        uses.add(ticket)
+        tickets.append(ticket)
         return ticket
+
+    def _has_room(self, amounts: Amounts, now: float) -> bool:
+        return all(window.has_room(getattr(amounts, kind), now) for kind, window in self.windows.items())

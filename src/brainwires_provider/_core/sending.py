@@ -215,8 +215,8 @@ class Sending:
     def _end(self) -> None:
         self.ended = True
         if self._admission is not None:
-            self._settle()
-        if self._permit is not None and self._circuit is not None:
+            self._admission.settle(self.attempt, self.end_event or self._result, self._error)
+        if self._circuit is not None and self._permit is not None and self._permit.is_probe:
             self._circuit.leave(self._permit, None)
         if self._watch is not None:
             self.report()
@@ -277,7 +277,7 @@ class Sending:
                     if self._admission is not None:
                         self._admission.learn(self.attempt)
                     result = await read(self.attempt, deadlines)
-                    if self._circuit is not None and self._permit is not None:
+                    if self._circuit is not None and self._permit is not None and self._permit.is_probe:
                         self._circuit.leave(self._permit, True)  # and stays: the answer may still be cut
                     return result
                 except ProviderError as error:
@@ -316,7 +316,7 @@ class Sending:
     def _is_ready(self) -> bool:
         """Whether nothing has to be prepared: no prices that are not loaded, no WebSocket, no stored answer."""
         target, admission = self._plan.target, self._admission
-        if self._session.has_prices or (admission is not None and admission.needs_prices):
+        if self._session.has_prices or (admission is not None and admission.terms.needs_prices):
             self._prices = self._session.known_prices.get(target.base_url)
             if admission is not None:
                 admission.prices = self._prices
@@ -326,7 +326,7 @@ class Sending:
 
     async def _begin(self) -> Way:
         admission = self._admission
-        if self._session.has_prices or (admission is not None and admission.needs_prices):
+        if self._session.has_prices or (admission is not None and admission.terms.needs_prices):
             self._prices = await self._session.prices(self._plan.target)
             if admission is not None:
                 admission.prices = self._prices
@@ -422,7 +422,7 @@ class Sending:
         self._failed += self._skipped
         self._skipped = []
         self._plan, self._retries = plan, 0
-        self._admission, self._circuit = self._session.admission(plan), self._session.circuit(plan)
+        self._take_terms()
         if self._watch is not None:
             self._watch.follow(plan)
 
@@ -480,11 +480,14 @@ class Sending:
         elif session.hooks or session.instruments or _log.isEnabledFor(logging.INFO):
             self._watch = session.watch(plan)
         policies = plan.policies or session.policies
-        if policies.limits is not None or policies.budget is not None:
-            self._admission = session.admission(plan)
-        if policies.breaker is not None:
-            self._circuit = session.circuit(plan)
+        if policies.limits is not None or policies.budget is not None or policies.breaker is not None:
+            self._take_terms()
         return self._deadlines
+
+    def _take_terms(self) -> None:
+        """The limits, the budget and the breaker are those of the current model."""
+        terms = self._session.terms(self._plan)
+        self._circuit, self._admission = terms.circuit, terms.admission(self._plan)
 
     def _on_expiry(self, clock: Clock) -> None:
         self._expired = clock

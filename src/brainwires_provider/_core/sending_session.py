@@ -12,8 +12,7 @@ from brainwires_provider.providers import Target
 from brainwires_provider.types import Policies
 
 if TYPE_CHECKING:
-    from brainwires_provider._core.admission import Admission
-    from brainwires_provider._core.breaker import Circuit
+    from brainwires_provider._core.admission import Terms
     from brainwires_provider._core.telemetry import Instruments
     from brainwires_provider._core.watch import Watch
     from brainwires_provider.providers.prices import Prices
@@ -34,16 +33,12 @@ class SendingSession(Connections, Protocol):
     policies: Policies
     waits: Waits
 
-    def admission(self, plan: Plan) -> Admission | None:
-        """What has to be reserved, if there are limits or a budget."""
+    def terms(self, plan: Plan) -> Terms:
+        """What the limits, the budget and the breaker of a call come to."""
         ...
 
     async def prices(self, target: Target) -> Prices:
         """What a target's tokens cost."""
-        ...
-
-    def circuit(self, plan: Plan) -> Circuit | None:
-        """The breaker of what the plan asks, if it has one."""
         ...
 
     def watch(self, plan: Plan) -> Watch:

@@ -62,8 +62,7 @@ from brainwires_provider.types import (
 from brainwires_provider.types.checked import misfit
 
 if TYPE_CHECKING:
-    from brainwires_provider._core.admission import Admission, Ledger
-    from brainwires_provider._core.breaker import Circuit, Circuits
+    from brainwires_provider._core.admission import Ledger, Terms
     from brainwires_provider._core.hedge import Hedged, Share
     from brainwires_provider._core.telemetry import Instruments
     from brainwires_provider._core.watch import Watch
@@ -129,8 +128,8 @@ class Session:
 
             self.instruments = instruments_of(telemetry)
         self._ledger: Ledger | None = None
+        self._terms: Terms | None = None  # of the last call
         self._shares: dict[float, Share] = {}
-        self._circuits: Circuits | None = None
         self.known_prices: dict[str, Prices] = {}
         if level := os.environ.get("BRAINWIRES_LOG"):
             from brainwires_provider._core.watch import log_to_stderr
@@ -360,27 +359,18 @@ class Session:
         """What `read` makes of the body of a call that is no chat. Raises every ProviderError."""
         return await Sending(plan, self, None).fetch(read)
 
-    def admission(self, plan: Plan) -> Admission | None:
-        """What a call has to reserve, if it has limits or a budget."""
-        policies = plan.policies or self.policies
-        if policies.limits is None and policies.budget is None:
-            return None
+    def terms(self, plan: Plan) -> Terms:
+        """What the limits, the budget and the breaker of a call come to."""
+        known, policies = self._terms, plan.policies or self.policies
+        if known is not None and known.target is plan.target and known.policies is policies:
+            return known
         if self._ledger is None:
             from brainwires_provider._core.admission import Ledger
 
             self._ledger = Ledger()
-        return self._ledger.admission(plan, policies)
-
-    def circuit(self, plan: Plan) -> Circuit | None:
-        """The breaker of what a call asks, if it has one."""
-        policy = (plan.policies or self.policies).breaker
-        if policy is None:
-            return None
-        if self._circuits is None:
-            from brainwires_provider._core.breaker import Circuits
-
-            self._circuits = Circuits()
-        return self._circuits.of(policy, plan.target)
+        made = self._ledger.terms(plan.target, policies)
+        self._terms = made if made.is_lasting else None
+        return made
 
     def stats(self) -> ClientStats:
         """The state of the policies, and of the connections."""
@@ -389,9 +379,8 @@ class Session:
             from brainwires_provider._core.admission import Ledger
 
             known = (self._ledger or Ledger()).stats(budget)
-        breakers = () if self._circuits is None else self._circuits.stats()
         websockets = None if self._pools is None else self._pools.counters.snapshot()
-        return replace(known, breakers=breakers, websockets=websockets)
+        return replace(known, websockets=websockets)
 
     async def prices(self, target: Target) -> Prices:
         """What a target's tokens cost."""
@@ -502,7 +491,7 @@ class Session:
 
     def _forget_calls(self) -> None:
         """What the policies know of calls: places, money, shares, failures, waits; with locks that may be held."""
-        self._ledger, self._shares, self._circuits, self.waits = None, {}, None, Waits()
+        self._ledger, self._terms, self._shares, self.waits = None, None, {}, Waits()
 
 
 def _engine(target: Target) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from brainwires_provider._core.counting import at_most, estimated, measured
+from brainwires_provider._core.counting import at_most, estimated, measured, rule_of
 from brainwires_provider._core.plan import Input, Plan, check_args
 from brainwires_provider._core.session import Session
 from brainwires_provider.bulk.prompts import Template, as_input, as_texts
@@ -182,7 +182,7 @@ class _Chat:
         body = plan.call.body
         size = measured(body if isinstance(body, Mapping) else {"body": body})
         output = at_most(size)[1] if size.max_tokens else 0
-        return Foreseen(estimated(size, plan.target.provider).input, output, bool(size.max_tokens), plan)
+        return Foreseen(estimated(size, rule_of(plan.target.row.name)).input, output, bool(size.max_tokens), plan)
 
 
 def _recorded(response: Response[Any], **more: Any) -> Record:
@@ -254,4 +254,4 @@ class _Embed:
         call = target.row.embeddings().call(asked, target.model, self._args)
         size = measured({"texts": asked})
         plan = self._session.plan_call(call, target)
-        return Foreseen(estimated(size, target.provider).input, 0, True, plan)
+        return Foreseen(estimated(size, rule_of(target.row.name)).input, 0, True, plan)

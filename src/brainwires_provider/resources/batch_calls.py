@@ -150,7 +150,7 @@ class JobCalls:
     async def _fetch_large(self, call: Call, read: Callable[[bytes], T]) -> T:
         """The same for a body of any size."""
         planned, session = self._plan(call), self._session
-        session.admission(planned)  # so that the copy has the client's limits, and none of its own
+        session.terms(planned)  # so that the copy has the client's limits, and none of its own
         large = session.observed(session.observe or (lambda exchange: exchange), _LARGEST)
         return await large.fetch(planned, read)
 
