@@ -521,7 +521,9 @@ def test_what_counts_at_each_provider(provider: str) -> None:
     limits = limits_at(Limits(tpm=50), provider)
 
     assert taken == Amounts(1, 40 if provider in WITHOUT_CACHED else 100, 20)
-    assert estimated(measured(BODY), rule_of(provider)).output == (0 if provider in OF_GOOGLE | {"anthropic"} else 500)
+    assert estimated(measured(BODY), rule_of(provider)).output == (
+        0 if provider in OF_GOOGLE | {"anthropic"} else 500
+    )
     assert (limits.tpm, limits.itpm) == ((None, 50) if provider in OF_GOOGLE else (50, None))
     assert rule_of(provider).daily == ({"requests"} if provider == "groq" else set())
 

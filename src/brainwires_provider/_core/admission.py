@@ -49,14 +49,14 @@ _ONE, _NOTHING = Amounts(), Amounts(0)
 _FREE = Decimal(0)
 
 
-class Purse(Struct, eq=False):
+class Purse(Struct, frozen=True, eq=False):
     """A budget, and the account that it is spent from."""
 
     budget: Budget
     account: Account | SharedAccount
 
 
-class Terms(Struct, eq=False):
+class Terms(Struct, frozen=True, eq=False):
     """What the policies of the calls to one model come to."""
 
     target: Target

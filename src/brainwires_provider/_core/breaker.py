@@ -8,12 +8,12 @@ opened says nothing of the endpoint's state now, and closes nothing.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from brainwires_provider._core.locks import Locked
 from brainwires_provider.errors import (
     BreakerOpenError,
     OverloadedError,
@@ -55,7 +55,7 @@ class Permit:
         self.is_probe = is_probe
 
 
-class Circuit:
+class Circuit(Locked):
     """The breaker of one model at one address, shared by a client's event loops. `clock` gives seconds.
 
     While it is closed, all requests have one Permit, and neither asking nor leaving takes the lock.
@@ -64,11 +64,11 @@ class Circuit:
     def __init__(
         self, policy: Breaker, provider: str, model: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__()
         self._policy = policy
         self._provider = provider
         self._model = model
         self._clock = clock
-        self._lock = threading.Lock()
         self._failures: deque[float] = deque()
         self._opened_at: float | None = None
         self._probe: Permit | None = None
@@ -79,14 +79,14 @@ class Circuit:
         """What a request would be refused with now."""
         if self._opened_at is None:
             return None
-        with self._lock:
+        with self:
             return self._refusal(self._clock())
 
     def enter(self, earlier: Permit | None = None) -> Permit:
         """Leave for one request, instead of an earlier one of the same call. Raises BreakerOpenError."""
         if self._opened_at is None:
             return self._usual
-        with self._lock:
+        with self:
             if earlier is not None and earlier is self._probe:
                 self._probe = None
             if self._opened_at is None:
@@ -99,25 +99,26 @@ class Circuit:
 
     def leave(self, permit: Permit, healthy: bool | None) -> None:
         """What became of a request; see `is_healthy`. A request that was answered may still fail later."""
-        if healthy is not False and permit is not self._probe:
-            return
-        with self._lock:
-            now = self._clock()
-            if permit is self._probe:
-                self._probe = None
-                if healthy:
-                    self._change(None)
-                    permit.age = self._age
-                elif healthy is False:
-                    self._change(now)
-            elif healthy is False and permit.age == self._age and self._opened_at is None:
-                self._failures.append(now)
-                if self._count(now) >= self._policy.failures:
-                    self._change(now)
+        if healthy is False or permit is self._probe:
+            self._note(permit, healthy)
+
+    def _end(self, permit: Permit, healthy: bool | None) -> None:
+        now = self._clock()
+        if permit is self._probe:
+            self._probe = None
+            if healthy:
+                self._change(None)
+                permit.age = self._age
+            elif healthy is False:
+                self._change(now)
+        elif healthy is False and permit.age == self._age and self._opened_at is None:
+            self._failures.append(now)
+            if self._count(now) >= self._policy.failures:
+                self._change(now)
 
     def stats(self) -> BreakerStats:
         """Its state now."""
-        with self._lock:
+        with self:
             now = self._clock()
             if self._opened_at is None:
                 return BreakerStats(self._provider, self._model, "closed", self._count(now))

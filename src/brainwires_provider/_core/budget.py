@@ -10,13 +10,13 @@ reserved where its usage is not known.
 from __future__ import annotations
 
 import os
-import threading
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
+from brainwires_provider._core.locks import Locked
 from brainwires_provider.errors import BudgetExceededError
 from brainwires_provider.types import Budget
 
@@ -33,15 +33,15 @@ class Reserved(Struct, gc=False):
     """Its name where the account is shared."""
 
 
-class Account:
+class Account(Locked):
     """What was spent and is reserved in one scope. Safe in threads."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.usd = Decimal(0)
         self.tokens = 0
         self.reserved_usd = Decimal(0)
         self.reserved_tokens = 0
-        self._lock = threading.Lock()
 
     def counted(self) -> dict[str, Any]:
         """The fields of `ClientStats` that state it."""
@@ -54,30 +54,34 @@ class Account:
 
     def reserve(self, budget: Budget, usd: Decimal, tokens: int) -> Reserved:
         """Set this much aside. Raises BudgetExceededError where there is less."""
+        refused = None
         with self._lock:
             reserved_usd, reserved_tokens = self.reserved_usd + usd, self.reserved_tokens + tokens
             if budget.usd is not None and self.usd + reserved_usd > (limit := _exact(budget.usd)):
-                raise exceeded(f"${limit}", f"${self.usd}", f"${self.reserved_usd}", f"${usd}", budget.scope)
-            if budget.tokens is not None and self.tokens + reserved_tokens > budget.tokens:
-                raise exceeded(
-                    f"{budget.tokens} tokens",
-                    f"{self.tokens}",
-                    f"{self.reserved_tokens}",
-                    f"{tokens}",
-                    budget.scope,
-                )
-            self.reserved_usd, self.reserved_tokens = reserved_usd, reserved_tokens
-            return Reserved(usd, tokens)
+                spent, reserved = f"${self.usd}", f"${self.reserved_usd}"
+                refused = exceeded(f"${limit}", spent, reserved, f"${usd}", budget.scope)
+            elif budget.tokens is not None and self.tokens + reserved_tokens > budget.tokens:
+                spent, reserved = f"{self.tokens}", f"{self.reserved_tokens}"
+                refused = exceeded(f"{budget.tokens} tokens", spent, reserved, f"{tokens}", budget.scope)
+            else:
+                self.reserved_usd, self.reserved_tokens = reserved_usd, reserved_tokens
+        if self._noted:
+            self._catch_up()
+        if refused is not None:
+            raise refused
+        return Reserved(usd, tokens)
 
     def settle(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:
         """It has cost so much; None: as was reserved. Only the first time counts."""
-        with self._lock:
-            if reserved.is_open:
-                reserved.is_open = False
-                self.reserved_usd -= reserved.usd
-                self.reserved_tokens -= reserved.tokens
-                self.usd += reserved.usd if usd is None else usd
-                self.tokens += reserved.tokens if tokens is None else tokens
+        self._note(reserved, usd, tokens)
+
+    def _end(self, reserved: Reserved, usd: Decimal | None, tokens: int | None) -> None:
+        if reserved.is_open:
+            reserved.is_open = False
+            self.reserved_usd -= reserved.usd
+            self.reserved_tokens -= reserved.tokens
+            self.usd += reserved.usd if usd is None else usd
+            self.tokens += reserved.tokens if tokens is None else tokens
 
 
 @lru_cache(64, typed=True)

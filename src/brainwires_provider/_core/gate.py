@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from brainwires_provider._core.limit_headers import stated_limits
 from brainwires_provider._core.limits import Amounts, Limiter, Ticket, Waiter
+from brainwires_provider._core.locks import Locked
 from brainwires_provider._core.waits import Waits
 from brainwires_provider.types import Limits, LimitStats
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Gate"]
 
 
-class Gate:
+class Gate(Locked):
     """The limits of one provider, model and key. `clock` gives seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self.limiter = Limiter(limits)
         self._clock = clock
-        self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
@@ -40,7 +40,10 @@ class Gate:
         """A place at once, if there is one and nobody waits."""
         with self._lock:
             limiter = self.limiter
-            return None if limiter.queue else limiter.reserve(amounts, self._clock())
+            ticket = None if limiter.queue else limiter.reserve(amounts, self._clock())
+        if self._noted:
+            self._catch_up()
+        return ticket
 
     async def enter(self, amounts: Amounts, waits: Waits) -> Ticket:
         """Wait for a place, in order of arrival. Raises ConfigError when the client is closed meanwhile."""
@@ -58,7 +61,7 @@ class Gate:
             return True
 
         waiter = Waiter(amounts, woken)
-        with self._lock:
+        with self:
             self.limiter.enter(waiter, self._clock())
         try:
             while waiter.ticket is None:
@@ -71,17 +74,16 @@ class Gate:
                 finally:
                     if timer is not None:
                         timer.cancel()
-                with self._lock:
+                with self:
                     self.limiter.grant(self._clock())
         except BaseException:
-            with self._lock:
-                self.limiter.leave(waiter, self._clock())
+            self._note(waiter, None)
             raise
         return waiter.ticket
 
     def _timer(self, loop: Any, waiter: Waiter, future: Any) -> asyncio.TimerHandle | None:
         """Wakes the head of the queue when there is room for it."""
-        with self._lock:
+        with self:
             now = self._clock()
             due = self.limiter.due(now) if self.limiter.is_head(waiter) else None
         handle: asyncio.TimerHandle | None = (
@@ -91,21 +93,27 @@ class Gate:
 
     def settle(self, ticket: Ticket, amounts: Amounts | None) -> None:
         """A request is done; see `Limiter.settle`."""
-        with self._lock:
-            if self.limiter.take_back(ticket, amounts):
-                self.limiter.grant(self._clock())
+        self._note(ticket, amounts)
+
+    def _end(self, who: Ticket | Waiter, amounts: Amounts | None) -> None:
+        """A request is done, or somebody waits no more."""
+        limiter = self.limiter
+        if isinstance(who, Waiter):
+            limiter.leave(who, self._clock())
+        elif limiter.take_back(who, amounts):
+            limiter.grant(self._clock())
 
     def learn(self, headers: Mapping[str, str], daily: frozenset[str] = frozenset()) -> None:
         """Follow what a response states of the provider's limits, but those that are of a day."""
         stated = stated_limits(headers, time.time(), daily)
         if stated:
-            with self._lock:
+            with self:
                 self.limiter.learn(stated, self._clock())
                 self.limiter.grant(self._clock())
 
     def stats(self, provider: str, model: str) -> list[LimitStats]:
         """Every limit as it stands."""
-        with self._lock:
+        with self:
             return self.limiter.stats(provider, model, self._clock())
 
 

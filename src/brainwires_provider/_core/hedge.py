@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from typing import Any
 
 from msgspec import Struct
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 from brainwires_provider._core.attempt import Attempt, commits
 from brainwires_provider._core.deadlines import LoopTimer, running_loop, timer_of
 from brainwires_provider._core.fallback import second_plan
+from brainwires_provider._core.locks import Locked
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.sending import Sending
 from brainwires_provider._core.sending_session import SendingSession
@@ -33,16 +33,16 @@ _ROUNDING = 1e-9
 _SHORTEST = 0.05  # seconds between two looks whether the first was sent
 
 
-class Share:
+class Share(Locked):
     """How many of a client's calls may still be hedged: never more than a share of those that were made."""
 
     def __init__(self, share: float) -> None:
+        super().__init__()
         self.calls = 0
         """So many calls were made that could be hedged. Of several threads some may go uncounted."""
         self._counted = 0  # of these, what is part of `_left`
         self._share = share
         self._left = 0.0
-        self._lock = threading.Lock()
 
     def begin(self, plan: Plan, session: SendingSession) -> Hedged:
         """A call that has a hedge of this share."""
@@ -53,12 +53,14 @@ class Share:
 
     def give_back(self) -> None:
         """One that was taken was not sent after all."""
-        with self._lock:
-            self._left = min(_MOST_AT_ONCE, self._left + 1)
+        self._note()
+
+    def _end(self) -> None:
+        self._left = min(_MOST_AT_ONCE, self._left + 1)
 
     def take(self) -> bool:
         """Whether one more may be hedged; it is counted then."""
-        with self._lock:
+        with self:
             calls = self.calls
             self._left = min(_MOST_AT_ONCE, self._left + (calls - self._counted) * self._share)
             self._counted = calls

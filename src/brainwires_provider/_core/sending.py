@@ -183,9 +183,8 @@ class Sending:
         return self._priced(self.attempt.whole(self.end_event))
 
     def _priced(self, response: Response) -> Response:
-        if self._prices is None:
-            return response
-        force_setattr(response, "cost", self._prices.cost(response, self._plan.target.model))
+        if self._prices is not None:
+            force_setattr(response, "cost", self._prices.cost(response, self._plan.target.model))
         return response  # which was made just now
 
     def abort(self) -> None:
@@ -215,7 +214,7 @@ class Sending:
     def _end(self) -> None:
         self.ended = True
         if self._admission is not None:
-            self._admission.settle(self.attempt, self.end_event or self._result, self._error)
+            self._settle()
         if self._circuit is not None and self._permit is not None and self._permit.is_probe:
             self._circuit.leave(self._permit, None)
         if self._watch is not None:
@@ -330,10 +329,9 @@ class Sending:
             self._prices = await self._session.prices(self._plan.target)
             if admission is not None:
                 admission.prices = self._prices
-        resumes = self._decoder is not None
-        recovery = None if resumes else begin_recovery(self._plan, self._session, self._failed)
-        if self._failed:
-            self.attempt.replaced = tuple(self._failed)
+        is_new = self._decoder is None
+        recovery = begin_recovery(self._plan, self._session, self._failed) if is_new else None
+        self.attempt.replaced = tuple(self._failed)
         return recovery
 
     def _add_details(self, error: ProviderError) -> None:
@@ -356,8 +354,7 @@ class Sending:
         if self._committed:
             raise error
         await self._retry(self._by_clock(error), delivered=True)
-        restart = ResponseRestart(self._failed[-1])
-        return [restart, *await self._attempts(Attempt.first)]
+        return [ResponseRestart(self._failed[-1]), *await self._attempts(Attempt.first)]
 
     async def _retry(self, error: ProviderError, *, delivered: bool = False) -> None:
         """Wait until the next attempt is due. Raises the error if there is none."""
@@ -479,8 +476,8 @@ class Sending:
             self._watch = first._watch
         elif session.hooks or session.instruments or _log.isEnabledFor(logging.INFO):
             self._watch = session.watch(plan)
-        policies = plan.policies or session.policies
-        if policies.limits is not None or policies.budget is not None or policies.breaker is not None:
+        own = plan.policies or session.policies
+        if own.limits is not None or own.budget is not None or own.breaker is not None:
             self._take_terms()
         return self._deadlines
 

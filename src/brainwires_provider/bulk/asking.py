@@ -182,7 +182,9 @@ class _Chat:
         body = plan.call.body
         size = measured(body if isinstance(body, Mapping) else {"body": body})
         output = at_most(size)[1] if size.max_tokens else 0
-        return Foreseen(estimated(size, rule_of(plan.target.row.name)).input, output, bool(size.max_tokens), plan)
+        return Foreseen(
+            estimated(size, rule_of(plan.target.row.name)).input, output, bool(size.max_tokens), plan
+        )
 
 
 def _recorded(response: Response[Any], **more: Any) -> Record:
