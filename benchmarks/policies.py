@@ -5,6 +5,8 @@ its model have none. Turns are short and rounds many: the machine's speed may ch
 half, so that what is judged is the median of the rounds' own differences. "telemetry" is the SDK with in-memory
 exporters.
 
+"the least" is what limits, a budget and prices have to do in any case, in straight code (`_least.py`).
+
 Beside it LiteLLM's Router, where BRAINWIRES_LITELLM_PYTHON names a Python that has `litellm`. At the end, what hedging
 does to calls of which one in 25 takes 20 times as long.
 """
@@ -17,11 +19,13 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
+from _least import Least
 from _measure import Targets, arguments, cpu_seconds, interleaved, machine, print_table
 from _server import Server
 
@@ -29,7 +33,7 @@ from brainwires_provider import AsyncClient, Breaker, Budget, Hedge, Limits, Ret
 from brainwires_provider.providers import prices
 from brainwires_provider.testing import Answer, RecordedRequest, ScriptedServer, Wait
 
-NONE, ALL = "none set", "all"
+NONE, ALL, LEAST = "none set", "all", "the least"
 _PRICED = "gpt-4o"
 _PROMPT = "Why is the sky blue?"
 _LIMITS = Limits(rpm=1e9, tpm=1e12, itpm=1e12, otpm=1e12, concurrency=100_000)
@@ -73,6 +77,14 @@ async def _ask(client: AsyncClient, count: int) -> None:
         await client.chat(_PROMPT)
 
 
+async def _ask_least(client: AsyncClient, count: int) -> None:
+    least, body = Least(), {"model": _PRICED, "messages": [{"role": "user", "content": _PROMPT}]}
+    for _ in range(count):
+        held = least.reserve(body)
+        response = await client.chat(_PROMPT)
+        least.settle(held, response.usage)
+
+
 async def _read(client: AsyncClient, count: int) -> int:
     events = 0
     for _ in range(count):
@@ -86,19 +98,17 @@ def _differences(taken: dict[str, list[float]], name: str) -> list[float]:
     return [mine - none for mine, none in zip(taken[name], taken[NONE], strict=True)]
 
 
-def _measure(
-    runner: asyncio.Runner, clients: dict[str, AsyncClient], turn: Callable[[AsyncClient], float], rounds: int
-) -> dict[str, list[float]]:
-    taken: dict[str, list[float]] = {name: [] for name in clients}
+def _measure(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    taken: dict[str, list[float]] = {name: [] for name in turns}
 
     def noted(name: str) -> Callable[[], float]:
         def once() -> float:
-            taken[name].append(turn(clients[name]))
+            taken[name].append(turns[name]())
             return taken[name][-1]
 
         return once
 
-    interleaved({name: noted(name) for name in clients}, rounds)
+    interleaved({name: noted(name) for name in turns}, rounds)
     return {name: values[-rounds:] for name, values in taken.items()}
 
 
@@ -197,8 +207,8 @@ def main() -> int:
                 for name, settings in rows_of.items()
             }
 
-            def requests(client: AsyncClient) -> float:
-                return cpu_seconds(lambda: runner.run(_ask(client, load.requests))) / load.requests
+            def requests(client: AsyncClient, ask: Any = _ask) -> float:
+                return cpu_seconds(lambda: runner.run(ask(client, load.requests))) / load.requests
 
             def events(client: AsyncClient) -> float:
                 count = 0
@@ -209,7 +219,11 @@ def main() -> int:
 
                 return cpu_seconds(read) / count
 
-            taken = _measure(runner, clients, requests if title == "requests" else events, load.rounds)
+            turn = requests if title == "requests" else events
+            turns = {name: partial(turn, client) for name, client in clients.items()}
+            if title == "requests":
+                turns[LEAST] = partial(requests, clients[NONE], _ask_least)
+            taken = _measure(turns, load.rounds)
             print(f"### {title} (median of {load.rounds} rounds)\n")
             rows = [
                 (
