@@ -55,7 +55,7 @@ class SharedAccount:
         try:
             answer = await self._ask(ask)
         except BaseException:
-            self._end(reserved, Decimal(0), 0)  # the server may have reserved it
+            on_loop(self._loop, lambda: self._end(reserved, Decimal(0), 0))  # the server may have reserved it
             raise
         if answer["short"]:
             raise _exceeded(answer, budget, usd, tokens)

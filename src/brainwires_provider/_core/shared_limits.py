@@ -147,7 +147,7 @@ class SharedGate:
         try:
             await waits.until(waiter.future)
         except BaseException:
-            self._leave(waiter)
+            on_loop(self._loop, lambda: self._leave(waiter))
             raise
         assert waiter.ticket is not None
         return waiter.ticket
