@@ -9,13 +9,15 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
 
 from brainwires_provider import AsyncClient, Budget, Hedge, Limits, Retry, Timeouts
 from brainwires_provider._core.deadlines import LoopTimer, timer_of
+from brainwires_provider._core.limits import Amounts
+from brainwires_provider._core.shared_limits import Held
 from brainwires_provider.testing import sse
 from brainwires_provider.transports.base import ByteExchange
 from chat_answers import chunk
@@ -169,5 +171,49 @@ def test_a_timeout_is_kept_while_the_collector_ends_another_call() -> None:
                     await asyncio.sleep(0.001)
         finally:
             gc.enable()
+
+    asyncio.run(main())
+
+
+def test_a_shared_limit_says_all_it_holds_while_the_collector_ends_a_call() -> None:
+    """What is on a server belongs to one event loop: it gives the place back."""
+
+    class Moment(float):
+        """Of a place; the collector runs when it is looked at."""
+
+        def __rsub__(self, now: float) -> float:
+            gc.collect()
+            return now
+
+    async def main() -> None:
+        limits = Limits(shared="redis://localhost:9", concurrency=9)
+        client = client_over(Network(), limits=limits)
+        session: Any = client._session
+        terms = session.terms(session.plan("Hi", {}, stream=False))
+        session._terms = terms
+        gate = terms.gate
+        call: Any = client.chat("Hi")
+        call.send(None)
+        (waiter,) = gate._waiting.values()
+        gate._hold(waiter, is_known=True)
+        gate._task.cancel()
+        await asyncio.sleep(0)
+        with suppress(BaseException):
+            call.send(None)
+        assert gate.running == 1
+        gate._held[-1] = Held(Amounts(), at=Moment(0))
+        gate._held = dict(reversed(gate._held.items()))
+        gate._is_full = True
+        gc.disable()
+        around: list[Any] = [call]
+        around.append(around)
+        del call, around
+        try:
+            assert len(gate._message({}, [], [], {})["holding"].split()) == 2
+        finally:
+            gc.enable()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert gate.running == 1
 
     asyncio.run(main())

@@ -75,6 +75,12 @@ class Terms(Struct, frozen=True, eq=False):
     is_lasting: bool
     """Whether they are those of the next call, too: what is on a server belongs to an event loop."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether what is reserved can be given back in any thread, at any moment: no server has it."""
+        is_purse_local = self.purse is None or isinstance(self.purse.account, Account)
+        return is_purse_local and (self.gate is None or isinstance(self.gate, Gate))
+
     def admission(self, plan: Plan) -> Admission | None:
         """What one call reserves; None where there are no limits and no budget."""
         return None if self.gate is None and self.purse is None else Admission(plan, self)

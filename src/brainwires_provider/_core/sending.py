@@ -177,8 +177,9 @@ class Sending:
         """As `abort`, in any thread, at any moment: what is reserved is given back, the loop does the rest."""
         if not self.ended:
             self.ended = True
-            self._give_back()
-            soon(self.loop, self._let_go)
+            if self._admission is None or self._admission.terms.is_local:
+                self._give_back()
+            soon(self.loop, self._end)
 
     async def leave(self) -> None:
         """Leave in good order: after the answer's end the connection is kept, before it dropped."""
@@ -201,20 +202,17 @@ class Sending:
     def _end(self) -> None:
         self.ended = True
         self._give_back()
-        self._let_go()
+        if self._watch is not None:
+            self.report()
+        if self._deadlines is not None:
+            self._deadlines.drop()
+        self.attempt.abort()
 
     def _give_back(self) -> None:
         if self._admission is not None:
             self._settle()
         if self._circuit is not None and self._permit is not None and self._permit.is_probe:
             self._circuit.leave(self._permit, None)
-
-    def _let_go(self) -> None:
-        if self._watch is not None:
-            self.report()
-        if self._deadlines is not None:
-            self._deadlines.drop()
-        self.attempt.abort()
 
     def report(self, error: ProviderError | None = None) -> None:
         """To those who look on: how the call has ended. Only the first time counts."""
