@@ -61,7 +61,7 @@ class Share(Locked):
 
     def take(self) -> bool:
         """Whether one more may be hedged; it is counted then."""
-        with self:
+        with self, self._lock:
             calls = self.calls
             self._left = min(_MOST_AT_ONCE, self._left + (calls - self._counted) * self._share)
             self._counted = calls
