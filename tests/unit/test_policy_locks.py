@@ -181,17 +181,18 @@ def test_a_probe_is_given_back_by_a_call_that_is_collected_within_its_breaker(me
     assert ends(work) == "half-open"
 
 
+class Stuck:
+    async def open(self, outgoing: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def abandon(self) -> bool:
+        return False
+
+
 def test_a_whole_call_that_is_collected_within_its_own_gate() -> None:
-    class Stuck:
-        async def open(self, outgoing: Any) -> Any:
-            await asyncio.get_running_loop().create_future()
-
-        async def aclose(self) -> None:
-            """Nothing is open."""
-
-        def abandon(self) -> bool:
-            return False
-
     async def main() -> tuple[int, int]:
         settings: Any = {"limits": Limits(rpm=9), "budget": Budget(tokens=10**9), "transport": Stuck()}
         client = AsyncClient("openai-chat:m", api_key="k", base_url="http://localhost:9", **settings)
@@ -218,11 +219,43 @@ def test_a_share_is_given_back_within_itself() -> None:
         share = Share(1.0)
         share.calls += 1
         assert share.take()
-        with share:
+        with share, share._lock:
             share.give_back()
         return share.take()
 
     assert ends(work)
+
+
+def test_a_local_model_is_free_after_a_call_that_is_collected_within_its_pool() -> None:
+    """While the pool counts the requests of each model."""
+
+    def work() -> dict[str, int]:
+        client = AsyncClient("local:a", transport=Stuck())
+        pool: Any = client.local.pool(["local:a", "local:b"])
+        asyncio.run(_left_behind(pool))
+        gc.disable()
+        turns = pool._turns
+
+        def collecting() -> Iterator[int]:
+            while True:
+                gc.collect()
+                yield next(turns)
+
+        pool._turns = collecting()
+        try:
+            pool.stream("Hi")
+        finally:
+            gc.enable()
+        return dict(pool._chats)
+
+    assert ends(work) == {"local:a": 0, "local:b": 0}
+
+
+async def _left_behind(pool: Any) -> None:
+    call: Any = pool.chat("Hi")
+    call.send(None)
+    around: list[Any] = [call]
+    around.append(around)
 
 
 def test_ends_of_many_threads_are_all_counted() -> None:

@@ -75,6 +75,12 @@ class Terms(Struct, frozen=True, eq=False):
     is_lasting: bool
     """Whether they are those of the next call, too: what is on a server belongs to an event loop."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether what is reserved can be given back in any thread, at any moment: no server has it."""
+        is_purse_local = self.purse is None or isinstance(self.purse.account, Account)
+        return is_purse_local and (self.gate is None or isinstance(self.gate, Gate))
+
     def admission(self, plan: Plan) -> Admission | None:
         """What one call reserves; None where there are no limits and no budget."""
         return None if self.gate is None and self.purse is None else Admission(plan, self)
@@ -135,11 +141,16 @@ class Ledger:
             known = servers[limits.shared] = Shared(limits, loop)
         return known
 
+    def _servers(self) -> list[Shared]:
+        """Those of all event loops, which add to them meanwhile."""
+        loops = [loop for known in self._shared.keyrefs() if (loop := known()) is not None]
+        return [each for loop in loops for each in list(self._shared.get(loop, {}).values())]
+
     def _account(self, budget: Budget | None) -> Account:
         """What a budget is spent from: where its scope is on a server, what one of this client's loops last heard."""
         if budget is None or budget.scope == "client":
             return self.account
-        servers = [each for one in self._shared.values() for each in one.values()]
+        servers = self._servers()
         heard = [each.accounts[budget.scope].stats() for each in servers if budget.scope in each.accounts]
         if not heard:
             return account_of(budget.scope, self.account)
@@ -151,12 +162,7 @@ class Ledger:
     def stats(self, budget: Budget | None) -> ClientStats:
         """The state of all of it, and of the client's budget."""
         gates: list[tuple[tuple[str, str, int, Limits], Gate | SharedGate]] = list(self.gates.items())
-        gates += (
-            each
-            for servers in self._shared.values()
-            for one in servers.values()
-            for each in one.gates.items()
-        )
+        gates += (each for one in self._servers() for each in list(one.gates.items()))
         own = self._account(budget)
         return ClientStats(
             tuple(each for (provider, model, *_), gate in gates for each in gate.stats(provider, model)),

@@ -79,14 +79,14 @@ class Circuit(Locked):
         """What a request would be refused with now."""
         if self._opened_at is None:
             return None
-        with self:
+        with self, self._lock:
             return self._refusal(self._clock())
 
     def enter(self, earlier: Permit | None = None) -> Permit:
         """Leave for one request, instead of an earlier one of the same call. Raises BreakerOpenError."""
         if self._opened_at is None:
             return self._usual
-        with self:
+        with self, self._lock:
             if earlier is not None and earlier is self._probe:
                 self._probe = None
             if self._opened_at is None:
@@ -118,7 +118,7 @@ class Circuit(Locked):
 
     def stats(self) -> BreakerStats:
         """Its state now."""
-        with self:
+        with self, self._lock:
             now = self._clock()
             if self._opened_at is None:
                 return BreakerStats(self._provider, self._model, "closed", self._count(now))

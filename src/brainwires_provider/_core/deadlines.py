@@ -198,7 +198,7 @@ class LoopTimer:
     def _wake(self) -> None:
         self._timer, self.wakes = None, _NEVER
         now = self._loop.time()
-        dues = {timed: timed.due_at(now) for timed in self.timed}
+        dues = {timed: timed.due_at(now) for timed in list(self.timed)}  # the collector may remove some
         earliest = min((due for due in dues.values() if due is not None and due > now), default=None)
         if earliest is not None:
             self.sleep_until(earliest)

@@ -61,9 +61,9 @@ class Gate(Locked):
             return True
 
         waiter = Waiter(amounts, woken)
-        with self:
-            self.limiter.enter(waiter, self._clock())
         try:
+            with self, self._lock:
+                self.limiter.enter(waiter, self._clock())
             while waiter.ticket is None:
                 future = loop.create_future()
                 wake[:] = [future]
@@ -74,7 +74,7 @@ class Gate(Locked):
                 finally:
                     if timer is not None:
                         timer.cancel()
-                with self:
+                with self, self._lock:
                     self.limiter.grant(self._clock())
         except BaseException:
             self._note(waiter, None)
@@ -83,7 +83,7 @@ class Gate(Locked):
 
     def _timer(self, loop: Any, waiter: Waiter, future: Any) -> asyncio.TimerHandle | None:
         """Wakes the head of the queue when there is room for it."""
-        with self:
+        with self, self._lock:
             now = self._clock()
             due = self.limiter.due(now) if self.limiter.is_head(waiter) else None
         handle: asyncio.TimerHandle | None = (
@@ -107,13 +107,13 @@ class Gate(Locked):
         """Follow what a response states of the provider's limits, but those that are of a day."""
         stated = stated_limits(headers, time.time(), daily)
         if stated:
-            with self:
+            with self, self._lock:
                 self.limiter.learn(stated, self._clock())
                 self.limiter.grant(self._clock())
 
     def stats(self, provider: str, model: str) -> list[LimitStats]:
         """Every limit as it stands."""
-        with self:
+        with self, self._lock:
             return self.limiter.stats(provider, model, self._clock())
 
 

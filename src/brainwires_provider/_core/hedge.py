@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from brainwires_provider._core.attempt import Attempt, commits
 from brainwires_provider._core.deadlines import LoopTimer, running_loop, timer_of
 from brainwires_provider._core.fallback import second_plan
+from brainwires_provider._core.lifecycle import leave_by, soon
 from brainwires_provider._core.locks import Locked
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.sending import Sending
@@ -60,7 +61,7 @@ class Share(Locked):
 
     def take(self) -> bool:
         """Whether one more may be hedged; it is counted then."""
-        with self:
+        with self, self._lock:
             calls = self.calls
             self._left = min(_MOST_AT_ONCE, self._left + (calls - self._counted) * self._share)
             self._counted = calls
@@ -129,6 +130,13 @@ class Hedged(Struct, eq=False):
             self._first.is_raced = False
             self._first.report()
 
+    def drop(self) -> None:
+        """As `Sending.drop`."""
+        if not self._closed:
+            self._closed, self._first.is_raced = True, False
+            self._first.drop()
+            soon(self.loop, self._stop_second)
+
     async def leave(self) -> None:
         """Leave now: an answer at its end, whose connection could be kept, was taken already."""
         self.abort()
@@ -183,8 +191,8 @@ class Hedged(Struct, eq=False):
             first.is_raced = False
             first.report(error)
             raise
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            leave_by(self, error)
             raise
 
     def _begin(self) -> None:

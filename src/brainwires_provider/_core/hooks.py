@@ -100,7 +100,7 @@ class Hooks:
         import asyncio
 
         loop, current = asyncio.get_running_loop(), asyncio.current_task()
-        own = [task for task in self._tasks if task.get_loop() is loop and task is not current]
+        own = [task for task in list(self._tasks) if task.get_loop() is loop and task is not current]
         if own:
             _, late = await asyncio.wait(own, timeout=_CLOSING_SECONDS)
             for task in late:

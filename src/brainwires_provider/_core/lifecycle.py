@@ -1,16 +1,28 @@
-"""What happens when a client or a stream is dropped without being closed."""
+"""What happens when a client, a stream or a call is dropped without being closed.
+
+The garbage collector ends them: in any thread, at any moment, also where a lock is held or a set is gone through.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["abandon", "warn_dropped"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["abandon", "leave_by", "soon", "warn_dropped"]
 
 
 class _Connections(Protocol):
     def abandon(self) -> bool: ...
+
+
+class _Call(Protocol):
+    def abort(self) -> None: ...
+    def drop(self) -> None: ...
 
 
 class _Made(Protocol):
@@ -23,6 +35,21 @@ def abandon(held: Iterable[_Connections | None], client: _Made) -> None:
     if any(were_open):
         words = "dropped with open connections; use `async with`, or `await client.aclose()`"
         warn_dropped("a client", client.made_at, words, client)
+
+
+def leave_by(call: _Call, error: BaseException) -> None:
+    """Leave a call for an error; GeneratorExit is raised in what nobody holds any more."""
+    if isinstance(error, GeneratorExit):
+        call.drop()
+    else:
+        call.abort()
+
+
+def soon(loop: asyncio.AbstractEventLoop | None, work: Callable[[], object]) -> None:
+    """Have a loop do something, from any thread. If it is closed, nothing of it is left to do."""
+    if loop is not None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(work)
 
 
 def warn_dropped(what: str, made_at: str, words: str, source: object) -> None:

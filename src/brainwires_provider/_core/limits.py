@@ -223,15 +223,18 @@ class Limiter:
     def grant(self, now: float) -> None:
         """Grant places, in order, as long as there are some. The head is woken, to look when its own time is."""
         queue = self.queue
-        while queue and (ticket := self.reserve(queue[0].amounts, now)) is not None:
+        while queue:
+            ticket = self.reserve(queue[0].amounts, now)
+            if ticket is None:
+                if queue[0].wake() is not False:
+                    return
+                queue.popleft()  # the next may need less
+                continue
             waiter = queue.popleft()
             waiter.ticket = ticket
             if waiter.wake() is False:
                 waiter.ticket = None
                 self.take_back(ticket, Amounts(0))
-        while queue and queue[0].wake() is False:
-            queue.popleft()
-            self.grant(now)
 
     def due(self, now: float) -> float | None:
         """When there is room for the head of the queue; None if only a settled request can make it."""

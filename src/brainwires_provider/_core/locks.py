@@ -7,23 +7,39 @@ whoever holds it makes it, as soon as he has left it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
+from collections.abc import Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 __all__ = ["Locked"]
 
 
 class Locked:
-    """Changed by several threads, one at a time: `with self:` holds the lock, `_note` notes an end.
+    """Changed by several threads, one at a time: `with self, self._lock:`; `_note` notes an end.
 
     `with self._lock:`, and `_catch_up` after it where anything was noted, is the same in half the time.
+
+    A signal handler may raise after any call of the main thread, such as that of `acquire`: then nobody would release
+    the lock. It cannot between a `with` or a `for` and its block.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._noted: deque[tuple[Any, ...]] = deque()
+        self._unlock()
+        _all.add(self)
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()
+        self._try = partial(self._lock.acquire, False)
+
+    def _free(self) -> Iterator[bool]:
+        """Takes the lock at its first step, if it is free; else there is none."""
+        return iter(self._try, False)
 
     def _end(self, *noted: Any) -> None:
         """Make one change that was noted; the lock is held."""
@@ -31,11 +47,12 @@ class Locked:
 
     def _note(self, *noted: Any) -> None:
         """Have `_end` called with these, now or as soon as the lock is free. Never waits."""
-        if self._lock.acquire(False):
+        for _ in self._free():
             try:
                 self._end(*noted)
             finally:
                 self._lock.release()
+            break
         else:
             self._noted.append(noted)
         if self._noted:
@@ -43,19 +60,33 @@ class Locked:
 
     def _catch_up(self) -> None:
         """Make what was noted, unless somebody holds the lock: who leaves it does this afterwards."""
-        while self._noted and self._lock.acquire(False):
+        for _ in self._free():
             try:
                 while self._noted:
                     self._end(*self._noted.popleft())
             finally:
                 self._lock.release()
+            if not self._noted:
+                break
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        """Nothing: what was noted is made at the end."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
         if self._noted:
             self._catch_up()
+
+
+_all: WeakSet[Locked] = WeakSet()
+
+
+def _unlock_all() -> None:
+    """In a forked child: threads that it has not may hold the locks."""
+    for each in list(_all):
+        each._unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_all)

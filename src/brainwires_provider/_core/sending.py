@@ -16,6 +16,7 @@ from brainwires_provider._core.attempt import Attempt, begin_recovery, commits
 from brainwires_provider._core.breaker import is_healthy
 from brainwires_provider._core.deadlines import Deadlines, running_loop
 from brainwires_provider._core.fallback import CANNOT_TAKE, next_plan
+from brainwires_provider._core.lifecycle import leave_by, soon
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.retry import is_worth_retrying, next_delay, retry_of
 from brainwires_provider._core.sending_session import SendingSession
@@ -54,37 +55,14 @@ class Sending:
     `beside` is the first of the two requests of a hedged call (`hedge.py`), if this is the second.
     """
 
+    # fmt: off
     __slots__ = (
-        "_admission",
-        "_beside",
-        "_cause",
-        "_circuit",
-        "_committed",
-        "_deadlines",
-        "_decoder",
-        "_error",
-        "_expired",
-        "_failed",
-        "_has_others",
-        "_others",
-        "_others_left",
-        "_permit",
-        "_plan",
-        "_prices",
-        "_result",
-        "_retries",
-        "_session",
-        "_skipped",
-        "_started",
-        "_task",
-        "_was_sent",
-        "_watch",
-        "attempt",
-        "end_event",
-        "ended",
-        "is_raced",
-        "loop",
+        "_admission", "_beside", "_cause", "_circuit", "_committed", "_deadlines", "_decoder",
+        "_error", "_expired", "_failed", "_has_others", "_others", "_others_left", "_permit",
+        "_plan", "_prices", "_result", "_retries", "_session", "_skipped", "_started", "_task",
+        "_was_sent", "_watch", "attempt", "end_event", "ended", "is_raced", "loop",
     )
+    # fmt: on
 
     taken = None
     """Of two requests the one that is the answer; this is one."""
@@ -146,8 +124,8 @@ class Sending:
                 deadlines.waiting_since = None
         except ProviderError as error:
             raise self._left_with(error) from None
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            leave_by(self, error)
             raise
         if not (self._committed or self.attempt.ended):
             self._committed = commits(events)
@@ -171,6 +149,9 @@ class Sending:
             return result
         except ProviderError as error:
             raise self._left_with(error) from None
+        except BaseException as error:
+            leave_by(self, error)
+            raise
         finally:
             self.abort()
 
@@ -191,7 +172,14 @@ class Sending:
         """Leave now. What was read to its end keeps its connection, everything else drops it."""
         if not self.ended:
             self._end()
-            self.attempt.abort()
+
+    def drop(self) -> None:
+        """As `abort`, in any thread, at any moment: what is reserved is given back, the loop does the rest."""
+        if not self.ended:
+            self.ended = True
+            if self._admission is None or self._admission.terms.is_local:
+                self._give_back()
+            soon(self.loop, self._end)
 
     async def leave(self) -> None:
         """Leave in good order: after the answer's end the connection is kept, before it dropped."""
@@ -213,14 +201,18 @@ class Sending:
 
     def _end(self) -> None:
         self.ended = True
-        if self._admission is not None:
-            self._settle()
-        if self._circuit is not None and self._permit is not None and self._permit.is_probe:
-            self._circuit.leave(self._permit, None)
+        self._give_back()
         if self._watch is not None:
             self.report()
         if self._deadlines is not None:
             self._deadlines.drop()
+        self.attempt.abort()
+
+    def _give_back(self) -> None:
+        if self._admission is not None:
+            self._settle()
+        if self._circuit is not None and self._permit is not None and self._permit.is_probe:
+            self._circuit.leave(self._permit, None)
 
     def report(self, error: ProviderError | None = None) -> None:
         """To those who look on: how the call has ended. Only the first time counts."""

@@ -127,7 +127,8 @@ class Session:
             from brainwires_provider._core.watch import instruments_of
 
             self.instruments = instruments_of(telemetry)
-        self._ledger: Ledger | None = None
+        self._once: dict[str, Any] = {}
+        """What is made at first use, kept by `setdefault`: of several threads that make it, all use the first one."""
         self._terms: Terms | None = None  # of the last call
         self._shares: dict[float, Share] = {}
         self.known_prices: dict[str, Prices] = {}
@@ -152,7 +153,6 @@ class Session:
         self._transport = dict(transport)
         self._targets: dict[str, Target] = {}
         self._transports: dict[str, Transport] = {}
-        self._pools: Pools | None = None
         self._owner: Session | None = None  # of connections that are another's
 
     # -- which provider ----------------------------------------------------------------------------------
@@ -359,16 +359,22 @@ class Session:
         """What `read` makes of the body of a call that is no chat. Raises every ProviderError."""
         return await Sending(plan, self, None).fetch(read)
 
+    @property
+    def _ledger(self) -> Ledger | None:
+        ledger: Ledger | None = self._once.get("ledger")
+        return ledger
+
     def terms(self, plan: Plan) -> Terms:
         """What the limits, the budget and the breaker of a call come to."""
         known, policies = self._terms, plan.policies or self.policies
         if known is not None and known.target is plan.target and known.policies is policies:
             return known
-        if self._ledger is None:
+        ledger = self._ledger
+        if ledger is None:
             from brainwires_provider._core.admission import Ledger
 
-            self._ledger = Ledger()
-        made = self._ledger.terms(plan.target, policies)
+            ledger = self._once.setdefault("ledger", Ledger())
+        made = ledger.terms(plan.target, policies)
         self._terms = made if made.is_lasting else None
         return made
 
@@ -398,7 +404,7 @@ class Session:
         """A session with the same settings, and nothing of this one's connections."""
         other = Session.__new__(Session)
         vars(other).update(vars(self))
-        other.closed, other._pools = False, None
+        other.closed = False
         other._targets, other._transports, other.fixed_headers, other.held = {}, {}, {}, Held()
         other.known_prices, other.forced_outputs = {}, set()
         other._forget_calls()
@@ -442,18 +448,25 @@ class Session:
         return transport
 
     @property
+    def _pools(self) -> Pools | None:
+        pools: Pools | None = self._once.get("pools")
+        return pools
+
+    @property
     def pools(self) -> Pools:
         """This client's WebSockets, made when first asked for."""
-        if self._pools is None:
+        pools = self._pools
+        if pools is None:
             from brainwires_provider.transports.websocket.pool import Pools
 
             settings = {name: value for name, value in self._transport.items() if name != "max_connections"}
-            self._pools = Pools(**settings, max_event_bytes=self.max_event_bytes)
-        return self._pools
+            made = Pools(**settings, max_event_bytes=self.max_event_bytes)
+            pools = self._once.setdefault("pools", made)
+        return pools
 
     @pools.setter
     def pools(self, pools: Pools) -> None:
-        self._pools = pools
+        self._once["pools"] = pools
 
     def pool(self, plan: Plan, mode: Any) -> Pool:
         """The WebSockets that a plan's request goes over, as its protocol declares by `mode`."""
@@ -485,13 +498,16 @@ class Session:
     def start_afresh(self) -> tuple[object, ...]:
         """In a forked child: forget the parent's calls and connections; these are kept, and never closed."""
         inherited = self._transports, self._pools, self._ledger
-        self._transports, self._pools = {}, None
+        self._transports = {}
         self._forget_calls()
         return inherited
 
     def _forget_calls(self) -> None:
-        """What the policies know of calls: places, money, shares, failures, waits; with locks that may be held."""
-        self._ledger, self._terms, self._shares, self.waits = None, None, {}, Waits()
+        """The WebSockets, and what the policies know of calls: places, money, shares, failures, waits.
+
+        Locks of theirs may be held.
+        """
+        self._once, self._terms, self._shares, self.waits = {}, None, {}, Waits()
 
 
 def _engine(target: Target) -> str:

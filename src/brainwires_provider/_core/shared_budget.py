@@ -14,6 +14,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from brainwires_provider._core.budget import Account, Reserved, exceeded
+from brainwires_provider._core.lifecycle import soon
 from brainwires_provider._core.shared_scripts import BUDGET
 from brainwires_provider._core.shared_server import TIMEOUT, Server, on_loop
 from brainwires_provider.errors import ProviderError
@@ -54,6 +55,9 @@ class SharedAccount:
             ask["most_tokens"] = budget.tokens
         try:
             answer = await self._ask(ask)
+        except GeneratorExit:  # the garbage collector's, in any thread, at any moment
+            soon(self._loop, lambda: self._end(reserved, Decimal(0), 0))
+            raise
         except BaseException:
             self._end(reserved, Decimal(0), 0)  # the server may have reserved it
             raise

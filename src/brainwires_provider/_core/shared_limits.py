@@ -17,6 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+from brainwires_provider._core.lifecycle import soon
 from brainwires_provider._core.limit_headers import Stated, stated_limits
 from brainwires_provider._core.limits import SECONDS, Amounts, Limiter, Others, Ticket, Waiter
 from brainwires_provider._core.shared_scripts import LIMITS
@@ -146,6 +147,9 @@ class SharedGate:
         self._wake()
         try:
             await waits.until(waiter.future)
+        except GeneratorExit:  # the garbage collector's, in any thread, at any moment
+            soon(self._loop, lambda: self._leave(waiter))
+            raise
         except BaseException:
             self._leave(waiter)
             raise

@@ -253,8 +253,9 @@ class AsyncStream(AsyncIterator[Event], Generic[O_co]):
 
     def __del__(self) -> None:
         sending: Any = getattr(self, "_sending", None)
-        if sending is None or sending.loop is None or sending.ended or sending.loop.is_closed():
+        if sending is None or sending.loop is None or sending.ended:
             return
-        sending.loop.call_soon_threadsafe(sending.abort)  # first: a warning may be made an error
-        words = "dropped unread; use `async with`, or read it to its end"
-        warn_dropped("a stream", self.made_at, words, self)
+        sending.drop()  # first: a warning may be made an error
+        if not sending.loop.is_closed():
+            words = "dropped unread; use `async with`, or read it to its end"
+            warn_dropped("a stream", self.made_at, words, self)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hmac
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -20,7 +19,7 @@ from types import NoneType
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
 
-from brainwires_provider.auth.base import Renewed
+from brainwires_provider.auth.base import ProcessLock, Renewed
 from brainwires_provider.auth.hosts import checked
 from brainwires_provider.auth.keys import Key, key_headers, resolve_key
 from brainwires_provider.errors import ConfigError, ConnectError, ProviderError
@@ -219,7 +218,7 @@ class BotocoreChain:
 
     def __init__(self, profile: str | None = None) -> None:
         self._profile = profile
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._session: Any = None
         self._found: Any = None
 
@@ -251,7 +250,7 @@ class BotocoreChain:
                 f"{_EXTRA}; AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, need no extra"
             ) from None
         try:
-            with self._lock:
+            with self._lock.here():
                 if self._session is None:
                     self._session = session.Session(profile=self._profile)
                 return question(self._session)

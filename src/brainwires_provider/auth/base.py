@@ -6,6 +6,7 @@ expires, and only once for all requests that wait for it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from brainwires_provider.errors import ProviderError
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Auth", "Renewed"]
+__all__ = ["Auth", "ProcessLock", "Renewed"]
 
 T = TypeVar("T")
 
@@ -45,6 +46,17 @@ class Auth(Protocol):
         ...
 
 
+class ProcessLock:
+    """A lock that a forked child has anew: a thread that it has not may hold the parent's."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {}
+
+    def here(self) -> threading.Lock:
+        """This process's."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+
 class Renewed(Generic[T]):
     """A value that expires. `fetch` returns a new one, and is called in a thread.
 
@@ -64,7 +76,7 @@ class Renewed(Generic[T]):
         self._expires = expires
         self._early = early
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._known: list[T] = []
         self._not_before = 0.0  # after a failed early renewal: the time of the next attempt
         self._renewals: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = WeakKeyDictionary()
@@ -94,7 +106,7 @@ class Renewed(Generic[T]):
 
     def _renew(self) -> T:
         """Renew the value. Runs in a thread; waits for another event loop's renewal and uses its result."""
-        with self._lock:
+        with self._lock.here():
             for known in self._good():
                 return known
             try:

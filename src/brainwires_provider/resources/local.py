@@ -7,7 +7,6 @@ README of llama.cpp's server.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -17,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from brainwires_provider._core.locks import Locked
 from brainwires_provider._core.plan import Input, Plan, plan
 from brainwires_provider._core.session import Session
 from brainwires_provider._core.stream import AsyncStream
@@ -215,7 +215,7 @@ class AsyncLocal:
         return cast("LocalTransport", await self._session.transport(target))
 
 
-class AsyncLocalPool:
+class AsyncLocalPool(Locked):
     """Several models for the same work. Made by `AsyncLocal.pool`.
 
     Each request goes to the model with the fewest requests in flight; models with equally many take turns. A model
@@ -227,11 +227,11 @@ class AsyncLocalPool:
             raise ConfigError("a pool needs at least one model")
         if len(set(models)) < len(models):
             raise ConfigError("a model is named twice; one copy of its weights serves many requests")
+        super().__init__()
         self._session = session
         self._chats = dict.fromkeys(models, 0)
         self._streams: dict[str, WeakSet[AsyncStream]] = {model: WeakSet() for model in models}
         self._turns = count()
-        self._lock = threading.Lock()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -241,7 +241,7 @@ class AsyncLocalPool:
     @property
     def in_flight(self) -> Mapping[str, int]:
         """The number of requests of each model. A stream counts from its creation until it has ended or is closed."""
-        with self._lock:
+        with self, self._lock:
             return self._loads()
 
     async def chat(self, input: Input, **args: Unpack[OutputParams]) -> Response:
@@ -255,7 +255,7 @@ class AsyncLocalPool:
         with self._taken(args) as model:
             args["model"] = model
             stream = AsyncStream(self._session.plan(input, args, stream=True), self._session)
-            with self._lock:
+            with self, self._lock:
                 self._streams[model].add(stream)
             return stream
 
@@ -264,7 +264,7 @@ class AsyncLocalPool:
         """The least busy model, with the request counted until the end of the block."""
         if "model" in args:
             raise ConfigError("the pool chooses the model: call it without model=, or the client with it")
-        with self._lock:
+        with self, self._lock:
             loads, turn, models = self._loads(), next(self._turns), list(self._chats)
             turned = models[turn % len(models) :] + models[: turn % len(models)]
             model = min(turned, key=loads.__getitem__)
@@ -272,8 +272,10 @@ class AsyncLocalPool:
         try:
             yield model
         finally:
-            with self._lock:
-                self._chats[model] -= 1
+            self._note(model)
+
+    def _end(self, model: str) -> None:
+        self._chats[model] -= 1
 
     def _loads(self) -> dict[str, int]:
         return {

@@ -204,8 +204,7 @@ class HTTPTransport:
         return self._proxies[origin]
 
     async def _begin_session(self) -> _Session:
-        for other in [known for known in self._sessions if known.is_closed()]:
-            self._sessions.pop(other).forget()
+        self._forget_ended()
         session = self._sessions[asyncio.get_running_loop()] = _Session(self._connector())
         await session.start()
         return session
@@ -222,9 +221,18 @@ class HTTPTransport:
         session = self._sessions.pop(asyncio.get_running_loop(), None)
         if session is not None:
             await session.aclose()
-        for other in list(self._sessions):
-            if other.is_closed():
-                self._sessions.pop(other).forget()
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """The sessions of loops that were closed. Other threads begin and forget some meanwhile."""
+        for known in self._sessions.keyrefs():
+            loop = known()
+            if (
+                loop is not None
+                and loop.is_closed()
+                and (ended := self._sessions.pop(loop, None)) is not None
+            ):
+                ended.forget()
 
     def abandon(self) -> bool:
         """See `transports.base.Transport`."""

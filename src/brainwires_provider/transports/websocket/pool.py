@@ -490,8 +490,9 @@ class Pools:
         """This loop's pools; those of loops that have ended are forgotten."""
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
-            for ended in [other for other in self._pools if other.is_closed()]:
-                del self._pools[ended]
+            for other in list(self._pools):  # to which other threads add theirs
+                if other.is_closed():
+                    self._pools.pop(other, None)
             self._pools[loop] = {}
         return self._pools[loop]
 
