@@ -433,7 +433,8 @@ class Sending:
         total = plan.timeouts.total
         left = None if total is None else self._started + total - self.loop.time()
         fraction = self._session.waits.fraction()
-        return next_delay(own, error, failed=self._retries + 1, left=left, fraction=fraction)
+        delay = next_delay(own, error, failed=self._retries + 1, left=left, fraction=fraction)
+        return delay if delay is None or self._circuit is None else self._circuit.wait(delay)
 
     # -- limits, budgets, prices -------------------------------------------------------------------------
 
