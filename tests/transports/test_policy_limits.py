@@ -49,6 +49,7 @@ from waits import noted
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 STREAM = Answer(body=[sse(chunk({"content": "Hello"}), chunk({}, "stop", usage=USAGE))])
+REFUSED_LATE = Answer(body=[sse({"error": {"message": "overloaded", "code": "overloaded"}}, done=False)])
 CUT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
 BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
 
@@ -73,6 +74,11 @@ CASES: dict[str, tuple[list[Answer], bool, dict[str, int]]] = {
     "whole": ([Answer(body=WHOLE)], False, {"requests": 1, "tokens": 4, "input": 3, "output": 1}),
     "a stream": ([STREAM], True, {"requests": 1, "tokens": 5, "input": 3, "output": 2}),
     "refused": ([Answer(400)], False, {"requests": 1, "tokens": 0, "input": 0, "output": 0}),
+    "refused in a stream": (
+        [REFUSED_LATE, STREAM],
+        True,
+        {"requests": 2, "tokens": 5, "input": 3, "output": 2},
+    ),
     "retried": ([BUSY, STREAM], True, {"requests": 2, "tokens": 5, "input": 3, "output": 2}),
     "reset before the answer": (
         [Answer(drop=True)] * 3,

@@ -314,6 +314,7 @@ class Attempt:
                     self._heard_at = asyncio.get_running_loop().time()
         except ProviderError as error:
             if not events:
+                self.begun = self.begun or _is_in_answer(error)
                 raise
             self._failed = error
         self.begun = True
@@ -342,7 +343,11 @@ class Attempt:
             raise ProtocolError("the provider answered with an empty body")
         if exchange.headers.get("content-type", "").lower().startswith("text/html"):
             raise ProtocolError(f"the provider answered with {looks_like(body)}; check base_url")
-        return self.decoder.feed_whole(body)
+        try:
+            return self.decoder.feed_whole(body)
+        except APIError as error:
+            self.begun = _is_in_answer(error)
+            raise
 
     async def _refusal(self, exchange: ByteExchange) -> APIError:
         status = exchange.status
@@ -403,6 +408,10 @@ class Attempt:
         """Whether the server has refused the request by its status."""
         status = None if self.exchange is None else self.exchange.status
         return status is not None and not 200 <= status < 300
+
+    def was_refused(self, error: ProviderError | None) -> bool:
+        """Whether it was refused: by its status, or by an error in place of an answer."""
+        return self.is_refused or (isinstance(error, APIError) and not self.begun)
 
     @property
     def attempts(self) -> tuple[Replaced, ...]:
@@ -476,6 +485,12 @@ class Attempt:
                 partial = error.partial or (self.decoder.partial() if self.begun else None)
                 error.partial = None if partial is None else self.complete(partial)
         return explain(error, self._plan, self.secrets)
+
+
+def _is_in_answer(error: ProviderError) -> bool:
+    """Whether something of an answer came with an error: it has not come in place of one."""
+    partial = error.partial if isinstance(error, APIError) else None
+    return partial is not None and bool(partial.id or partial.message.content or partial.usage.total_tokens)
 
 
 def _is_one_body(exchange: Exchange) -> bool:
