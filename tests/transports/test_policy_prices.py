@@ -22,7 +22,7 @@ from brainwires_provider import (
     Timeouts,
 )
 from brainwires_provider.providers import prices
-from brainwires_provider.testing import Answer, Drop, ScriptedServer, sse
+from brainwires_provider.testing import Answer, Drop, ScriptedServer, cut, sse
 from chat_answers import chunk
 from virtual_time import shifted, skip
 from waits import noted
@@ -81,6 +81,41 @@ def test_each_attempt_has_its_own_cost_and_the_response_that_of_all(priced: None
         found = asyncio.run(main(server.url))
     costs = [each.cost and each.cost.usd for each in found.attempts]
     assert costs == [Decimal("0.35")] * 3 and found.cost.usd == 4 * Decimal("0.35")
+
+
+UNUSED = Answer(body=[sse(THOUGHT[0], done=False), Drop()])
+BUSY = Answer(429, {}, b"{}")
+LATE = Answer(body=[sse({"error": {"message": "overloaded", "code": "overloaded"}}, done=False)])
+# name: the first answer, whether it is asked for as a stream, the settings: whether all that may be billed is known
+KNOWN: dict[str, tuple[Answer, bool, dict[str, Any], bool]] = {
+    "refused": (BUSY, False, {}, True),
+    "refused in a stream": (LATE, True, {}, True),
+    "cut after its usage": (CUT_THOUGHT, True, {}, True),
+    "cut before its usage": (UNUSED, True, {}, False),
+    "half a body": (cut(WHOLE, 40), False, {}, False),
+    "reset": (Answer(drop=True), False, {}, False),
+    "no answer in time": (
+        Answer(stall_before_headers=True),
+        False,
+        {"timeouts": Timeouts(first_event=0.2)},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_cost_is_complete_if_no_failed_attempt_may_be_billed_beside_it(name: str, priced: None) -> None:
+    first, stream, settings, known = KNOWN[name]
+
+    async def main(url: str) -> Any:
+        async with asking(url, **settings) as client:
+            noted(client)
+            return await (client.stream("Hi").collect() if stream else client.chat("Hi"))
+
+    rest = [STREAM if stream else WHOLE] * 2
+    with ScriptedServer([first, *rest]) as server:
+        found = asyncio.run(main(server.url))
+    assert found.cost.complete is known and found.attempts[0].may_be_billed is not known
 
 
 def test_a_cut_response_has_an_incomplete_one(priced: None) -> None:

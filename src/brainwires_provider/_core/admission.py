@@ -30,7 +30,7 @@ from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.limits import Amounts, Ticket
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.waits import Waits
-from brainwires_provider.errors import ConfigError, ConnectError, ProviderError, RequestTimeout
+from brainwires_provider.errors import ConfigError, ProviderError, RequestTimeout
 from brainwires_provider.providers import Target
 from brainwires_provider.providers.prices import Prices, tier_of
 from brainwires_provider.types import Budget, BudgetStats, ClientStats, Limits, Policies, Usage
@@ -271,7 +271,7 @@ class Admission(Struct, eq=False):
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(result, usage), total
-        elif attempt.was_refused(error) or not attempt.sent or isinstance(error, ConnectError | ConfigError):
+        elif attempt.is_free(error):
             usd, tokens = _FREE, 0
         if id is not None and (usage is not None or not is_look):
             usd = usd if usd is not None else _FREE if reserved is None else reserved.usd

@@ -20,6 +20,8 @@ from brainwires_provider.auth.keys import resolve_headers, resolve_key
 from brainwires_provider.auth.redaction import conceal, header_secrets, redact, redact_headers
 from brainwires_provider.errors import (
     APIError,
+    ConfigError,
+    ConnectError,
     FramingError,
     ProtocolError,
     ProviderError,
@@ -409,6 +411,10 @@ class Attempt:
         status = None if self.exchange is None else self.exchange.status
         return status is not None and not 200 <= status < 300
 
+    def is_free(self, error: ProviderError | None) -> bool:
+        """Whether it costs nothing, as it was not sent, or was refused."""
+        return not self.sent or self.was_refused(error) or isinstance(error, ConnectError | ConfigError)
+
     def was_refused(self, error: ProviderError | None) -> bool:
         """Whether it was refused: by its status, or by an error in place of an answer."""
         return self.is_refused or (isinstance(error, APIError) and not self.begun)
@@ -422,11 +428,13 @@ class Attempt:
         """This attempt in the list of those that failed. `delivered`: what arrived of it has reached the caller."""
         partial = self.decoder.partial() if self.begun else None
         secrets = self.secrets + self._plan.secrets
+        usage = partial.usage if partial is not None and partial.usage.total_tokens else None
         return Replaced(
             redact(error.message, secrets),
             (error.status or error.provider_status) if isinstance(error, APIError) else None,
             redact(error.request_id or request_id(self.headers), secrets),
-            usage=partial.usage if partial is not None and partial.usage.total_tokens else None,
+            usage=usage,
+            may_be_billed=usage is None and not self.is_free(error),
             superseded=partial.message.content if partial is not None and delivered else (),
         )
 

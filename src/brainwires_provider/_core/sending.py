@@ -195,9 +195,8 @@ class Sending:
 
     async def leave(self) -> None:
         """Leave in good order: after the answer's end the connection is kept, before it dropped."""
-        attempt = self.attempt
-        if not self.ended and attempt.exchange is not None and attempt.is_whole:
-            await attempt.finish()
+        if not self.ended and self.attempt.exchange is not None and self.attempt.is_whole:
+            await self.attempt.finish()
         self.abort()
 
     def _left_with(self, error: ProviderError) -> ProviderError:
@@ -337,7 +336,8 @@ class Sending:
     def _add_details(self, error: ProviderError) -> None:
         """What the recovery does not know of the attempt that it replaces."""
         known = self.attempt.failed(error)
-        self._failed[-1] = replace(self._failed[-1], request_id=known.request_id, usage=known.usage)
+        details = {each: getattr(known, each) for each in ("request_id", "usage", "may_be_billed")}
+        self._failed[-1] = replace(self._failed[-1], **details)
         if self._watch is not None:
             self._watch.retried(self._failed[-1], error, is_recovery=True)
 

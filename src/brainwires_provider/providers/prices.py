@@ -365,5 +365,7 @@ def _is_complete(response: Response) -> bool:
 
 
 def _is_known(attempt: Attempt) -> bool:
-    """Whether a failed attempt cost nothing, or its usage is known: one that was refused, or never answered."""
-    return attempt.usage is not None or not (attempt.superseded or attempt.is_cancelled)
+    """Whether a failed attempt cost nothing, or its usage is known."""
+    return attempt.usage is not None or not (
+        attempt.may_be_billed or attempt.superseded or attempt.is_cancelled
+    )
