@@ -126,6 +126,20 @@ def test_what_is_spent_after_a_call(name: str) -> None:
     assert found.tokens == spent
 
 
+def test_a_total_alone_is_no_price(priced: None) -> None:
+    usage = {"total_tokens": 50}
+    body = json.dumps({"id": "c", "model": "gpt-4o", "choices": [CHOICE], "usage": usage}).encode()
+
+    async def main(url: str) -> Any:
+        async with asking(url, Budget(usd=1, tokens=100_000)) as client:
+            return await client.chat("Hi", max_tokens=100), account(client)
+
+    with ScriptedServer([Answer(body=body)]) as server:
+        response, found = asyncio.run(main(server.url))
+    assert not response.cost.complete and found.tokens == 50
+    assert found.usd > Decimal("0.001")  # as reserved: 100 tokens of output are $0.001
+
+
 @pytest.mark.parametrize("model", ["openai-responses-ws:m", "openai-responses:m"])
 def test_what_is_refused_costs_nothing_over_a_websocket_either(model: str) -> None:
     outcomes: list[Any] = [Failure("rate_limit_exceeded", "Slow down.", 429)] * 2 + [[assistant("Hello")]]
