@@ -25,7 +25,19 @@ from brainwires_provider import (
 from brainwires_provider._core import admission
 from brainwires_provider._core.counting import at_most, measured
 from brainwires_provider.providers import prices
-from brainwires_provider.testing import Answer, Drop, FakeProvider, Gate, RecordedRequest, ScriptedServer, sse
+from brainwires_provider.testing import (
+    Answer,
+    Drop,
+    Failure,
+    FakeProvider,
+    Gate,
+    RecordedRequest,
+    ResponsesService,
+    ScriptedServer,
+    ScriptedSocket,
+    assistant,
+    sse,
+)
 from chat_answers import chunk
 from waits import noted
 
@@ -41,6 +53,10 @@ CUT_USED = Answer(
     ]
 )
 BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
+OVERLOADED: dict[str, Any] = {"error": {"message": "overloaded", "code": "overloaded"}}
+REFUSED_LATE = Answer(body=[sse(OVERLOADED, done=False)])
+FAILED = Answer(body=json.dumps({**OVERLOADED, "id": "c", "choices": [CHOICE]}).encode())
+FAILED_USED = Answer(body=json.dumps({**OVERLOADED, "id": "c", "choices": [CHOICE], "usage": USAGE}).encode())
 
 
 @pytest.fixture
@@ -74,6 +90,11 @@ CASES: dict[str, tuple[list[Answer], bool, dict[str, Any], int]] = {
     "a stream": ([STREAM], True, {}, 50),
     "refused": ([Answer(400)], False, {}, 0),
     "retried": ([BUSY, STREAM], True, {}, 50),
+    "refused in a stream": ([REFUSED_LATE, STREAM], True, {}, 50),
+    "refused in a stream each time": ([REFUSED_LATE] * 3, True, {}, 0),
+    "refused in a body": ([Answer(body=json.dumps(OVERLOADED).encode()), WHOLE], False, {}, 50),
+    "an answer that failed, with its usage": ([FAILED_USED, WHOLE], False, {}, 100),
+    "one that failed, without usage": ([FAILED, WHOLE], False, {}, INPUT + 100 + 50),
     "an attempt that was cut after its usage": ([CUT_USED, STREAM], True, {}, 100),
     "cut, without usage": ([CUT], True, {}, INPUT + 3 * 8 + 100),  # `stream` and its options too
     "reset before an answer, twice": ([Answer(drop=True)] * 2, False, {"retry": Retry(2)}, 2 * (INPUT + 100)),
@@ -103,6 +124,37 @@ def test_what_is_spent_after_a_call(name: str) -> None:
         found = asyncio.run(main(server.url))
     assert found.reserved_tokens == 0
     assert found.tokens == spent
+
+
+def test_a_total_alone_is_no_price(priced: None) -> None:
+    usage = {"total_tokens": 50}
+    body = json.dumps({"id": "c", "model": "gpt-4o", "choices": [CHOICE], "usage": usage}).encode()
+
+    async def main(url: str) -> Any:
+        async with asking(url, Budget(usd=1, tokens=100_000)) as client:
+            return await client.chat("Hi", max_tokens=100), account(client)
+
+    with ScriptedServer([Answer(body=body)]) as server:
+        response, found = asyncio.run(main(server.url))
+    assert not response.cost.complete and found.tokens == 50
+    assert found.usd > Decimal("0.001")  # as reserved: 100 tokens of output are $0.001
+
+
+@pytest.mark.parametrize("model", ["openai-responses-ws:m", "openai-responses:m"])
+def test_what_is_refused_costs_nothing_over_a_websocket_either(model: str) -> None:
+    outcomes: list[Any] = [Failure("rate_limit_exceeded", "Slow down.", 429)] * 2 + [[assistant("Hello")]]
+
+    async def main(url: str) -> Any:
+        settings: Any = {"budget": Budget(tokens=100_000), "limits": Limits(rpm=9, tpm=100_000)}
+        async with AsyncClient(model, base_url=url, api_key="k", **settings) as client:
+            noted(client)
+            response = await client.chat("Hi", max_tokens=500)
+            assert [each.status for each in response.attempts] == [429, 429]
+            return response.usage.total_tokens, client.stats()
+
+    with ScriptedSocket(ResponsesService(lambda *_: outcomes.pop(0))) as server:
+        total, stats = asyncio.run(main(server.base_url))
+    assert stats.spent_tokens == total and [each.used for each in stats.limits] == [3, total]
 
 
 # name: the first model's answer, how many others have no key, and what is spent: of the first alone

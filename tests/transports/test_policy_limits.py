@@ -49,7 +49,13 @@ from waits import noted
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 STREAM = Answer(body=[sse(chunk({"content": "Hello"}), chunk({}, "stop", usage=USAGE))])
+REFUSED_LATE = Answer(body=[sse({"error": {"message": "overloaded", "code": "overloaded"}}, done=False)])
 CUT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
+TOTAL = Answer(
+    body=WHOLE.replace(
+        b'"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4', b'"total_tokens": 50'
+    )
+)
 BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
 
 
@@ -73,6 +79,12 @@ CASES: dict[str, tuple[list[Answer], bool, dict[str, int]]] = {
     "whole": ([Answer(body=WHOLE)], False, {"requests": 1, "tokens": 4, "input": 3, "output": 1}),
     "a stream": ([STREAM], True, {"requests": 1, "tokens": 5, "input": 3, "output": 2}),
     "refused": ([Answer(400)], False, {"requests": 1, "tokens": 0, "input": 0, "output": 0}),
+    "refused in a stream": (
+        [REFUSED_LATE, STREAM],
+        True,
+        {"requests": 2, "tokens": 5, "input": 3, "output": 2},
+    ),
+    "a total alone": ([TOTAL], False, {"requests": 1, "tokens": 50, "input": 50, "output": 0}),
     "retried": ([BUSY, STREAM], True, {"requests": 2, "tokens": 5, "input": 3, "output": 2}),
     "reset before the answer": (
         [Answer(drop=True)] * 3,

@@ -6,15 +6,25 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from brainwires_provider import AsyncClient, Client, ConfigError, Retry, StreamInterrupted
+from brainwires_provider import (
+    AsyncClient,
+    Client,
+    ConfigError,
+    RequestTimeout,
+    Retry,
+    StreamInterrupted,
+    Timeouts,
+)
 from brainwires_provider.providers import prices
-from brainwires_provider.testing import Answer, Drop, ScriptedServer, sse
+from brainwires_provider.testing import Answer, Drop, ScriptedServer, cut, sse
 from chat_answers import chunk
+from virtual_time import shifted, skip
 from waits import noted
 
 USAGE = {"prompt_tokens": 100_000, "completion_tokens": 10_000, "total_tokens": 110_000}
@@ -73,6 +83,41 @@ def test_each_attempt_has_its_own_cost_and_the_response_that_of_all(priced: None
     assert costs == [Decimal("0.35")] * 3 and found.cost.usd == 4 * Decimal("0.35")
 
 
+UNUSED = Answer(body=[sse(THOUGHT[0], done=False), Drop()])
+BUSY = Answer(429, {}, b"{}")
+LATE = Answer(body=[sse({"error": {"message": "overloaded", "code": "overloaded"}}, done=False)])
+# name: the first answer, whether it is asked for as a stream, the settings: whether all that may be billed is known
+KNOWN: dict[str, tuple[Answer, bool, dict[str, Any], bool]] = {
+    "refused": (BUSY, False, {}, True),
+    "refused in a stream": (LATE, True, {}, True),
+    "cut after its usage": (CUT_THOUGHT, True, {}, True),
+    "cut before its usage": (UNUSED, True, {}, False),
+    "half a body": (cut(WHOLE, 40), False, {}, False),
+    "reset": (Answer(drop=True), False, {}, False),
+    "no answer in time": (
+        Answer(stall_before_headers=True),
+        False,
+        {"timeouts": Timeouts(first_event=0.2)},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_cost_is_complete_if_no_failed_attempt_may_be_billed_beside_it(name: str, priced: None) -> None:
+    first, stream, settings, known = KNOWN[name]
+
+    async def main(url: str) -> Any:
+        async with asking(url, **settings) as client:
+            noted(client)
+            return await (client.stream("Hi").collect() if stream else client.chat("Hi"))
+
+    rest = [STREAM if stream else WHOLE] * 2
+    with ScriptedServer([first, *rest]) as server:
+        found = asyncio.run(main(server.url))
+    assert found.cost.complete is known and found.attempts[0].may_be_billed is not known
+
+
 def test_a_cut_response_has_an_incomplete_one(priced: None) -> None:
     with (
         ScriptedServer([CUT]) as server,
@@ -92,6 +137,39 @@ def test_what_is_not_known_is_none(settings: dict[str, Any]) -> None:
 
     with ScriptedServer([WHOLE]) as server:
         assert asyncio.run(main(server.url)).cost is None
+
+
+@pytest.mark.parametrize("how", ["chat", "stream"])
+@pytest.mark.parametrize(
+    ("clock", "sent"), [("connect", 1), ("first_event", 1), ("idle", 1), ("attempt", 1), ("total", 0)]
+)
+def test_of_the_timeouts_only_the_total_counts_while_the_table_is_loaded(
+    clock: Any, sent: int, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_loading, may_go_on = threading.Event(), threading.Event()
+
+    def slow(_: str) -> None:
+        is_loading.set()
+        may_go_on.wait(20)
+
+    monkeypatch.setattr(prices, "service_at", slow)
+
+    async def main(url: str) -> Any:
+        async with asking(url, timeouts=Timeouts(**{clock: 60})) as client:
+            ask = client.chat("Hi") if how == "chat" else client.stream("Hi").collect()
+            call: Any = asyncio.ensure_future(ask)
+            await asyncio.to_thread(is_loading.wait, 20)
+            skip(61)
+            await asyncio.wait([call], timeout=0.01)
+            may_go_on.set()
+            try:
+                return (await call).text
+            except RequestTimeout as error:
+                return error.clock
+
+    with ScriptedServer(WHOLE if how == "chat" else STREAM) as server:
+        assert shifted(main(server.url)) == ("Hello" if sent else "total")
+        assert len(server.requests) == sent
 
 
 def test_without_the_extra_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from brainwires_provider import (
     ProviderError,
     RateLimitError,
     RequestTimeout,
+    Response,
     Retry,
     ServerError,
     StreamInterrupted,
@@ -44,6 +45,7 @@ from brainwires_provider.testing import (
     sse,
 )
 from chat_answers import WHOLE, chunk
+from waits import noted
 
 DOWN = Answer(503, {}, b'{"error": {"message": "no capacity"}}')
 BUSY = Answer(429, {}, b'{"error": {"message": "slow down"}}')
@@ -331,6 +333,34 @@ def test_a_retry_does_not_wait_for_it_and_a_fallback_is_asked_at_once() -> None:
     found, requests, stats = run(answer, 4, fallback=["openai-chat:other"])
     assert found == ["Hello"] * 4 and requests == 2 + 4
     assert [(each.model, each.state) for each in stats.breakers] == [("m", "open"), ("other", "closed")]
+
+
+# name: the rest, and how long the failed attempt waits, of the 3 s that the provider asks for
+@pytest.mark.parametrize(("rest", "wait"), [(60, 0), (2.5, 3)])
+@pytest.mark.parametrize("fallback", [[], ["openai-chat:other"]])
+def test_nobody_waits_for_a_retry_that_its_breaker_will_refuse(
+    rest: float, wait: float, fallback: list[str]
+) -> None:
+    settings: Any = {"breaker": Breaker(failures=1, rest=rest), "retry": Retry(2, base=0)}
+    slept: list[float] = []
+
+    async def main(url: str) -> Any:
+        async with AsyncClient("openai-chat:m", base_url=url, api_key="k", **settings) as client:
+            waits = noted(client)
+            try:
+                return await client.chat("Hi", fallback=fallback)
+            except ProviderError as error:
+                return error
+            finally:
+                slept.extend(waits.slept)
+
+    def answer(request: Any) -> Answer:
+        return Answer(503, {"retry-after": "3"}) if request.json()["model"] == "m" else GOOD
+
+    with ScriptedServer(answer) as server:
+        found = asyncio.run(main(server.url))
+    assert slept == [wait] and found.attempts[0].delay == wait
+    assert isinstance(found, Response if fallback else BreakerOpenError)
 
 
 def test_nothing_is_reserved_by_a_call_that_is_refused() -> None:

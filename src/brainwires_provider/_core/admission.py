@@ -30,7 +30,7 @@ from brainwires_provider._core.gate import Gate
 from brainwires_provider._core.limits import Amounts, Ticket
 from brainwires_provider._core.plan import Plan
 from brainwires_provider._core.waits import Waits
-from brainwires_provider.errors import ConfigError, ConnectError, ProviderError, RequestTimeout
+from brainwires_provider.errors import ConfigError, ProviderError, RequestTimeout
 from brainwires_provider.providers import Target
 from brainwires_provider.providers.prices import Prices, tier_of
 from brainwires_provider.types import Budget, BudgetStats, ClientStats, Limits, Policies, Usage
@@ -270,14 +270,14 @@ class Admission(Struct, eq=False):
             if usage is not None and known is None:
                 amounts: Amounts | None = used(usage, terms.counting)
             else:
-                amounts = _without_usage(attempt, known is not None)
+                amounts = _without_usage(attempt, error, known is not None)
             terms.gate.settle(ticket, amounts)
             self._ticket = None
         usd: Decimal | None = None
         tokens: int | None = None
         if usage is not None:
             usd, tokens = self._dollars(result, usage), total
-        elif attempt.is_refused or not attempt.sent or isinstance(error, ConnectError | ConfigError):
+        elif attempt.is_free(error):
             usd, tokens = _FREE, 0
         if id is not None and (usage is not None or not is_look):
             usd = usd if usd is not None else _FREE if reserved is None else reserved.usd
@@ -306,15 +306,15 @@ class Admission(Struct, eq=False):
         return usd or _FREE, input + output
 
     def _dollars(self, result: Any, usage: Usage) -> Decimal | None:
-        if self.prices is None:
-            return None
+        if self.prices is None or usage.unattributed == usage.total_tokens:
+            return None  # of a total alone no price is known: what was reserved counts
         tier = tier_of(result.extra, usage)
         return self.prices.of(usage, result.model, self._plan.target.model, tier)[1]
 
 
-def _without_usage(attempt: Attempt, is_counted: bool) -> Amounts | None:
+def _without_usage(attempt: Attempt, error: ProviderError | None, is_counted: bool) -> Amounts | None:
     """What an attempt counts whose usage is not known, or was counted before; None: as reserved, as it was cut."""
     if not attempt.sent:
         return _NOTHING
-    is_failed = attempt.is_refused or attempt.exchange is None
+    is_failed = attempt.was_refused(error) or attempt.exchange is None
     return _ONE if is_failed or is_counted else None  # a failure counts as a request, but used no tokens

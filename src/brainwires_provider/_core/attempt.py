@@ -20,6 +20,8 @@ from brainwires_provider.auth.keys import resolve_headers, resolve_key
 from brainwires_provider.auth.redaction import conceal, header_secrets, redact, redact_headers
 from brainwires_provider.errors import (
     APIError,
+    ConfigError,
+    ConnectError,
     FramingError,
     ProtocolError,
     ProviderError,
@@ -314,6 +316,7 @@ class Attempt:
                     self._heard_at = asyncio.get_running_loop().time()
         except ProviderError as error:
             if not events:
+                self.begun = self.begun or _is_in_answer(error)
                 raise
             self._failed = error
         self.begun = True
@@ -342,7 +345,11 @@ class Attempt:
             raise ProtocolError("the provider answered with an empty body")
         if exchange.headers.get("content-type", "").lower().startswith("text/html"):
             raise ProtocolError(f"the provider answered with {looks_like(body)}; check base_url")
-        return self.decoder.feed_whole(body)
+        try:
+            return self.decoder.feed_whole(body)
+        except APIError as error:
+            self.begun = _is_in_answer(error)
+            raise
 
     async def _refusal(self, exchange: ByteExchange) -> APIError:
         status = exchange.status
@@ -404,6 +411,14 @@ class Attempt:
         status = None if self.exchange is None else self.exchange.status
         return status is not None and not 200 <= status < 300
 
+    def is_free(self, error: ProviderError | None) -> bool:
+        """Whether it costs nothing, as it was not sent, or was refused."""
+        return not self.sent or self.was_refused(error) or isinstance(error, ConnectError | ConfigError)
+
+    def was_refused(self, error: ProviderError | None) -> bool:
+        """Whether it was refused: by its status, or by an error in place of an answer."""
+        return self.is_refused or (isinstance(error, APIError) and not self.begun)
+
     @property
     def attempts(self) -> tuple[Replaced, ...]:
         """Every try that this attempt, or its exchange, has replaced."""
@@ -413,11 +428,13 @@ class Attempt:
         """This attempt in the list of those that failed. `delivered`: what arrived of it has reached the caller."""
         partial = self.decoder.partial() if self.begun else None
         secrets = self.secrets + self._plan.secrets
+        usage = partial.usage if partial is not None and partial.usage.total_tokens else None
         return Replaced(
             redact(error.message, secrets),
             (error.status or error.provider_status) if isinstance(error, APIError) else None,
             redact(error.request_id or request_id(self.headers), secrets),
-            usage=partial.usage if partial is not None and partial.usage.total_tokens else None,
+            usage=usage,
+            may_be_billed=usage is None and not self.is_free(error),
             superseded=partial.message.content if partial is not None and delivered else (),
         )
 
@@ -476,6 +493,12 @@ class Attempt:
                 partial = error.partial or (self.decoder.partial() if self.begun else None)
                 error.partial = None if partial is None else self.complete(partial)
         return explain(error, self._plan, self.secrets)
+
+
+def _is_in_answer(error: ProviderError) -> bool:
+    """Whether something of an answer came with an error: it has not come in place of one."""
+    partial = error.partial if isinstance(error, APIError) else None
+    return partial is not None and bool(partial.id or partial.message.content or partial.usage.total_tokens)
 
 
 def _is_one_body(exchange: Exchange) -> bool:

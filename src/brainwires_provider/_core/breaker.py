@@ -82,6 +82,11 @@ class Circuit(Locked):
         with self, self._lock:
             return self._refusal(self._clock())
 
+    def wait(self, seconds: float) -> float:
+        """How long a retry waits that would be sent so late: not at all, if it would be refused then too."""
+        refusal = self.refusal()
+        return seconds if refusal is None or (refusal.retry_after or 0) <= seconds else 0.0
+
     def enter(self, earlier: Permit | None = None) -> Permit:
         """Leave for one request, instead of an earlier one of the same call. Raises BreakerOpenError."""
         if self._opened_at is None:

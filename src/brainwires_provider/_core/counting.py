@@ -189,9 +189,9 @@ def at_most(size: Size, has_output: bool = True) -> tuple[int, int]:
 
 
 def used(usage: Usage, rule: Counting) -> Amounts:
-    """What a request took."""
-    input = usage.input_tokens if rule.counts_cached else usage.input_tokens - usage.cache_read
-    return Amounts(1, input, usage.output_tokens)
+    """What a request took. Tokens of which only the total is stated count as input."""
+    input = usage.input_tokens + usage.unattributed
+    return Amounts(1, input if rule.counts_cached else input - usage.cache_read, usage.output_tokens)
 
 
 def _output(body: Mapping[str, Any]) -> tuple[int, int]:

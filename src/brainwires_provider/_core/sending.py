@@ -183,9 +183,8 @@ class Sending:
 
     async def leave(self) -> None:
         """Leave in good order: after the answer's end the connection is kept, before it dropped."""
-        attempt = self.attempt
-        if not self.ended and attempt.exchange is not None and attempt.is_whole:
-            await attempt.finish()
+        if not self.ended and self.attempt.exchange is not None and self.attempt.is_whole:
+            await self.attempt.finish()
         self.abort()
 
     def _left_with(self, error: ProviderError) -> ProviderError:
@@ -259,7 +258,7 @@ class Sending:
                 refused = None if self._circuit is None else self._circuit.refusal()
                 try:
                     if self._admission is not None and refused is None and not self._admission.try_enter():
-                        await self._admit(self._admission)
+                        await self._apart(self._admit)
                     is_admitted = True
                     if self._circuit is not None or self._watch is not None:
                         self._announce(refused)
@@ -318,7 +317,7 @@ class Sending:
     async def _begin(self) -> Way:
         admission = self._admission
         if self._session.has_prices or (admission is not None and admission.terms.needs_prices):
-            self._prices = await self._session.prices(self._plan.target)
+            self._prices = await self._apart(lambda until: self._session.prices(self._plan.target, until))
             if admission is not None:
                 admission.prices = self._prices
         is_new = self._decoder is None
@@ -329,7 +328,8 @@ class Sending:
     def _add_details(self, error: ProviderError) -> None:
         """What the recovery does not know of the attempt that it replaces."""
         known = self.attempt.failed(error)
-        self._failed[-1] = replace(self._failed[-1], request_id=known.request_id, usage=known.usage)
+        details = {each: getattr(known, each) for each in ("request_id", "usage", "may_be_billed")}
+        self._failed[-1] = replace(self._failed[-1], **details)
         if self._watch is not None:
             self._watch.retried(self._failed[-1], error, is_recovery=True)
 
@@ -338,8 +338,7 @@ class Sending:
         self.attempt.abort()
         session = self._session
         self.attempt = Attempt(self._plan, session.max_event_bytes, session.max_parts, self._decoder)
-        self.attempt.replaced, self._error = tuple(self._failed), None
-        self._was_sent = False
+        self.attempt.replaced, self._error, self._was_sent = tuple(self._failed), None, False
 
     async def _begin_again(self, error: ProviderError) -> list[Event]:
         """Another attempt at an answer that was cut after nothing but its reasoning, or the error."""
@@ -409,8 +408,7 @@ class Sending:
     def _follow(self, plan: Plan) -> None:
         """Go on with another model."""
         self._failed += self._skipped
-        self._skipped = []
-        self._plan, self._retries = plan, 0
+        self._plan, self._retries, self._skipped = plan, 0, []
         self._take_terms()
         if self._watch is not None:
             self._watch.follow(plan)
@@ -419,31 +417,33 @@ class Sending:
         """Seconds until the next attempt, or None."""
         plan, attempt, own = self._plan, self.attempt, retry_of(self._plan, self._session.policies)
         answered = attempt.exchange is not None and not attempt.is_refused
-        if self._decoder is not None and answered:
-            return None  # it has taken in what another attempt would give again
-        if answered and isinstance(error, APIError) and not plan.call.body:
-            return None  # what a stored response has failed with, and not the request for it
+        if answered and (self._decoder is not None or (isinstance(error, APIError) and not plan.call.body)):
+            return None  # it would be decoded twice; a stored response has failed, not the request for it
         if own.attempts == 1 or not is_worth_retrying(error, attempt.headers, is_stored=plan.is_stored):
             return None
         assert self.loop is not None
         total = plan.timeouts.total
         left = None if total is None else self._started + total - self.loop.time()
-        return next_delay(
-            own, error, failed=self._retries + 1, left=left, fraction=self._session.waits.fraction()
-        )
+        fraction = self._session.waits.fraction()
+        delay = next_delay(own, error, failed=self._retries + 1, left=left, fraction=fraction)
+        return delay if delay is None or self._circuit is None else self._circuit.wait(delay)
 
-    # -- limits and budgets ------------------------------------------------------------------------------
+    # -- limits, budgets, prices -------------------------------------------------------------------------
 
-    async def _admit(self, admission: Admission) -> None:
-        """Wait for what the attempt has to reserve. Of the timeouts, only `total` counts here."""
+    async def _apart(self, wait: Callable[[float | None], Awaitable[T]]) -> T:
+        """Wait for what an attempt needs before it is sent. Of the timeouts, only `total` counts here."""
         assert self._deadlines is not None and self.loop is not None
         total = self._plan.timeouts.total
-        until = None if total is None else self._started + total
         self._deadlines.drop()
-        patient = until if self._beside is None else self.loop.time() + _PATIENCE
-        await admission.wait(patient, self._session.waits)
+        found = await wait(None if total is None else self._started + total)
         self._deadlines.restart()
         self._deadlines.watch(self.loop, self._on_expiry)
+        return found
+
+    async def _admit(self, until: float | None) -> None:
+        assert self._admission is not None and self.loop is not None
+        patient = until if self._beside is None else self.loop.time() + _PATIENCE
+        await self._admission.wait(patient, self._session.waits)
 
     def _settle(self) -> None:
         if self._admission is not None:

@@ -37,8 +37,8 @@ class SendingSession(Connections, Protocol):
         """What the limits, the budget and the breaker of a call come to."""
         ...
 
-    async def prices(self, target: Target) -> Prices:
-        """What a target's tokens cost."""
+    async def prices(self, target: Target, until: float | None = None) -> Prices:
+        """What a target's tokens cost. Raises RequestTimeout at a time of the event loop."""
         ...
 
     def watch(self, plan: Plan) -> Watch:

@@ -388,11 +388,11 @@ class Session:
         websockets = None if self._pools is None else self._pools.counters.snapshot()
         return replace(known, websockets=websockets)
 
-    async def prices(self, target: Target) -> Prices:
-        """What a target's tokens cost."""
+    async def prices(self, target: Target, until: float | None = None) -> Prices:
+        """What a target's tokens cost. Raises RequestTimeout at a time of the event loop."""
         from brainwires_provider.providers.prices import prices_at
 
-        return await prices_at(target.base_url, self.known_prices)
+        return await prices_at(target.base_url, self.known_prices, until)
 
     def watch(self, plan: Plan) -> Watch:
         """What reports on a call, where somebody looks on."""

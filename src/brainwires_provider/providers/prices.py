@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from time import monotonic, time
 from typing import Any, NamedTuple, TypeAlias
 
-from brainwires_provider.errors import ConfigError
+from brainwires_provider.errors import ConfigError, RequestTimeout
 from brainwires_provider.types import Attempt, OpaquePart, Response, Usage
 from brainwires_provider.types.costs import Cost
 
@@ -272,12 +272,20 @@ class Prices:
         return _Rates(vars(entry.get_prices(now, wish)), is_known)
 
 
-async def prices_at(base_url: str, known: dict[str, Prices]) -> Prices:
-    """What a service's tokens cost; `known` keeps it. The table takes a fifth of a second to load: not on the loop."""
+async def prices_at(base_url: str, known: dict[str, Prices], until: float | None = None) -> Prices:
+    """What a service's tokens cost; `known` keeps it. The table takes a fifth of a second to load: not on the loop.
+
+    Raises RequestTimeout where that is not done at a time of the event loop.
+    """
     if base_url not in known:
         import asyncio
 
-        known.setdefault(base_url, await asyncio.to_thread(Prices, base_url))
+        try:
+            async with asyncio.timeout_at(until):
+                known.setdefault(base_url, await asyncio.to_thread(Prices, base_url))
+        except TimeoutError:
+            words = "the table of prices was not loaded in time (Timeouts.total); nothing was sent"
+            raise RequestTimeout(words, clock="total") from None
     return known[base_url]
 
 
@@ -357,5 +365,7 @@ def _is_complete(response: Response) -> bool:
 
 
 def _is_known(attempt: Attempt) -> bool:
-    """Whether a failed attempt cost nothing, or its usage is known: one that was refused, or never answered."""
-    return attempt.usage is not None or not (attempt.superseded or attempt.is_cancelled)
+    """Whether a failed attempt cost nothing, or its usage is known."""
+    return attempt.usage is not None or not (
+        attempt.may_be_billed or attempt.superseded or attempt.is_cancelled
+    )

@@ -177,6 +177,8 @@ class Attempt(Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True, 
     """Whether it was cancelled, because the other request of a hedged call was answered first."""
     cost: Cost | None = None
     """What it cost, if the client computes costs and its usage and price are known."""
+    may_be_billed: bool = False
+    """Whether the provider may bill it although its usage is not known: it was cut, or timed out."""
 
 
 class Response(Struct, Generic[O_co], frozen=True, omit_defaults=True, repr_omit_defaults=True, gc=False):
