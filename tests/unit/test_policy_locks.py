@@ -234,19 +234,19 @@ def test_a_local_model_is_free_after_a_call_that_is_collected_within_its_pool() 
         pool: Any = client.local.pool(["local:a", "local:b"])
         asyncio.run(_left_behind(pool))
         gc.disable()
-        turns = pool._turns
+        turns = pool._loads._turns
 
         def collecting() -> Iterator[int]:
             while True:
                 gc.collect()
                 yield next(turns)
 
-        pool._turns = collecting()
+        pool._loads._turns = collecting()
         try:
             pool.stream("Hi")
         finally:
             gc.enable()
-        return dict(pool._chats)
+        return dict(pool._loads._chats)
 
     assert ends(work) == {"local:a": 0, "local:b": 0}
 

@@ -306,7 +306,7 @@ class Admission(Struct, eq=False):
         return usd or _FREE, input + output
 
     def _dollars(self, result: Any, usage: Usage) -> Decimal | None:
-        if self.prices is None or usage.unattributed == usage.total_tokens:
+        if self.prices is None or (usage.unattributed and usage.unattributed == usage.total_tokens):
             return None  # of a total alone no price is known: what was reserved counts
         tier = tier_of(result.extra, usage)
         return self.prices.of(usage, result.model, self._plan.target.model, tier)[1]

@@ -215,7 +215,7 @@ class AsyncLocal:
         return cast("LocalTransport", await self._session.transport(target))
 
 
-class AsyncLocalPool(Locked):
+class AsyncLocalPool:
     """Several models for the same work. Made by `AsyncLocal.pool`.
 
     Each request goes to the model with the fewest requests in flight; models with equally many take turns. A model
@@ -227,22 +227,18 @@ class AsyncLocalPool(Locked):
             raise ConfigError("a pool needs at least one model")
         if len(set(models)) < len(models):
             raise ConfigError("a model is named twice; one copy of its weights serves many requests")
-        super().__init__()
         self._session = session
-        self._chats = dict.fromkeys(models, 0)
-        self._streams: dict[str, WeakSet[AsyncStream]] = {model: WeakSet() for model in models}
-        self._turns = count()
+        self._loads = _Loads(models)
 
     @property
     def models(self) -> tuple[str, ...]:
         """The names of the models."""
-        return tuple(self._chats)
+        return self._loads.models
 
     @property
     def in_flight(self) -> Mapping[str, int]:
         """The number of requests of each model. A stream counts from its creation until it has ended or is closed."""
-        with self, self._lock:
-            return self._loads()
+        return self._loads.now()
 
     async def chat(self, input: Input, **args: Unpack[OutputParams]) -> Response:
         """One response of the least busy model. The arguments are those of `AsyncClient.chat`, but `model`."""
@@ -255,8 +251,7 @@ class AsyncLocalPool(Locked):
         with self._taken(args) as model:
             args["model"] = model
             stream = AsyncStream(self._session.plan(input, args, stream=True), self._session)
-            with self, self._lock:
-                self._streams[model].add(stream)
+            self._loads.add(model, stream)
             return stream
 
     @contextmanager
@@ -264,20 +259,50 @@ class AsyncLocalPool(Locked):
         """The least busy model, with the request counted until the end of the block."""
         if "model" in args:
             raise ConfigError("the pool chooses the model: call it without model=, or the client with it")
-        with self, self._lock:
-            loads, turn, models = self._loads(), next(self._turns), list(self._chats)
-            turned = models[turn % len(models) :] + models[: turn % len(models)]
-            model = min(turned, key=loads.__getitem__)
-            self._chats[model] += 1
+        model = self._loads.take()
         try:
             yield model
         finally:
-            self._note(model)
+            self._loads.give_back(model)
+
+
+class _Loads(Locked):
+    """How many requests each model of a pool has."""
+
+    def __init__(self, models: Sequence[str]) -> None:
+        super().__init__()
+        self.models = tuple(models)
+        self._chats = dict.fromkeys(models, 0)
+        self._streams: dict[str, WeakSet[AsyncStream]] = {model: WeakSet() for model in models}
+        self._turns = count()
+
+    def now(self) -> dict[str, int]:
+        """By model."""
+        with self, self._lock:
+            return self._counted()
+
+    def take(self) -> str:
+        """The model with the fewest, which has one more now."""
+        with self, self._lock:
+            loads, turn, models = self._counted(), next(self._turns), self.models
+            turned = models[turn % len(models) :] + models[: turn % len(models)]
+            model = min(turned, key=loads.__getitem__)
+            self._chats[model] += 1
+            return model
+
+    def give_back(self, model: str) -> None:
+        """A request has ended. From a finalizer, too."""
+        self._note(model)
+
+    def add(self, model: str, stream: AsyncStream) -> None:
+        """A stream counts until it has ended."""
+        with self, self._lock:
+            self._streams[model].add(stream)
 
     def _end(self, model: str) -> None:
         self._chats[model] -= 1
 
-    def _loads(self) -> dict[str, int]:
+    def _counted(self) -> dict[str, int]:
         return {
             model: chats + sum(not stream._sending.ended for stream in self._streams[model])
             for model, chats in self._chats.items()
