@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -287,6 +288,43 @@ def test_a_loop_has_eight_connections_at_most() -> None:
         await asyncio.gather(*(server.ping() for _ in range(20)))
         assert (answering.connections, answering.pings) == (8, 20)
         await server.aclose()
+        listening.close()
+
+    run(main())
+
+
+# what a server answers that is there, and cannot keep limits now
+UNREADY = {
+    "a script of somebody else runs": "BUSY Redis is busy running a script. You can only call SCRIPT KILL.",
+    "its disk is full": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist",
+    "it has no replicas": "NOREPLICAS Not enough good replicas to write. script: 3b7e, on @user_script:17.",
+    "it is a replica": "READONLY You can't write against a read only replica.",
+    "it is a replica, before 7": "ERR Error running script (call to f_3b7e): @user_script:17: @user_script: 17: "
+    "-READONLY You can't write against a read only replica.",
+    "it is full, before 7": "ERR Error running script (call to f_3b7e): @user_script:17: @user_script: 17: -OOM "
+    "command not allowed when used memory > 'maxmemory'.",
+}
+
+
+@pytest.mark.parametrize("name", UNREADY)
+def test_a_server_that_cannot_keep_limits_now_is_away(name: str) -> None:
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (line := await reader.readline()).startswith(b"*"):
+            words = [await reader.readline() for _ in range(2 * int(line[1:]))][1::2]
+            writer.write(f"-{UNREADY[name]}\r\n".encode() if words[0].startswith(b"EVAL") else b"+PONG\r\n")
+        writer.close()
+
+    async def main() -> None:
+        listening = await asyncio.start_server(answering, "127.0.0.1", 0)
+        url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"
+        async with processes(url, 1, rpm=1) as raising, processes(url, 1, rpm=1, when_down="local") as alone:
+            with pytest.raises(SharedServerError, match=re.escape(UNREADY[name].split()[-1])):
+                await raising.ask(0)
+            await alone.ask(0)
+            (account,) = accounts(url, 1, "s")
+            with pytest.raises(SharedServerError):
+                await account.reserve(Budget(tokens=9, scope="s"), Decimal(0), 1)
+            await close([account])
         listening.close()
 
     run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -26,6 +27,9 @@ _AWAY = frozenset(
     ("ReadOnlyError", "OutOfMemoryError", "ClusterDownError", "MasterDownError", "TryAgainError")
 )
 """Answers of a server that is not ready: another takes its place, or it is full."""
+_UNREADY = re.compile(r"(?:^|: ?-)(?:READONLY|OOM|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|MISCONF|NOREPLICAS) ")
+"""The same, and of one that cannot write, where the package has no class of it: Redis before 7 puts what a script met
+at the end of a longer text."""
 
 
 class Server:
@@ -158,6 +162,7 @@ class Server:
         if isinstance(error, TimeoutError | errors.TimeoutError):
             text = f"no answer within {TIMEOUT:g} s"
         is_away = isinstance(error, (OSError, errors.ConnectionError, errors.TimeoutError)) or kind in _AWAY
+        is_away = is_away or _UNREADY.search(str(error)) is not None
         if isinstance(error, (errors.AuthenticationError, errors.AuthorizationError)):
             is_away = False
         return text, is_away
