@@ -112,8 +112,15 @@ local function forget(owner)
     if string.sub(name, 1, #prefix) == prefix then redis.call('ZREM', queue, name) end
   end
 end
-for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', now - ask.patience)) do
-  if owner ~= ask.owner then forget(owner) end
+local silent = redis.call('ZRANGEBYSCORE', owners, '-inf', now - ask.patience)
+local heard = ask.full and redis.call('ZRANGE', owners, 0, -1, 'WITHSCORES') or {}
+local was_away = #silent == redis.call('ZCARD', owners)  -- the server: nobody was heard of
+for _, owner in ipairs(silent) do
+  if was_away then
+    redis.call('ZADD', owners, now - ask.patience + ask.grace, owner)
+  elseif owner ~= ask.owner then
+    forget(owner)
+  end
 end
 
 local epoch = state['epoch']
@@ -135,10 +142,11 @@ redis.call('ZADD', owners, now, ask.owner)
 -- After a loss, or a time apart: what this owner has used and holds.
 if ask.full then
   local restored = numbers(state['restored'] or '0,0,0')
-  local is_live = false
+  local is_live, apart = false, -1
   for age, requests, input, output, known in
     string.gmatch(ask.own, '(%d+),(%d+),(%d+),(%d+),(%d)')
   do
+    if known == '0' then apart = math.max(apart, tonumber(age)) end
     if tonumber(age) < window and (has_lost or known == '0') then
       add(math.floor((now - age) / width), requests, input, output)
       if known == '1' then restored = {restored[1] + requests, restored[2] + input, restored[3] + output} end
@@ -159,8 +167,16 @@ if ask.full then
   end
   for n, age, input, output in string.gmatch(ask.holding, '(%d+),(%d+),(%d+),(%d+)') do
     if not redis.call('HGET', held, mine .. n) then
+      apart = math.max(apart, tonumber(age))
       local slice = math.floor((now - age) / width)
       redis.call('HSET', held, mine .. n, string.format('%.0f,%s,%s', slice, input, output))
+    end
+  end
+  -- It was granted something without the server: others who were not heard of since may have been, too.
+  for i = 1, #heard, 2 do
+    local is_there = heard[i] ~= ask.owner and redis.call('ZSCORE', owners, heard[i])
+    if apart >= 0 and is_there and tonumber(heard[i + 1]) < now - apart and number('grace_until') <= now then
+      set('grace_until', now + ask.grace)
     end
   end
 end
