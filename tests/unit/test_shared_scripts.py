@@ -276,6 +276,15 @@ def test_a_server_that_comes_back_with_its_memory_waits_for_all_that_were_apart(
         }
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_longer(server: RedisServer) -> None:
+    script = Script(server, requests=2)
+    script.say("a", 3_600, enter="1,0,0 2,0,0 3,0,0")
+
+    assert script.say("a", 0)["wait"] == 60_500
+    assert script.say("a", 30) == script.say("a") and script.say("a")["wait"] == 30_500
+    assert script.say("a", 60.5)["granted"] == "3"
+
+
 def test_all_that_is_kept_expires(server: RedisServer) -> None:
     script = Script(server, requests=1)
     script.limits["patience"] = 15_000

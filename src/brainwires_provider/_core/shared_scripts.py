@@ -37,6 +37,14 @@ local function expire()
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end
 end
 
+-- A clock that was set back goes on from where it was: what is kept would stay for as long again.
+now = now + number('ahead')
+if now < number('seen') then
+  set('ahead', number('ahead') + number('seen') - now)
+  now = number('seen')
+end
+set('seen', now)
+
 -- What was used within the window: by slices of time, each of which counts until its last moment has left the window.
 local slices = {}
 for name, value in pairs(state) do
