@@ -340,26 +340,28 @@ for id, rest in string.gmatch(ask.ends, '(%w+):([-%d,]*)') do
     add('reserved_tokens', -place[2])
     add('spent_usd', spent[1])
     add('spent_tokens', spent[2])
-  else  -- if the reservation is still on its way, it comes too late
+  elseif numbers(rest)[3] then  -- nobody knows whether it was reserved: if that is still on its way, it comes too late
     redis.call('HSET', gone, id, 1)
-    redis.call('PEXPIRE', gone, 3600000)
+    if redis.call('PTTL', gone) < 0 then redis.call('PEXPIRE', gone, 3600000) end
   end
 end
 
 local spent_usd, spent_tokens = get('before_usd') + get('spent_usd'), get('before_tokens') + get('spent_tokens')
-local reserved_usd, reserved_tokens = get('reserved_usd'), get('reserved_tokens')
-local short = ''
-if ask.id ~= '' and not redis.call('HGET', open, ask.id) and not redis.call('HGET', gone, ask.id) then
-  if ask.most_usd and spent_usd + reserved_usd + ask.usd > ask.most_usd then
-    short = 'usd'
-  elseif ask.most_tokens and spent_tokens + reserved_tokens + ask.tokens > ask.most_tokens then
-    short = 'tokens'
+local shorts = {}
+for i, each in ipairs(ask.asks) do
+  shorts[i] = 'ok'
+  if redis.call('HGET', open, each.id) or redis.call('HGET', gone, each.id) then
+    -- it was heard before
+  elseif each.most_usd and spent_usd + get('reserved_usd') + each.usd > each.most_usd then
+    shorts[i] = 'usd'
+  elseif each.most_tokens and spent_tokens + get('reserved_tokens') + each.tokens > each.most_tokens then
+    shorts[i] = 'tokens'
   else
-    hold(ask.id, ask.usd, ask.tokens)
+    hold(each.id, each.usd, each.tokens)
   end
 end
 return cjson.encode({
-  epoch = epoch, short = short, spent = string.format('%.0f,%.0f', spent_usd, spent_tokens),
-  reserved = string.format('%.0f,%.0f', reserved_usd, reserved_tokens)
+  epoch = epoch, shorts = table.concat(shorts, ','), spent = string.format('%.0f,%.0f', spent_usd, spent_tokens),
+  reserved = string.format('%.0f,%.0f', get('reserved_usd'), get('reserved_tokens'))
 })
 """
