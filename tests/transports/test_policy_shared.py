@@ -85,6 +85,37 @@ def test_two_clients_share_a_place(redis: RedisServer) -> None:
     assert not any(name.endswith(":held") for name in names)  # closing a client has given all back
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+def test_nothing_runs_after_a_client_was_closed_while_calls_waited(tmp_path: Path, is_away: bool) -> None:
+    gate = Gate()
+
+    async def main(url: str) -> None:
+        client = asking(url, Limits(concurrency=1, shared=redis.url, when_down="local"))
+        asked = [asyncio.create_task(client.chat("Hi")) for _ in range(3)]
+        async with asyncio.timeout(20):
+            while not server.requests or client.stats().waiting < 2:
+                await asyncio.sleep(0.005)
+        if is_away:
+            redis.kill()
+        await client.aclose()
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in told] == [ConfigError] * 3
+        async with asyncio.timeout(5):  # what is left of a window, and of a lease, takes longer
+            while len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0.005)
+            while not is_away and ":held" in f"{redis.ask('keys', '*')}":
+                await asyncio.sleep(0.005)
+            while not is_away and redis.ask("client", "list").count(" addr=") > 1:
+                await asyncio.sleep(0.005)
+        server.open(gate)
+
+    with (
+        RedisServer("redis-server", tmp_path) as redis,
+        ScriptedServer(lambda _: Answer(body=WHOLE, before=[gate])) as server,
+    ):
+        asyncio.run(main(server.url))
+
+
 def test_a_key_and_a_reference_to_it_count_together(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

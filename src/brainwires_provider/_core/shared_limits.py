@@ -113,6 +113,7 @@ class SharedGate:
         self._stated: dict[str, Stated] = {}
         self._epoch = ""  # of the server's memory
         self._is_full = False  # the next message says all again
+        self._is_closed = False
         self._heard = Reply()
         self._assumed: dict[str, Others] | None = None  # while the server is away
         self._local: Limiter | None = None
@@ -170,9 +171,10 @@ class SharedGate:
         ]
 
     async def aclose(self) -> None:
-        """Give everything back."""
+        """Give everything back. Who leaves or settles later says so, and nothing runs after that."""
         from asyncio import wait
 
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await wait((self._task,), timeout=2 * TIMEOUT)
@@ -241,6 +243,10 @@ class SharedGate:
 
     def _is_idle(self) -> bool:
         """Whether the server may forget this process."""
+        if self._is_closed:
+            self._uses.clear()
+            if self._is_full:  # it was not reached, and will miss this process
+                return True
         forgotten = self._loop.time() - self._timing.window
         while self._uses and self._uses[0].at <= forgotten:
             self._uses.popleft()
@@ -257,6 +263,8 @@ class SharedGate:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._news.wait()
+            if self._is_closed:
+                await self._say_goodbye()
         except asyncio.CancelledError:
             await self._say_goodbye()  # the loop ends, or the client is closed
             raise

@@ -46,6 +46,7 @@ class Server:
         self._given = limits.shared
         self._shown = dict(limits.__rich_repr__())["shared"]
         self._client: Any = None
+        self._is_closed = False
         self._errors: Any = None
         self._scripts: dict[str, Any] = {}
         self._secrets: tuple[str, ...] = ()
@@ -84,6 +85,8 @@ class Server:
             if not task.done():
                 task.cancel()
                 task.add_done_callback(_forget)
+            elif self._is_closed:
+                await self._client.connection_pool.disconnect(inuse_connections=False)
         fault: Exception = TimeoutError()
         if task.done():
             try:
@@ -93,7 +96,8 @@ class Server:
         raise self._explained(fault) from None
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections. A command that comes later has one of its own."""
+        self._is_closed = True
         if self._client is not None:
             with suppress(Exception):  # a connection that is broken anyway
                 await self._client.aclose()
