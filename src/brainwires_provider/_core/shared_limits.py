@@ -3,7 +3,7 @@
 One task talks to the server for all that wait: it passes on who asks, who has left and what was used, and learns who
 has a place. The server keeps one queue for all processes. It forgets a process that it has not heard of for `patience`
 seconds, with its places. While it is away, its limits are divided by the number of processes that were there last, and
-each keeps to its part; when it comes back without its memory, the processes restore it.
+each keeps to its part; when it comes back, the processes tell it what they used meanwhile, and restore its memory.
 """
 
 from __future__ import annotations
