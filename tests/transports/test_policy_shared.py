@@ -27,6 +27,7 @@ from brainwires_provider import (
     RequestTimeout,
     Timeouts,
 )
+from brainwires_provider._core.admission import Ledger
 from brainwires_provider._core.shared import name_of
 from brainwires_provider.testing import Answer, Gate, ScriptedServer
 from chat_answers import WHOLE
@@ -83,6 +84,66 @@ def test_two_clients_share_a_place(redis: RedisServer) -> None:
     assert kept and KEY not in f"{names} {kept}"
     assert all(name.startswith("brainwires:limits:{openai-chat:m:") for name in names)
     assert not any(name.endswith(":held") for name in names)  # closing a client has given all back
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_nothing_runs_after_a_client_was_closed_while_calls_waited(tmp_path: Path, is_away: bool) -> None:
+    gate = Gate()
+
+    async def main(url: str) -> None:
+        client = asking(url, Limits(concurrency=1, shared=redis.url, when_down="local"))
+        asked = [asyncio.create_task(client.chat("Hi")) for _ in range(3)]
+        async with asyncio.timeout(20):
+            while not server.requests or client.stats().waiting < 2:
+                await asyncio.sleep(0.005)
+        if is_away:
+            redis.kill()
+        await client.aclose()
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in told] == [ConfigError] * 3
+        async with asyncio.timeout(5):  # what is left of a window, and of a lease, takes longer
+            while len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0.005)
+            while not is_away and ":held" in f"{redis.ask('keys', '*')}":
+                await asyncio.sleep(0.005)
+            while not is_away and redis.ask("client", "list").count(" addr=") > 1:
+                await asyncio.sleep(0.005)
+        server.open(gate)
+
+    with (
+        RedisServer("redis-server", tmp_path) as redis,
+        ScriptedServer(lambda _: Answer(body=WHOLE, before=[gate])) as server,
+    ):
+        asyncio.run(main(server.url))
+
+
+def test_stats_are_of_a_moment_while_other_threads_use_other_models_and_loops() -> None:
+    """Between any two lines of it another thread may begin with something new."""
+
+    async def main() -> None:
+        ledger, limits = Ledger(), Limits(rpm=9, shared="redis://127.0.0.1:9/0")
+        session: Any = AsyncClient("openai-chat:m", api_key=KEY, base_url="http://127.0.0.1:9/v1")._session
+        shared, loops = ledger._shared_by(limits), [asyncio.SelectorEventLoop() for _ in range(2)]
+        for n in range(3):
+            shared.gate(session.target(f"openai-chat:{n}"), limits)
+        known = next(iter(shared.gates.values()))
+
+        def traced(*_: Any) -> Any:
+            shared.gates["p", "m", len(shared.gates), limits] = known
+            if loops:
+                ledger._shared[loops[-1]] = {}
+                loops.pop().close()
+            return traced
+
+        before = sys.gettrace()
+        sys.settrace(traced)
+        try:
+            stats = ledger.stats(Budget(tokens=9, scope="another"))
+        finally:
+            sys.settrace(before)
+        assert len(stats.limits) >= 3 and not loops
+
+    asyncio.run(main())
 
 
 def test_a_key_and_a_reference_to_it_count_together(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -287,6 +288,43 @@ def test_a_loop_has_eight_connections_at_most() -> None:
         await asyncio.gather(*(server.ping() for _ in range(20)))
         assert (answering.connections, answering.pings) == (8, 20)
         await server.aclose()
+        listening.close()
+
+    run(main())
+
+
+# what a server answers that is there, and cannot keep limits now
+UNREADY = {
+    "a script of somebody else runs": "BUSY Redis is busy running a script. You can only call SCRIPT KILL.",
+    "its disk is full": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist",
+    "it has no replicas": "NOREPLICAS Not enough good replicas to write. script: 3b7e, on @user_script:17.",
+    "it is a replica": "READONLY You can't write against a read only replica.",
+    "it is a replica, before 7": "ERR Error running script (call to f_3b7e): @user_script:17: @user_script: 17: "
+    "-READONLY You can't write against a read only replica.",
+    "it is full, before 7": "ERR Error running script (call to f_3b7e): @user_script:17: @user_script: 17: -OOM "
+    "command not allowed when used memory > 'maxmemory'.",
+}
+
+
+@pytest.mark.parametrize("name", UNREADY)
+def test_a_server_that_cannot_keep_limits_now_is_away(name: str) -> None:
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (line := await reader.readline()).startswith(b"*"):
+            words = [await reader.readline() for _ in range(2 * int(line[1:]))][1::2]
+            writer.write(f"-{UNREADY[name]}\r\n".encode() if words[0].startswith(b"EVAL") else b"+PONG\r\n")
+        writer.close()
+
+    async def main() -> None:
+        listening = await asyncio.start_server(answering, "127.0.0.1", 0)
+        url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"
+        async with processes(url, 1, rpm=1) as raising, processes(url, 1, rpm=1, when_down="local") as alone:
+            with pytest.raises(SharedServerError, match=re.escape(UNREADY[name].split()[-1])):
+                await raising.ask(0)
+            await alone.ask(0)
+            (account,) = accounts(url, 1, "s")
+            with pytest.raises(SharedServerError):
+                await account.reserve(Budget(tokens=9, scope="s"), Decimal(0), 1)
+            await close([account])
         listening.close()
 
     run(main())
@@ -598,6 +636,7 @@ class _Scripted(Server):
             raise answer
         granted = ",".join(each.partition(",")[0] for each in message.get("enter", "").split())
         usual = {"lost": False, "epoch": "e", "limits": "", "owners": 1, "used": "0,0,0,0", "wait": -1}
+        usual |= {"spent": "0,0", "shorts": ",".join("ok" for _ in message.get("asks", ()))}
         return usual | {"granted": granted} | answer
 
     async def ping(self) -> None:
@@ -866,7 +905,7 @@ def test_a_silent_server_is_waited_for_four_seconds_at_most_as_all_is_closed() -
         loop = asyncio.get_running_loop()
         gate = alone(Limits(shared="redis://h", concurrency=1), _Silent({}))
         gate.settle(await gate.enter(Amounts(), Waits()), None)
-        account = SharedAccount(_Silent({"short": "", "spent": "0,0"}), "x", loop)
+        account = SharedAccount(_Silent({}), "x", loop)
         account.settle(await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5), None, 3)
         for each in (gate, account):
             await asyncio.sleep(0.1)
@@ -1158,16 +1197,14 @@ def test_each_end_is_reported_without_another_request(kept: RedisServer) -> None
 
 def test_what_is_on_its_way_as_an_account_is_closed_is_reported_again() -> None:
     async def main() -> None:
-        said = {"short": "", "spent": "0,0"}
-        server = _Scripted(said, said, said)
-        account = SharedAccount(server, "x", asyncio.get_running_loop())
+        account = SharedAccount(server := _Scripted(), "x", asyncio.get_running_loop())
         account.settle(await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5), None, 3)
         while len(server.messages) < 2:
             await asyncio.sleep(0.001)
         await account.aclose()
         assert server.keys == tuple(f"brainwires:budget:{{x}}:{part}" for part in ("account", "open", "gone"))
         begun, first, second = server.messages
-        assert begun["ends"] == "" and first["ends"] == second["ends"] == f"{begun['id']}:0,3"
+        assert begun["ends"] == "" and first["ends"] == second["ends"] == f"{begun['asks'][0]['id']}:0,3"
         assert account._ends == [] and account._task is None
 
     virtually(main())
@@ -1175,7 +1212,7 @@ def test_what_is_on_its_way_as_an_account_is_closed_is_reported_again() -> None:
 
 def test_what_an_account_says_of_each_reservation_and_of_those_before() -> None:
     async def main() -> None:
-        said = {"short": "", "spent": "5,6", "epoch": "e1"}
+        said = {"spent": "5,6", "epoch": "e1"}
         account = SharedAccount(server := _Scripted(*[said] * 4), "x", asyncio.get_running_loop())
         budgets = [Budget(**most, scope="x") for most in ({"usd": 2, "tokens": 9}, {"usd": 3}, {"tokens": 8})]
         amounts = (Decimal("0.5"), 5), (Decimal("0.0000000001"), 4), (Decimal(0), 3)
@@ -1184,13 +1221,18 @@ def test_what_an_account_says_of_each_reservation_and_of_those_before() -> None:
         ]
         assert len({one.id, two.id, three.id}) == 3
         owner = server.messages[0]["owner"]
-        begin = {"owner": owner, "epoch": "", "spent": "0,0", "open": "", "ends": "", "id": one.id}
+        begin = {"owner": owner, "epoch": "", "spent": "0,0", "open": "", "ends": ""}
         more = begin | {"epoch": "e1", "spent": "5,6"}
         held = f"{one.id},500000000,5"
+        asks = [
+            {"id": one.id, "usd": 500_000_000, "tokens": 5, "most_usd": 2_000_000_000, "most_tokens": 9},
+            {"id": two.id, "usd": 1, "tokens": 4, "most_usd": 3_000_000_000},
+            {"id": three.id, "usd": 0, "tokens": 3, "most_tokens": 8},
+        ]
         assert server.messages == [
-            begin | {"usd": 500_000_000, "tokens": 5, "most_usd": 2_000_000_000, "most_tokens": 9},
-            more | {"open": held, "id": two.id, "usd": 1, "tokens": 4, "most_usd": 3_000_000_000},
-            more | {"open": f"{held} {two.id},1,4", "id": three.id, "usd": 0, "tokens": 3, "most_tokens": 8},
+            begin | {"asks": asks[:1]},
+            more | {"open": held, "asks": asks[1:2]},
+            more | {"open": f"{held} {two.id},1,4", "asks": asks[2:]},
         ]
         stats = account.stats()
         assert (stats.usd, stats.tokens) == (Decimal("0.000000005"), 6)
@@ -1198,7 +1240,7 @@ def test_what_an_account_says_of_each_reservation_and_of_those_before() -> None:
         account.settle(two, Decimal("0.1"), 7)
         await asyncio.sleep(1)
         assert server.messages[3] == more | {
-            "open": f"{held} {two.id},1,4 {three.id},0,3", "id": "", "ends": f"{two.id}:100000000,7"
+            "open": f"{held} {two.id},1,4 {three.id},0,3", "asks": [], "ends": f"{two.id}:100000000,7"
         }  # fmt: skip
         assert account.stats().reserved_tokens == 8
         await account.aclose()
@@ -1216,7 +1258,7 @@ SHORT = {
 @pytest.mark.parametrize("what", SHORT)
 def test_what_is_refused_is_not_reserved_and_the_error_says_what_is_left(what: str) -> None:
     async def main() -> None:
-        answer = {"short": what, "spent": "250000000,30", "reserved": "1000000000,60"}
+        answer = {"shorts": what, "spent": "250000000,30", "reserved": "1000000000,60"}
         account = SharedAccount(server := _Scripted(answer), "x", asyncio.get_running_loop())
         with pytest.raises(BudgetExceededError, match=SHORT[what]):
             await account.reserve(Budget(usd=1.5, tokens=90, scope="x"), Decimal("0.5"), 5)
@@ -1228,7 +1270,7 @@ def test_what_is_refused_is_not_reserved_and_the_error_says_what_is_left(what: s
 
 def test_what_the_server_may_have_reserved_is_given_back_when_it_answers_again() -> None:
     async def main() -> None:
-        server, times = _Scripted(AWAY, AWAY, AWAY, {"spent": "0,0"}), []
+        server, times = _Scripted(AWAY, AWAY, AWAY), []
         account = SharedAccount(server, "x", asyncio.get_running_loop())
         with pytest.raises(SharedServerError):
             await account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 5)
@@ -1236,8 +1278,9 @@ def test_what_the_server_may_have_reserved_is_given_back_when_it_answers_again()
             times.append(len(server.messages))
             await asyncio.sleep(1)
         asked, *reports = server.messages
-        assert [each["ends"] for each in reports] == [f"{asked['id']}:0,0"] * 3
-        assert {each["id"] for each in reports} == {""} and times == [1, 2, 3]  # once a second
+        assert [each["ends"] for each in reports] == [f"{asked['asks'][0]['id']}:0,0,1"] * 3
+        assert not any(each["asks"] for each in reports)
+        assert len(times) == 4 and set(times) == {1, 2, 3}  # about once a second
         await account.aclose()
 
     virtually(main())
@@ -1245,8 +1288,10 @@ def test_what_the_server_may_have_reserved_is_given_back_when_it_answers_again()
 
 def test_a_budget_is_settled_from_another_thread_and_after_its_loop() -> None:
     async def main() -> tuple[SharedAccount, Any]:
-        server = _Scripted(*[{"short": "", "spent": "0,0"}] * 4)
-        account, budget = SharedAccount(server, "x", asyncio.get_running_loop()), Budget(tokens=9, scope="x")
+        account, budget = (
+            SharedAccount(_Scripted(), "x", asyncio.get_running_loop()),
+            Budget(tokens=9, scope="x"),
+        )
         here, late = [await account.reserve(budget, Decimal(0), 2) for _ in range(2)]
         await asyncio.to_thread(account.settle, here, None, 1)
         assert account._ends == [f"{here.id}:0,1"]
@@ -1293,19 +1338,115 @@ def test_a_budget_outlives_the_servers_memory(server: RedisServer) -> None:
     run(main())
 
 
-def test_a_reservation_that_was_cancelled_is_given_back(kept: RedisServer) -> None:
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 10, 20])
+def test_a_reservation_that_was_cancelled_is_given_back(kept: RedisServer, steps: int) -> None:
     async def main() -> None:
-        (account,) = accounts(kept.url, 1, "cancelled")
-        budget = Budget(tokens=100, scope="cancelled")
+        scope = f"cancelled after {steps}"
+        (account,) = accounts(kept.url, 1, scope)
+        budget = Budget(tokens=100, scope=scope)
         await account.reserve(budget, Decimal(0), 1)  # connected
         asked = asyncio.create_task(account.reserve(budget, Decimal(0), 90))
-        await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
         asked.cancel()
         await asyncio.wait((asked,))
         async with asyncio.timeout(20):
+            while account._task is not None:
+                await asyncio.sleep(0.001)
+        assert account.stats().reserved_tokens == (1 if asked.cancelled() else 91)
+        await account.reserve(budget, Decimal(0), 99 if asked.cancelled() else 9)
+        await close([account])
+
+    run(main())
+
+
+def test_who_asks_while_a_message_is_on_its_way_is_in_the_next() -> None:
+    """Two hundred at once do not wait for each other's answers, however long each takes."""
+
+    async def main() -> None:
+        account = SharedAccount(server := _Scripted(), "x", asyncio.get_running_loop())
+        budget = Budget(tokens=999, scope="x")
+        first = asyncio.create_task(account.reserve(budget, Decimal(0), 1))
+        await asyncio.sleep(0.005)
+        more = [asyncio.create_task(account.reserve(budget, Decimal(0), 1)) for _ in range(200)]
+        reserved = await asyncio.gather(first, *more)
+        asks = [[each["id"] for each in message["asks"]] for message in server.messages]
+        assert asks == [[reserved[0].id], [each.id for each in reserved[1:]]]
+        assert account.stats().reserved_tokens == 201
+        await account.aclose()
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("error", [AWAY, ConfigError("a wrong password"), ValueError("a fault")])
+def test_each_of_those_who_reserve_is_told_why(error: Exception) -> None:
+    async def main() -> None:
+        account = SharedAccount(server := _Scripted(error), "x", asyncio.get_running_loop())
+        budget = Budget(tokens=9, scope="x")
+        asked = [asyncio.create_task(account.reserve(budget, Decimal(0), 1)) for _ in range(2)]
+        await asyncio.sleep(0.005)
+        asked.append(asyncio.create_task(account.reserve(budget, Decimal(0), 1)))
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [(type(each), str(each)) for each in told] == [(type(error), str(error))] * 3
+        assert len(server.messages) == 1
+        await account.reserve(budget, Decimal(0), 1)
+        await account.aclose()
+
+    virtually(main())
+
+
+def test_who_reserves_as_an_account_is_closed_is_told_and_gives_it_back() -> None:
+    async def main() -> None:
+        account = SharedAccount(server := _Scripted(), "x", asyncio.get_running_loop())
+        asked = asyncio.create_task(account.reserve(Budget(tokens=9, scope="x"), Decimal(0), 1))
+        await asyncio.sleep(0.005)
+        await account.aclose()
+        with pytest.raises(ConfigError, match="closed"):
+            await asked
+        begun, last = server.messages
+        assert last["ends"] == f"{begun['asks'][0]['id']}:0,0,1" and account._task is None
+
+    virtually(main())
+
+
+def test_what_was_answered_is_not_remembered_as_ended(kept: RedisServer) -> None:
+    """The server's memory does not grow with the number of requests."""
+
+    async def main() -> None:
+        (account,) = accounts(kept.url, 1, "many")
+        budget = Budget(tokens=10_000, scope="many")
+
+        async def spend() -> None:
+            for _ in range(10):
+                account.settle(await account.reserve(budget, Decimal(0), 5), None, 3)
+
+        await asyncio.gather(*(spend() for _ in range(20)))
+        async with asyncio.timeout(20):
             while account._ends:
                 await asyncio.sleep(0.001)
-        await account.reserve(budget, Decimal(0), 99)
+        assert account.stats().tokens == 600
+        names = [f"brainwires:budget:{{many}}:{part}" for part in ("open", "gone")]
+        assert [kept.ask("hlen", name) for name in names] == [0, 0]
+        await close([account])
+
+    run(main())
+
+
+def test_what_was_spent_before_a_loss_of_memory_counts_once(server: RedisServer) -> None:
+    async def main() -> None:
+        (account,) = accounts(server.url, 1, "once")
+        budget = Budget(tokens=100, scope="once")
+        reserved = await account.reserve(budget, Decimal(0), 10)
+        server.ask("flushall")
+        asked = [asyncio.create_task(account.reserve(budget, Decimal(0), 1)) for _ in range(8)]
+        account.settle(reserved, None, 7)
+        await asyncio.gather(*asked)
+        async with asyncio.timeout(20):
+            while account._ends:
+                await asyncio.sleep(0.001)
+        stats = account.stats()
+        assert (stats.tokens, stats.reserved_tokens) == (7, 8)
+        assert server.ask("hget", "brainwires:budget:{once}:account", "reserved_tokens") == "8"
         await close([account])
 
     run(main())

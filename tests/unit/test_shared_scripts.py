@@ -233,6 +233,58 @@ def test_a_server_that_forgot_because_nobody_asked_grants_at_once(server: RedisS
     assert script.say("a", 500, full=True, used="1,0,0", used_age=120_000, enter="2,0,0")["granted"] == "2"
 
 
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_when_nobody_was_heard_of_the_server_was_away_and_nobody_has_died(
+    server: RedisServer, is_alive: bool
+) -> None:
+    script = Script(server)
+    script.limits |= {"most": 4, "patience": 15_000}
+    for owner in "ab":
+        assert script.say(owner, 0, enter="1,0,0 2,0,0")["granted"] == "1,2"
+
+    assert script.say("a", 30, enter="3,0,0")["granted"] == ""
+    if is_alive:
+        script.say("b", 32)
+    assert script.say("a", 33)["granted"] == ("" if is_alive else "3")
+
+
+# when another process was heard of last, and since when, in ms, this one was granted four places without the server:
+# whether it has to wait for the other, which may have been granted as many
+APART = {
+    "both were apart": (1, 2_000, True),
+    "for a moment": (1, 0, True),
+    "this one alone": (4, 2_000, False),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_a_server_that_comes_back_with_its_memory_waits_for_all_that_were_apart(
+    server: RedisServer, name: str
+) -> None:
+    heard, age, waits = APART[name]
+    script = Script(server, requests=10)
+    script.say("a", 0, enter="1,0,0 2,0,0")
+    script.say("b", heard)
+    own, more = " ".join([f"{age},1,0,0,0"] * 4), " ".join(f"{n},0,0" for n in range(10, 16))
+    found = script.say("a", 5, full=True, own=own, enter=more)
+    assert (found["used"], found["wait"]) == (("6,0,0,0", 2_500) if waits else ("10,0,0,0", 55_500))
+    if waits:
+        script.say("b", 6, full=True, own=own)
+        assert script.say("b", 7)["wait"] == 500
+        assert script.say("a", 7.5) | {"used": "10,0,0,0", "granted": ""} == script.say("a") | {
+            "wait": 53_000
+        }
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_longer(server: RedisServer) -> None:
+    script = Script(server, requests=2)
+    script.say("a", 3_600, enter="1,0,0 2,0,0 3,0,0")
+
+    assert script.say("a", 0)["wait"] == 60_500
+    assert script.say("a", 30) == script.say("a") and script.say("a")["wait"] == 30_500
+    assert script.say("a", 60.5)["granted"] == "3"
+
+
 def test_all_that_is_kept_expires(server: RedisServer) -> None:
     script = Script(server, requests=1)
     script.limits["patience"] = 15_000

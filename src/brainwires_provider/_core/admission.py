@@ -142,16 +142,17 @@ class Ledger:
         return known
 
     def _servers(self) -> list[Shared]:
-        """Those of all event loops, which add to them meanwhile."""
-        loops = [loop for known in self._shared.keyrefs() if (loop := known()) is not None]
-        return [each for loop in loops for each in list(self._shared.get(loop, {}).values())]
+        """Those of all event loops. Each step is a copy: another thread may add to it meanwhile."""
+        loops = [each() for each in self._shared.keyrefs()]
+        known = [self._shared.get(loop, {}) for loop in loops if loop is not None]
+        return [one for servers in known for one in list(servers.values())]
 
     def _account(self, budget: Budget | None) -> Account:
         """What a budget is spent from: where its scope is on a server, what one of this client's loops last heard."""
         if budget is None or budget.scope == "client":
             return self.account
-        servers = self._servers()
-        heard = [each.accounts[budget.scope].stats() for each in servers if budget.scope in each.accounts]
+        accounts = [each.accounts.get(budget.scope) for each in self._servers()]
+        heard = [each.stats() for each in accounts if each is not None]
         if not heard:
             return account_of(budget.scope, self.account)
         latest = max(heard, key=lambda each: (each.tokens, each.usd))  # what is spent only grows
@@ -162,7 +163,8 @@ class Ledger:
     def stats(self, budget: Budget | None) -> ClientStats:
         """The state of all of it, and of the client's budget."""
         gates: list[tuple[tuple[str, str, int, Limits], Gate | SharedGate]] = list(self.gates.items())
-        gates += (each for one in self._servers() for each in list(one.gates.items()))
+        for one in self._servers():
+            gates += list(one.gates.items())
         own = self._account(budget)
         return ClientStats(
             tuple(each for (provider, model, *_), gate in gates for each in gate.stats(provider, model)),

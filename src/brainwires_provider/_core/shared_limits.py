@@ -3,7 +3,7 @@
 One task talks to the server for all that wait: it passes on who asks, who has left and what was used, and learns who
 has a place. The server keeps one queue for all processes. It forgets a process that it has not heard of for `patience`
 seconds, with its places. While it is away, its limits are divided by the number of processes that were there last, and
-each keeps to its part; when it comes back without its memory, the processes restore it.
+each keeps to its part; when it comes back, the processes report what they used meanwhile, and restore its memory.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ class SharedGate:
         self._stated: dict[str, Stated] = {}
         self._epoch = ""  # of the server's memory
         self._is_full = False  # the next message says all again
+        self._is_closed = False
         self._heard = Reply()
         self._assumed: dict[str, Others] | None = None  # while the server is away
         self._local: Limiter | None = None
@@ -174,9 +175,10 @@ class SharedGate:
         ]
 
     async def aclose(self) -> None:
-        """Give everything back."""
+        """Give everything back. What is given back later is reported, and nothing runs after that."""
         from asyncio import wait
 
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await wait((self._task,), timeout=2 * TIMEOUT)
@@ -245,6 +247,10 @@ class SharedGate:
 
     def _is_idle(self) -> bool:
         """Whether the server may forget this process."""
+        if self._is_closed:
+            self._uses.clear()
+            if self._is_full:  # it was not reached, and will miss this process
+                return True
         forgotten = self._loop.time() - self._timing.window
         while self._uses and self._uses[0].at <= forgotten:
             self._uses.popleft()
@@ -261,6 +267,8 @@ class SharedGate:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._news.wait()
+            if self._is_closed:
+                await self._say_goodbye()
         except asyncio.CancelledError:
             await self._say_goodbye()  # the loop ends, or the client is closed
             raise

@@ -37,6 +37,14 @@ local function expire()
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end
 end
 
+-- A clock that was set back goes on from where it was: what is kept would stay for as long again.
+now = now + number('ahead')
+if now < number('seen') then
+  set('ahead', number('ahead') + number('seen') - now)
+  now = number('seen')
+end
+set('seen', now)
+
 -- What was used within the window: by slices of time, each of which counts until its last moment has left the window.
 local slices = {}
 for name, value in pairs(state) do
@@ -112,8 +120,15 @@ local function forget(owner)
     if string.sub(name, 1, #prefix) == prefix then redis.call('ZREM', queue, name) end
   end
 end
-for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', now - ask.patience)) do
-  if owner ~= ask.owner then forget(owner) end
+local silent = redis.call('ZRANGEBYSCORE', owners, '-inf', now - ask.patience)
+local heard = ask.full and redis.call('ZRANGE', owners, 0, -1, 'WITHSCORES') or {}
+local was_away = #silent == redis.call('ZCARD', owners)  -- the server: nobody was heard of
+for _, owner in ipairs(silent) do
+  if was_away then
+    redis.call('ZADD', owners, now - ask.patience + ask.grace, owner)
+  elseif owner ~= ask.owner then
+    forget(owner)
+  end
 end
 
 local epoch = state['epoch']
@@ -135,10 +150,11 @@ redis.call('ZADD', owners, now, ask.owner)
 -- After a loss, or a time apart: what this owner has used and holds.
 if ask.full then
   local restored = numbers(state['restored'] or '0,0,0')
-  local is_live = false
+  local is_live, apart = false, -1
   for age, requests, input, output, known in
     string.gmatch(ask.own, '(%d+),(%d+),(%d+),(%d+),(%d)')
   do
+    if known == '0' then apart = math.max(apart, tonumber(age)) end
     if tonumber(age) < window and (has_lost or known == '0') then
       add(math.floor((now - age) / width), requests, input, output)
       if known == '1' then restored = {restored[1] + requests, restored[2] + input, restored[3] + output} end
@@ -159,8 +175,16 @@ if ask.full then
   end
   for n, age, input, output in string.gmatch(ask.holding, '(%d+),(%d+),(%d+),(%d+)') do
     if not redis.call('HGET', held, mine .. n) then
+      apart = math.max(apart, tonumber(age))
       local slice = math.floor((now - age) / width)
       redis.call('HSET', held, mine .. n, string.format('%.0f,%s,%s', slice, input, output))
+    end
+  end
+  -- It was granted something without the server: others who were not heard of since may have been, too.
+  for i = 1, #heard, 2 do
+    local is_there = heard[i] ~= ask.owner and redis.call('ZSCORE', owners, heard[i])
+    if apart >= 0 and is_there and tonumber(heard[i + 1]) < now - apart and number('grace_until') <= now then
+      set('grace_until', now + ask.grace)
     end
   end
 end
@@ -316,26 +340,28 @@ for id, rest in string.gmatch(ask.ends, '(%w+):([-%d,]*)') do
     add('reserved_tokens', -place[2])
     add('spent_usd', spent[1])
     add('spent_tokens', spent[2])
-  else  -- if the reservation is still on its way, it comes too late
+  elseif numbers(rest)[3] then  -- nobody knows whether it was reserved: if that is still on its way, it comes too late
     redis.call('HSET', gone, id, 1)
-    redis.call('PEXPIRE', gone, 3600000)
+    if redis.call('PTTL', gone) < 0 then redis.call('PEXPIRE', gone, 3600000) end
   end
 end
 
 local spent_usd, spent_tokens = get('before_usd') + get('spent_usd'), get('before_tokens') + get('spent_tokens')
-local reserved_usd, reserved_tokens = get('reserved_usd'), get('reserved_tokens')
-local short = ''
-if ask.id ~= '' and not redis.call('HGET', open, ask.id) and not redis.call('HGET', gone, ask.id) then
-  if ask.most_usd and spent_usd + reserved_usd + ask.usd > ask.most_usd then
-    short = 'usd'
-  elseif ask.most_tokens and spent_tokens + reserved_tokens + ask.tokens > ask.most_tokens then
-    short = 'tokens'
+local shorts = {}
+for i, each in ipairs(ask.asks) do
+  shorts[i] = 'ok'
+  if redis.call('HGET', open, each.id) or redis.call('HGET', gone, each.id) then
+    -- it was heard before
+  elseif each.most_usd and spent_usd + get('reserved_usd') + each.usd > each.most_usd then
+    shorts[i] = 'usd'
+  elseif each.most_tokens and spent_tokens + get('reserved_tokens') + each.tokens > each.most_tokens then
+    shorts[i] = 'tokens'
   else
-    hold(ask.id, ask.usd, ask.tokens)
+    hold(each.id, each.usd, each.tokens)
   end
 end
 return cjson.encode({
-  epoch = epoch, short = short, spent = string.format('%.0f,%.0f', spent_usd, spent_tokens),
-  reserved = string.format('%.0f,%.0f', reserved_usd, reserved_tokens)
+  epoch = epoch, shorts = table.concat(shorts, ','), spent = string.format('%.0f,%.0f', spent_usd, spent_tokens),
+  reserved = string.format('%.0f,%.0f', get('reserved_usd'), get('reserved_tokens'))
 })
 """

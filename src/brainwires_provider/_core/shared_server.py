@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -26,6 +27,9 @@ _AWAY = frozenset(
     ("ReadOnlyError", "OutOfMemoryError", "ClusterDownError", "MasterDownError", "TryAgainError")
 )
 """Answers of a server that is not ready: another takes its place, or it is full."""
+_UNREADY = re.compile(r"(?:^|: ?-)(?:READONLY|OOM|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|MISCONF|NOREPLICAS) ")
+"""The same, and of one that cannot write, where the package has no class of it: Redis before 7 puts what a script met
+at the end of a longer text."""
 
 
 class Server:
@@ -42,6 +46,7 @@ class Server:
         self._given = limits.shared
         self._shown = dict(limits.__rich_repr__())["shared"]
         self._client: Any = None
+        self._is_closed = False
         self._errors: Any = None
         self._scripts: dict[str, Any] = {}
         self._secrets: tuple[str, ...] = ()
@@ -80,6 +85,8 @@ class Server:
             if not task.done():
                 task.cancel()
                 task.add_done_callback(_forget)
+            elif self._is_closed:
+                await self._client.connection_pool.disconnect(inuse_connections=False)
         fault: Exception = TimeoutError()
         if task.done():
             try:
@@ -89,7 +96,8 @@ class Server:
         raise self._explained(fault) from None
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections. A command that comes later has one of its own."""
+        self._is_closed = True
         if self._client is not None:
             with suppress(Exception):  # a connection that is broken anyway
                 await self._client.aclose()
@@ -158,6 +166,7 @@ class Server:
         if isinstance(error, TimeoutError | errors.TimeoutError):
             text = f"no answer within {TIMEOUT:g} s"
         is_away = isinstance(error, (OSError, errors.ConnectionError, errors.TimeoutError)) or kind in _AWAY
+        is_away = is_away or _UNREADY.search(str(error)) is not None
         if isinstance(error, (errors.AuthenticationError, errors.AuthorizationError)):
             is_away = False
         return text, is_away
