@@ -513,6 +513,9 @@ def test_a_key_in_the_query_of_a_base_url_is_not_shown(model: str) -> None:
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "misspelt": ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
+    "another library's": ({"max_retries": 2}, TypeError, r"did you mean 'retry=Retry\(attempts=3\)'"),
+    "another library's clock": ({"timeout": 2}, TypeError, r"did you mean 'timeouts=Timeouts\(total=60\)'"),
+    "another library's maximum": ({"max_completion_tokens": 2}, TypeError, "did you mean 'max_tokens'"),
     "unknown": ({"zzz": 1}, TypeError, "unexpected keyword argument 'zzz'"),
     "input": ({"input": 3}, TypeError, r"not 3 \(int\)"),
     "input list": ({"input": [{"role": "user"}]}, TypeError, r"input\[0\] takes a Message, .*Message\.user"),

@@ -94,6 +94,16 @@ _STREAMED = {
     "Accept-Encoding": "identity",  # compressed, events wait for each other
 }
 _HEADERS = "extra_headers"
+_NAMED_OTHERWISE = {
+    "max_retries": "retry=Retry(attempts=3)",
+    "num_retries": "retry=Retry(attempts=3)",
+    "timeout": "timeouts=Timeouts(total=60)",
+    "fallbacks": "fallback=[…]",
+    "response_format": "output",
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+}
+"""Keywords of other libraries, and what they are here."""
 _OVER_WEBSOCKET = "a request over a WebSocket"
 _UNSENT = f"{_OVER_WEBSOCKET} has no such field"
 _NO_REPORT = Report()
@@ -280,7 +290,8 @@ def check_args(args: Mapping[str, Any], known: frozenset[str] = _ARGS) -> None:
         if name not in known:
             from difflib import get_close_matches
 
-            near = get_close_matches(name, known, 1)
+            here = _NAMED_OTHERWISE.get(name, "")
+            near = [here] if here.partition("=")[0] in known else get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unexpected keyword argument {name!r}{hint}")
 
