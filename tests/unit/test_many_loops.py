@@ -128,6 +128,7 @@ def test_a_place_is_looked_for_past_any_number_of_those_whose_loop_has_ended() -
     assert alive.ticket is not None and limiter.running == 1
 
 
+@pytest.mark.many  # not with coverage, which has a lock of its own
 def test_an_interrupt_leaves_no_lock_held() -> None:
     """Ctrl-C comes at any moment of the main thread, in which the synchronous client's `stats` runs, for one."""
 
