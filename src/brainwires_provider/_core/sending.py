@@ -255,7 +255,7 @@ class Sending:
             recovery = None if self._is_ready() else await self._begin()
             while True:
                 step = is_admitted = False
-                refused = None if self._circuit is None else self._circuit.refusal()
+                refused = None if self._circuit is None else self._circuit.refusal(self._permit)
                 try:
                     if self._admission is not None and refused is None and not self._admission.try_enter():
                         await self._apart(self._admit)
