@@ -255,7 +255,7 @@ class Attempt:
             raise error from None
         finally:
             self.exchange = recovery.exchange
-            self.sent = recovery.exchange is not None
+            self.sent = recovery.exchange is not None and recovery.exchange.sent
             self.secrets = recovery.pool.dial.secrets
         self.decoder = recovery.request.decoder()
 

@@ -84,6 +84,7 @@ class LaneExchange:
         self.found: Any = None
         self.continuation: Continuation | None = None
         self.sent = False
+        """The frame, or a part of it, may have left."""
         self.began = False
         """The server has begun to answer."""
         self.ended = False
@@ -261,9 +262,9 @@ class LaneExchange:
                 f"the request is larger than the {limit} bytes that are sent over the WebSocket, and HTTP is switched "
                 "off (WebSocketOptions.http_fallback)"
             )
-        self.sent = True
         connection.works = bool(connection.works)
         assert connection.link is not None
+        self.sent = connection.link.is_open
         try:
             await connection.link.send(frame)
         except LinkLost as error:
