@@ -60,6 +60,7 @@ class LaneExchange:
         "ended",
         "found",
         "guarded",
+        "is_first",
         "is_foreign",
         "is_unnamed",
         "lane",
@@ -85,6 +86,8 @@ class LaneExchange:
         self.continuation: Continuation | None = None
         self.sent = False
         """The frame, or a part of it, may have left."""
+        self.is_first = False
+        """Nothing was sent on its connection before: the headers of the handshake are new."""
         self.began = False
         """The server has begun to answer."""
         self.ended = False
@@ -262,6 +265,7 @@ class LaneExchange:
                 f"the request is larger than the {limit} bytes that are sent over the WebSocket, and HTTP is switched "
                 "off (WebSocketOptions.http_fallback)"
             )
+        self.is_first = connection.works is None
         connection.works = bool(connection.works)
         assert connection.link is not None
         self.sent = connection.link.is_open
