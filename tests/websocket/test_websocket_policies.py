@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainwires_provider import Breaker, Budget, Limits, ProviderError, WebSocketOptions
-from brainwires_provider.testing import Answer, Drop, ResponsesService, ScriptedSocket, SocketScript
-from socket_clients import MODEL, answer, played, tried
+from brainwires_provider import Breaker, Budget, Hedge, Limits, ProviderError, WebSocketOptions
+from brainwires_provider.testing import Answer, Drop, ResponsesService, ScriptedSocket, SocketScript, Stall
+from socket_clients import LANES, MODEL, answer, played, tried
 
 ALONE = WebSocketOptions(http_fallback=False)
 HELLO = ResponsesService(lambda *_: "hello")
@@ -78,3 +78,21 @@ def test_a_free_lane_is_taken_when_a_new_connection_does_not_open() -> None:
         with ScriptedSocket([[answer("a"), answer("b")], refused]) as server:
             assert played("async", server, scenario, ALONE) == [(), ()]
             assert [len(each) for each in server.requests] == [2, 0]
+
+
+def test_the_second_request_of_a_hedged_call_does_not_wait_for_what_the_first_forks() -> None:
+    begun: list[Any] = []
+
+    def fault(connection: int, job: Any, event: dict[str, Any]) -> Any:
+        if event["type"] == "response.created":
+            begun.append(job)
+        return [Stall()] if begun[1:] == [job] else None
+
+    async def scenario(client: Any) -> Any:
+        talk = client.conversation()
+        await talk.chat("hi")
+        return await talk.fork().chat("and?", hedge=Hedge(0, share=1))
+
+    with ScriptedSocket(HELLO, fault=fault) as server:
+        response = played("async", server, scenario, LANES)
+    assert response.text == "hello" and [each.is_cancelled for each in response.attempts] == [True]

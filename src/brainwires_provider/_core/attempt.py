@@ -101,10 +101,12 @@ class Connections(Protocol):
         ...
 
 
-def begin_recovery(plan: Plan, connections: Connections, failed: list[Replaced]) -> Way:
+def begin_recovery(
+    plan: Plan, connections: Connections, failed: list[Replaced], *, is_second: bool = False
+) -> Way:
     """The way over a WebSocket, or behind a stored answer, for a call that has one.
 
-    It adds what it replaces to `failed`.
+    It adds what it replaces to `failed`. `is_second`: of a hedged call; it continues nothing, as the first may.
     """
     mode = plan.websocket
     if mode is None:
@@ -119,6 +121,7 @@ def begin_recovery(plan: Plan, connections: Connections, failed: list[Replaced])
         mode.fault,
         fresh_key=key is not None and not isinstance(key, str),
         fork=plan.fork,
+        full=is_second,
     )
     recovery.attempts, count = failed, len(failed)
     recovery.wait_for_websocket()

@@ -322,9 +322,10 @@ class Sending:
             if admission is not None:
                 admission.prices = self._prices
         is_new, known = self._decoder is None, len(self._failed)
-        recovery = begin_recovery(self._plan, self._session, self._failed) if is_new else None
-        self._failed[known:] = [self._named(each) for each in self._failed[known:]]
-        self.attempt.replaced = tuple(self._failed)
+        is_second, failed = self._beside is not None, self._failed
+        recovery = begin_recovery(self._plan, self._session, failed, is_second=is_second) if is_new else None
+        failed[known:] = [self._named(each) for each in failed[known:]]
+        self.attempt.replaced = tuple(failed)
         return recovery
 
     def _add_details(self, error: ProviderError) -> None:

@@ -356,11 +356,19 @@ class LaneExchange:
 class Recovery:
     """One request's way through a pool: which steps were taken, and what they change.
 
-    `attempts` are the tries that were replaced.
+    `attempts` are the tries that were replaced. `full`: nothing is continued, and so nothing waited for that another
+    request continues.
     """
 
     def __init__(
-        self, pool: LanePool, request: LaneRequest, fault: Fault, *, fresh_key: bool, fork: bool
+        self,
+        pool: LanePool,
+        request: LaneRequest,
+        fault: Fault,
+        *,
+        fresh_key: bool,
+        fork: bool,
+        full: bool = False,
     ) -> None:
         self.pool = pool
         self.request = request
@@ -369,6 +377,7 @@ class Recovery:
         self._fault = fault
         self._fresh_key = fresh_key
         self._fork = fork
+        self._full = full
         self._used: frozenset[Step] = frozenset()
         self.over_http = False
         """Whether the request goes over HTTP from here on."""
@@ -376,7 +385,8 @@ class Recovery:
     async def open(self) -> None:
         """Send the request on a lane, in `exchange`. Raises HandshakeRefused, and every ProviderError."""
         self.exchange = None
-        exchange = await self.pool.exchange(self.request, full=bool(self._used), fork=self._fork)
+        full = self._full or bool(self._used)
+        exchange = await self.pool.exchange(self.request, full=full, fork=self._fork)
         self.exchange = exchange
         await exchange.send()
 
