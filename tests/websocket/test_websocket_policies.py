@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from random import Random
 from typing import Any
 
-from brainwires_provider import Breaker, Budget, Hedge, Limits, ProviderError, WebSocketOptions
+from brainwires_provider import (
+    AsyncClient,
+    Breaker,
+    Budget,
+    Hedge,
+    Limits,
+    ProviderError,
+    WebSocketOptions,
+)
 from brainwires_provider.testing import Answer, Drop, ResponsesService, ScriptedSocket, SocketScript, Stall
-from socket_clients import LANES, MODEL, answer, played, tried
+from brainwires_provider.transports.websocket.pool import Pools
+from socket_clients import LANES, MODEL, SINGLE, answer, config, played, run, tried
+from socket_memory import MemoryLink, MemoryNet
 
 ALONE = WebSocketOptions(http_fallback=False)
 HELLO = ResponsesService(lambda *_: "hello")
@@ -95,4 +107,33 @@ def test_the_second_request_of_a_hedged_call_does_not_wait_for_what_the_first_fo
 
     with ScriptedSocket(HELLO, fault=fault) as server:
         response = played("async", server, scenario, LANES)
+    assert response.text == "hello" and [each.is_cancelled for each in response.attempts] == [True]
+
+
+class Unread(MemoryLink):
+    """The server reads nothing, so that a request is never sent to its end."""
+
+    async def send(self, frame: bytes) -> None:
+        await asyncio.Event().wait()
+
+
+class FirstUnread(MemoryNet):
+    async def connect(self, handshake: Any, **calls: Any) -> MemoryLink:
+        return await super().connect(handshake, **calls) if self.links else self.unread(**calls)
+
+    def unread(self, on_frame: Any, on_close: Any) -> MemoryLink:
+        link = Unread(self, on_frame, on_close)
+        self.links[link] = None
+        return link
+
+
+def test_a_request_that_the_server_does_not_read_is_hedged() -> None:
+    async def main() -> Any:
+        place = config("http://localhost/v1", SINGLE)
+        async with AsyncClient(MODEL, providers=[place], hedge=Hedge(0, share=1)) as client:
+            pools = Pools(connect=FirstUnread(HELLO, Random(1)).connect, max_event_bytes=1 << 20)
+            client._session.pools = pools
+            return await client.chat("hi")
+
+    response = run(main())
     assert response.text == "hello" and [each.is_cancelled for each in response.attempts] == [True]

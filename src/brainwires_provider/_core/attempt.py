@@ -51,7 +51,7 @@ from brainwires_provider.types import ReasoningPart, RefusalPart, Report, Respon
 __all__ = ["Attempt", "Connections", "begin_recovery", "commits"]
 
 if TYPE_CHECKING:
-    from brainwires_provider.transports.websocket.exchange import Recovery
+    from brainwires_provider.transports.websocket.exchange import LaneExchange, Recovery
     from brainwires_provider.transports.websocket.pool import Pool
 
     Way = Recovery | Continued | None
@@ -249,16 +249,18 @@ class Attempt:
     async def _open_lane(self, recovery: Recovery) -> None:
         from brainwires_provider.transports.websocket.connection import HandshakeRefused
 
+        exchange: LaneExchange | None = None
         try:
-            await recovery.open()
+            self.exchange = exchange = await recovery.lane()
+            self.sent = True
+            await exchange.send()
         except HandshakeRefused as refused:
             protocol = self._plan.target.protocol
             error = refusal(protocol, refused.status, refused.headers, refused.body)
             error.request_id = error.request_id or request_id(refused.headers)
             raise error from None
         finally:
-            self.exchange = recovery.exchange
-            self.sent = recovery.exchange is not None and recovery.exchange.sent
+            self.sent = exchange is not None and exchange.sent
             self.secrets = recovery.pool.dial.secrets
         self.decoder = recovery.request.decoder()
 

@@ -382,13 +382,12 @@ class Recovery:
         self.over_http = False
         """Whether the request goes over HTTP from here on."""
 
-    async def open(self) -> None:
-        """Send the request on a lane, in `exchange`. Raises HandshakeRefused, and every ProviderError."""
+    async def lane(self) -> LaneExchange:
+        """The `exchange` that the request can be sent on. Raises HandshakeRefused, and every ProviderError."""
         self.exchange = None
         full = self._full or bool(self._used)
-        exchange = await self.pool.exchange(self.request, full=full, fork=self._fork)
-        self.exchange = exchange
-        await exchange.send()
+        self.exchange = await self.pool.exchange(self.request, full=full, fork=self._fork)
+        return self.exchange
 
     def wait_for_websocket(self) -> None:
         """Go over HTTP while the pool's fallback lasts."""
