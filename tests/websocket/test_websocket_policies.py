@@ -13,6 +13,7 @@ from brainwires_provider import (
     Hedge,
     Limits,
     ProviderError,
+    Retry,
     WebSocketOptions,
 )
 from brainwires_provider.testing import Answer, Drop, ResponsesService, ScriptedSocket, SocketScript, Stall
@@ -137,3 +138,17 @@ def test_a_request_that_the_server_does_not_read_is_hedged() -> None:
 
     response = run(main())
     assert response.text == "hello" and [each.is_cancelled for each in response.attempts] == [True]
+
+
+def test_a_handshake_that_is_refused_says_whether_it_is_tried_again() -> None:
+    async def scenario(client: Any) -> Any:
+        return await tried(client.chat("hi"))
+
+    refused = [
+        Answer(503, headers=[("x-should-retry", "false")]),
+        Answer(409, headers=[("x-should-retry", "true")]),
+    ]
+    for first, asked in zip(refused, (1, 2), strict=True):
+        with ScriptedSocket([first, [answer("a")]]) as server:
+            played("async", server, scenario, ALONE, retry=Retry(2, base=0))
+            assert len(server.handshakes) == asked

@@ -144,6 +144,7 @@ class Attempt:
         "_limit",
         "_max_parts",
         "_plan",
+        "_refused",
         "begun",
         "continued",
         "ended",
@@ -166,6 +167,7 @@ class Attempt:
         self._failed: ProviderError | None = None
         self._framing: Framing | None = None  # of a body that is a stream
         self._heard_at = 0.0
+        self._refused: Mapping[str, str] = {}  # headers of a handshake that was refused
         self.exchange: Exchange | None = None
         """None until it was opened."""
         self.continued: Continued | None = None
@@ -255,7 +257,7 @@ class Attempt:
             self.sent = True
             await exchange.send()
         except HandshakeRefused as refused:
-            protocol = self._plan.target.protocol
+            protocol, self._refused = self._plan.target.protocol, refused.headers
             error = refusal(protocol, refused.status, refused.headers, refused.body)
             error.request_id = error.request_id or request_id(refused.headers)
             raise error from None
@@ -403,7 +405,7 @@ class Attempt:
     @property
     def headers(self) -> Mapping[str, str]:
         """Of the answer, or of the handshake."""
-        return {} if self.exchange is None else self.exchange.headers
+        return self._refused if self.exchange is None else self.exchange.headers
 
     @property
     def status(self) -> int | None:
