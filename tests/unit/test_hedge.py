@@ -22,7 +22,7 @@ FIRST, SECOND = (1, 4, 7, 12), (1.25, 3.25, 9.25)  # seconds; no two requests en
 class Exchange:
     """An answer that has come."""
 
-    status, continuation, attempts, heard_at = 200, None, (), 0.0
+    status, continuation, attempts, heard_at, is_first = 200, None, (), 0.0, True
     headers: Mapping[str, str] = {"content-type": "application/json"}
 
     async def body(self, limit: int) -> bytes:

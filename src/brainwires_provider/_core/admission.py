@@ -247,9 +247,9 @@ class Admission(Struct, eq=False):
 
     def learn(self, attempt: Attempt) -> None:
         """An attempt was answered: follow the limits that its headers state."""
-        gate = self.terms.gate
-        if gate is not None and attempt.exchange is not None:
-            headers = attempt.exchange.headers
+        gate, exchange = self.terms.gate, attempt.exchange
+        if gate is not None and exchange is not None and exchange.is_first:
+            headers = exchange.headers
             if "ratelimit" in " ".join(headers):
                 gate.learn(headers, self.terms.counting.daily)
 

@@ -51,7 +51,7 @@ from brainwires_provider.types import ReasoningPart, RefusalPart, Report, Respon
 __all__ = ["Attempt", "Connections", "begin_recovery", "commits"]
 
 if TYPE_CHECKING:
-    from brainwires_provider.transports.websocket.exchange import Recovery
+    from brainwires_provider.transports.websocket.exchange import LaneExchange, Recovery
     from brainwires_provider.transports.websocket.pool import Pool
 
     Way = Recovery | Continued | None
@@ -101,10 +101,12 @@ class Connections(Protocol):
         ...
 
 
-def begin_recovery(plan: Plan, connections: Connections, failed: list[Replaced]) -> Way:
+def begin_recovery(
+    plan: Plan, connections: Connections, failed: list[Replaced], *, is_second: bool = False
+) -> Way:
     """The way over a WebSocket, or behind a stored answer, for a call that has one.
 
-    It adds what it replaces to `failed`.
+    It adds what it replaces to `failed`. `is_second`: of a hedged call; it continues nothing, as the first may.
     """
     mode = plan.websocket
     if mode is None:
@@ -119,6 +121,7 @@ def begin_recovery(plan: Plan, connections: Connections, failed: list[Replaced])
         mode.fault,
         fresh_key=key is not None and not isinstance(key, str),
         fork=plan.fork,
+        full=is_second,
     )
     recovery.attempts, count = failed, len(failed)
     recovery.wait_for_websocket()
@@ -141,6 +144,7 @@ class Attempt:
         "_limit",
         "_max_parts",
         "_plan",
+        "_refused",
         "begun",
         "continued",
         "ended",
@@ -163,6 +167,7 @@ class Attempt:
         self._failed: ProviderError | None = None
         self._framing: Framing | None = None  # of a body that is a stream
         self._heard_at = 0.0
+        self._refused: Mapping[str, str] = {}  # headers of a handshake that was refused
         self.exchange: Exchange | None = None
         """None until it was opened."""
         self.continued: Continued | None = None
@@ -246,16 +251,18 @@ class Attempt:
     async def _open_lane(self, recovery: Recovery) -> None:
         from brainwires_provider.transports.websocket.connection import HandshakeRefused
 
+        exchange: LaneExchange | None = None
         try:
-            await recovery.open()
+            self.exchange = exchange = await recovery.lane()
+            self.sent = True
+            await exchange.send()
         except HandshakeRefused as refused:
-            protocol = self._plan.target.protocol
+            protocol, self._refused = self._plan.target.protocol, refused.headers
             error = refusal(protocol, refused.status, refused.headers, refused.body)
             error.request_id = error.request_id or request_id(refused.headers)
             raise error from None
         finally:
-            self.exchange = recovery.exchange
-            self.sent = recovery.exchange is not None
+            self.sent = exchange is not None and exchange.sent
             self.secrets = recovery.pool.dial.secrets
         self.decoder = recovery.request.decoder()
 
@@ -398,7 +405,7 @@ class Attempt:
     @property
     def headers(self) -> Mapping[str, str]:
         """Of the answer, or of the handshake."""
-        return {} if self.exchange is None else self.exchange.headers
+        return self._refused if self.exchange is None else self.exchange.headers
 
     @property
     def status(self) -> int | None:

@@ -75,12 +75,13 @@ class Circuit(Locked):
         self._age = 0
         self._usual = Permit(0)  # while it is closed
 
-    def refusal(self) -> BreakerOpenError | None:
-        """What a request would be refused with now."""
+    def refusal(self, earlier: Permit | None = None) -> BreakerOpenError | None:
+        """What a request would be refused with now, instead of an earlier one of the same call."""
         if self._opened_at is None:
             return None
         with self, self._lock:
-            return self._refusal(self._clock())
+            is_own = earlier is not None and earlier is self._probe
+            return None if is_own else self._refusal(self._clock())
 
     def wait(self, seconds: float) -> float:
         """How long a retry waits that would be sent so late: not at all, if it would be refused then too."""

@@ -46,6 +46,7 @@ __all__ = ["Sending"]
 
 T = TypeVar("T")
 _log = logging.getLogger("brainwires_provider")
+_DETAILS = "request_id", "usage", "may_be_billed", "cost", "model"
 _PATIENCE = 0.1  # seconds that the second request of a hedged call waits for a place within limits
 
 
@@ -255,7 +256,7 @@ class Sending:
             recovery = None if self._is_ready() else await self._begin()
             while True:
                 step = is_admitted = False
-                refused = None if self._circuit is None else self._circuit.refusal()
+                refused = None if self._circuit is None else self._circuit.refusal(self._permit)
                 try:
                     if self._admission is not None and refused is None and not self._admission.try_enter():
                         await self._apart(self._admit)
@@ -320,15 +321,17 @@ class Sending:
             self._prices = await self._apart(lambda until: self._session.prices(self._plan.target, until))
             if admission is not None:
                 admission.prices = self._prices
-        is_new = self._decoder is None
-        recovery = begin_recovery(self._plan, self._session, self._failed) if is_new else None
-        self.attempt.replaced = tuple(self._failed)
+        is_new, known = self._decoder is None, len(self._failed)
+        is_second, failed = self._beside is not None, self._failed
+        recovery = begin_recovery(self._plan, self._session, failed, is_second=is_second) if is_new else None
+        failed[known:] = [self._named(each) for each in failed[known:]]
+        self.attempt.replaced = tuple(failed)
         return recovery
 
     def _add_details(self, error: ProviderError) -> None:
         """What the recovery does not know of the attempt that it replaces."""
-        known = self.attempt.failed(error)
-        details = {each: getattr(known, each) for each in ("request_id", "usage", "may_be_billed")}
+        known = self._failure(error)
+        details = {each: getattr(known, each) for each in _DETAILS}
         self._failed[-1] = replace(self._failed[-1], **details)
         if self._watch is not None:
             self._watch.retried(self._failed[-1], error, is_recovery=True)
@@ -384,6 +387,11 @@ class Sending:
         if self._prices is not None and failed.usage is not None:
             cost = self._prices.cost(replace(self.attempt.partial(), attempts=()), target.model)
             failed = replace(failed, cost=cost)
+        return self._named(failed)
+
+    def _named(self, failed: Failed) -> Failed:
+        """With its model, where the call may have several."""
+        target = self._plan.target
         return replace(failed, model=f"{target.provider}:{target.model}") if self._has_others else failed
 
     def _following(self, error: ProviderError) -> Plan | None:

@@ -62,6 +62,11 @@ class Exchange(Protocol):
         """When the server last sent anything, by the loop's clock; 0 if only its messages show that."""
         ...
 
+    @property
+    def is_first(self) -> bool:
+        """Whether no earlier request has had these headers."""
+        ...
+
     async def drain(self) -> None:
         """The answer has ended: make the connection ready for another request, within a second."""
         ...
@@ -86,6 +91,7 @@ class ByteExchange:
 
     continuation = None
     heard_at = 0.0
+    is_first = True
 
     @property
     def ended(self) -> bool:

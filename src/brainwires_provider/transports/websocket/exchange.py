@@ -60,6 +60,7 @@ class LaneExchange:
         "ended",
         "found",
         "guarded",
+        "is_first",
         "is_foreign",
         "is_unnamed",
         "lane",
@@ -84,6 +85,9 @@ class LaneExchange:
         self.found: Any = None
         self.continuation: Continuation | None = None
         self.sent = False
+        """The frame, or a part of it, may have left."""
+        self.is_first = False
+        """Nothing was sent on its connection before: the headers of the handshake are new."""
         self.began = False
         """The server has begun to answer."""
         self.ended = False
@@ -261,9 +265,10 @@ class LaneExchange:
                 f"the request is larger than the {limit} bytes that are sent over the WebSocket, and HTTP is switched "
                 "off (WebSocketOptions.http_fallback)"
             )
-        self.sent = True
+        self.is_first = connection.works is None
         connection.works = bool(connection.works)
         assert connection.link is not None
+        self.sent = connection.link.is_open
         try:
             await connection.link.send(frame)
         except LinkLost as error:
@@ -351,11 +356,19 @@ class LaneExchange:
 class Recovery:
     """One request's way through a pool: which steps were taken, and what they change.
 
-    `attempts` are the tries that were replaced.
+    `attempts` are the tries that were replaced. `full`: nothing is continued, and so nothing waited for that another
+    request continues.
     """
 
     def __init__(
-        self, pool: LanePool, request: LaneRequest, fault: Fault, *, fresh_key: bool, fork: bool
+        self,
+        pool: LanePool,
+        request: LaneRequest,
+        fault: Fault,
+        *,
+        fresh_key: bool,
+        fork: bool,
+        full: bool = False,
     ) -> None:
         self.pool = pool
         self.request = request
@@ -364,16 +377,17 @@ class Recovery:
         self._fault = fault
         self._fresh_key = fresh_key
         self._fork = fork
+        self._full = full
         self._used: frozenset[Step] = frozenset()
         self.over_http = False
         """Whether the request goes over HTTP from here on."""
 
-    async def open(self) -> None:
-        """Send the request on a lane, in `exchange`. Raises HandshakeRefused, and every ProviderError."""
+    async def lane(self) -> LaneExchange:
+        """The `exchange` that the request can be sent on. Raises HandshakeRefused, and every ProviderError."""
         self.exchange = None
-        exchange = await self.pool.exchange(self.request, full=bool(self._used), fork=self._fork)
-        self.exchange = exchange
-        await exchange.send()
+        full = self._full or bool(self._used)
+        self.exchange = await self.pool.exchange(self.request, full=full, fork=self._fork)
+        return self.exchange
 
     def wait_for_websocket(self) -> None:
         """Go over HTTP while the pool's fallback lasts."""

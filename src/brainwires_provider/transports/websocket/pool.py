@@ -289,6 +289,7 @@ class Pool:
             return
         unserved, self._unserved = self._unserved, 0
         if self._is_served:
+            self._serve()  # a lane may be free that a new connection was preferred to
             self._loop.call_at(self._grows_at, self._grow)
             return
         for _ in range(min(unserved, len(self._waiting))):
