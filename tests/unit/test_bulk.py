@@ -702,6 +702,26 @@ def test_rows_that_are_embedded_at_once_share_requests_and_their_tokens() -> Non
     ]
 
 
+@pytest.mark.parametrize(("tokens", "is_enough"), [(60, False), (200, False), (10_000, True)])
+def test_rows_that_are_embedded_at_once_end_with_their_budget(tokens: int, is_enough: bool) -> None:
+    """Each refusal woke those that waited for others to end, so that they were refused again, for ever."""
+    rows, asked = [f"{number}" * 20 for number in range(40)], Asked(vectors)
+
+    async def main() -> list[BulkResult[Any]]:
+        async with AsyncClient("openai:e", api_key="k", transport=asked.fake) as client:
+            bulk = client.map(rows, operation="embed", concurrency=8, budget=Budget(tokens=tokens))
+            async with asyncio.timeout(10):
+                return await bulk.collect()
+
+    if is_enough:
+        assert [each.error for each in asyncio.run(main())] == [None] * 40
+        return
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(main())
+    sent = [text for request in asked.fake.requests for text in request.json()["input"]]
+    assert len(set(sent)) == len(sent) <= tokens // 10
+
+
 def test_a_text_that_is_refused_or_empty_is_one_error_row_of_those_embedded_with_it() -> None:
     def poisoned(request: RecordedRequest) -> Any:
         return failure(400, "no such thing") if "p3" in request.json()["input"] else vectors(request)

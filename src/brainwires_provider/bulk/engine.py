@@ -84,6 +84,7 @@ class AsyncBulk(Generic[O_co]):
         self._followers = 0
         self._number = 0
         self._running = 0
+        self._ends = 0  # so many have ended, other than by a budget
         self._skipped = 0
         self._news, self._room, self._settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._turn = asyncio.Lock()
@@ -378,6 +379,7 @@ class AsyncBulk(Generic[O_co]):
         """What came; None if a budget is at its end, or the run was halted before."""
         used: list[Attempt] = []  # by what could not go on within the budget: it is begun again once, alone
         while True:
+            exceeded, ends = None, self._ends
             self._running += 1
             self._meter.running = self._running
             try:
@@ -390,9 +392,14 @@ class AsyncBulk(Generic[O_co]):
                 return record_after(record_of_error(error), used)
             finally:
                 self._running -= 1
-                self._settled.set()
+                if exceeded is None:  # a refusal leaves no more to others than there was
+                    self._ends += 1
+                    self._settled.set()
             is_paid = any(each.usage is not None for each in exceeded.attempts)
-            if self._running == 0 or isinstance(exceeded, RunOutOfBudget) or (is_paid and used):
+            is_over = isinstance(exceeded, RunOutOfBudget) or (is_paid and bool(used))
+            if not (is_paid or is_over or self._is_halted) and ends != self._ends:
+                continue  # another has ended since it was asked
+            if self._running == 0 or is_over:
                 self._halt(_resumable(exceeded, self._settings.ledger))
             elif not self._is_halted:
                 await self._wait_for_others(is_all=is_paid)
