@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import Callable
+from contextvars import ContextVar
 from random import Random
 from typing import Any
 
@@ -14,6 +16,7 @@ from msgspec.structs import replace
 from brainwires_provider import (
     AsyncClient,
     Budget,
+    CallInfo,
     Client,
     ConfigError,
     Fallback,
@@ -652,6 +655,37 @@ def test_hooks_and_log_see_one_call(caplog: pytest.LogCaptureFixture) -> None:
     )
     assert found.text == "Hello" and [each[1] for each in seen[:2]] == [1, 2] and seen[2:] == [1]
     assert seen[0][0] == seen[1][0] and len(caplog.records) == 1
+
+
+def test_the_second_request_of_a_call_has_the_context_of_its_own_caller() -> None:
+    """The timer that begins it is that of all calls: whose request had set it was seen by keys and hooks of others."""
+    caller = ContextVar("caller", default="nobody")
+    seen: dict[str, list[str]] = {"one": [], "another": []}
+
+    def said(call: CallInfo) -> str:
+        words: str = json.loads(call.request.body)["messages"][0]["content"]
+        return words
+
+    async def main(server: ScriptedServer) -> None:
+        async def ask(name: str) -> None:
+            caller.set(name)
+            await client.chat(name)
+
+        settings: Any = {"base_url": server.url, "hedge": LATER, "api_key": caller.get}
+        settings["on_request"] = lambda call: seen[said(call)].append(caller.get())
+        async with AsyncClient("openai-chat:gpt-4o", **settings) as client:
+            calls = []
+            for number, name in enumerate(seen, 1):
+                calls.append(asyncio.ensure_future(ask(name)))
+                await server.wait_requests_async(number)
+            skip(31)
+            await asyncio.gather(*calls)
+
+    with ScriptedServer([STUCK, STUCK, GOOD, GOOD]) as server:
+        shifted(main(server))
+        keys = [each.header("authorization") or "" for each in server.requests]
+    assert seen == {name: [name] * 2 for name in seen}
+    assert sorted(keys) == sorted([f"Bearer {name}" for name in seen] * 2)
 
 
 def test_a_fallback_is_that_of_the_first_only() -> None:

@@ -38,6 +38,7 @@ STREAM = Answer(body=[TEXT])
 UNREAD = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Stall()])
 CUT = Answer(body=[sse(chunk({"content": "Hel"}), done=False), Drop()])
 LIST = Answer(body=b'{"data": [{"id": "m1"}]}')
+VECTORS = Answer(body=b'{"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 5}}')
 
 
 class Seen:
@@ -90,6 +91,8 @@ async def ask(url: str, how: str, **hooks: Any) -> Any:
                     return await client.stream("a question").collect()
                 case "models":
                     return await client.models()
+                case "embed":
+                    return await client.embed("a question")
             async with client.stream("a question") as stream:  # "leave"
                 return await anext(stream)
         except ProviderError as error:
@@ -134,6 +137,12 @@ CASES: dict[str, tuple[str, list[Answer], list[str], list[str]]] = {
         ["request", "response"],
         ["openai-chat:* GET /models", "answered with status 200"],
     ),
+    "embed": (
+        "embed",
+        [VECTORS],
+        ["request", "response"],
+        ["openai-chat:m POST /embeddings", "5 input and 0 output tokens, attempts: 1"],
+    ),
 }
 
 
@@ -154,7 +163,7 @@ def test_what_the_hooks_and_the_log_report(name: str, form: str, caplog: pytest.
     assert "sk-secret" not in text and "a question" not in text and "Hello" not in text
     _, info, value = seen.calls[-1]
     if seen.names[-1] != "request":
-        assert value is None if name == "no chat" else value == found
+        assert value is None if name in ("no chat", "embed") else value == found
         assert 0 < info.seconds < 60
     assert {info.id for _, info, _ in seen.calls} == {info.id}
     assert info.provider == "openai-chat" and info.attempt == hooks.count("request")

@@ -16,6 +16,7 @@ from brainwires_provider import (
     AsyncClient,
     Client,
     ConfigError,
+    ProviderError,
     RequestTimeout,
     Retry,
     StreamInterrupted,
@@ -116,6 +117,33 @@ def test_a_cost_is_complete_if_no_failed_attempt_may_be_billed_beside_it(name: s
     with ScriptedServer([first, *rest]) as server:
         found = asyncio.run(main(server.url))
     assert found.cost.complete is known and found.attempts[0].may_be_billed is not known
+
+
+@pytest.mark.parametrize(
+    "name", sorted(KNOWN.keys() - {"cut after its usage"})
+)  # whose own cost is not complete
+def test_so_is_that_of_a_run_and_of_a_row_whose_last_step_failed(name: str, priced: None) -> None:
+    first, _, settings, known = KNOWN[name]
+    part = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    end = chunk({}, "tool_calls", usage=USAGE) | NAMED
+    called = Answer(body=[sse(chunk({"tool_calls": [part]}) | NAMED, end)])
+
+    def look() -> str:
+        """Look."""
+        return "x"
+
+    async def main(url: str) -> Any:
+        async with asking(url, retry=Retry(1), **settings) as client:
+            run = client.run("Hi", tools=[look])
+            with pytest.raises(ProviderError):
+                await run.result()
+            (row,) = await client.map(["Hi"], tools=[look]).collect()
+            return run, row
+
+    with ScriptedServer(lambda asked: first if asked.json()["messages"][1:] else called) as server:
+        run, row = asyncio.run(main(server.url))
+    assert row.error is not None and row.cost == run.cost
+    assert run.cost.usd >= Decimal("0.35") and run.cost.complete is known
 
 
 def test_a_cut_response_has_an_incomplete_one(priced: None) -> None:

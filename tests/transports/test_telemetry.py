@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import logging
 import pickle
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from brainwires_provider import (
     APIError,
     AsyncClient,
+    Breaker,
+    Budget,
     Client,
     ConfigError,
     Continuation,
@@ -74,6 +77,7 @@ from brainwires_provider.testing import (
     Answer,
     CloseFrame,
     Drop,
+    Gate,
     ResponsesService,
     ScriptedServer,
     ScriptedSocket,
@@ -81,7 +85,7 @@ from brainwires_provider.testing import (
     Wait,
     sse,
 )
-from chat_answers import WHOLE, chunk
+from chat_answers import TEXT, WHOLE, chunk
 from socket_clients import LANES, answer, config, refusal
 from tool_services import SERVICES, scripted
 from waits import noted
@@ -355,6 +359,89 @@ def test_chunks_of_a_stream() -> None:
     (each,) = recorded.points["gen_ai.client.inference.time_per_output_chunk"]
     (duration,) = recorded.points["gen_ai.client.inference.duration"]
     assert each.count == 3 and each.min > 0.01 and each.sum <= duration.sum
+
+
+def test_the_first_chunk_of_a_call_that_may_be_hedged_is_what_its_caller_had_first() -> None:
+    thought = sse(chunk({"reasoning_content": "Hm."}), done=False)
+    recorded, _ = run([Answer(body=[thought, Wait(0.05), TEXT])], "stream", hedge=Hedge(30, share=1))
+    assert recorded.span.attributes["gen_ai.response.time_to_first_chunk"] < 0.05
+    (gaps,) = recorded.points["gen_ai.client.inference.time_per_output_chunk"]
+    assert gaps.max > 0.04
+
+
+# The answers to the two requests; what has to be seen of the call before which gate is opened; the numbers of the
+# attempts that have failed, in order, of which the last one's error may be the call's; the model of that.
+REFUSED, ANSWERED = Answer(503, {}, [Gate("first"), DOWN.body]), Answer(body=[Gate("first"), TEXT])  # type: ignore[list-item]
+HEDGED: dict[str, tuple[list[Answer], list[tuple[str | None, str]], list[int], str, bool]] = {
+    "the first fails": (
+        [REFUSED, Answer(body=[Gate("second"), TEXT])],
+        [(None, "first"), ("_error", "second")],
+        [1],
+        "other",
+        False,
+    ),
+    "the second fails": ([ANSWERED, DOWN], [("_lost", "first")], [2], "m", False),
+    "both fail, the second first": ([REFUSED, DOWN], [("_lost", "first")], [2, 1], "m", True),
+    "both fail, the first first": (
+        [REFUSED, Answer(503, {}, [Gate("second"), DOWN.body])],  # type: ignore[list-item]
+        [(None, "first"), ("_error", "second")],
+        [2, 1],
+        "m",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEDGED)
+def test_both_requests_of_a_hedged_call_are_reported(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    answers, steps, numbers, model, is_failure = HEDGED[name]
+    caplog.set_level(logging.DEBUG, "brainwires_provider")
+    recorded, hooks = Recorded(), []
+    settings: Any = {"hedge": Hedge(0.02, "openai-chat:other", share=1), "retry": Retry(1), "api_key": "k"}
+    settings |= {"telemetry": recorded.settings, "on_error": lambda call, _: hooks.append(call.model)}
+
+    async def main(server: ScriptedServer) -> None:
+        async with AsyncClient("openai-chat:m", base_url=server.url, **settings) as client:
+            stream = client.stream("the question")
+            call, sending = asyncio.ensure_future(stream.collect()), stream._sending
+            await server.wait_requests_async(2)
+            for seen, gate in steps:
+                while seen is not None and not getattr(sending, seen):
+                    await asyncio.sleep(0.005)
+                server.open(gate)
+            await asyncio.gather(call, return_exceptions=True)
+
+    with ScriptedServer(answers) as server:
+        asyncio.run(main(server))
+    span, lines = recorded.span, [record.getMessage() for record in caplog.records]
+    failed = [line for line in lines if " failed (status 503)" in line]
+    assert [f"attempt {n} failed" in line for n, line in zip(numbers, failed, strict=False)] == [True] * len(
+        failed
+    )
+    assert len(failed) == len(numbers) - is_failure and f"openai-chat:{model} " in lines[-1]
+    assert [each.attributes["http.response.status_code"] for each in recorded.events] == [503] * len(numbers)
+    assert span.attributes["brainwires.attempts"] == 2 and span.name == f"chat {model}"
+    assert span.attributes.get("error.type") == ("OverloadedError" if is_failure else None)
+    assert hooks == [model] * is_failure
+
+
+@pytest.mark.parametrize("policy", ["breaker", "budget"])
+def test_a_call_that_was_refused_before_it_was_sent_has_no_attempt(policy: str) -> None:
+    recorded = Recorded()
+    given: Any = (
+        {"breaker": Breaker(1), "retry": Retry(1)} if policy == "breaker" else {"budget": Budget(tokens=1)}
+    )
+
+    async def main(server: ScriptedServer) -> None:
+        settings: Any = {"base_url": server.url, "api_key": "k", "telemetry": recorded.settings, **given}
+        async with AsyncClient("openai-chat:m", **settings) as client:
+            for _ in range(2):
+                await asyncio.gather(client.chat("hi"), return_exceptions=True)
+
+    with ScriptedServer([DOWN]) as server:
+        asyncio.run(main(server))
+    attempts = [span.attributes["brainwires.attempts"] for span in recorded.spans]
+    assert attempts == ([1, 0] if policy == "breaker" else [0, 0]) and len(server.requests) == sum(attempts)
 
 
 def test_embeddings() -> None:
@@ -932,7 +1019,7 @@ def test_what_identifies_a_call_is_on_its_span_and_metrics(model: str, url: str)
     labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"} | named | SERVERS[url]
     assert recorded.span.name == f"chat {model}".strip()
     assert dict(recorded.span.attributes) == labels | {
-        "brainwires.attempts": 1,
+        "brainwires.attempts": 0,
         "error.type": "cancelled",
         "openai.api.type": "chat_completions",
     }

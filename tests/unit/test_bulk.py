@@ -285,6 +285,72 @@ def test_a_loop_of_tools_that_a_budget_ends_is_asked_again(ledger: Path) -> None
     assert (result.text, result.error) == ("seen", None)
 
 
+@pytest.mark.parametrize(("tokens", "is_enough"), [(2_800, False), (4_000, True)])
+def test_a_repair_that_does_not_fit_beside_others_is_begun_again_once(
+    ledger: Path, tokens: int, is_enough: bool
+) -> None:
+    """And alone: it was with each row that ended, and its wrong answer was paid for each time."""
+
+    def script(request: RecordedRequest) -> Answer:
+        messages = request.json()["messages"]
+        first, count = messages[0]["content"], len(messages)
+        text = "no JSON " * 300 if first == "wrong" and count == 1 else '{"name": "Rome"}'
+        usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
+        choices = [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
+        wait = 0.02 if first == "wrong" else 0.05 * int(first)
+        return Answer(
+            body=[Wait(wait), json.dumps({"choices": choices, "usage": usage}).encode()], headers=JSON
+        )
+
+    asked = Asked(script)
+    rows, args = ["wrong", *"123456"], {"output": City, "max_tokens": 100, "ledger": ledger}
+    is_refused = contextlib.nullcontext() if is_enough else pytest.raises(BudgetExceededError)
+    with is_refused:
+        results = asked.run(rows, concurrency=7, budget=Budget(tokens=tokens), **args)
+        assert [each.error for each in results] == [None] * 7
+        assert [each.usage.total_tokens for each in results] == [30, *[10] * 6]  # both wrong answers count
+    assert asked.prompts.count("wrong") == 2 and len(asked.prompts) == 8 + is_enough
+
+
+def test_a_loop_whose_tokens_nobody_states_is_not_begun_again_for_a_budget() -> None:
+    """Its tools have run."""
+    looked: list[str] = []
+
+    @tool
+    def look() -> str:
+        """Look."""
+        looked.append("x")
+        return "x" * 400
+
+    def script(request: RecordedRequest) -> Answer:
+        messages = request.json()["messages"]
+        message: dict[str, Any] = {"role": "assistant", "content": "done"}
+        if messages[-1]["content"] == "look":
+            call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+            message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        return Answer(body=[Wait(0.1 * (messages[0]["content"] == "slow")), body.encode()], headers=JSON)
+
+    with pytest.raises(BudgetExceededError):
+        Asked(script).run(["slow", "look"], tools=[look], max_tokens=100, budget=Budget(tokens=1_400))
+    assert looked == ["x"]
+
+
+def test_what_a_loop_has_used_is_kept_whatever_ends_it() -> None:
+    @tool
+    def look() -> str:
+        """Look."""
+        return "x"
+
+    def until(response: Any) -> bool:
+        raise RuntimeError("mine")
+
+    asked = Asked(lambda request: ToolCallPart("c1", "look", "{}"))
+    (result,) = asked.run(["a"], tools=[look], until=until)
+    assert (result.error.type, result.error.message) == ("RuntimeError", "mine")
+    assert len(asked.fake.requests) == 1 and result.usage.total_tokens > 0
+
+
 def test_a_report_that_raises_ends_the_run(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("brainwires_provider.bulk.progress._EVERY", 0)
 
@@ -634,6 +700,26 @@ def test_rows_that_are_embedded_at_once_share_requests_and_their_tokens() -> Non
         [[1.0, 1.0]],
         [[1.0, 1.0]] * 5,
     ]
+
+
+@pytest.mark.parametrize(("tokens", "is_enough"), [(60, False), (200, False), (10_000, True)])
+def test_rows_that_are_embedded_at_once_end_with_their_budget(tokens: int, is_enough: bool) -> None:
+    """Each refusal woke those that waited for others to end, so that they were refused again, for ever."""
+    rows, asked = [f"{number}" * 20 for number in range(40)], Asked(vectors)
+
+    async def main() -> list[BulkResult[Any]]:
+        async with AsyncClient("openai:e", api_key="k", transport=asked.fake) as client:
+            bulk = client.map(rows, operation="embed", concurrency=8, budget=Budget(tokens=tokens))
+            async with asyncio.timeout(10):
+                return await bulk.collect()
+
+    if is_enough:
+        assert [each.error for each in asyncio.run(main())] == [None] * 40
+        return
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(main())
+    sent = [text for request in asked.fake.requests for text in request.json()["input"]]
+    assert len(set(sent)) == len(sent) <= tokens // 10
 
 
 def test_a_text_that_is_refused_or_empty_is_one_error_row_of_those_embedded_with_it() -> None:

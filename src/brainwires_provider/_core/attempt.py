@@ -150,6 +150,7 @@ class Attempt:
         "ended",
         "exchange",
         "held",
+        "number",
         "replaced",
         "secrets",
         "sent",
@@ -176,6 +177,8 @@ class Attempt:
         """Something of it may have left: before, nothing can have been used."""
         self.secrets: tuple[str, ...] = ()
         """What no error may show."""
+        self.number = 0
+        """Among those of its call, where somebody looks on; 0 until it begins."""
         self.trace_headers: Mapping[str, str] | None = None
         """Headers of a trace, for a request over HTTP."""
         self.replaced: tuple[Replaced, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context, copy_context
 from typing import Any
 
 from msgspec import Struct
@@ -86,6 +87,8 @@ class Hedged(Struct, eq=False):
     """That waits for the first, while it does."""
     loop: asyncio.AbstractEventLoop | None = None
     _timer: LoopTimer | None = None
+    _context: Context | None = None
+    """The caller's, for the second too: what begins it is a timer that all calls share."""
     _due: float = 0.0
     """When the second begins."""
     _reading: asyncio.Task[list[Event]] | None = None
@@ -198,6 +201,7 @@ class Hedged(Struct, eq=False):
     def _begin(self) -> None:
         """The first begins: the second is due some time later."""
         loop = self.loop = running_loop()
+        self._context = copy_context()
         self._share.calls += 1
         timer, due = timer_of(loop), loop.time() + self._hedge.after
         self._timer, self._due = timer, due
@@ -241,7 +245,7 @@ class Hedged(Struct, eq=False):
             self._share.give_back()
             return
         self._second = Sending(plan, self._session, None, beside=self._first)
-        self._reading = self.loop.create_task(_committed(self._second))
+        self._reading = self.loop.create_task(_committed(self._second), context=self._context)
         self._reading.add_done_callback(self._on_second)
 
     def _on_second(self, reading: asyncio.Task[list[Event]]) -> None:
@@ -250,8 +254,10 @@ class Hedged(Struct, eq=False):
         if self._closed or self.taken is not None or self._error is not None:
             return  # it concerns nobody, or `_of_second` waits for it
         if error is not None:
-            if self._second is not None and not self._second.attempt.sent:
-                self._share.give_back()
+            if self._second is not None:
+                self._second.failed_beside(error)
+                if not self._second.attempt.sent:
+                    self._share.give_back()
             self._second, self._reading, self._lost = None, None, _attempts_of(error)
             if not isinstance(error, ProviderError):
                 logging.getLogger("brainwires_provider").warning(
@@ -264,9 +270,13 @@ class Hedged(Struct, eq=False):
         """The first has failed: all depends on the second."""
         await asyncio.wait((reading,))
         if not self._is_second_ready and not self._closed:
-            assert self._error is not None
-            self._error.attempts += _attempts_of(_failure_of(reading))
+            assert self._error is not None and self._second is not None
+            failure = _failure_of(reading)
+            self._second.failed_beside(failure)
+            self._error.attempts += _attempts_of(failure)
             raise self._error from None
+        if not self._closed:
+            self._first.failed_beside(self._error)
         return [] if self._closed else self._take_second()
 
     def _take_second(self) -> list[Event]:

@@ -132,7 +132,8 @@ class Sending:
             self._committed = commits(events)
         if events and type(last := events[-1]) is ResponseEnd:
             self.end_event = last
-        if events and self._watch is not None and self._watch.trace is not None and not self.is_raced:
+        is_delivered = not self.is_raced or self._beside is None
+        if events and is_delivered and self._watch is not None and self._watch.trace is not None:
             self._watch.chunk()
         if self.attempt.ended:
             self._end()
@@ -219,7 +220,7 @@ class Sending:
         if self._watch is None or self.is_raced:
             return
         watch, self._watch = self._watch, None
-        watch.over(self.attempt.exchange)
+        watch.ends(self._plan, self.attempt.exchange)
         if error is not None:
             watch.failed(error)
         elif self.end_event is not None and self.attempt.is_whole:
@@ -242,10 +243,15 @@ class Sending:
             self._failed[:] = [*lost, *self._failed] if is_second else [*self._failed, *lost]
             self.attempt.replaced = tuple(self._failed)
         if self._watch is not None:
-            self._watch.follow(self._plan)
-            self._watch.chunk()
+            if is_second:
+                self._watch.chunk()
             if self.ended:
                 self.report()
+
+    def failed_beside(self, error: BaseException | None) -> None:
+        """This request has failed, and the call's other one decides."""
+        if self._watch is not None and self.attempt.sent and isinstance(error, ProviderError):
+            self._watch.retried(self.attempt.number, self._failure(error), error, is_beside=True)
 
     # -- attempts ----------------------------------------------------------------------------------------
 
@@ -334,7 +340,7 @@ class Sending:
         details = {each: getattr(known, each) for each in _DETAILS}
         self._failed[-1] = replace(self._failed[-1], **details)
         if self._watch is not None:
-            self._watch.retried(self._failed[-1], error, is_recovery=True)
+            self._watch.retried(self.attempt.number, self._failed[-1], error, is_recovery=True)
 
     def _next_attempt(self) -> None:
         self._settle()
@@ -367,7 +373,7 @@ class Sending:
             self._failed += self.attempt.exchange.attempts if self.attempt.exchange is not None else ()
             self._failed.append(replace(self._failure(error, delivered=delivered), delay=delay))
             if self._watch is not None:
-                self._watch.retried(self._failed[-1], error)
+                self._watch.retried(self.attempt.number, self._failed[-1], error)
             self._retries += 1
         self._deadlines.drop()
         self._expired = None

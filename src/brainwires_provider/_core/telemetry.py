@@ -293,7 +293,7 @@ class CallTrace:
         span, made = self._span, self._made
         labels = self._base | ({"gen_ai.response.model": model} if model else {})
         if span.is_recording():
-            span.set_attributes(request_attributes(self._plan) | {"brainwires.attempts": max(attempts, 1)})
+            span.set_attributes(request_attributes(self._plan) | {"brainwires.attempts": attempts})
             if usage is not None and usage.total_tokens:
                 span.set_attributes(usage_attributes(usage, is_embedding=self._is_embedding))
             if error is not None:

@@ -74,6 +74,7 @@ class Watch:
         if plan is not self._plan:
             self.follow(plan)
         self.attempts += 1
+        attempt.number = self.attempts
         if LOGGER.isEnabledFor(logging.DEBUG):
             call = plan.call
             words = "call %d, attempt %d: %s %s %s"
@@ -87,32 +88,40 @@ class Watch:
         if self.trace is not None:
             self.trace.chunk()
 
-    def over(self, exchange: Exchange | None) -> None:
-        """What the last attempt went over, at the end of the call."""
+    def ends(self, plan: Plan, exchange: Exchange | None) -> None:
+        """With the request of this plan, and what it went over. Another of a hedged call may have begun later."""
+        if plan is not self._plan:
+            self.follow(plan)
         if self.trace is not None and exchange is not None:
             self.trace.over(exchange)
 
-    def retried(self, failed: Attempt, error: ProviderError, *, is_recovery: bool = False) -> None:
-        """An attempt has failed, and another follows."""
+    def retried(
+        self,
+        number: int,
+        failed: Attempt,
+        error: ProviderError,
+        *,
+        is_recovery: bool = False,
+        is_beside: bool = False,
+    ) -> None:
+        """An attempt has failed, and another follows, or is made beside it. Its number is 0 if it was not sent."""
         if self.trace is not None:
             self.trace.retried(error, is_recovery=is_recovery)
-        wait = "at once" if failed.delay is None else f"in {failed.delay:.2f} s"
+        what = f"attempt {number} failed" if number else "an attempt was not sent"
         status = "" if failed.status is None else f" (status {failed.status})"
-        LOGGER.debug(
-            "call %d, attempt %d failed%s: %s; the next begins %s",
-            self._number,
-            self.attempts,
-            status,
-            failed.error,
-            wait,
+        then = (
+            "the next begins at once" if failed.delay is None else f"the next begins in {failed.delay:.2f} s"
         )
+        if is_beside:
+            then = "the call's other request decides"
+        LOGGER.debug("call %d, %s%s: %s; %s", self._number, what, status, failed.error, then)
 
     def answered(self, status: int | None, response: Response | None, result: object = None) -> None:
         """The call has ended well. `response` is that of a chat, `result` what another call gave."""
         if self.trace is not None:
             self.trace.answered(response, result, self.attempts)
         if LOGGER.isEnabledFor(logging.INFO):
-            usage = Usage() if response is None else response.usage
+            usage = getattr(result if response is None else response, "usage", None) or Usage()
             LOGGER.info(
                 "call %d: %s answered%s in %d ms, %d input and %d output tokens, attempts: %d",
                 self._number,

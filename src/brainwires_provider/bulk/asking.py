@@ -21,7 +21,7 @@ from brainwires_provider.bulk.record import (
     request_key,
 )
 from brainwires_provider.bulk.together import Together
-from brainwires_provider.errors import BudgetExceededError, OutputError, ProviderError, UnsupportedError
+from brainwires_provider.errors import BudgetExceededError, OutputError, UnsupportedError
 from brainwires_provider.providers import Target
 from brainwires_provider.resources.embeddings import embed
 from brainwires_provider.types import (
@@ -209,8 +209,8 @@ class _Run(_Chat):
         run: AsyncRun[Any] = AsyncRun(self._session, asked.input, args)
         try:
             record = _recorded(await run.result(), usage=run.usage, cost=run.cost)
-        except ProviderError as error:
-            if not run.usage.total_tokens:
+        except Exception as error:
+            if run.response is None and not run.usage.total_tokens:
                 raise
             if isinstance(error, BudgetExceededError):
                 raise RunOutOfBudget(error.message, provider=error.provider, model=error.model) from None

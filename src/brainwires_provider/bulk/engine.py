@@ -25,11 +25,12 @@ from brainwires_provider.bulk.asking import RunOutOfBudget, asker_of
 from brainwires_provider.bulk.ledger import Ledger, opened
 from brainwires_provider.bulk.progress import Meter
 from brainwires_provider.bulk.prompts import Template, check_columns, id_of
-from brainwires_provider.bulk.record import Record, record_of_error
+from brainwires_provider.bulk.record import Record, record_after, record_of_error
 from brainwires_provider.bulk.results import BulkResult, dump_result, load_result
 from brainwires_provider.bulk.source import END, Source
 from brainwires_provider.bulk.waiting import Waiting
 from brainwires_provider.errors import AuthenticationError, BudgetExceededError, ConfigError
+from brainwires_provider.types import Attempt
 from brainwires_provider.types.bulk import BulkForecast, BulkProgress, BulkSettings, MapParams
 from brainwires_provider.types.responses import O_co
 from brainwires_provider.types.runs import RunParams
@@ -83,6 +84,7 @@ class AsyncBulk(Generic[O_co]):
         self._followers = 0
         self._number = 0
         self._running = 0
+        self._ends = 0  # so many have ended, other than by a budget
         self._skipped = 0
         self._news, self._room, self._settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._turn = asyncio.Lock()
@@ -375,29 +377,46 @@ class AsyncBulk(Generic[O_co]):
 
     async def _asked(self, item: _Row) -> Record | None:
         """What came; None if a budget is at its end, or the run was halted before."""
+        used: list[Attempt] = []  # by what could not go on within the budget: it is begun again once, alone
         while True:
+            exceeded, ends = None, self._ends
             self._running += 1
             self._meter.running = self._running
             try:
-                return await self._asker.ask(item.asked)
+                return record_after(await self._asker.ask(item.asked), used)
             except BudgetExceededError as error:
                 exceeded = error
             except _OF_ALL_ROWS:
                 raise
             except Exception as error:  # noqa: BLE001 - an error is a result
-                return record_of_error(error)
+                return record_after(record_of_error(error), used)
             finally:
                 self._running -= 1
-                self._settled.set()
-            if self._running == 0 or isinstance(exceeded, RunOutOfBudget):
+                if exceeded is None:  # a refusal leaves no more to others than there was
+                    self._ends += 1
+                    self._settled.set()
+            is_paid = any(each.usage is not None for each in exceeded.attempts)
+            is_over = isinstance(exceeded, RunOutOfBudget) or (is_paid and bool(used))
+            if not (is_paid or is_over or self._is_halted) and ends != self._ends:
+                continue  # another has ended since it was asked
+            if self._running == 0 or is_over:
                 self._halt(_resumable(exceeded, self._settings.ledger))
+            elif not self._is_halted:
+                await self._wait_for_others(is_all=is_paid)
+            used += exceeded.attempts if is_paid else ()
             if self._is_halted:
-                if not exceeded.attempts and not isinstance(exceeded, RunOutOfBudget):
+                if not (exceeded.attempts or used or isinstance(exceeded, RunOutOfBudget)):
                     assert self._ledger is not None
                     self._ledger.refuse(str(item.id), item.key)
                 return None
-            self._settled.clear()  # what others have reserved may be more than they need
+
+    async def _wait_for_others(self, *, is_all: bool) -> None:
+        """What others have reserved may be more than they need. Of one that has ended, or of all, until a halt."""
+        while True:
+            self._settled.clear()
             await self._settled.wait()
+            if not (is_all and self._running) or self._is_halted:
+                return
 
     def _ended(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from hashlib import blake2b
 from typing import Any
 
@@ -30,7 +29,7 @@ from brainwires_provider.types import (
     Tool,
     Usage,
 )
-from brainwires_provider.types.costs import added_cost
+from brainwires_provider.types.attempts import cost_of
 from brainwires_provider.types.options import NO_OPTIONS
 from brainwires_provider.types.suspects import secret_fields
 from brainwires_provider.types.usage import add_usage
@@ -44,6 +43,7 @@ __all__ = [
     "dump_record",
     "embedding_key",
     "load_record",
+    "record_after",
     "record_of",
     "record_of_embeddings",
     "record_of_error",
@@ -211,21 +211,24 @@ def record_of_error(error: Exception) -> Record:
     if isinstance(partial, Response):
         spent = partial if isinstance(error, OutputError) else replace(partial, usage=Usage())
         usage = add_usage(spent.usage, *_used(attempts))
-        known = record_of(replace(partial, output=None), usage=usage, cost=partial.cost or _cost(attempts))
+        known = record_of(replace(partial, output=None), usage=usage, cost=partial.cost or cost_of(attempts))
         return replace(known, error=failure)
     provider = getattr(error, "provider", None)
     model = getattr(error, "model", None)
     usage = add_usage(*_used(attempts))
-    return Record(provider=provider, model=model, usage=usage, cost=_cost(attempts), error=failure)
+    return Record(provider=provider, model=model, usage=usage, cost=cost_of(attempts), error=failure)
+
+
+def record_after(record: Record, attempts: Sequence[Attempt]) -> Record:
+    """The record with what was used by attempts before it, of the same row."""
+    if not attempts:
+        return record
+    usage = add_usage(record.usage, *_used(attempts))
+    return replace(record, usage=usage, cost=cost_of(attempts, record.cost))
 
 
 def _used(attempts: Sequence[Attempt]) -> list[Usage]:
     return [each.usage for each in attempts if each.usage is not None]
-
-
-def _cost(attempts: Sequence[Attempt]) -> Cost | None:
-    costs = [each.cost for each in attempts if each.usage is not None]
-    return reduce(added_cost, costs) if costs else None
 
 
 def dump_record(record: Record) -> bytes:

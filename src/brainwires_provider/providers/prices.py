@@ -16,7 +16,8 @@ from time import monotonic, time
 from typing import Any, NamedTuple, TypeAlias
 
 from brainwires_provider.errors import ConfigError, RequestTimeout
-from brainwires_provider.types import Attempt, OpaquePart, Response, Usage
+from brainwires_provider.types import OpaquePart, Response, Usage
+from brainwires_provider.types.attempts import is_counted
 from brainwires_provider.types.costs import Cost
 
 __all__ = ["Prices", "check_installed", "own_entry", "prices_at", "service_at", "tier_of"]
@@ -361,11 +362,4 @@ def _is_complete(response: Response) -> bool:
     for part in response.message.content:
         if isinstance(part, OpaquePart) and part.role == "call":
             return False
-    return not response.attempts or all(map(_is_known, response.attempts))
-
-
-def _is_known(attempt: Attempt) -> bool:
-    """Whether a failed attempt cost nothing, or its usage is known."""
-    return attempt.usage is not None or not (
-        attempt.may_be_billed or attempt.superseded or attempt.is_cancelled
-    )
+    return not response.attempts or all(map(is_counted, response.attempts))

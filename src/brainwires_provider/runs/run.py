@@ -51,6 +51,7 @@ from brainwires_provider.types import (
     ToolChoice,
     Usage,
 )
+from brainwires_provider.types.attempts import costs_of
 from brainwires_provider.types.costs import added_cost
 from brainwires_provider.types.responses import O_co
 from brainwires_provider.types.runs import RunEnd, RunParams, RunSettings
@@ -271,7 +272,7 @@ class AsyncRun(Generic[O_co]):
         self._usage = add_usage(self._usage, *(each.usage for each in used if each.usage is not None))
         if response is not None:  # its cost is that of the attempts, too
             self._usage = add_usage(self._usage, response.usage)
-        self._costs += [each.cost for each in used] if response is None else [response.cost]
+        self._costs += costs_of(attempts) if response is None else [response.cost]
 
 
 def _events_again(error: OutputInvalid, response: Response[Any]) -> list[RunEvent]:
