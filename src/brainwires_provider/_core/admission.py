@@ -240,7 +240,7 @@ class Admission(Struct, eq=False):
                 self._ticket = await gate.enter(self._amounts, waits)
         except TimeoutError:
             raise RequestTimeout(
-                f"no place within the limits of {target.provider}:{target.model} in "
+                f"no place within the limits of {target.full_name} in "
                 f"{self._plan.timeouts.total} s (Timeouts.total)",
                 clock="total",
             ) from None
@@ -302,7 +302,7 @@ class Admission(Struct, eq=False):
         usd = self.prices.at_most(plan.target.model, input, output, tier)
         if usd is None and budget.unpriced == "raise":
             raise ConfigError(
-                f"no price of {plan.target.provider}:{plan.target.model} is known, so that a budget in dollars "
+                f"no price of {plan.target.full_name} is known, so that a budget in dollars "
                 'cannot count it: set Budget(unpriced="allow"), or a budget of tokens'
             )
         return usd or _FREE, input + output

@@ -102,7 +102,7 @@ class Connections(Protocol):
 
 
 def begin_recovery(
-    plan: Plan, connections: Connections, failed: list[Replaced], *, is_second: bool = False
+    plan: Plan, connections: Connections, failed: list[Replaced], is_second: bool = False
 ) -> Way:
     """The way over a WebSocket, or behind a stored answer, for a call that has one.
 

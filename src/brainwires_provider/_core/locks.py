@@ -41,7 +41,7 @@ class Locked:
         """Takes the lock at its first step, if it is free; else there is none."""
         return iter(self._try, False)
 
-    def _end(self, *noted: Any) -> None:
+    def _end(self, *args: Any, **kwargs: Any) -> None:
         """Make one change that was noted; the lock is held."""
         raise NotImplementedError
 

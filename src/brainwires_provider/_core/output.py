@@ -486,7 +486,7 @@ def _answering(plan: Plan, answer: Response[Any]) -> str | None:
     """
     if not plan.others and plan.hedge is None:
         return None
-    known = [f"{plan.target.provider}:{plan.target.model}", *(each.model for each in plan.others)]
+    known = [plan.target.full_name, *(each.model for each in plan.others)]
     if plan.hedge is not None and plan.hedge.model is not None:
         known.append(plan.hedge.model)
     own = [name for name in known if name.partition(":")[0] == answer.provider]

@@ -132,8 +132,7 @@ class Sending:
             self._committed = commits(events)
         if events and type(last := events[-1]) is ResponseEnd:
             self.end_event = last
-        is_delivered = not self.is_raced or self._beside is None
-        if events and is_delivered and self._watch is not None and self._watch.trace is not None:
+        if events and self._watch is not None and (self._beside is None or not self.is_raced):
             self._watch.chunk()
         if self.attempt.ended:
             self._end()
@@ -228,11 +227,9 @@ class Sending:
         else:
             watch.left(self.partial() if self.attempt.begun else None, self.attempt.attempts)
 
-    # -- of two requests ---------------------------------------------------------------------------------
-
     def lost_to(self, other: Sending, *, delivered: bool) -> tuple[Failed, ...]:
         """The attempts of this request, now that the other one was answered first."""
-        name = f"{other._plan.target.provider}:{other._plan.target.model}"
+        name = other._plan.target.full_name
         error = TransportError(f"cancelled: the call's other request, to {name}, was answered first")
         last = replace(self._failure(error, delivered=delivered), is_cancelled=True)
         return (*self.attempt.attempts, last) if self._was_sent else self.attempt.attempts
@@ -327,9 +324,8 @@ class Sending:
             self._prices = await self._apart(lambda until: self._session.prices(self._plan.target, until))
             if admission is not None:
                 admission.prices = self._prices
-        is_new, known = self._decoder is None, len(self._failed)
-        is_second, failed = self._beside is not None, self._failed
-        recovery = begin_recovery(self._plan, self._session, failed, is_second=is_second) if is_new else None
+        is_new, failed, known = self._decoder is None, self._failed, len(self._failed)
+        recovery = begin_recovery(self._plan, self._session, failed, bool(self._beside)) if is_new else None
         failed[known:] = [self._named(each) for each in failed[known:]]
         self.attempt.replaced = tuple(failed)
         return recovery
@@ -337,8 +333,7 @@ class Sending:
     def _add_details(self, error: ProviderError) -> None:
         """What the recovery does not know of the attempt that it replaces."""
         known = self._failure(error)
-        details = {each: getattr(known, each) for each in _DETAILS}
-        self._failed[-1] = replace(self._failed[-1], **details)
+        self._failed[-1] = replace(self._failed[-1], **{each: getattr(known, each) for each in _DETAILS})
         if self._watch is not None:
             self._watch.retried(self.attempt.number, self._failed[-1], error, is_recovery=True)
 
@@ -397,8 +392,7 @@ class Sending:
 
     def _named(self, failed: Failed) -> Failed:
         """With its model, where the call may have several."""
-        target = self._plan.target
-        return replace(failed, model=f"{target.provider}:{target.model}") if self._has_others else failed
+        return replace(failed, model=self._plan.target.full_name) if self._has_others else failed
 
     def _following(self, error: ProviderError) -> Plan | None:
         """The request to the next model that is asked after this error."""
@@ -411,7 +405,7 @@ class Sending:
         if self._cause is None:
             raise error
         self._settle()
-        passed = Failed(error.message, model=f"{self._plan.target.provider}:{self._plan.target.model}")
+        passed = Failed(error.message, model=self._plan.target.full_name)
         self._plan, self.attempt, self.attempt.replaced, error, known = self._cause
         self._skipped = [*self._failed[known:], passed]
         del self._failed[known:]

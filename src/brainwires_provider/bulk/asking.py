@@ -143,7 +143,7 @@ class _Chat:
     async def request(self, row: Any) -> tuple[str, Any]:
         input = await as_input(row, self._prompt)
         target, request = self._session.request(input, self._args)
-        model = f"{target.provider}:{target.model}"
+        model = target.full_name
         key = request_key(request, model, version=self._version, more=self._more)
         return key, _Asked(input, target, request)
 

@@ -130,7 +130,7 @@ async def _asked(job: Job, path: str, question: Question, template: Template | N
                 asked = question.message(asked)
             target, request = session.request(asked, args)
             plan(request, target, stream=False, timeouts=session.timeouts)
-            key = request_key(request, f"{target.provider}:{target.model}")
+            key = request_key(request, target.full_name)
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001 - of this row, as in a run without a batch

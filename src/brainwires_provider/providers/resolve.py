@@ -178,8 +178,13 @@ class Target(Guarded, Struct, frozen=True):
             asked is not None and all(os.environ.get(name) == said for name, said in asked)
         )
 
+    @property
+    def full_name(self) -> str:
+        """Of the model: `"provider:model"`."""
+        return f"{self.provider}:{self.model}"
+
     def __repr__(self) -> str:
-        return f"Target({self.provider}:{self.model} at {_bare(self.base_url)})"
+        return f"Target({self.full_name} at {_bare(self.base_url)})"
 
 
 _protocols: dict[str, ChatProtocol] = {}

@@ -124,7 +124,7 @@ class _Making:
         number, file = self._room(planned, protocol, len(line) + 1, id)
         file.write(line + b"\n")
         part = self.handle.parts[number]
-        place, model = len(self.handle.ids), f"{planned.target.provider}:{planned.target.model}"
+        place, model = len(self.handle.ids), planned.target.full_name
         part.members.append(place)
         if model != part.model:
             part.models[place] = model
@@ -175,7 +175,7 @@ class _Making:
     def _begin(self, made: Plan, fewest: int) -> tuple[int, int, IO[bytes]]:
         handle, target = self.handle, made.target
         number = len(handle.parts)
-        part = Part(f"{target.provider}:{target.model}", made.call.path, f"{handle.id}-{number}")
+        part = Part(target.full_name, made.call.path, f"{handle.id}-{number}")
         part.headers = dict(made.call.headers)
         handle.parts.append(part)
         self._fewest[number] = fewest

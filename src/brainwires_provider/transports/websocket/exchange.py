@@ -386,8 +386,9 @@ class Recovery:
         """The `exchange` that the request can be sent on. Raises HandshakeRefused, and every ProviderError."""
         self.exchange = None
         full = self._full or bool(self._used)
-        self.exchange = await self.pool.exchange(self.request, full=full, fork=self._fork)
-        return self.exchange
+        exchange: LaneExchange = await self.pool.exchange(self.request, full=full, fork=self._fork)
+        self.exchange = exchange
+        return exchange
 
     def wait_for_websocket(self) -> None:
         """Go over HTTP while the pool's fallback lasts."""
