@@ -54,6 +54,7 @@ MADE_ONCE: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.many  # not with coverage, which cannot begin in several threads at the same moment
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("what", MADE_ONCE)
 def test_first_calls_in_many_threads_share_what_is_their_clients(what: str) -> None:
