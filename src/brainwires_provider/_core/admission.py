@@ -57,15 +57,15 @@ class Purse(Struct, frozen=True, eq=False):
 
 
 class Terms(Struct, frozen=True, eq=False):
-    """What the policies of the calls to one model come to."""
+    """What the limits, the budget and the breaker of the calls to one model are kept by."""
 
     target: Target
     policies: Policies
     gate: Gate | SharedGate | None
-    """What its limits are kept by."""
+    """Of its limits."""
     purse: Purse | None
     circuit: Circuit | None
-    """Its breaker."""
+    """Of its breaker."""
     counting: Counting
     """How its provider counts tokens."""
     needs_prices: bool

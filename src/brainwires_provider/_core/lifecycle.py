@@ -1,6 +1,7 @@
 """What happens when a client, a stream or a call is dropped without being closed.
 
-The garbage collector ends them: in any thread, at any moment, also where a lock is held or a set is gone through.
+The garbage collector ends them: in any thread, at any moment, also while that thread holds a lock or iterates over a
+set.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def abandon(held: Iterable[_Connections | None], client: _Made) -> None:
 
 
 def leave_by(call: _Call, error: BaseException) -> None:
-    """Leave a call for an error; GeneratorExit is raised in what nobody holds any more."""
+    """Leave a call because of an error. GeneratorExit means that nobody holds the call any more."""
     if isinstance(error, GeneratorExit):
         call.drop()
     else:
@@ -46,7 +47,7 @@ def leave_by(call: _Call, error: BaseException) -> None:
 
 
 def soon(loop: asyncio.AbstractEventLoop | None, work: Callable[[], object]) -> None:
-    """Have a loop do something, from any thread. If it is closed, nothing of it is left to do."""
+    """Have a loop do something, from any thread. Nothing happens if it is closed: its connections are gone."""
     if loop is not None:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(work)

@@ -1,8 +1,8 @@
 """The lock of what calls have reserved, which the end of a call never waits for.
 
-The garbage collector may end an abandoned call at any moment: also in a thread that just then holds the lock which the
-end of the call needs. It would wait for itself. So an end is noted, and made at once where the lock is free; else
-whoever holds it makes it, as soon as he has left it.
+The garbage collector may end an abandoned call at any moment, also in a thread that holds the lock which the end of
+the call needs: it would wait for itself. So an end is noted, and made at once where the lock is free; else the thread
+that holds the lock makes it, after releasing it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Locked:
         self._try = partial(self._lock.acquire, False)
 
     def _free(self) -> Iterator[bool]:
-        """Takes the lock at its first step, if it is free; else there is none."""
+        """One step, which takes the lock, if it is free; else no step."""
         return iter(self._try, False)
 
     def _end(self, *args: Any, **kwargs: Any) -> None:
@@ -59,7 +59,7 @@ class Locked:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Make what was noted, unless somebody holds the lock: who leaves it does this afterwards."""
+        """Make what was noted, unless the lock is held: its holder does this after releasing it."""
         for _ in self._free():
             try:
                 while self._noted:
@@ -70,7 +70,7 @@ class Locked:
                 break
 
     def __enter__(self) -> None:
-        """Nothing: what was noted is made at the end."""
+        """Nothing; `__exit__` makes what was noted meanwhile."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,7 +83,7 @@ _all: WeakSet[Locked] = WeakSet()
 
 
 def _unlock_all() -> None:
-    """In a forked child: threads that it has not may hold the locks."""
+    """In a forked child: a lock may be held by a thread of the parent, which does not exist there."""
     for each in list(_all):
         each._unlock()
 

@@ -34,7 +34,7 @@ class SendingSession(Connections, Protocol):
     waits: Waits
 
     def terms(self, plan: Plan) -> Terms:
-        """What the limits, the budget and the breaker of a call come to."""
+        """What the limits, the budget and the breaker of a call are kept by."""
         ...
 
     async def prices(self, target: Target, until: float | None = None) -> Prices:

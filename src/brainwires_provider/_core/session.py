@@ -365,7 +365,7 @@ class Session:
         return ledger
 
     def terms(self, plan: Plan) -> Terms:
-        """What the limits, the budget and the breaker of a call come to."""
+        """What the limits, the budget and the breaker of a call are kept by."""
         known, policies = self._terms, plan.policies or self.policies
         if known is not None and known.target is plan.target and known.policies is policies:
             return known

@@ -47,7 +47,7 @@ class Auth(Protocol):
 
 
 class ProcessLock:
-    """A lock that a forked child has anew: a thread that it has not may hold the parent's."""
+    """One lock for each process: in a forked child, the parent's may be held by a thread that does not exist there."""
 
     def __init__(self) -> None:
         self._locks: dict[int, threading.Lock] = {}
